@@ -1,0 +1,265 @@
+"""What a backstore is: the class that keeps a logical unit's bytes.
+
+A backstore says its ``kind``, its ``options`` and whether its calls may block, and has the handful of methods below.
+What it leaves out, the SCSI disk emulates. Offsets and lengths are bytes, always multiples of ``block_size``.
+``docs/writing-a-backstore.md`` is the guide; this module is the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, Final, NamedTuple
+
+API_VERSION: Final = 1
+"""The plugin API's version; a plugin module names the one it was written for as ``ISCSITOOLS_API``."""
+
+
+class BackstoreError(Exception):
+    """A backstore cannot be made or opened; the text is one line for the user."""
+
+
+class MediumError(Exception):
+    """The bytes at ``offset`` cannot be read or written: MEDIUM ERROR with that block's LBA (SPC-4 4.5)."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One ``key=value`` of a backstore or filter, as ``iscsitools backstores`` lists it and as specs are parsed."""
+
+    name: str
+    parse: Callable[[str], Any]
+    """Turns the text into a value; raises ValueError with the reason. See ``iscsitools.backstores.values``."""
+    default: Any
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backstore can say of itself; the disk turns it into mode and VPD pages."""
+
+    read_only: bool = False
+    volatile_cache: bool = False
+    """A completed write may be lost at power failure until ``flush`` has returned (WCE, SBC-3 6.4.5)."""
+    thin: bool = False
+    """Unmapped blocks take no space and read as zeros; ``discard`` gives space back (LBPME)."""
+    rotational: bool = False
+    physical_block_size: int = 0
+    """Bytes; 0: as the block size."""
+    optimal_io_size: int = 0
+    """Bytes; 0: not said."""
+
+
+class Allocation(Enum):
+    """The state of an extent."""
+
+    MAPPED = "mapped"
+    HOLE = "hole"
+    """Takes no space and reads as zeros (SBC-3: deallocated)."""
+    ZERO = "zero"
+    """Takes space and reads as zeros (SBC-3: anchored)."""
+
+
+class Extent(NamedTuple):
+    """``length`` bytes from ``offset`` that are in the same state."""
+
+    offset: int
+    length: int
+    state: Allocation
+
+
+class Backstore:
+    """Base class of all backstores. Required: ``size``, ``read_into``, ``write``, ``flush``.
+
+    Made with ``cls(what, **options)``: ``what`` is the text after the colon of ``KIND:WHAT``, the options are parsed
+    by :attr:`options`. Nothing is opened before :meth:`open`. Raise BackstoreError from ``__init__`` or ``open`` with
+    a line for the user. Any exception of another method becomes sense data: OSError by its errno, MediumError with
+    its LBA, others as HARDWARE ERROR; it is logged once and never ends a connection.
+    """
+
+    kind: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    what: ClassVar[str] = ""
+    """What WHAT means, for the listing, as ``PATH`` or ``SIZE``."""
+    options: ClassVar[Sequence[Option]] = ()
+    blocking: bool = True
+    """True: calls run in worker threads, several at once. False: they run on the event loop and must return at once."""
+    block_size: int = 512
+    """Set by the disk before ``open``, to its logical block size; a backstore that has its own says so in ``open``."""
+
+    def open(self) -> None:
+        """Make the bytes available. Called once, before any other method below."""
+
+    def close(self) -> None:
+        """Let go of what ``open`` took. Called once, after ``flush``, with no call running."""
+
+    @property
+    def size(self) -> int:
+        """The size in bytes; may grow or shrink between calls when the medium is resized from outside."""
+        raise NotImplementedError  # abstract
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this backstore is; read after ``open`` and after ``resize``."""
+        return Capabilities()
+
+    @property
+    def identity(self) -> str:
+        """A text that is the same at every start and differs between disks; serial and NAA designator derive from it.
+
+        The default makes it of the kind and WHAT; the disk adds the target's name and the LUN.
+        """
+        return self.kind
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with the bytes from ``offset`` on."""
+        raise NotImplementedError  # abstract
+
+    def write(self, offset: int, buffer: memoryview) -> None:
+        """Put the bytes of ``buffer`` at ``offset``. The buffer is the caller's again when this returns."""
+        raise NotImplementedError  # abstract
+
+    def flush(self) -> None:
+        """Return when every write that had returned before this call is on stable storage."""
+        raise NotImplementedError  # abstract
+
+    def write_through(self, offset: int, buffer: memoryview) -> None:
+        """Write and make that write durable (FUA, or ``cache=writethrough``). The default writes and flushes."""
+        self.write(offset, buffer)
+        self.flush()
+
+    def discard(self, offset: int, length: int) -> None:
+        """Give the space of a range back; afterwards it reads as zeros. Default: zeros are written."""
+        self.write_zeroes(offset, length)
+
+    def write_zeroes(self, offset: int, length: int) -> None:
+        """Make a range read as zeros. The default writes them, a piece at a time."""
+        piece = memoryview(bytes(min(length, 1 << 20)))
+        while length > 0:
+            n = min(length, len(piece))
+            self.write(offset, piece[:n])
+            offset += n
+            length -= n
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """The states of a range, in order, without gaps. Default: all of it is mapped."""
+        yield Extent(offset, length, Allocation.MAPPED)
+
+    def resize(self, size: int) -> None:
+        """Change the size. Default: raises BackstoreError."""
+        raise BackstoreError(f"a {self.kind} backstore cannot be resized")
+
+    def try_read_into(self, offset: int, buffer: memoryview) -> bool:
+        """Read if that needs no waiting: True and ``buffer`` is filled, or False and nothing is promised of it.
+
+        Called on the event loop, so it must return at once. The default reads if calls do not block.
+        """
+        if self.blocking:
+            return False
+        self.read_into(offset, buffer)
+        return True
+
+    def try_write(self, offset: int, buffer: memoryview) -> bool:
+        """Write if that needs no waiting (the page cache takes it): True when done, False when nothing was done."""
+        if self.blocking:
+            return False
+        self.write(offset, buffer)
+        return True
+
+
+class Filter(Backstore):
+    """A backstore over another one. Made with ``cls(inner, **options)``; passes on what it does not change.
+
+    ``try_read_into`` and ``try_write`` pass on only while the class leaves ``read_into`` and ``write`` alone, so that
+    no call goes round a filter that changes them.
+    """
+
+    inner: Backstore
+    _passes_reads: ClassVar[bool] = True
+    _passes_writes: ClassVar[bool] = True
+
+    def __init__(self, inner: Backstore) -> None:
+        self.inner = inner
+        self.blocking = inner.blocking
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._passes_reads = cls.read_into is Filter.read_into
+        cls._passes_writes = cls.write is Filter.write
+
+    def open(self) -> None:
+        """Open the inner one, after giving it this disk's block size, and take over its own."""
+        self.inner.block_size = self.block_size
+        self.inner.open()
+        self.block_size = self.inner.block_size
+
+    def close(self) -> None:
+        """Close the inner one."""
+        self.inner.close()
+
+    @property
+    def size(self) -> int:
+        """As the inner one's."""
+        return self.inner.size
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As the inner one's."""
+        return self.inner.capabilities
+
+    @property
+    def identity(self) -> str:
+        """As the inner one's: a filter does not make it another disk."""
+        return self.inner.identity
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Read from the inner one."""
+        self.inner.read_into(offset, buffer)
+
+    def write(self, offset: int, buffer: memoryview) -> None:
+        """Write to the inner one."""
+        self.inner.write(offset, buffer)
+
+    def write_through(self, offset: int, buffer: memoryview) -> None:
+        """Write durably to the inner one, or by ``write`` and ``flush`` where this filter changes writes."""
+        if self._passes_writes:
+            self.inner.write_through(offset, buffer)
+        else:
+            super().write_through(offset, buffer)
+
+    def flush(self) -> None:
+        """Flush the inner one."""
+        self.inner.flush()
+
+    def discard(self, offset: int, length: int) -> None:
+        """Discard from the inner one."""
+        self.inner.discard(offset, length)
+
+    def write_zeroes(self, offset: int, length: int) -> None:
+        """Write zeros to the inner one."""
+        self.inner.write_zeroes(offset, length)
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """The inner one's."""
+        return self.inner.extents(offset, length)
+
+    def resize(self, size: int) -> None:
+        """Resize the inner one."""
+        self.inner.resize(size)
+
+    def try_read_into(self, offset: int, buffer: memoryview) -> bool:
+        """Ask the inner one, where this filter leaves reads alone; else read if that cannot block."""
+        if self._passes_reads:
+            return self.inner.try_read_into(offset, buffer)
+        return super().try_read_into(offset, buffer)
+
+    def try_write(self, offset: int, buffer: memoryview) -> bool:
+        """Ask the inner one, where this filter leaves writes alone; else write if that cannot block."""
+        if self._passes_writes:
+            return self.inner.try_write(offset, buffer)
+        return super().try_write(offset, buffer)

@@ -1,0 +1,1 @@
+"""The iscsi provider's probes: their table, and the engine's call sites."""
