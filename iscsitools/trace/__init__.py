@@ -1,0 +1,1 @@
+"""The live view: what the probes see, for programs that attach to a running target."""
