@@ -1,0 +1,24 @@
+"""Fixtures that every test may use; ``from support.tools import needs`` for outside programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_directories(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test away from the user's own data, configuration and running servers."""
+    home = tmp_path_factory.mktemp("home")
+    for variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+        directory = home / variable.lower()
+        directory.mkdir(mode=0o700)
+        monkeypatch.setenv(variable, str(directory))
+    monkeypatch.setenv("HOME", str(home))
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project's top folder."""
+    return Path(__file__).resolve().parent.parent
