@@ -1,0 +1,136 @@
+"""What a configuration is, once read and checked: values that can be compared and hashed.
+
+The defaults stand here and nowhere else; ``iscsitools.config.schema`` says how each key is written and what it means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING
+
+from iscsitools.config.names import Portal
+
+if TYPE_CHECKING:
+    from iscsitools.backstores.spec import StackSpec
+
+
+class AuthMethod(Enum):
+    """AuthMethod (RFC 7143 12.1): who has to log in how."""
+
+    NONE = "none"
+    CHAP = "chap"
+
+
+class ChapAlgorithm(IntEnum):
+    """CHAP's hash functions by their numbers in IANA's PPP authentication algorithms table (RFC 7143 12.1.3)."""
+
+    MD5 = 5
+    SHA1 = 6
+    SHA256 = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A CHAP secret. No text form of it, of any kind, shows ``value``."""
+
+    value: bytes = field(repr=False)
+    source: str = field(default="configuration", compare=False)
+    """Where it came from, for messages: ``file /etc/iscsi/alice``, ``environment variable ALICE``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChapUser:
+    """A CHAP name (CHAP_N) with its secret."""
+
+    name: str
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class AuthConfig:
+    """How initiators prove who they are. With CHAP, ``users`` or the plugin named by ``authenticator`` know them.
+
+    ``mutual`` is the name and secret with which the target answers an initiator's challenge; None: it cannot.
+    ``algorithms``: the ones that may be used, the preferred one first.
+    """
+
+    method: AuthMethod = AuthMethod.NONE
+    users: tuple[ChapUser, ...] = ()
+    mutual: ChapUser | None = None
+    algorithms: tuple[ChapAlgorithm, ...] = (ChapAlgorithm.SHA256, ChapAlgorithm.SHA1, ChapAlgorithm.MD5)
+    authenticator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LunConfig:
+    """A logical unit: where its bytes are kept and what it says of itself.
+
+    ``physical_block_size`` in bytes, 0: as the backstore says. ``thin``: None is as the backstore says.
+    ``write_cache`` False is ``cache = "writethrough"``: every write is durable before it is answered. ``serial``
+    None: derived from the target's name, the LUN and the backstore's identity. ``queue_depth``: commands before TASK
+    SET FULL; ``threads``: blocking backstore calls at once.
+    """
+
+    number: int
+    stack: StackSpec
+    block_size: int = 512
+    physical_block_size: int = 0
+    readonly: bool = False
+    thin: bool | None = None
+    removable: bool = False
+    write_cache: bool = True
+    serial: str | None = None
+    queue_depth: int = 128
+    threads: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TargetConfig:
+    """A target node. ``initiators``: shell-style patterns of the initiator names let in; empty: all of them."""
+
+    iqn: str
+    alias: str = ""
+    luns: tuple[LunConfig, ...] = ()
+    auth: AuthConfig = AuthConfig()
+    initiators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds and timers. Times in seconds, sizes in bytes; a timer of 0 is off."""
+
+    max_connections: int = 256
+    max_sessions: int = 256
+    login_timeout: float = 15.0
+    nop_interval: float = 30.0
+    nop_timeout: float = 30.0
+    exit_timeout: float = 10.0
+    buffer_memory: int = 512 << 20
+    command_window: int = 128
+    max_recv_data_segment_length: int = 262144
+    max_burst_length: int = 1048576
+    first_burst_length: int = 262144
+    max_outstanding_r2t: int = 8
+    initial_r2t: bool = False
+    immediate_data: bool = True
+    default_time2wait: int = 2
+    default_time2retain: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that ``iscsitools serve`` needs to know.
+
+    ``name`` names the server's sockets; None: one is derived from its process id. ``discovery``: authentication of
+    discovery sessions. ``watch_group``: the group that may open the watch socket; None: the owner only.
+    """
+
+    name: str | None = None
+    portals: tuple[Portal, ...] = (Portal("127.0.0.1"),)
+    targets: tuple[TargetConfig, ...] = ()
+    discovery: AuthConfig = AuthConfig()
+    limits: Limits = Limits()
+    log_level: str = "info"
+    log_format: str = "text"
+    watch_group: str | None = None

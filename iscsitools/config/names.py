@@ -1,0 +1,113 @@
+"""iSCSI names (RFC 7143 4.2.7) and the addresses of portals."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import stringprep
+import unicodedata
+from dataclasses import dataclass
+from typing import Final
+
+DEFAULT_PORT: Final = 3260
+"""The port that IANA gave to iSCSI targets (RFC 7143 14)."""
+
+_MAX_NAME: Final = 223  # bytes of UTF-8, RFC 7143 4.2.7.1
+_IQN = re.compile(r"iqn\.(\d{4})-(\d{2})\.([^:]+)(?::(.*))?", re.DOTALL)
+_LABEL = re.compile(r"[^\W_](?:[\w-]*[^\W_])?")
+_EUI = re.compile(r"eui\.[0-9a-f]{16}")
+_NAA = re.compile(r"naa\.(?:[0-9a-f]{16}|[0-9a-f]{32})")
+
+
+def fold_name(name: str) -> str:
+    """Bring a name into the form in which names are compared: RFC 3722's mapping (case folding and NFKC)."""
+    mapped = "".join(stringprep.map_table_b2(c) for c in name if not stringprep.in_table_b1(c))
+    return unicodedata.normalize("NFKC", mapped)
+
+
+def iscsi_name(text: str) -> str:
+    """Check an iSCSI name of type iqn., eui. or naa. and return it folded.
+
+    Raises ValueError with the reason.
+    """
+    name = fold_name(text)
+    if len(name.encode()) > _MAX_NAME:
+        raise ValueError(f"an iSCSI name has at most {_MAX_NAME} bytes, this one has {len(name.encode())}")
+    for c in name:
+        # RFC 3722 6.1: of ASCII only letters, digits, "-", "." and ":"; beyond it, letters, marks and numbers.
+        if not (c.isalnum() or c in "-.:" or (c > "\x7f" and unicodedata.category(c)[0] == "M")):
+            raise ValueError(f"{text!r}: an iSCSI name cannot contain {c!r}")
+    if name.startswith("iqn."):
+        _check_iqn(text, name)
+    elif name.startswith("eui."):
+        if not _EUI.fullmatch(name):
+            raise ValueError(f"{text!r}: 16 hexadecimal digits have to follow 'eui.'")
+    elif name.startswith("naa."):
+        if not _NAA.fullmatch(name):
+            raise ValueError(f"{text!r}: 16 or 32 hexadecimal digits have to follow 'naa.'")
+    else:
+        raise ValueError(f"{text!r} is no iSCSI name: one begins with 'iqn.', 'eui.' or 'naa.'")
+    return name
+
+
+def _check_iqn(text: str, name: str) -> None:
+    match = _IQN.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{text!r} has not the form iqn.YYYY-MM.REVERSED-DOMAIN[:TEXT]")
+    if not 1 <= int(match[2]) <= 12:
+        raise ValueError(f"{text!r}: {match[2]} is no month")
+    for label in match[3].split("."):
+        if not _LABEL.fullmatch(label):
+            raise ValueError(f"{text!r}: {match[3]!r} is no reversed domain name")
+    if match[4] == "":
+        raise ValueError(f"{text!r}: nothing follows the colon")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Portal:
+    """An address and a TCP port to listen on. ``host`` is an IP address or a host name, without brackets.
+
+    Port 0 asks the system for a free one. ``str()`` gives ``127.0.0.1:3260`` or ``[::1]:3260``.
+    """
+
+    host: str
+    port: int = DEFAULT_PORT
+
+    @classmethod
+    def parse(cls, text: str) -> Portal:
+        """Read ``ADDR``, ``ADDR:PORT``, ``V6``, ``[V6]`` or ``[V6]:PORT``; raises ValueError with the reason."""
+        if text.startswith("["):
+            host, bracket, rest = text[1:].partition("]")
+            if not bracket or (rest and not rest.startswith(":")):
+                raise ValueError(f"{text!r} is no portal: [IPV6-ADDRESS]:PORT was expected")
+            _check_ipv6(text, host)
+            return cls(host, _port(text, rest[1:]) if rest else DEFAULT_PORT)
+        if text.count(":") > 1:
+            _check_ipv6(text, text)
+            return cls(text)
+        host, colon, port = text.partition(":")
+        if re.fullmatch(r"[0-9.]+", host):
+            try:
+                ipaddress.IPv4Address(host)
+            except ValueError:
+                raise ValueError(f"{text!r}: {host!r} is no IPv4 address") from None
+        elif not all(re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?", label) for label in host.split(".")):
+            raise ValueError(f"{text!r} is no portal: ADDRESS, ADDRESS:PORT or [IPV6-ADDRESS]:PORT was expected")
+        return cls(host, _port(text, port) if colon else DEFAULT_PORT)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def _check_ipv6(text: str, host: str) -> None:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        raise ValueError(f"{text!r}: {host!r} is no IPv6 address") from None
+
+
+def _port(text: str, port: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError(f"{text!r}: {port!r} is no port number (0 to 65535)")
+    return int(port)
