@@ -1,0 +1,58 @@
+# Two commands: `make run` starts a target, `make test` runs every test. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed
+TEST_STAMP := $(VENV)/.installed-test
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench docs venv clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS='options for serve, pytest or the benchmark'"
+
+# The interpreter, its venv module and its pip are looked for first, so that a missing one is one line and not a trace.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing (Debian package python3)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); set PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "make: $(PYTHON) has no venv module (Debian package python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml $(wildcard setup.py) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(TEST_STAMP): pyproject.toml $(wildcard setup.py) $(PLUGINS) $(PLUGIN_FILES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(if $(PLUGINS),$(BIN)/python -m pip install --quiet --disable-pip-version-check $(dir $(PLUGINS)))
+	@touch $@ $(RUN_STAMP)
+
+venv: $(TEST_STAMP) ## make .venv with everything that the tests need
+
+run: $(RUN_STAMP) ## serve a disk on 127.0.0.1:3260 (ARGS: options of iscsitools serve)
+	@exec $(BIN)/iscsitools serve $(ARGS)
+
+lint: $(TEST_STAMP) ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## lint, then all tests, the plugins' too (ARGS: options of pytest)
+	$(BIN)/python -m pytest $(ARGS) tests $(wildcard plugins/*/tests)
+
+bench: $(TEST_STAMP) ## measure against tgtd and istgt (ARGS: options of the benchmark)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(TEST_STAMP) ## write the generated pages anew
+	$(BIN)/python -m iscsitools.cli.reference docs
+
+clean: ## remove what was built, the virtual environment too
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
