@@ -1,0 +1,122 @@
+"""The initiator's own encoders, from tables of (value, hex), and its log."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from initiator.chap import decode_binary, response
+from initiator.login import Agreed, decode_pairs, encode_keys
+from initiator.pdu import NO_TAG, Log, Opcode, Pdu, encode_lun, make_bhs
+from initiator.session import extended_cdb
+from initiator.wire import ConnectionClosedError, DigestError, Wire, crc32c_plain, digest
+
+HEADERS = [
+    (
+        make_bhs(
+            Opcode.SCSI_COMMAND, cdb=b"\x28\0\0\0\0\x07\0\0\x08", flags=0xC1, itt=5, edtl=4096, cmd_sn=9, exp_stat_sn=3
+        ),
+        "01c10000 00000000 0000000000000000 00000005 00001000 00000009 00000003 28000000000700000800000000000000",
+    ),
+    (
+        make_bhs(Opcode.NOP_OUT, immediate=True, itt=NO_TAG, ttt=7, cmd_sn=1, exp_stat_sn=2),
+        "40800000 00000000 0000000000000000 ffffffff 00000007 00000001 00000002 00000000000000000000000000000000",
+    ),
+    (
+        make_bhs(Opcode.DATA_OUT, flags=0, itt=1, ttt=2, lun=encode_lun(3), data_sn=4, buffer_offset=512),
+        "05000000 00000000 0003000000000000 00000001 00000002 00000000 00000000 00000000 00000004 00000200 00000000",
+    ),
+    (
+        make_bhs(Opcode.LOGOUT_REQUEST, immediate=True, flags=0x81, itt=1, cid=2, cmd_sn=3),
+        "46810000 00000000 0000000000000000 00000001 00020000 00000003 00000000 00000000000000000000000000000000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("bhs", "text"), HEADERS)
+def test_headers(bhs: bytes, text: str) -> None:
+    assert bhs == bytes.fromhex(text)
+
+
+def test_fields_are_read_where_they_are_written() -> None:
+    pdu = Pdu(make_bhs(Opcode.DATA_IN, flags=0x81, status=8, stat_sn=1, data_sn=2, buffer_offset=3, residual=4, itt=5))
+    assert (pdu.status, pdu.stat_sn, pdu.data_sn, pdu.buffer_offset, pdu.residual, pdu.itt) == (8, 1, 2, 3, 4, 5)
+    assert pdu.final
+    with pytest.raises(AttributeError, match="r2t_sn"):
+        pdu.r2t_sn  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("data", "crc"),
+    # RFC 7143 appendix A (RFC 3720 B.4): the examples of CRC32C.
+    [
+        (bytes(32), "aa36918a"),
+        (b"\xff" * 32, "43aba862"),
+        (bytes(range(32)), "4e79dd46"),
+        (bytes(range(31, -1, -1)), "5cdb3f11"),
+    ],
+)
+def test_digests(data: bytes, crc: str) -> None:
+    assert digest(data) == bytes.fromhex(crc)
+    assert crc32c_plain(data).to_bytes(4, "little") == bytes.fromhex(crc)
+
+
+def test_log_counts_sums_and_xors() -> None:
+    log = Log()
+    for itt in (1, 2, 7):
+        log.note(make_bhs(Opcode.SCSI_COMMAND, itt=itt, edtl=512), sent=True)
+    log.note(make_bhs(Opcode.SCSI_RESPONSE, itt=1), sent=False)
+    assert log.counts() == {Opcode.SCSI_COMMAND: 3, Opcode.SCSI_RESPONSE: 1}
+    assert log.total(Opcode.SCSI_COMMAND, "edtl") == 1536
+    assert log.xor(Opcode.SCSI_COMMAND, "itt") == 4
+    log.clear()
+    assert log.counts() == {}
+
+
+def test_keys() -> None:
+    assert encode_keys({"A": "1", "B": "x=y"}) == b"A=1\0B=x=y\0"
+    assert decode_pairs(b"A=1\0A=2\0B=x=y\0") == [("A", "1"), ("A", "2"), ("B", "x=y")]
+
+
+def test_agreed_values_are_the_smaller_and_the_safer() -> None:
+    agreed = Agreed(answers={"MaxBurstLength": "131072", "ImmediateData": "No", "InitialR2T": "Yes"})
+    agreed.settle({"MaxBurstLength": "262144", "FirstBurstLength": "262144", "InitialR2T": "No"})
+    assert (agreed.max_burst, agreed.first_burst, agreed.target_segment) == (131072, 131072, 8192)
+    assert agreed.initial_r2t
+    assert not agreed.immediate_data
+
+
+def test_chap_values() -> None:
+    assert decode_binary("0x0aFf") == decode_binary("0bCv8=") == b"\x0a\xff"
+    # printf '\\1secret\\2' | md5sum (RFC 1994 4.1)
+    assert response("5", 1, "secret", b"\x02").hex() == "26e2404abf0a021266913811ae589855"
+
+
+def test_long_cdb_goes_to_an_ahs() -> None:
+    assert extended_cdb(bytes(16)) == b""
+    assert extended_cdb(bytes(16) + b"\x01\x02\x03\x04\x05") == bytes.fromhex("00060100 0102030405 000000")
+
+
+@pytest.mark.parametrize("corrupt", ["header", "data"])
+def test_wire_digests(corrupt: str) -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        wires = []
+        for end in (left, right):
+            wire = Wire.__new__(Wire)
+            wire.sock, wire.log, wire.timeout, wire._got = end, Log(), 5.0, bytearray()
+            wire.header_digest = wire.data_digest = True
+            wires.append(wire)
+        bhs = make_bhs(Opcode.NOP_OUT, itt=1)
+        wires[0].send(bhs, data=b"abcde")
+        pdu = wires[1].recv()
+        assert (pdu.data, pdu.data_length) == (b"abcde", 5)
+        wires[0].send(bhs, data=b"abcde", corrupt=corrupt)
+        with pytest.raises(DigestError, match=corrupt):
+            wires[1].recv()
+        assert wires[0].log.count(Opcode.NOP_OUT) == 2
+        left.close()
+        wires[1]._got.clear()
+        with pytest.raises(ConnectionClosedError):
+            wires[1].recv()
