@@ -22,7 +22,7 @@ from iscsitools.iscsi.keys import KEYS, Key, Rule, Side, Type, When
 REJECT: Final = "Reject"
 IRRELEVANT: Final = "Irrelevant"
 NOT_UNDERSTOOD: Final = "NotUnderstood"
-_ANSWERS_ONLY: Final = frozenset({REJECT, IRRELEVANT, NOT_UNDERSTOOD})
+ANSWERS_ONLY: Final = frozenset({REJECT, IRRELEVANT, NOT_UNDERSTOOD})
 
 Value = int | bool | str
 
@@ -121,7 +121,7 @@ class Negotiator:
         if key is not None and name in self._offered:
             self._accept_answer(key, value)
             return None
-        if value in _ANSWERS_ONLY:
+        if value in ANSWERS_ONLY:
             raise bad(f"{name}={value} is an answer, and nothing was offered")
         if key is None:
             return NOT_UNDERSTOOD

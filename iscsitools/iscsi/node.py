@@ -133,12 +133,14 @@ class Directory:
     def addresses(self, target: TargetNode, local: Portal) -> list[str]:
         """The target's TargetAddress values (RFC 7143 13.8) for a connection that came in at ``local``.
 
-        A portal that listens on every address is shown as the address at which this connection came in.
+        A portal that listens on every address is shown as the address at which this connection came in. A loopback
+        portal is not shown to who came from elsewhere.
         """
         found: dict[str, None] = {}
         for portal in target.portals or self.portals or (local,):
             address = local.address if portal.wildcard else portal.address
-            found[f"{bracketed(address)}:{portal.port},{target.group_tag}"] = None
+            if portal.accepts(local) or not (_loopback(address) or portal.wildcard) or _loopback(local.address):
+                found[f"{bracketed(address)}:{portal.port},{target.group_tag}"] = None
         return list(found)
 
     def _reachable(self, target: TargetNode, local: Portal) -> bool:
@@ -156,7 +158,16 @@ def bracketed(address: str) -> str:
     return f"[{plain}]" if ":" in plain else plain
 
 
+def _loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(_plain(address)).is_loopback
+    except ValueError:
+        return address.lower() == "localhost"
+
+
 def _plain(address: str) -> str:
+    """The address in its one form, without a scope, which means nothing to another machine."""
+    address = address.partition("%")[0]
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -22,8 +22,8 @@ MAX_PAIRS: Final = 512
 MAX_TEXT: Final = 65536
 """Bytes of one logical text data segment: RFC 7143 6.1 wants 8192 as the least, 64 KiB for authentication."""
 
-# A standard-label, and what goes beyond it: '#' of the extension keys (X#, Y#, Z#; RFC 7143 13.22), and the small letter
-# with which iSCSIProtocolLevel begins.
+# A standard-label, and what goes beyond it: '#' of the extension keys (X#, Y#, Z#; RFC 7143 13.22), and the small
+# letter with which iSCSIProtocolLevel begins.
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9.\-+@_#]{0,62}", re.ASCII)
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
 _HEX = re.compile(r"0[xX]([0-9a-fA-F]+)", re.ASCII)
