@@ -1,0 +1,1 @@
+"""What the watching commands show: views over events or aggregations, and their rendering apart from them."""

@@ -1,0 +1,87 @@
+"""``rwlat --plot``: latency over time and its distribution as PNG or SVG, by matplotlib (the extra ``plot``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from iscsitools.trace.views.histogram import Latencies, bucket_floor
+from iscsitools.trace.views.latency import GridView
+from iscsitools.trace.views.timegrid import TimeGrid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS: Final = 240
+_COLORS: Final = {"read": "#1f5fa8", "write": "#c2571a"}
+
+
+class PlotError(Exception):
+    """The plot cannot be made; the text is one line for the user."""
+
+
+def check_plot_file(path: Path) -> None:
+    """Raise PlotError before tracing begins when the plot could not be written at its end."""
+    if path.suffix not in (".png", ".svg"):
+        raise PlotError(f"{path}: a plot's name ends in .png or .svg")
+    if not path.absolute().parent.is_dir():
+        raise PlotError(f"{path.parent}: no such directory")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise PlotError("--plot needs matplotlib, which the extra brings: pip install 'iscsitools[plot]'") from None
+
+
+def write_plot(view: GridView, path: Path) -> None:
+    """Draw one row of two pictures per operation: percentiles over time, and the distribution of all."""
+    from matplotlib.figure import Figure
+
+    grids = view.level()
+    if not grids:
+        raise PlotError("No read or write has ended: there is nothing to plot.")
+    figure = Figure(figsize=(11, 3.6 * len(grids)), layout="constrained")
+    axes = figure.subplots(len(grids), 2, squeeze=False, width_ratios=[2.2, 1])
+    for row, (operation, grid) in zip(axes, grids, strict=True):
+        _over_time(row[0], operation, grid)
+        _distribution(row[1], operation, grid)
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise PlotError(f"{path}: {error.strerror}") from None
+
+
+def _over_time(axes: Axes, operation: str, grid: TimeGrid) -> None:
+    width = grid.width / 1e9
+    points = [(n * width + width / 2, column) for n, column in enumerate(grid.columns) if column.count]
+    times = [time for time, _ in points]
+    styles: list[tuple[str, float, dict[str, Any]]] = [
+        ("maximum", 1.0, {"marker": ".", "linestyle": "", "markersize": 4, "alpha": 0.55}),
+        ("p99", 0.99, {"linewidth": 1.0, "linestyle": "--"}),
+        ("median", 0.5, {"linewidth": 1.8}),
+    ]
+    for label, fraction, style in styles:
+        values = [column.percentile(fraction) / 1e6 for _, column in points]
+        axes.plot(times, values, label=label, color=_COLORS[operation], **style)
+    axes.set_yscale("log")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("seconds since tracing began")
+    axes.set_ylabel("latency (ms)")
+    axes.set_title(f"{operation} latency over time, by {width:g} s")
+    axes.grid(True, which="major", alpha=0.3)
+    axes.legend(loc="upper right", fontsize="small")
+
+
+def _distribution(axes: Axes, operation: str, grid: TimeGrid) -> None:
+    every = Latencies()
+    for column in grid.columns:
+        every.merge(column)
+    buckets = every.powers_of_two()
+    used = [bucket for bucket, count in enumerate(buckets) if count]
+    shown = range(min(used), max(used) + 1)
+    left = [max(bucket_floor(bucket), 1) / 1e6 for bucket in shown]
+    axes.bar(left, [buckets[b] for b in shown], width=left, align="edge", color=_COLORS[operation], edgecolor="white")
+    axes.set_xscale("log")
+    axes.set_xlabel("latency (ms), by powers of two of a nanosecond")
+    axes.set_ylabel("commands")
+    axes.set_title(f"{every.count} {operation}s, p99 {every.percentile(0.99) / 1e6:.3g} ms")
+    axes.grid(True, axis="y", alpha=0.3)

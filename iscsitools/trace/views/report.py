@@ -1,0 +1,70 @@
+"""A report: its records for programs, its lines for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Record = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Report:
+    """What a view says at one time.
+
+    ``records`` have all the same keys; their values are exact (bytes, nanoseconds) and plain. ``lines`` are the same
+    for people.
+    """
+
+    records: list[Record]
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of text: its heading, its least width (negative: to the left), and how a value is written."""
+
+    heading: str
+    width: int
+    show: Callable[[Any], str] = str
+
+    def cell(self, text: str) -> str:
+        """``text`` in the column's width; a longer one widens its row and is never cut."""
+        return f"{text:<{-self.width}}" if self.width < 0 else f"{text:>{self.width}}"
+
+
+INDENT: Final = "   "
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """A heading and a line per row, after three blanks, as the D scripts print."""
+    lines = [INDENT + " ".join(c.cell(c.heading) for c in columns).rstrip()]
+    for row in rows:
+        lines.append(INDENT + " ".join(c.cell(c.show(v)) for c, v in zip(columns, row, strict=True)).rstrip())
+    return lines
+
+
+def as_json(report: Report, elapsed: int) -> str:
+    """One JSON object on one line. ``elapsed``: nanoseconds since tracing began."""
+    return json.dumps({"elapsed": elapsed / 1e9, "records": list(report.records)})
+
+
+def as_csv(report: Report, elapsed: int, header: bool) -> str:
+    """CSV rows, ``elapsed`` (seconds) first; with ``header`` a first line of names. "" when there is no record."""
+    if not report.records:
+        return ""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if header:
+        writer.writerow(["elapsed", *report.records[0]])
+    for record in report.records:
+        writer.writerow([f"{elapsed / 1e9:.6f}", *(_plain(value) for value in record.values())])
+    return out.getvalue().removesuffix("\n")
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else value
