@@ -91,6 +91,10 @@ class Backstore:
     """True: calls run in worker threads, several at once. False: they run on the event loop and must return at once."""
     block_size: int = 512
     """Set by the disk before ``open``, to its logical block size; a backstore that has its own says so in ``open``."""
+    read_only: bool = False
+    """Set before ``open``, by the disk or by a filter: True asks for a medium that this backstore never changes."""
+    source: str = ""
+    """The text after the colon of ``KIND:WHAT``; set when the backstore is made from a spec."""
 
     def open(self) -> None:
         """Make the bytes available. Called once, before any other method below."""
@@ -114,7 +118,7 @@ class Backstore:
 
         The default makes it of the kind and WHAT; the disk adds the target's name and the LUN.
         """
-        return self.kind
+        return f"{self.kind}:{self.source}"
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` with the bytes from ``offset`` on."""
@@ -175,13 +179,15 @@ class Backstore:
 class Filter(Backstore):
     """A backstore over another one. Made with ``cls(inner, **options)``; passes on what it does not change.
 
-    ``try_read_into`` and ``try_write`` pass on only while the class leaves ``read_into`` and ``write`` alone, so that
-    no call goes round a filter that changes them.
+    What follows from ``read_into`` (``try_read_into``, ``extents``) and from ``write`` (``try_write``,
+    ``write_through``, ``discard``, ``write_zeroes``) goes to the inner one only while the class leaves ``read_into``
+    and ``write`` alone, so that no call goes round a filter that changes them; otherwise it is done by those two.
     """
 
     inner: Backstore
-    _passes_reads: ClassVar[bool] = True
-    _passes_writes: ClassVar[bool] = True
+    _passes_reads: bool = True
+    _passes_writes: bool = True
+    """Set when the class is made; a filter that changes calls only for some options sets them in ``__init__``."""
 
     def __init__(self, inner: Backstore) -> None:
         self.inner = inner
@@ -193,8 +199,9 @@ class Filter(Backstore):
         cls._passes_writes = cls.write is Filter.write
 
     def open(self) -> None:
-        """Open the inner one, after giving it this disk's block size, and take over its own."""
+        """Open the inner one, after giving it this disk's block size and ``read_only``; take over its block size."""
         self.inner.block_size = self.block_size
+        self.inner.read_only = self.read_only
         self.inner.open()
         self.block_size = self.inner.block_size
 
@@ -237,16 +244,22 @@ class Filter(Backstore):
         self.inner.flush()
 
     def discard(self, offset: int, length: int) -> None:
-        """Discard from the inner one."""
-        self.inner.discard(offset, length)
+        """Discard from the inner one, or write zeros where this filter changes writes."""
+        if self._passes_writes:
+            self.inner.discard(offset, length)
+        else:
+            super().discard(offset, length)
 
     def write_zeroes(self, offset: int, length: int) -> None:
-        """Write zeros to the inner one."""
-        self.inner.write_zeroes(offset, length)
+        """Write zeros to the inner one, by its own means or, where this filter changes writes, by ``write``."""
+        if self._passes_writes:
+            self.inner.write_zeroes(offset, length)
+        else:
+            super().write_zeroes(offset, length)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        """The inner one's."""
-        return self.inner.extents(offset, length)
+        """The inner one's; all mapped where this filter changes reads."""
+        return self.inner.extents(offset, length) if self._passes_reads else super().extents(offset, length)
 
     def resize(self, size: int) -> None:
         """Resize the inner one."""

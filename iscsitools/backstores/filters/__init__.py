@@ -1,0 +1,1 @@
+"""The built-in filters: backstores over a backstore."""

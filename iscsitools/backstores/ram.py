@@ -1,0 +1,123 @@
+"""The ``ram`` backstore: a disk in memory that takes memory only where something was written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent, MediumError
+from iscsitools.backstores.null import fill_zeros, size_of_what
+
+_CHUNK: Final = 1 << 20
+
+
+class RamBackstore(Backstore):
+    """``ram:SIZE``: bytes in chunks of 1 MiB, made at the first write to them and given back by a discard.
+
+    Its calls return at once, so they run on the event loop. Under a filter that blocks they come from several threads:
+    each step on a chunk is one operation of the interpreter, so that calls on different blocks cannot disturb
+    each other.
+    """
+
+    kind = "ram"
+    summary = "memory; everything is lost when the server ends"
+    what = "SIZE"
+    blocking = False
+
+    def __init__(self, what: str) -> None:
+        self._size = size_of_what(self.kind, what)
+        self._chunks: dict[int, bytearray] = {}
+
+    def close(self) -> None:
+        """Give all memory back."""
+        self._chunks.clear()
+
+    @property
+    def size(self) -> int:
+        """As given, or as set by ``resize``."""
+        return self._size
+
+    @property
+    def identity(self) -> str:
+        """Without the size, which may change."""
+        return self.kind
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Thin; and volatile, flushed or not: power failure takes it all."""
+        return Capabilities(read_only=self.read_only, volatile_cache=not self.read_only, thin=True)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Copy from the chunks; zeros where there is none."""
+        self._check(offset, len(buffer))
+        position = 0
+        for index, start, end in _pieces(offset, len(buffer)):
+            part = buffer[position : position + end - start]
+            chunk = self._chunks.get(index)
+            if chunk is None:
+                fill_zeros(part)
+            else:
+                part[:] = memoryview(chunk)[start:end]
+            position += end - start
+
+    def write(self, offset: int, buffer: memoryview) -> None:
+        """Copy into the chunks, making those that are missing."""
+        if self.read_only:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        self._check(offset, len(buffer))
+        position = 0
+        for index, start, end in _pieces(offset, len(buffer)):
+            chunk = self._chunks.get(index)
+            if chunk is None:  # setdefault: another thread may have made it since
+                chunk = self._chunks.setdefault(index, bytearray(_CHUNK))
+            chunk[start:end] = buffer[position : position + end - start]
+            position += end - start
+
+    def flush(self) -> None:
+        """Nothing to do: memory does not become stable."""
+
+    def write_zeroes(self, offset: int, length: int) -> None:
+        """Drop the chunks that lie within the range whole, and clear the parts of the others."""
+        if self.read_only:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        self._check(offset, length)
+        whole = range(-(-offset // _CHUNK), (offset + length) // _CHUNK)
+        # A range may cover many times more chunks than there are.
+        for index in [i for i in tuple(self._chunks) if i in whole] if len(whole) > len(self._chunks) else whole:
+            self._chunks.pop(index, None)
+        last = (offset + length) // _CHUNK
+        for index in {offset // _CHUNK, last}:
+            chunk = self._chunks.get(index)
+            if chunk is not None and index not in whole:
+                start = max(0, offset - index * _CHUNK)
+                end = min(_CHUNK, offset + length - index * _CHUNK)
+                if end > start:
+                    fill_zeros(memoryview(chunk)[start:end])
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """Mapped where there is a chunk, a hole elsewhere."""
+        for index, start, end in _pieces(offset, length):
+            state = Allocation.MAPPED if index in self._chunks else Allocation.HOLE
+            yield Extent(index * _CHUNK + start, end - start, state)
+
+    def resize(self, size: int) -> None:
+        """Change the size; what lies beyond a smaller one is gone."""
+        if size < self._size:
+            self.write_zeroes(size, self._size - size)
+        self._size = size
+
+    def _check(self, offset: int, length: int) -> None:
+        if offset + length > self._size:
+            raise MediumError("beyond the end of the disk", max(offset, self._size))
+
+
+def _pieces(offset: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """Cut a range at the chunks' borders: chunk's index, start and end within it."""
+    end = offset + length
+    while offset < end:
+        index, start = divmod(offset, _CHUNK)
+        stop = min(_CHUNK, start + end - offset)
+        yield index, start, stop
+        offset += stop - start

@@ -1,0 +1,65 @@
+"""Which backstores and filters there are, by name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from iscsitools.backstores.base import Backstore, BackstoreError, Filter
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Say which of ``known`` may have been meant, and list them all: the end of an "unknown ..." line."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint} (known: {', '.join(names) or 'none'})"
+
+
+class Registry:
+    """The backstores and filters that can be named in a spec."""
+
+    __slots__ = ("backstores", "filters")
+
+    def __init__(self) -> None:
+        self.backstores: dict[str, type[Backstore]] = {}
+        self.filters: dict[str, type[Filter]] = {}
+
+    def add_backstore(self, cls: type[Backstore]) -> None:
+        """Add a backstore under its ``kind``. Raises BackstoreError when the name is taken or is none."""
+        self._check(cls, Backstore, self.backstores, "backstore")
+        if issubclass(cls, Filter):
+            raise BackstoreError(f"{cls.__qualname__} is a filter: it goes to register_filters")
+        self.backstores[cls.kind] = cls
+
+    def add_filter(self, cls: type[Filter]) -> None:
+        """Add a filter under its ``kind``. Raises BackstoreError when the name is taken or is none."""
+        self._check(cls, Filter, self.filters, "filter")
+        self.filters[cls.kind] = cls
+
+    def backstore(self, kind: str) -> type[Backstore]:
+        """The backstore of that name; raises BackstoreError naming those that there are."""
+        try:
+            return self.backstores[kind]
+        except KeyError:
+            raise BackstoreError(f"unknown backstore {kind!r}{suggestion(kind, self.backstores)}") from None
+
+    def filter(self, name: str) -> type[Filter]:
+        """The filter of that name; raises BackstoreError naming those that there are."""
+        try:
+            return self.filters[name]
+        except KeyError:
+            raise BackstoreError(f"unknown filter {name!r}{suggestion(name, self.filters)}") from None
+
+    @staticmethod
+    def _check(cls: type[Backstore], base: type[Backstore], taken: Iterable[str], noun: str) -> None:
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise BackstoreError(f"{cls!r} is no subclass of iscsitools.backstores.base.{base.__name__}")
+        kind: str = cls.kind
+        if not _NAME.fullmatch(kind):
+            raise BackstoreError(f"{cls.__qualname__}.kind is {kind!r}: a {noun}'s name is a-z, 0-9, _ and -")
+        if kind in taken:
+            raise BackstoreError(f"there is already a {noun} named {kind!r}")
