@@ -1,0 +1,229 @@
+"""SCSI commands off the fast path: from the PDU to a task, and from the task's result to Data-In and SCSI Response.
+
+Data-out arrives in :mod:`.transfers`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from iscsitools.iscsi import transfers
+from iscsitools.iscsi.buffers import address_of
+from iscsitools.iscsi.errors import RejectError, RejectReason
+from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode, Pdu, split_ahs, unit_number
+from iscsitools.probes.sites import (
+    DATA_SEND,
+    SCSI_RESPONSE,
+    XFER_DONE,
+    XFER_READ,
+    XFER_START,
+)
+from iscsitools.probes.table import Probe
+from iscsitools.scsi.sense import SenseKey, fixed_sense
+from iscsitools.scsi.task import MAX_TRANSFER, Attribute, ManagementFunction, Status, Task
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.connection import Connection
+    from iscsitools.iscsi.session import Session
+
+_AHS_EXTENDED_CDB: Final = 1
+_CDB_LENGTHS: Final = (6, 10, 10, 16, 16, 12, 16, 16)
+
+
+def cdb_of(pdu: Pdu) -> bytes:
+    """The CDB: as long as its opcode's group says, or 16 bytes and the extended part (RFC 7143 11.2.2.3).
+
+    Raises ValueError when the additional header segments are malformed.
+    """
+    for kind, content in split_ahs(pdu.ahs):
+        if kind == _AHS_EXTENDED_CDB:
+            return pdu.bhs[32:48] + content[1:]
+    return pdu.bhs[32 : 32 + _CDB_LENGTHS[pdu.bhs[32] >> 5]]
+
+
+def sense_code(task: Task) -> int:
+    """Return key << 16 | ASC << 8 | ASCQ of a task's fixed-format sense data; 0 without any."""
+    sense = task.sense
+    return (sense[2] & 0xF) << 16 | sense[12] << 8 | sense[13] if len(sense) >= 14 else 0
+
+
+class Command:
+    """One SCSI command of one connection, until its answer has been put into the output.
+
+    ``number``: the unit number for probes. ``incoming``: its data-out, None when it takes none.
+    """
+
+    __slots__ = ("conn", "edtl", "incoming", "itt", "lun", "number", "reserved", "started", "task")
+
+    def __init__(self, conn: Connection, session: Session, pdu: Pdu, cdb: bytes) -> None:
+        flags = pdu.flags
+        self.conn = conn
+        self.itt = pdu.itt
+        self.lun = pdu.lun
+        self.edtl = pdu.word(20)
+        self.started = pdu.now
+        self.reserved = 0
+        self.incoming: transfers.Incoming | None = None
+        number = unit_number(pdu.lun)
+        self.number = max(number, 0)
+        assert session.nexus is not None
+        self.task = Task(
+            session.nexus,
+            number,
+            self.itt,
+            cdb,
+            self.done,
+            attribute=min(flags & 7, Attribute.ACA),
+            edtl=self.edtl if flags & (Flag.READ | Flag.WRITE) else 0,
+            reads=bool(flags & Flag.READ),
+            writes=bool(flags & Flag.WRITE),
+        )
+        self.task.released = self._released
+
+    def done(self, task: Task) -> None:
+        """The device server has a status: put the answer into the output (called on the loop's thread)."""
+        conn = self.conn
+        if conn.commands.get(self.itt) is not self:
+            return
+        self.drop()
+        if task.status == Status.GOOD and len(task.data_in) and self.edtl and task.reads:
+            _send_data(self)
+        else:
+            _send_response(self)
+        self._released(task)
+        conn.wake(conn)
+
+    def _released(self, task: Task) -> None:
+        """Nothing uses the task's buffers any more: they may be used again."""
+        if self.incoming is not None:
+            self.incoming.recycle()
+        self.conn.buffers.release(self.reserved)
+        self.reserved = 0
+
+    def drop(self) -> None:
+        """Forget the command: it has been answered, or something ended it without an answer."""
+        if self.conn.commands.get(self.itt) is self:
+            del self.conn.commands[self.itt]
+        if self.incoming is not None:
+            self.incoming.end()
+
+    def abort(self) -> None:
+        """Take the task back from the device server and forget it, without an answer."""
+        task, session = self.task, self.conn.session
+        if task.unit is not None and session is not None and session.device is not None:
+            session.device.manage(ManagementFunction.ABORT_TASK, task.nexus, task.lun, task.tag)
+        else:
+            self._released(task)
+        self.drop()
+
+    def fail(self, asc: int, key: SenseKey = SenseKey.ABORTED_COMMAND, status: int = Status.CHECK_CONDITION) -> None:
+        """End a command that waits for data-out, with the transport's own sense data (RFC 7143 11.4.7.2)."""
+        task, conn = self.task, self.conn
+        self.abort()
+        conn.commands[self.itt] = self
+        task.status = status
+        task.sense = fixed_sense(key, asc) if status == Status.CHECK_CONDITION else b""
+        self.done(task)
+
+
+def start(conn: Connection, session: Session, pdu: Pdu) -> None:
+    """Take a SCSI Command whose turn it is. Raises RejectError for one that is malformed."""
+    itt = pdu.itt
+    if itt in conn.commands:
+        raise RejectError(RejectReason.TASK_IN_PROGRESS, f"a task with tag {itt:#x} is there already")
+    if itt == RESERVED_TAG:
+        raise RejectError(RejectReason.INVALID_PDU_FIELD, "the reserved task tag in a command")
+    try:
+        cdb = cdb_of(pdu)
+    except ValueError as error:
+        raise RejectError(RejectReason.INVALID_PDU_FIELD, str(error)) from None
+    device = session.device
+    if device is None:
+        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, "a SCSI command in a discovery session")
+    command = Command(conn, session, pdu, cdb)
+    conn.commands[itt] = command
+    surplus = transfers.unsolicited_error(session.parameters, pdu)
+    if surplus:
+        command.fail(surplus)
+        return
+    task = command.task
+    if task.reads:
+        wanted = min(command.edtl, MAX_TRANSFER)
+        if not conn.buffers.reserve(wanted):
+            command.fail(0, status=Status.BUSY)
+            return
+        command.reserved = wanted
+    if not device.accept(task):
+        return
+    take = min(command.edtl, task.data_out_length) if task.writes else 0
+    if take or (task.writes and not pdu.flags & Flag.FINAL):
+        transfers.begin(command, pdu, take)
+    else:
+        device.execute(task)
+
+
+def residual(task: Task, moved: int, edtl: int) -> tuple[int, int]:
+    """Residual flags and count (RFC 7143 11.4.5): what the command meant to move against what was expected."""
+    meant = task.transfer_length if task.transfer_length >= 0 else moved
+    if task.status == Status.CHECK_CONDITION:
+        meant = moved
+    if meant > edtl:
+        return Flag.OVERFLOW, min(meant - edtl, SERIAL_MASK)
+    if meant < edtl:
+        return Flag.UNDERFLOW, edtl - meant
+    return 0, 0
+
+
+def _send_response(command: Command) -> None:
+    """Put a SCSI Response (RFC 7143 11.4)."""
+    conn, task, session = command.conn, command.task, command.conn.session
+    assert session is not None
+    incoming = command.incoming
+    moved = incoming.received if incoming is not None else 0
+    flags, count = residual(task, moved, task.edtl)
+    data = len(task.sense).to_bytes(2, "big") + task.sense if task.sense else b""
+    header = ANSWER.pack(
+        Opcode.SCSI_RESPONSE, Flag.FINAL | flags, 0, task.status, len(data), 0, command.itt, 0,
+        conn.statsn, session.exp_cmdsn, session.max_cmdsn, incoming.r2tsn if incoming is not None else 0, 0, count,
+    )  # fmt: skip
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    if conn.probes.mask & SCSI_RESPONSE:
+        conn.probes.pdu(Probe.SCSI_RESPONSE, conn.info, command.number, header, 0, b"", sense_code(task))
+    conn.out.put(header, data)
+
+
+def _send_data(command: Command) -> None:
+    """Put the Data-In PDUs of a read, status in the last of them (RFC 7143 11.7)."""
+    conn, task, session = command.conn, command.task, command.conn.session
+    assert session is not None
+    out, probes, mask = conn.out, conn.probes, conn.probes.mask
+    data = memoryview(task.data_in)[: command.edtl]
+    total = len(data)
+    burst = session.parameters.max_burst_length
+    flags, count = residual(task, len(task.data_in), command.edtl)
+    address = address_of(data) if mask & (XFER_START | XFER_DONE) else 0
+    if mask & XFER_START:
+        probes.xfer(
+            Probe.XFER_START, conn.info, command.number, command.itt, RESERVED_TAG, address, 0, total, XFER_READ
+        )  # fmt: skip
+    offset = sequence = 0
+    while offset < total:
+        length = min(conn.max_send, total - offset, burst - offset % burst)
+        end = offset + length
+        last = end == total
+        header = ANSWER.pack(
+            Opcode.DATA_IN,
+            (Flag.FINAL | Flag.STATUS | flags) if last else Flag.FINAL if end % burst == 0 else 0,
+            0, task.status if last else 0, length, 0, command.itt, RESERVED_TAG,
+            conn.statsn if last else 0, session.exp_cmdsn, session.max_cmdsn, sequence, offset, count if last else 0,
+        )  # fmt: skip
+        if mask & DATA_SEND:
+            probes.pdu(Probe.DATA_SEND, conn.info, command.number, header, 0)
+        out.put(header, data[offset:end])
+        offset, sequence = end, sequence + 1
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    if mask & XFER_DONE:
+        out.mark_here(command.number, command.itt, address, 0, total)
+    if command.reserved:
+        reserved, command.reserved = command.reserved, 0
+        out.when_sent(lambda: conn.buffers.release(reserved))

@@ -1,0 +1,490 @@
+"""The engine of one connection: bytes and the time go in, bytes and tasks come out (RFC 7143 chapters 4, 6, 11).
+
+Life of a connection, all of it: *login* (PDUs go to :mod:`.login`, one at a time), *full feature* (the loop below),
+*closing* (nothing more is read; the output is sent, then the connection is closed). ``close_reason`` tells the last.
+
+This file is the data path, and bends the style for it. Received bytes are parsed in place, all PDUs of one
+readable event in one go; a READ or WRITE of the common form to a unit whose gate is open is answered inside the loop,
+without an object of its own; answers are written one behind the other into a chunk that leaves in one send. What is
+not of that form goes to :meth:`Connection._general`, which takes one PDU at a time and may take its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from iscsitools.iscsi.buffers import CHUNK_SIZE, RECEIVE_SIZE, Buffers
+from iscsitools.iscsi.digest import crc32c_wire
+from iscsitools.iscsi.output import Output
+from iscsitools.iscsi.pdu import (
+    ANSWER,
+    BHS_LENGTH,
+    COMMAND,
+    DIGEST_LENGTH,
+    RESERVED_TAG,
+    SERIAL_MASK,
+    Pdu,
+    padding,
+    unit_number,
+)
+from iscsitools.probes.sites import (
+    DATA_SEND,
+    SCSI_COMMAND,
+    SCSI_RESPONSE,
+    XFER_DONE,
+    XFER_READ,
+    XFER_START,
+    XFER_WRITE,
+    ConnectionInfo,
+    Probes,
+)
+from iscsitools.probes.table import Probe
+from iscsitools.scsi.itl import ItlNexus
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.commands import Command
+    from iscsitools.iscsi.discovery import TextResponder
+    from iscsitools.iscsi.handlers import Handlers
+    from iscsitools.iscsi.requests import TextExchange
+    from iscsitools.iscsi.session import Session
+
+SECOND: Final = 1_000_000_000
+DIRECT_MINIMUM: Final = 8 << 10
+"""A data segment of this size or more is received where it belongs, not into the receive buffer first."""
+FAST_MAXIMUM: Final = 512 << 10
+"""Bytes of the largest READ that the fast path answers; half a chunk, so that two are under way."""
+OUTPUT_LIMIT: Final = 4 << 20
+"""Bytes of unsent output above which a connection's input waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """Timers in nanoseconds; 0 switches one off.
+
+    ``login``: from the connection to full feature phase. ``nop_interval``: of silence, after which the initiator is
+    asked. ``nop_timeout``: for its answer.
+    """
+
+    login: int = 30 * SECOND
+    nop_interval: int = 30 * SECOND
+    nop_timeout: int = 30 * SECOND
+
+
+@dataclass(slots=True)
+class _Arriving:
+    """A PDU whose data segment is being received into ``data``; ``trailer`` bytes of padding and digest follow."""
+
+    bhs: bytes
+    ahs: bytes
+    data: memoryview
+    trailer: int
+    fired: bool
+    owner: Command | None
+
+
+class Connection:
+    """One TCP connection of one initiator. Not thread-safe: everything happens on the event loop's thread."""
+
+    def __init__(
+        self, info: ConnectionInfo, buffers: Buffers, probes: Probes, handlers: Handlers, now: int,
+        timers: Timers, wake: Callable[[Connection], None],
+    ) -> None:  # fmt: skip
+        """Begin in the login phase.
+
+        ``handlers``: who takes the PDUs off the fast path. ``wake``: called when an answer is ready that no received
+        byte caused, so that the loop sends it.
+        """
+        self.info = info
+        self.probes = probes
+        self.buffers = buffers
+        self.out = Output(buffers, info, probes)
+        self.session: Session | None = None
+        self.cid = 0
+        self.close_reason = ""
+        self.stalled = False
+        self.statsn = 0
+        self.commands: dict[int, Command] = {}
+        """Tasks off the fast path, by ITT."""
+        self.text: TextExchange | None = None
+        self.responder: TextResponder | None = None
+        self.max_receive = 8192
+        self.max_send = 8192
+        self.bytes_in = 0
+        self.opened = now
+        self.wake = wake
+        self._handlers = handlers
+        self._timers = timers
+        self._header_digest = False
+        self._data_digest = False
+        self._stash = b""
+        self._direct: memoryview | None = None
+        self._arriving: _Arriving | None = None
+        self._paths: dict[int, ItlNexus] = {}
+        self._heard = now
+        self._pinged = 0
+        self._ttt = 0
+
+    def next_ttt(self) -> int:
+        """A Target Transfer Tag that is not in use: they go round all 32 bits but the reserved one."""
+        self._ttt = (self._ttt + 1) % RESERVED_TAG
+        return self._ttt
+
+    # -- bytes in
+
+    def get_buffers(self) -> list[memoryview]:
+        """Where the next bytes go, in this order; follow with :meth:`received`, even when none came."""
+        view = self.buffers.receive_view
+        if self._direct is not None:
+            return [self._direct, view]
+        stash = self._stash
+        if stash:
+            fill = len(stash)
+            view[:fill] = stash
+            return [view[fill:]]
+        return [view]
+
+    def received(self, count: int, now: int) -> None:
+        """Take ``count`` bytes that were put into :meth:`get_buffers`. ``now``: monotonic nanoseconds."""
+        if not count:
+            return
+        self._heard = now
+        self.bytes_in += count
+        direct = self._direct
+        if direct is not None:
+            missing = len(direct)
+            if count < missing:
+                self._direct = direct[count:]
+                return
+            self._direct = None
+            end = count - missing
+        else:
+            end = len(self._stash) + count
+            self._stash = b""
+        self._process(end, now)
+
+    def resume(self, now: int) -> None:
+        """Go on with the input that waited for output to be sent (:attr:`stalled`)."""
+        self.stalled = False
+        end = len(self._stash)
+        self.buffers.receive_view[:end] = self._stash
+        self._stash = b""
+        self._process(end, now)
+
+    def _process(self, end: int, now: int) -> None:
+        pos = 0
+        if self._arriving is not None:
+            pos = self._arrived(end, now)
+        if pos >= 0 and not self.close_reason:
+            pos = self._run(pos, end, now)
+        if self.close_reason:
+            self._stash = b""
+            self._direct = self._arriving = None
+        elif self._direct is None:
+            self._stash = bytes(self.buffers.receive_view[max(pos, 0) : end])
+
+    def _run(self, pos: int, end: int, now: int) -> int:
+        """Serve all whole PDUs of the receive buffer from ``pos`` to ``end``; returns where an unfinished one begins.
+
+        Hot. Measured by benchmarks/engine.py: local names, one unpack, one pack and one gate for an I/O.
+        """
+        session = self.session
+        if session is None or not session.full_feature:
+            return self._slowly(pos, end, now)
+        buf = self.buffers.receive
+        view = self.buffers.receive_view
+        out = self.out
+        chunk = out.open_chunk()
+        out_data, out_view, tail = chunk.data, chunk.view, out.tail
+        probes = self.probes
+        mask = probes.mask
+        info = self.info
+        commands = self.commands
+        paths = self._paths
+        exp = session.exp_cmdsn
+        ahead = session.window - 1
+        statsn = self.statsn
+        header_digest, data_digest = self._header_digest, self._data_digest
+        head = BHS_LENGTH + DIGEST_LENGTH if header_digest else BHS_LENGTH
+        largest = min(self.max_send, FAST_MAXIMUM)
+        unpack, pack = COMMAND.unpack_from, ANSWER.pack_into
+        last_lun = -1
+        itl: ItlNexus
+        while end - pos >= head:
+            op, flags, _, lengths, lun, itt, edtl, cmdsn, _, cdb0, cdb1, mid, count, control = unpack(buf, pos)
+            fired = False
+            if op == 0x01 and cmdsn == exp and not cdb1 and itt not in commands:
+                if lun != last_lun:
+                    path = paths.get(lun) or self._path(lun)
+                    if path is not None:
+                        itl = path
+                        last_lun = lun
+                        unit = itl.unit
+                        store = unit.store
+                        block_size = unit.block_size
+                if cdb0 == 0x28 or cdb0 == 0x2A:
+                    lba, count, control = mid >> 32, mid >> 8 & 0xFFFF, mid & 0xFF0000FF
+                else:
+                    lba = mid
+                if lun != last_lun or control or edtl != count * block_size or not edtl or lba + count > unit.blocks:
+                    pass
+                elif flags | 1 == 0xC1 and (cdb0 == 0x28 or cdb0 == 0x88):
+                    if itl.fast_read and not lengths and edtl <= largest:
+                        data = tail + head
+                        done = data + edtl
+                        if done + DIGEST_LENGTH > CHUNK_SIZE:
+                            self.stalled = True
+                            break
+                        if header_digest and not self._header_intact(pos, BHS_LENGTH):
+                            return end
+                        if mask & SCSI_COMMAND:
+                            fired = True
+                            cdb = bytes(buf[pos + 32 : pos + (42 if cdb0 == 0x28 else 48)])
+                            probes.pdu(6, info, unit.number, buf, pos, cdb)
+                        try:
+                            answered = store.try_read_into(lba * block_size, out_view[data:done])
+                        except Exception:
+                            answered = False  # the slow path meets it again, and makes sense data of it
+                        if answered:
+                            pos += head
+                            exp = exp + 1 & SERIAL_MASK
+                            pack(out_data, tail, 0x25, 0x81, 0, 0, edtl, 0, itt, RESERVED_TAG,
+                                 statsn, exp, exp + ahead & SERIAL_MASK, 0, 0, 0)  # fmt: skip
+                            statsn = statsn + 1 & SERIAL_MASK
+                            if header_digest:
+                                out_data[tail + 48 : data] = crc32c_wire(out_view[tail : tail + 48])
+                            if data_digest:
+                                out_data[done : done + 4] = crc32c_wire(out_view[data:done])
+                                done += 4
+                            if mask & (XFER_START | XFER_DONE | DATA_SEND):
+                                self._fire_read(mask, unit.number, itt, edtl, tail, data, done)
+                            tail = done
+                            continue
+                elif flags | 1 == 0xA1 and (cdb0 == 0x2A or cdb0 == 0x8A) and lengths == edtl and itl.fast_write:
+                    data = pos + head
+                    done = data + edtl
+                    after = done + 4 if data_digest else done
+                    if after <= end and tail + head <= CHUNK_SIZE:
+                        if header_digest and not self._header_intact(pos, BHS_LENGTH):
+                            return end
+                        if not data_digest or buf[done:after] == crc32c_wire(view[data:done]):
+                            if mask & (SCSI_COMMAND | XFER_START | XFER_DONE):
+                                fired = True
+                                self._fire_write(mask, unit.number, pos, data, edtl)
+                            try:
+                                answered = store.try_write(lba * block_size, view[data:done])
+                            except Exception:
+                                answered = False
+                            if answered:
+                                pos = after
+                                exp = exp + 1 & SERIAL_MASK
+                                pack(out_data, tail, 0x21, 0x80, 0, 0, 0, 0, itt, 0,
+                                     statsn, exp, exp + ahead & SERIAL_MASK, 0, 0, 0)  # fmt: skip
+                                statsn = statsn + 1 & SERIAL_MASK
+                                if mask & SCSI_RESPONSE:
+                                    probes.pdu(7, info, unit.number, out_data, tail)
+                                tail += 48
+                                if header_digest:
+                                    out_data[tail : tail + 4] = crc32c_wire(out_view[tail - 48 : tail])
+                                    tail += 4
+                                continue
+            session.exp_cmdsn = exp
+            self.statsn = statsn
+            out.tail = tail
+            if out.unsent() > OUTPUT_LIMIT:
+                self.stalled = True
+                break
+            after = self._general(pos, end, now, fired)
+            if after < 0 or self.close_reason or self._direct is not None:
+                return after if after >= 0 else pos
+            pos = after
+            chunk = out.open_chunk()
+            out_data, out_view, tail = chunk.data, chunk.view, out.tail
+            exp, statsn = session.exp_cmdsn, self.statsn
+            mask = probes.mask
+            last_lun = -1
+        session.exp_cmdsn = exp
+        self.statsn = statsn
+        out.tail = tail
+        return pos
+
+    def _path(self, lun: int) -> ItlNexus | None:
+        """Remember which unit a LUN field names for this nexus."""
+        session = self.session
+        if session is None or session.device is None or session.nexus is None:
+            return None
+        itl: ItlNexus | None = session.device.itl(session.nexus, unit_number(lun))
+        if itl is not None:
+            self._paths[lun] = itl
+        return itl
+
+    def forget_paths(self) -> None:
+        """Look the units up again: some came or went."""
+        self._paths.clear()
+
+    # -- probes of the fast path, only reached while somebody looks
+
+    def _fire_read(self, mask: int, lun: int, itt: int, length: int, tail: int, data: int, done: int) -> None:
+        probes, info, out = self.probes, self.info, self.out
+        chunk = out.open_chunk()
+        address = chunk.address + data
+        if mask & XFER_START:
+            probes.xfer(Probe.XFER_START, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_READ)
+        if mask & DATA_SEND:
+            probes.pdu(8, info, lun, chunk.data, tail)
+        if mask & XFER_DONE:
+            out.mark(done, lun, itt, address, 0, length)
+
+    def _fire_write(self, mask: int, lun: int, pos: int, data: int, length: int) -> None:
+        probes, info, buf = self.probes, self.info, self.buffers.receive
+        if mask & SCSI_COMMAND:
+            cdb = bytes(buf[pos + 32 : pos + (42 if buf[pos + 32] == 0x2A else 48)])
+            probes.pdu(6, info, lun, buf, pos, cdb)
+        if mask & (XFER_START | XFER_DONE):
+            itt = int.from_bytes(buf[pos + 16 : pos + 20], "big")
+            address = self.buffers.receive_address + data
+            if mask & XFER_START:
+                probes.xfer(Probe.XFER_START, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
+            if mask & XFER_DONE:
+                probes.xfer(Probe.XFER_DONE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
+
+    # -- one PDU at a time
+
+    def _slowly(self, pos: int, end: int, now: int) -> int:
+        """Login phase: every PDU goes to the handlers."""
+        while not self.close_reason:
+            after = self._general(pos, end, now, False)
+            if after < 0 or self._direct is not None:
+                return pos if after < 0 else after
+            pos = after
+            if self.session is not None and self.session.full_feature:
+                return self._run(pos, end, now)
+        return end
+
+    def _general(self, pos: int, end: int, now: int, fired: bool) -> int:
+        """Take the PDU at ``pos``: returns where the next one begins, or -1 when this one is not all there.
+
+        ``fired``: its receive probe has fired. A data segment that is long and not all there is from here on
+        received straight into its place (:attr:`_direct`).
+        """
+        if end - pos < BHS_LENGTH:
+            return -1
+        view = self.buffers.receive_view
+        bhs = bytes(view[pos : pos + BHS_LENGTH])
+        ahs_length = bhs[4] * 4
+        head = BHS_LENGTH + ahs_length + (DIGEST_LENGTH if self._header_digest else 0)
+        length = int.from_bytes(bhs[5:8], "big")
+        if length > self.max_receive:
+            self._handlers.oversized(self, Pdu(bhs, b"", memoryview(b""), now))
+            return end
+        if end - pos < head:
+            return -1
+        if self._header_digest and not self._header_intact(pos, BHS_LENGTH + ahs_length):
+            return end
+        ahs = bytes(view[pos + BHS_LENGTH : pos + BHS_LENGTH + ahs_length])
+        data = pos + head
+        trailer = padding(length) + (DIGEST_LENGTH if self._data_digest and length else 0)
+        after = data + length + trailer
+        if after <= end:
+            self._deliver(Pdu(bhs, ahs, view[data : data + length], now), view[data + length : after], fired)
+            return after
+        if length < DIRECT_MINIMUM or end - data >= length:
+            return -1
+        place, owner = self._handlers.place_for(self, Pdu(bhs, ahs, memoryview(b""), now), length)
+        have = end - data
+        place[:have] = view[data:end]
+        self._direct = place[have:]
+        self._arriving = _Arriving(bhs, ahs, place, trailer, fired, owner)
+        return end
+
+    def _arrived(self, end: int, now: int) -> int:
+        """Finish a PDU whose data segment was received in place; returns where the next begins, or -1."""
+        arriving = self._arriving
+        if arriving is None or end < arriving.trailer:
+            return -1
+        self._arriving = None
+        pdu = Pdu(arriving.bhs, arriving.ahs, arriving.data, now)
+        self._deliver(pdu, self.buffers.receive_view[: arriving.trailer], arriving.fired)
+        return arriving.trailer
+
+    def _deliver(self, pdu: Pdu, trailer: memoryview, fired: bool) -> None:
+        if self._data_digest and len(pdu.data):
+            pad = bytes(trailer[:-DIGEST_LENGTH])
+            if crc32c_wire(pdu.data, pad) != bytes(trailer[-DIGEST_LENGTH:]):
+                self._handlers.data_digest_failed(self, pdu)
+                return
+        self._handlers.dispatch(self, pdu, fired)
+
+    def _header_intact(self, pos: int, length: int) -> bool:
+        """Whether the header digest is right; if not, the connection closes: ERL 0 (RFC 7143 7.8)."""
+        view = self.buffers.receive_view
+        after = pos + length
+        if bytes(view[after : after + DIGEST_LENGTH]) == crc32c_wire(view[pos:after]):
+            return True
+        self.close("header digest error")
+        return False
+
+    @property
+    def arriving_owner(self) -> Command | None:
+        """The command into whose buffer bytes are being received just now."""
+        return self._arriving.owner if self._arriving is not None else None
+
+    def start_full_feature(self, session: Session, header_digest: bool, data_digest: bool) -> None:
+        """Leave the login phase with what was negotiated; digests hold from the next PDU on (RFC 7143 6.2)."""
+        self.session = session
+        self._header_digest = header_digest
+        self._data_digest = data_digest
+        self.out.start_digests(header_digest, data_digest)
+
+    # -- bytes out
+
+    def output(self) -> list[memoryview]:
+        """The bytes to send next, in order (at most 512 pieces); follow with :meth:`sent`."""
+        return self.out.pieces()
+
+    def sent(self, count: int, now: int) -> None:
+        """``count`` bytes of :meth:`output` were accepted by the socket."""
+        if self.stalled:
+            self._heard = now  # nothing is read meanwhile; that it takes our output is its sign of life
+        self.out.sent(count)
+
+    # -- time, and the end
+
+    @property
+    def deadline(self) -> int:
+        """When :meth:`on_time` wants to be called, in monotonic nanoseconds; 0: never."""
+        timers = self._timers
+        if self.session is None or not self.session.full_feature:
+            return self.opened + timers.login if timers.login else 0
+        if not timers.nop_interval:
+            return 0
+        return self._pinged + timers.nop_timeout if self._pinged else self._heard + timers.nop_interval
+
+    def on_time(self, now: int) -> None:
+        """The deadline has passed: ask a silent initiator (RFC 7143 11.18, 11.19), or give it up."""
+        session = self.session
+        if session is None or not session.full_feature:
+            self.close("login took too long")
+        elif self._pinged and self._heard < self._pinged:
+            self.close("no answer to NOP-In")
+        elif self._pinged or now - self._heard < self._timers.nop_interval:
+            self._pinged = 0
+        else:
+            self._pinged = now
+            self._handlers.ping(self)
+
+    def close(self, reason: str) -> None:
+        """End this connection once its output is sent; the first reason given is kept."""
+        self.close_reason = self.close_reason or reason
+        self.stalled = False
+
+    def closed(self) -> None:
+        """The transport is gone: end this connection's tasks and transfers. Called once, by the loop."""
+        self.close("connection closed by the initiator")
+        self._direct = self._arriving = None
+        self._handlers.connection_lost(self)
+        self.out.abandon()
+
+
+assert RECEIVE_SIZE >= 2 * DIRECT_MINIMUM

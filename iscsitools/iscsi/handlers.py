@@ -1,0 +1,193 @@
+"""Which PDU goes where: the full feature phase off the fast path (RFC 7143 4.2.2, 4.2.3, 7.3, chapter 11).
+
+The rules: a receive probe fires when the PDU is complete, before anything else. Immediate requests are served at once
+and do not move ExpCmdSN. Others are served in the order of CmdSN: one that comes early is held, one outside the window
+is ignored without an answer. Data-Out and SNACK carry no CmdSN. A PDU that breaks the rules gets a Reject with the
+header it came with; one that makes the stream unreadable ends the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from iscsitools.iscsi import commands, requests, transfers
+from iscsitools.iscsi.errors import LoginStatus, ProtocolError, RejectError, RejectReason
+from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode, Pdu, unit_number
+from iscsitools.probes.sites import NOP_SEND, REJECT_SEND
+from iscsitools.probes.table import Probe
+from iscsitools.scsi.sense import Asc
+from iscsitools.scsi.task import MAX_TRANSFER
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.commands import Command
+    from iscsitools.iscsi.connection import Connection
+    from iscsitools.iscsi.login_phase import LoginPhase
+    from iscsitools.iscsi.session import Session
+
+_RECEIVE_PROBES: Final = {
+    Opcode.NOP_OUT: Probe.NOP_RECEIVE,
+    Opcode.SCSI_COMMAND: Probe.SCSI_COMMAND,
+    Opcode.TASK_REQUEST: Probe.TASK_COMMAND,
+    Opcode.LOGIN_REQUEST: Probe.LOGIN_COMMAND,
+    Opcode.TEXT_REQUEST: Probe.TEXT_COMMAND,
+    Opcode.DATA_OUT: Probe.DATA_RECEIVE,
+    Opcode.LOGOUT_REQUEST: Probe.LOGOUT_COMMAND,
+    Opcode.SNACK_REQUEST: Probe.SNACK_RECEIVE,
+}
+_WITH_LUN: Final = frozenset({Opcode.NOP_OUT, Opcode.SCSI_COMMAND, Opcode.TASK_REQUEST, Opcode.SNACK_REQUEST})
+_NUMBERED: Final = frozenset(
+    {Opcode.NOP_OUT, Opcode.SCSI_COMMAND, Opcode.TASK_REQUEST, Opcode.TEXT_REQUEST, Opcode.LOGOUT_REQUEST}
+)
+_SERVE: Final[dict[int, Callable[[Connection, Session, Pdu], None]]] = {
+    Opcode.NOP_OUT: requests.nop_out,
+    Opcode.SCSI_COMMAND: commands.start,
+    Opcode.TASK_REQUEST: requests.task_management,
+    Opcode.TEXT_REQUEST: requests.text,
+    Opcode.LOGOUT_REQUEST: requests.logout,
+}
+
+
+class Handlers:
+    """Takes the PDUs that the connection's loop does not answer itself."""
+
+    def __init__(self, login: LoginPhase) -> None:
+        self._login = login
+
+    def dispatch(self, conn: Connection, pdu: Pdu, fired: bool) -> None:
+        """Serve one whole PDU. ``fired``: its receive probe has fired."""
+        if conn.probes.mask and not fired:
+            self._fire(conn, pdu)
+        session = conn.session
+        try:
+            if session is None or not session.full_feature:
+                self._login.request(conn, pdu)
+            else:
+                self._full_feature(conn, session, pdu)
+        except RejectError as error:
+            reject(conn, pdu, error.reason)
+        except ProtocolError as error:
+            conn.close(str(error))
+
+    def _full_feature(self, conn: Connection, session: Session, pdu: Pdu) -> None:
+        opcode = pdu.opcode
+        if opcode == Opcode.DATA_OUT:
+            transfers.data_out(conn, pdu)
+        elif opcode == Opcode.SNACK_REQUEST:
+            raise RejectError(RejectReason.SNACK_REJECT, "a SNACK at error recovery level 0")
+        elif opcode == Opcode.LOGIN_REQUEST:
+            raise RejectError(RejectReason.PROTOCOL_ERROR, "a Login Request in the full feature phase")
+        elif opcode not in _NUMBERED:
+            raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {opcode:#04x}")
+        elif pdu.immediate:
+            _SERVE[opcode](conn, session, pdu)
+        else:
+            self._in_order(conn, session, pdu)
+
+    def _in_order(self, conn: Connection, session: Session, pdu: Pdu) -> None:
+        place = session.place(pdu.cmdsn)
+        if place > 0:
+            copy = Pdu(pdu.bhs, pdu.ahs, memoryview(bytearray(pdu.data)), pdu.now)
+            session.held.setdefault(pdu.cmdsn, (conn, copy))
+        if place != 0:
+            return
+        session.advance()
+        _SERVE[pdu.opcode](conn, session, pdu)
+        while (held := session.held.pop(session.exp_cmdsn, None)) is not None:
+            session.advance()
+            its_conn, its_pdu = held
+            try:
+                _SERVE[its_pdu.opcode](its_conn, session, its_pdu)
+            except RejectError as error:
+                reject(its_conn, its_pdu, error.reason)
+
+    def _fire(self, conn: Connection, pdu: Pdu) -> None:
+        opcode = pdu.opcode
+        probe = _RECEIVE_PROBES.get(opcode)  # type: ignore[call-overload]
+        if probe is None or not conn.probes.mask >> probe & 1:
+            return
+        lun = 0
+        cdb = b""
+        if opcode in _WITH_LUN:
+            lun = max(unit_number(pdu.lun), 0)
+        elif opcode == Opcode.DATA_OUT:
+            command = conn.commands.get(pdu.itt)
+            lun = command.number if command is not None else max(unit_number(pdu.lun), 0)
+        if opcode == Opcode.SCSI_COMMAND:
+            try:
+                cdb = commands.cdb_of(pdu)
+            except ValueError:
+                cdb = pdu.bhs[32:48]
+        conn.probes.pdu(probe, conn.info, lun, pdu.bhs, 0, cdb)
+
+    def place_for(self, conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview, Command | None]:
+        """Where a long data segment is received: in the buffer of its task where it can be known, else apart."""
+        session = conn.session
+        if session is not None and session.full_feature:
+            if pdu.opcode == Opcode.DATA_OUT:
+                return transfers.place_for(conn, pdu, length)
+            if pdu.opcode == Opcode.SCSI_COMMAND and pdu.flags & Flag.WRITE:
+                size = max(length, min(pdu.word(20), MAX_TRANSFER))
+                return memoryview(conn.buffers.take(size))[:length], None
+        return memoryview(bytearray(length)), None
+
+    def oversized(self, conn: Connection, pdu: Pdu) -> None:
+        """A data segment beyond our MaxRecvDataSegmentLength: the stream cannot be trusted any more (7.2, 7.8)."""
+        session = conn.session
+        if session is not None and session.full_feature:
+            reject(conn, pdu, RejectReason.PROTOCOL_ERROR)
+        else:
+            self._login.refuse(conn, pdu, LoginStatus.INITIATOR_ERROR)
+        conn.close("a data segment longer than MaxRecvDataSegmentLength")
+
+    def data_digest_failed(self, conn: Connection, pdu: Pdu) -> None:
+        """A data digest is wrong (RFC 7143 7.8): Reject; the task that a Data-Out belongs to cannot be completed."""
+        reject(conn, pdu, RejectReason.DATA_DIGEST_ERROR)
+        command = conn.commands.get(pdu.itt)
+        if pdu.opcode == Opcode.DATA_OUT and command is not None:
+            command.fail(Asc.PROTOCOL_SERVICE_CRC_ERROR)
+
+    def ping(self, conn: Connection) -> None:
+        """Send a NOP-In that wants an answer (RFC 7143 11.19)."""
+        session = conn.session
+        if session is None:
+            return
+        header = ANSWER.pack(
+            Opcode.NOP_IN, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, conn.next_ttt(), conn.statsn,
+            session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+        )  # fmt: skip
+        if conn.probes.mask & NOP_SEND:
+            conn.probes.pdu(Probe.NOP_SEND, conn.info, 0, header)
+        conn.out.put(header)
+
+    def login_answered(self, conn: Connection, secret: bytes | None) -> None:
+        """The secret that a login waited for has been looked up."""
+        self._login.secret_found(conn, secret)
+
+    def connection_lost(self, conn: Connection) -> None:
+        """End what hangs on a connection: its tasks, and its session when this was the last one."""
+        for command in list(conn.commands.values()):
+            command.abort()
+        self._login.forget(conn)
+        session = conn.session
+        if session is None:
+            return
+        session.connections.pop(conn.cid, None)
+        if not session.connections:
+            self._login.end_session(session)
+
+
+def reject(conn: Connection, pdu: Pdu, reason: int) -> None:
+    """Send a Reject with the header of the PDU it rejects (RFC 7143 11.17)."""
+    session = conn.session
+    if session is None:
+        conn.close("a PDU that login does not know")
+        return
+    header = ANSWER.pack(
+        Opcode.REJECT, Flag.FINAL, reason, 0, len(pdu.bhs), 0, RESERVED_TAG, 0, conn.statsn,
+        session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+    )  # fmt: skip
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    if conn.probes.mask & REJECT_SEND:
+        conn.probes.pdu(Probe.REJECT_SEND, conn.info, 0, header)
+    conn.out.put(header, pdu.bhs)

@@ -1,0 +1,185 @@
+"""The layouts of RFC 7143 chapter 11: opcodes, flag bits, and one precompiled struct for each PDU that we send.
+
+A basic header segment (BHS) is always 48 bytes, big-endian. Received PDUs are read in place with :data:`COMMAND`;
+the slow path reads single fields through :class:`Pdu`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+BHS_LENGTH: Final = 48
+DIGEST_LENGTH: Final = 4
+RESERVED_TAG: Final = 0xFFFFFFFF
+SERIAL_MASK: Final = 0xFFFFFFFF
+IMMEDIATE: Final = 0x40
+
+
+class Opcode(IntEnum):
+    """Opcodes (RFC 7143 11.2.1.2), without the immediate bit."""
+
+    NOP_OUT = 0x00
+    SCSI_COMMAND = 0x01
+    TASK_REQUEST = 0x02
+    LOGIN_REQUEST = 0x03
+    TEXT_REQUEST = 0x04
+    DATA_OUT = 0x05
+    LOGOUT_REQUEST = 0x06
+    SNACK_REQUEST = 0x10
+    NOP_IN = 0x20
+    SCSI_RESPONSE = 0x21
+    TASK_RESPONSE = 0x22
+    LOGIN_RESPONSE = 0x23
+    TEXT_RESPONSE = 0x24
+    DATA_IN = 0x25
+    LOGOUT_RESPONSE = 0x26
+    R2T = 0x31
+    ASYNC_MESSAGE = 0x32
+    REJECT = 0x3F
+
+
+class Flag(IntEnum):
+    """Bits of byte 1; which of them a PDU has, its section of chapter 11 says."""
+
+    FINAL = 0x80
+    CONTINUE = 0x40
+    READ = 0x40
+    WRITE = 0x20
+    ACKNOWLEDGE = 0x40
+    OVERFLOW = 0x04
+    UNDERFLOW = 0x02
+    STATUS = 0x01
+
+
+class LogoutReason(IntEnum):
+    """Reason codes of a Logout Request (RFC 7143 11.14.1)."""
+
+    CLOSE_SESSION = 0
+    CLOSE_CONNECTION = 1
+    REMOVE_FOR_RECOVERY = 2
+
+
+class LogoutResponse(IntEnum):
+    """Responses to a logout (RFC 7143 11.15.1)."""
+
+    SUCCESS = 0
+    CID_NOT_FOUND = 1
+    RECOVERY_NOT_SUPPORTED = 2
+    CLEANUP_FAILED = 3
+
+
+class AsyncEvent(IntEnum):
+    """Events of an Asynchronous Message (RFC 7143 11.9.1)."""
+
+    SCSI_EVENT = 0
+    LOGOUT_REQUEST = 1
+    CONNECTION_DROP = 2
+    SESSION_DROP = 3
+    NEGOTIATION_REQUEST = 4
+
+
+# opcode, flags, 2 reserved, TotalAHSLength and DataSegmentLength, LUN, ITT, EDTL, CmdSN, ExpStatSN, and of the CDB:
+# byte 0, byte 1, bytes 2 to 9, bytes 10 to 13, bytes 14 and 15 (RFC 7143 11.3).
+COMMAND: Final = struct.Struct(">BBHIQIIIIBBQIH")
+# opcode, flags, response, status, lengths, reserved or LUN, ITT, TTT, StatSN, ExpCmdSN, MaxCmdSN, then by PDU:
+# Data-In (11.7): DataSN, Buffer Offset, Residual Count. SCSI Response (11.4): ExpDataSN, Bidirectional Read
+# Residual Count, Residual Count. R2T (11.8): R2TSN, Buffer Offset, Desired Data Transfer Length.
+ANSWER: Final = struct.Struct(">BBBBIQIIIIIIII")
+
+assert COMMAND.size == ANSWER.size == BHS_LENGTH
+
+
+def padding(length: int) -> int:
+    """Bytes that fill a segment of ``length`` bytes up to a multiple of four (RFC 7143 11.1)."""
+    return -length & 3
+
+
+def serial_less(a: int, b: int) -> bool:
+    """Whether ``a`` comes before ``b`` in serial number arithmetic of 32 bits (RFC 1982, RFC 7143 4.2.2.1)."""
+    return a != b and ((b - a) & SERIAL_MASK) < 0x80000000
+
+
+def unit_number(lun: int) -> int:
+    """The unit number of an 8-byte LUN field (SAM-5 4.7): peripheral and flat space methods; -1 for any other."""
+    if lun & 0x0000FFFFFFFFFFFF:
+        return -1
+    first = lun >> 48
+    method = first >> 14
+    if method == 0 and first >> 8 == 0:
+        return first
+    return first & 0x3FFF if method == 1 else -1
+
+
+def lun_field(number: int) -> int:
+    """The 8-byte LUN field of a unit number: peripheral method below 256, flat space from there on (SAM-5 4.7)."""
+    return (number if number < 256 else number | 0x4000) << 48
+
+
+@dataclass(slots=True, eq=False)
+class Pdu:
+    """A received PDU off the fast path. ``data`` may lie in a receive buffer: valid only until the handler returns."""
+
+    bhs: bytes
+    ahs: bytes
+    data: memoryview
+    now: int
+
+    @property
+    def opcode(self) -> int:
+        """The opcode without the immediate bit."""
+        return self.bhs[0] & 0x3F
+
+    @property
+    def immediate(self) -> bool:
+        """The I bit."""
+        return bool(self.bhs[0] & IMMEDIATE)
+
+    @property
+    def flags(self) -> int:
+        """Byte 1."""
+        return self.bhs[1]
+
+    @property
+    def lun(self) -> int:
+        """The LUN field, all 8 bytes of it."""
+        return self.word(8) << 32 | self.word(12)
+
+    @property
+    def itt(self) -> int:
+        """The Initiator Task Tag."""
+        return self.word(16)
+
+    @property
+    def ttt(self) -> int:
+        """The Target Transfer Tag, or the Referenced Task Tag."""
+        return self.word(20)
+
+    @property
+    def cmdsn(self) -> int:
+        """CmdSN."""
+        return self.word(24)
+
+    @property
+    def expstatsn(self) -> int:
+        """ExpStatSN."""
+        return self.word(28)
+
+    def word(self, offset: int) -> int:
+        """The 32-bit number at ``offset`` of the BHS."""
+        return int.from_bytes(self.bhs[offset : offset + 4], "big")
+
+
+def split_ahs(ahs: bytes) -> list[tuple[int, bytes]]:
+    """Additional header segments as (type, content) pairs (RFC 7143 11.2.2). Raises ValueError when malformed."""
+    found: list[tuple[int, bytes]] = []
+    while ahs:
+        length = int.from_bytes(ahs[:2], "big")
+        end = 3 + length
+        if length == 0 or end > len(ahs):
+            raise ValueError(f"an additional header segment of {length} bytes in {len(ahs)}")
+        found.append((ahs[2], ahs[3:end]))
+        ahs = ahs[end + padding(end) :]
+    return found

@@ -1,0 +1,190 @@
+"""NOP-Out, Task Management, Text and Logout in the full feature phase, and the Asynchronous Message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from iscsitools.iscsi import text as keys
+from iscsitools.iscsi.errors import RejectError, RejectReason
+from iscsitools.iscsi.pdu import (
+    ANSWER,
+    RESERVED_TAG,
+    SERIAL_MASK,
+    AsyncEvent,
+    Flag,
+    LogoutReason,
+    LogoutResponse,
+    Opcode,
+    Pdu,
+    unit_number,
+)
+from iscsitools.probes.sites import ASYNC_SEND, LOGOUT_RESPONSE, NOP_SEND, TASK_RESPONSE, TEXT_RESPONSE
+from iscsitools.probes.table import Probe
+from iscsitools.scsi.task import ManagementFunction, ManagementResponse
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.commands import Command
+    from iscsitools.iscsi.connection import Connection
+    from iscsitools.iscsi.session import Session
+    from iscsitools.scsi.device import ScsiDevice
+
+_MAX_TEXT: Final = 64 << 10
+"""Bytes of one Text exchange, over all its PDUs."""
+
+
+@dataclass(slots=True)
+class TextExchange:
+    """A Text negotiation that spans several PDUs: what has come, or what is still to be sent (RFC 7143 11.10)."""
+
+    itt: int
+    ttt: int = RESERVED_TAG
+    received: bytearray = field(default_factory=bytearray)
+    pieces: list[bytes] = field(default_factory=list)
+
+
+def nop_out(conn: Connection, session: Session, pdu: Pdu) -> None:
+    """Answer a ping with its own data; the answer to our ping needs none (RFC 7143 11.18)."""
+    if pdu.itt == RESERVED_TAG:
+        return
+    data = pdu.data[: conn.max_send]
+    header = ANSWER.pack(
+        Opcode.NOP_IN, Flag.FINAL, 0, 0, len(data), pdu.lun, pdu.itt, RESERVED_TAG, conn.statsn,
+        session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+    )  # fmt: skip
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    if conn.probes.mask & NOP_SEND:
+        conn.probes.pdu(Probe.NOP_SEND, conn.info, max(unit_number(pdu.lun), 0), header)
+    conn.out.put(header, bytes(data))
+
+
+def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
+    """Serve a Task Management Function Request (RFC 7143 11.5, 11.6)."""
+    function = pdu.flags & 0x7F
+    device = session.device
+    if device is None or session.nexus is None:
+        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, "task management in a discovery session")
+    number = unit_number(pdu.lun)
+    if function == ManagementFunction.TASK_REASSIGN:
+        response, ended = ManagementResponse.NO_REASSIGNMENT, []
+    else:
+        response, ended = device.manage(function, session.nexus, number, pdu.ttt)
+    for task in ended:
+        command: Command = task.done.__self__
+        command.drop()
+    header = ANSWER.pack(
+        Opcode.TASK_RESPONSE, Flag.FINAL, response, 0, 0, 0, pdu.itt, 0, conn.statsn,
+        session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+    )  # fmt: skip
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    if conn.probes.mask & TASK_RESPONSE:
+        conn.probes.pdu(Probe.TASK_RESPONSE, conn.info, 0, header)
+    conn.out.put(header)
+    if function == ManagementFunction.TARGET_COLD_RESET and response == ManagementResponse.COMPLETE:
+        _drop_all(session, device)
+
+
+def _drop_all(session: Session, device: ScsiDevice) -> None:
+    """TARGET COLD RESET ends all sessions of the target, after the answer (RFC 7143 11.5.1)."""
+    for other in session.table or ():
+        if other.device is device:
+            for conn in other.connections.values():
+                conn.close("target cold reset")
+                conn.wake(conn)
+
+
+def text(conn: Connection, session: Session, pdu: Pdu) -> None:
+    """Serve a Text Request: gather its PDUs, answer, and send the answer in pieces (RFC 7143 11.10, 11.11)."""
+    exchange = conn.text
+    if exchange is None or exchange.itt != pdu.itt:
+        if pdu.ttt != RESERVED_TAG:
+            raise RejectError(RejectReason.INVALID_PDU_FIELD, "a Text Request continues an exchange that is not there")
+        exchange = conn.text = TextExchange(pdu.itt)
+    if exchange.pieces:
+        _send_text(conn, session, exchange)
+        return
+    exchange.received += pdu.data
+    if len(exchange.received) > _MAX_TEXT:
+        conn.text = None
+        raise RejectError(RejectReason.LONG_OPERATION_REJECT, "a Text exchange of more than 64 KiB")
+    if pdu.flags & Flag.CONTINUE:
+        _put_text(conn, session, exchange, b"", more=False, final=False)
+        return
+    received = bytes(exchange.received)
+    exchange.received.clear()
+    try:
+        answer = conn.responder.answer(received) if conn.responder is not None else b""
+    except RejectError:
+        conn.text = None
+        raise
+    conn.max_send = session.parameters.initiator_max_recv_data_segment_length
+    exchange.pieces = list(keys.split_text(answer, conn.max_send)) or [b""]
+    _send_text(conn, session, exchange)
+
+
+def _send_text(conn: Connection, session: Session, exchange: TextExchange) -> None:
+    piece = exchange.pieces.pop(0)
+    more = bool(exchange.pieces)
+    _put_text(conn, session, exchange, piece, more=more, final=not more)
+    if not more:
+        conn.text = None
+
+
+def _put_text(
+    conn: Connection, session: Session, exchange: TextExchange, data: bytes, *, more: bool, final: bool
+) -> None:
+    if final:
+        exchange.ttt = RESERVED_TAG
+    elif exchange.ttt == RESERVED_TAG:
+        exchange.ttt = conn.next_ttt()
+    header = ANSWER.pack(
+        Opcode.TEXT_RESPONSE, (Flag.FINAL if final else 0) | (Flag.CONTINUE if more else 0), 0, 0, len(data), 0,
+        exchange.itt, exchange.ttt, conn.statsn, session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+    )  # fmt: skip
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    if conn.probes.mask & TEXT_RESPONSE:
+        conn.probes.pdu(Probe.TEXT_RESPONSE, conn.info, 0, header)
+    conn.out.put(header, data)
+
+
+def logout(conn: Connection, session: Session, pdu: Pdu) -> None:
+    """Serve a Logout Request: the tasks of what is logged out end first, then the answer, then the close (11.14)."""
+    reason = pdu.flags & 0x7F
+    response = LogoutResponse.SUCCESS
+    if reason == LogoutReason.REMOVE_FOR_RECOVERY:
+        response = LogoutResponse.RECOVERY_NOT_SUPPORTED
+    elif reason == LogoutReason.CLOSE_CONNECTION and pdu.word(20) >> 16 != conn.cid:
+        response = LogoutResponse.CID_NOT_FOUND
+    elif reason > LogoutReason.REMOVE_FOR_RECOVERY:
+        raise RejectError(RejectReason.INVALID_PDU_FIELD, f"logout reason {reason}")
+    leaving = response == LogoutResponse.SUCCESS
+    if leaving:
+        for command in list(conn.commands.values()):
+            command.abort()
+    parameters = session.parameters
+    header = ANSWER.pack(
+        Opcode.LOGOUT_RESPONSE, Flag.FINAL, response, 0, 0, 0, pdu.itt, 0, conn.statsn, session.exp_cmdsn,
+        session.max_cmdsn, 0, parameters.default_time2wait << 16 | parameters.default_time2retain, 0,
+    )  # fmt: skip
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    if conn.probes.mask & LOGOUT_RESPONSE:
+        conn.probes.pdu(Probe.LOGOUT_RESPONSE, conn.info, 0, header)
+    conn.out.put(header)
+    if leaving:
+        conn.close("logged out")
+
+
+def async_message(conn: Connection, event: AsyncEvent, parameters: tuple[int, int, int] = (0, 0, 0)) -> None:
+    """Send an Asynchronous Message with its event and three parameters (RFC 7143 11.9)."""
+    session = conn.session
+    if session is None or not session.full_feature:
+        return
+    first, second, third = parameters
+    header = ANSWER.pack(
+        Opcode.ASYNC_MESSAGE, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, 0, conn.statsn, session.exp_cmdsn,
+        session.max_cmdsn, event << 24 | first, second << 16 | third, 0,
+    )  # fmt: skip
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    if conn.probes.mask & ASYNC_SEND:
+        conn.probes.pdu(Probe.ASYNC_SEND, conn.info, 0, header)
+    conn.out.put(header)

@@ -1,0 +1,129 @@
+"""Sessions: the command window of one, and the table of all (RFC 7143 4.2.2.1, 4.4.1, 6.3).
+
+Everything that ties connections together stands here. A session has one connection now; what would have to change
+for several is inside this file and in :mod:`.handlers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from iscsitools.iscsi.pdu import SERIAL_MASK, Pdu
+from iscsitools.scsi.task import Nexus
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.connection import Connection
+    from iscsitools.iscsi.negotiation import Parameters
+    from iscsitools.iscsi.node import TargetNode
+    from iscsitools.scsi.device import ScsiDevice
+
+DEFAULT_WINDOW: Final = 128
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One session of an initiator with a target, or with discovery (``target`` None).
+
+    ``ident`` numbers the sessions of this process. ``exp_cmdsn`` is the next CmdSN in order; commands up to
+    ``exp_cmdsn + window - 1`` are taken. ``held``: non-immediate requests that came before their turn.
+    """
+
+    ident: int
+    initiator: str
+    isid: bytes
+    tsih: int
+    target: TargetNode | None
+    parameters: Parameters
+    opened: int
+    chap_user: str = ""
+    initiator_alias: str = ""
+    nexus: Nexus | None = None
+    exp_cmdsn: int = 0
+    first_cmdsn: int = 0
+    window: int = DEFAULT_WINDOW
+    full_feature: bool = False
+    table: SessionTable | None = None
+    connections: dict[int, Connection] = field(default_factory=dict)
+    held: dict[int, tuple[Connection, Pdu]] = field(default_factory=dict)
+
+    @property
+    def device(self) -> ScsiDevice | None:
+        """The SCSI device behind this session; None for discovery."""
+        return self.target.device if self.target is not None else None
+
+    @property
+    def max_cmdsn(self) -> int:
+        """MaxCmdSN: the last CmdSN that is taken.
+
+        It moves with ExpCmdSN, so the window never shrinks; what a session can make us hold is bounded by each unit's
+        own limit on tasks.
+        """
+        return (self.exp_cmdsn + self.window - 1) & SERIAL_MASK
+
+    def place(self, cmdsn: int) -> int:
+        """How far ahead of its turn a CmdSN is: 0 is next, up to window - 1 is inside, -1 is outside."""
+        ahead = (cmdsn - self.exp_cmdsn) & SERIAL_MASK
+        return ahead if ahead < self.window else -1
+
+    def advance(self) -> None:
+        """The command that was next has been taken."""
+        self.exp_cmdsn = (self.exp_cmdsn + 1) & SERIAL_MASK
+
+
+class SessionTable:
+    """All sessions of a server, by TSIH. At most ``limit`` at a time, and never more than TSIHs (RFC 7143 11.12.6)."""
+
+    def __init__(self, limit: int = 256) -> None:
+        self._limit = min(limit, 0xFFFF)
+        self._by_tsih: dict[int, Session] = {}
+        self._last = 0
+        self.opened = 0
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_tsih.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_tsih)
+
+    def allocate(self) -> int | None:
+        """A TSIH that no session has, not the last one again; None when there are as many sessions as allowed."""
+        if len(self._by_tsih) >= self._limit:
+            return None
+        tsih = self._last
+        while True:
+            tsih = tsih % 0xFFFF + 1
+            if tsih not in self._by_tsih:
+                self._last = tsih
+                return tsih
+
+    def add(self, session: Session) -> None:
+        """Enter a session whose login is complete."""
+        self._by_tsih[session.tsih] = session
+        self.opened += 1
+
+    def remove(self, session: Session) -> None:
+        """Take a session out; its TSIH is free again."""
+        if self._by_tsih.get(session.tsih) is session:
+            del self._by_tsih[session.tsih]
+
+    def by_tsih(self, tsih: int) -> Session | None:
+        """The session with this TSIH."""
+        return self._by_tsih.get(tsih)
+
+    def by_ident(self, ident: int) -> Session | None:
+        """The session with this number."""
+        return next((s for s in self._by_tsih.values() if s.ident == ident), None)
+
+    def find(self, initiator: str, isid: bytes, target: str) -> Session | None:
+        """The session of the same initiator port and target, for reinstatement (RFC 7143 6.3.5)."""
+        for session in self._by_tsih.values():
+            if (
+                session.initiator == initiator
+                and session.isid == isid
+                and session.target is not None
+                and session.target.name == target
+            ):
+                return session
+        return None

@@ -1,0 +1,201 @@
+"""Data-out: immediate data, unsolicited Data-Out, and what R2Ts ask for (RFC 7143 4.2.4.2, 11.7, 11.8).
+
+The rules, all of them: immediate data only with ImmediateData=Yes; Data-Out unasked only with InitialR2T=No and
+until its F bit; both together at most FirstBurstLength; the rest by R2Ts of at most MaxBurstLength, at most
+MaxOutstandingR2T at a time. DataPDUInOrder and DataSequenceInOrder are always Yes here, so DataSN counts from 0 in
+each sequence and offsets only grow. On ERL 0 a sequence that breaks this cannot be mended: the command fails, and
+what still comes of it is thrown away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iscsitools.iscsi.buffers import address_of
+from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode, Pdu
+from iscsitools.probes.sites import DATA_REQUEST, XFER_WRITE
+from iscsitools.probes.table import Probe
+from iscsitools.scsi.sense import Asc
+from iscsitools.scsi.task import Status
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.commands import Command
+    from iscsitools.iscsi.connection import Connection
+    from iscsitools.iscsi.negotiation import Parameters
+
+
+@dataclass(slots=True)
+class Sequence:
+    """One Data-Out sequence: unsolicited (``ttt`` reserved), or what one R2T asked for."""
+
+    ttt: int
+    offset: int
+    length: int
+    received: int = 0
+    datasn: int = 0
+
+
+def unsolicited_error(parameters: Parameters, pdu: Pdu) -> int:
+    """What a SCSI Command brings that was not negotiated, as ASC << 8 | ASCQ; 0 when all is well."""
+    length = len(pdu.data)
+    edtl = pdu.word(20)
+    final = pdu.flags & Flag.FINAL
+    if not pdu.flags & Flag.WRITE:
+        return Asc.UNEXPECTED_UNSOLICITED_DATA if length or not final else 0
+    if (length and not parameters.immediate_data) or (not final and parameters.initial_r2t):
+        return Asc.UNEXPECTED_UNSOLICITED_DATA
+    return Asc.INCORRECT_AMOUNT_OF_DATA if length > min(edtl, parameters.first_burst_length) else 0
+
+
+class Incoming:
+    """The data-out of one command. ``want`` bytes go to the device server, what comes beyond them goes nowhere."""
+
+    def __init__(self, command: Command, buffer: bytearray, want: int) -> None:
+        self.command = command
+        self.buffer = buffer
+        self.view = memoryview(buffer)
+        self.want = want
+        self.received = 0
+        self.asked = 0
+        self.r2tsn = 0
+        self.unsolicited: Sequence | None = None
+        self.solicited: dict[int, Sequence] = {}
+
+    def end(self) -> None:
+        """The command ends: transfers that are still open end with what has come."""
+        if self.unsolicited is not None:
+            self.fire(Probe.XFER_DONE, self.unsolicited, self.unsolicited.received)
+            self.unsolicited = None
+        for sequence in self.solicited.values():
+            self.fire(Probe.XFER_DONE, sequence, sequence.received)
+        self.solicited.clear()
+
+    def recycle(self) -> None:
+        """Give the buffer back, unless bytes are being received into it at this moment."""
+        if self.buffer and self.command.conn.arriving_owner is not self.command:
+            self.command.conn.buffers.give(self.buffer)
+        self.command.conn.buffers.release(self.want)
+        self.buffer = bytearray()
+        self.view = memoryview(b"")
+        self.want = 0
+
+    def fire(self, probe: Probe, sequence: Sequence, length: int) -> None:
+        """Fire xfer-start or xfer-done of a sequence."""
+        conn = self.command.conn
+        if conn.probes.mask >> probe & 1:
+            address = address_of(self.view[sequence.offset :]) if self.want > sequence.offset else 0
+            conn.probes.xfer(
+                probe, conn.info, self.command.number, self.command.itt, sequence.ttt, address, sequence.offset,
+                length, XFER_WRITE,
+            )  # fmt: skip
+
+    def store(self, offset: int, data: memoryview) -> None:
+        """Keep received bytes, unless they were received in place."""
+        end = min(offset + len(data), self.want)
+        if end > offset and data.obj is not self.buffer:
+            self.view[offset:end] = data[: end - offset]
+
+
+def begin(command: Command, pdu: Pdu, want: int) -> None:
+    """Take a command's immediate data and get the rest of its ``want`` bytes, then execute it."""
+    conn, session = command.conn, command.conn.session
+    assert session is not None
+    if not conn.buffers.reserve(want):
+        command.fail(0, status=Status.BUSY)
+        return
+    received = pdu.data.obj
+    adopted = isinstance(received, bytearray) and received is not conn.buffers.receive and len(received) >= want
+    buffer = received if adopted and isinstance(received, bytearray) else conn.buffers.take(max(want, 1))
+    incoming = command.incoming = Incoming(command, buffer, want)
+    immediate = len(pdu.data)
+    final = pdu.flags & Flag.FINAL
+    if immediate or not final:
+        limit = min(command.edtl, session.parameters.first_burst_length)
+        first = Sequence(RESERVED_TAG, 0, immediate if final else limit)
+        incoming.unsolicited = first
+        incoming.fire(Probe.XFER_START, first, first.length)
+        incoming.store(0, pdu.data)
+        incoming.received = first.received = immediate
+        if final:
+            _sequence_ended(incoming, first)
+    incoming.asked = incoming.received
+    _go_on(conn, command, incoming)
+
+
+def data_out(conn: Connection, pdu: Pdu) -> None:
+    """Take a Data-Out PDU (RFC 7143 11.7). One that belongs to no task is thrown away: its task has ended."""
+    command = conn.commands.get(pdu.itt)
+    incoming = command.incoming if command is not None else None
+    sequence = _sequence_of(incoming, pdu.ttt)
+    if command is None or incoming is None or sequence is None:
+        return
+    length = len(pdu.data)
+    offset = pdu.word(40)
+    at_end = sequence.received + length
+    final = bool(pdu.flags & Flag.FINAL)
+    if pdu.word(36) != sequence.datasn or offset != sequence.offset + sequence.received:
+        command.fail(Asc.DATA_PHASE_ERROR)
+    elif at_end > sequence.length or (final and sequence.ttt != RESERVED_TAG and at_end < sequence.length):
+        command.fail(Asc.INCORRECT_AMOUNT_OF_DATA)
+    else:
+        incoming.store(offset, pdu.data)
+        incoming.received += length
+        sequence.received = at_end
+        sequence.datasn = (sequence.datasn + 1) & SERIAL_MASK
+        if final or (sequence.ttt != RESERVED_TAG and at_end == sequence.length):
+            _sequence_ended(incoming, sequence)
+            incoming.asked = max(incoming.asked, incoming.received)
+            _go_on(conn, command, incoming)
+
+
+def place_for(conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview, Command | None]:
+    """Where ``length`` bytes of a Data-Out's data segment belong, with the command; or a buffer of its own."""
+    command = conn.commands.get(pdu.itt)
+    incoming = command.incoming if command is not None else None
+    offset = pdu.word(40)
+    if incoming is not None and _sequence_of(incoming, pdu.ttt) is not None and offset + length <= incoming.want:
+        return incoming.view[offset : offset + length], command
+    return memoryview(bytearray(length)), None
+
+
+def _sequence_of(incoming: Incoming | None, ttt: int) -> Sequence | None:
+    if incoming is None:
+        return None
+    return incoming.unsolicited if ttt == RESERVED_TAG else incoming.solicited.get(ttt)
+
+
+def _sequence_ended(incoming: Incoming, sequence: Sequence) -> None:
+    incoming.fire(Probe.XFER_DONE, sequence, sequence.received)
+    if sequence.ttt == RESERVED_TAG:
+        incoming.unsolicited = None
+    else:
+        del incoming.solicited[sequence.ttt]
+
+
+def _go_on(conn: Connection, command: Command, incoming: Incoming) -> None:
+    """Execute a command whose data is all there, or ask for more of it."""
+    session = conn.session
+    assert session is not None
+    assert session.device is not None
+    if incoming.unsolicited is not None:
+        return
+    if incoming.received >= incoming.want:
+        command.task.data_out = incoming.view[: incoming.want]
+        session.device.execute(command.task)
+        return
+    parameters = session.parameters
+    while incoming.asked < incoming.want and len(incoming.solicited) < parameters.max_outstanding_r2t:
+        length = min(parameters.max_burst_length, incoming.want - incoming.asked)
+        sequence = Sequence(conn.next_ttt(), incoming.asked, length)
+        incoming.solicited[sequence.ttt] = sequence
+        header = ANSWER.pack(
+            Opcode.R2T, Flag.FINAL, 0, 0, 0, command.lun, command.itt, sequence.ttt, conn.statsn,
+            session.exp_cmdsn, session.max_cmdsn, incoming.r2tsn, sequence.offset, length,
+        )  # fmt: skip
+        incoming.r2tsn += 1
+        incoming.asked += length
+        if conn.probes.mask & DATA_REQUEST:
+            conn.probes.pdu(Probe.DATA_REQUEST, conn.info, command.number, header)
+        incoming.fire(Probe.XFER_START, sequence, length)
+        conn.out.put(header)
