@@ -97,7 +97,7 @@ FIELDS: Final[dict[Probe, Fields]] = {
     Probe.SNACK_RECEIVE: Fields(ITT, TTT, ZERO, STATSN, ZERO),
 }
 
-_DATA_STATUS: Final = 0x01
+DATA_STATUS: Final = 0x01  # the S bit of a Data-In: it carries status
 
 
 class Info(NamedTuple):
@@ -132,7 +132,7 @@ def info_of(probe: Probe, bhs: bytes, lun: int) -> Info:
     f = FIELDS[probe]
     flags = bhs[1]
     statsn = _at(bhs, f.statsn)
-    if probe is Probe.DATA_SEND and not flags & _DATA_STATUS:
+    if probe is Probe.DATA_SEND and not flags & DATA_STATUS:
         statsn = 0
     return Info(
         lun,

@@ -1,0 +1,144 @@
+/* Copies of the strings of ConnectionInfo as C strings, kept per connection for as long as they are true. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "event.h"
+
+/* In the order of uiscsiproto_t's string members from uip_isid on, then the two IQNs. */
+static const char *const STRING_NAMES[] = {"isid", "tsih", "transport", "local", "remote", "protocol", "target", "initiator"};
+enum { ISID, TSIH, TRANSPORT, LOCAL, REMOTE, PROTOCOL, TARGET, INITIATOR, STRINGS };
+
+/* Direct-mapped by ident: bounded, and a connection that ended needs no call here. */
+#define SLOTS 64
+
+struct connection {
+    long long ident; /* 0: free, as idents start at 1 */
+    long long generation;
+    char *text; /* one allocation that holds all strings */
+    const char *strings[STRINGS];
+    struct sockaddr_storage local, remote;
+};
+
+static struct connection slots[SLOTS];
+static PyObject *string_names[STRINGS], *name_ident, *name_generation;
+
+int connections_init(void)
+{
+    for (int i = 0; i < STRINGS; i++)
+        if ((string_names[i] = PyUnicode_InternFromString(STRING_NAMES[i])) == NULL)
+            return -1;
+    name_ident = PyUnicode_InternFromString("ident");
+    name_generation = PyUnicode_InternFromString("generation");
+    return name_ident != NULL && name_generation != NULL ? 0 : -1;
+}
+
+void connections_forget(void)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        free(slots[i].text);
+        slots[i] = (struct connection){0};
+    }
+}
+
+/* address:port or [address]:port to a socket address; all zeros when it is neither. */
+static void parse_address(const char *text, struct sockaddr_storage *storage)
+{
+    struct sockaddr_in *v4 = (struct sockaddr_in *)storage;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)storage;
+    const char *colon = strrchr(text, ':');
+    char address[INET6_ADDRSTRLEN + 1];
+    int bracket = text[0] == '[';
+    size_t length;
+
+    memset(storage, 0, sizeof *storage);
+    if (colon == NULL || (size_t)(colon - text) < (size_t)bracket * 2)
+        return;
+    text += bracket;
+    length = strcspn(text, bracket ? "%]" : ":"); /* the zone of a link-local address has no place here */
+    if (length >= sizeof address)
+        return;
+    memcpy(address, text, length);
+    address[length] = '\0';
+    if (bracket && inet_pton(AF_INET6, address, &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons((uint16_t)atoi(colon + 1));
+    } else if (!bracket && inet_pton(AF_INET, address, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons((uint16_t)atoi(colon + 1));
+    }
+}
+
+/* Copy all strings of connection into one allocation of slot. */
+static int copy_strings(struct connection *slot, PyObject *connection)
+{
+    PyObject *values[STRINGS] = {NULL};
+    const char *texts[STRINGS];
+    size_t total = 0;
+    char *end = NULL;
+
+    for (int i = 0; i < STRINGS; i++) {
+        values[i] = PyObject_GetAttr(connection, string_names[i]);
+        texts[i] = values[i] != NULL ? PyUnicode_AsUTF8(values[i]) : NULL;
+        if (texts[i] == NULL)
+            goto out;
+        total += strlen(texts[i]) + 1;
+    }
+    if ((end = malloc(total)) == NULL) {
+        PyErr_NoMemory();
+        goto out;
+    }
+    free(slot->text);
+    slot->text = end;
+    for (int i = 0; i < STRINGS; i++) {
+        slot->strings[i] = end;
+        end = stpcpy(end, texts[i]) + 1;
+    }
+out:
+    for (int i = 0; i < STRINGS; i++)
+        Py_XDECREF(values[i]);
+    return end != NULL ? 0 : -1;
+}
+
+static int get_number(PyObject *object, PyObject *name, long long *number)
+{
+    PyObject *value = PyObject_GetAttr(object, name);
+
+    if (value == NULL)
+        return -1;
+    *number = PyLong_AsLongLong(value);
+    Py_DECREF(value);
+    return *number == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+int event_set_connection(struct event *event, PyObject *connection)
+{
+    long long ident, generation;
+    struct connection *slot;
+    uiscsiproto_t *proto = &event->proto;
+
+    if (get_number(connection, name_ident, &ident) < 0 || get_number(connection, name_generation, &generation) < 0)
+        return -1;
+    slot = &slots[(unsigned long long)ident % SLOTS];
+    if (slot->ident != ident || slot->generation != generation || slot->text == NULL) {
+        if (copy_strings(slot, connection) < 0)
+            return -1;
+        slot->ident = ident;
+        slot->generation = generation;
+        parse_address(slot->strings[LOCAL], &slot->local);
+        parse_address(slot->strings[REMOTE], &slot->remote);
+    }
+    proto->uip_target_addr = (uintptr_t)&slot->local;
+    proto->uip_initiator_addr = (uintptr_t)&slot->remote;
+    proto->uip_target = (uintptr_t)slot->strings[TARGET];
+    proto->uip_initiator = (uintptr_t)slot->strings[INITIATOR];
+    proto->uip_isid = (uintptr_t)slot->strings[ISID];
+    proto->uip_tsih = (uintptr_t)slot->strings[TSIH];
+    proto->uip_transport = (uintptr_t)slot->strings[TRANSPORT];
+    proto->uip_local = (uintptr_t)slot->strings[LOCAL];
+    proto->uip_remote = (uintptr_t)slot->strings[REMOTE];
+    proto->uip_protocol = (uintptr_t)slot->strings[PROTOCOL];
+    return 0;
+}

@@ -1,0 +1,203 @@
+/* iscsitools.provider._native: the probes' tracepoints, and their arguments, in C. One thread calls it. */
+#include "event.h"
+#include "sdt.h"
+#include "table.h"
+#include "tracepoints.h"
+
+static struct event event;
+static int sdt_on; /* whether SDT semaphores are looked at: a tracer may be attached that this server is not to serve */
+
+static uint32_t current_mask(void)
+{
+    uint32_t mask = tracepoints_mask();
+
+#if HAVE_SDT
+    if (sdt_on)
+        mask |= sdt_mask();
+#endif
+    return mask;
+}
+
+static void fire(int probe)
+{
+#if HAVE_SDT
+    if (sdt_on)
+        sdt_fire(probe, &event);
+#endif
+    tracepoints_fire(probe, &event);
+}
+
+static int is_probe(long probe)
+{
+    if (probe >= 0 && probe < PROBE_COUNT)
+        return 1;
+    if (!PyErr_Occurred())
+        PyErr_Format(PyExc_ValueError, "the provider has no probe %ld", probe);
+    return 0;
+}
+
+static int has_count(Py_ssize_t count, Py_ssize_t expected)
+{
+    if (count != expected)
+        PyErr_Format(PyExc_TypeError, "takes %zd arguments, not %zd", expected, count);
+    return count == expected;
+}
+
+static PyObject *native_mask(PyObject *self, PyObject *unused)
+{
+    return PyLong_FromUnsignedLong(current_mask());
+}
+
+static PyObject *native_enabled(PyObject *self, PyObject *argument)
+{
+    long probe = PyLong_AsLong(argument);
+    int enabled;
+
+    if (!is_probe(probe))
+        return NULL;
+    enabled = tracepoints_enabled((int)probe);
+#if HAVE_SDT
+    enabled |= sdt_on && sdt_count((int)probe) != 0;
+#endif
+    return PyBool_FromLong(enabled);
+}
+
+static PyObject *native_semaphores(PyObject *self, PyObject *unused)
+{
+#if HAVE_SDT
+    PyObject *counts = PyTuple_New(PROBE_COUNT);
+
+    for (int i = 0; counts != NULL && i < PROBE_COUNT; i++) {
+        PyObject *count = PyLong_FromUnsignedLong(sdt_count(i));
+        if (count == NULL)
+            Py_CLEAR(counts);
+        else
+            PyTuple_SET_ITEM(counts, i, count);
+    }
+    return counts;
+#else
+    return PyTuple_New(0);
+#endif
+}
+
+/* on_pdu(probe, now, conn, lun, bhs, cdb, sense): as Subscriber.on_pdu. */
+static PyObject *native_on_pdu(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    long probe;
+    uint64_t lun;
+
+    if (!has_count(count, 7) || !is_probe(probe = PyLong_AsLong(args[0])))
+        return NULL;
+    if (!PyBytes_Check(args[4]) || PyBytes_GET_SIZE(args[4]) < BHS_SIZE || !PyBytes_Check(args[5])) {
+        PyErr_SetString(PyExc_TypeError, "bhs has to be 48 bytes, and cdb bytes");
+        return NULL;
+    }
+    lun = PyLong_AsUnsignedLongLongMask(args[3]);
+    if (PyErr_Occurred() || event_set_connection(&event, args[2]) < 0)
+        return NULL;
+    event_from_bhs(&event, (int)probe, lun, (const uint8_t *)PyBytes_AS_STRING(args[4]),
+                   (const uint8_t *)PyBytes_AS_STRING(args[5]), (size_t)PyBytes_GET_SIZE(args[5]));
+    fire((int)probe);
+    Py_RETURN_NONE;
+}
+
+/* on_xfer(probe, now, conn, lun, xfer): as Subscriber.on_xfer. */
+static PyObject *native_on_xfer(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    long probe;
+    uint64_t lun, numbers[6];
+    uiscsixfer_t xfer = {0};
+
+    if (!has_count(count, 5) || !is_probe(probe = PyLong_AsLong(args[0])))
+        return NULL;
+    if (!PyTuple_Check(args[4]) || PyTuple_GET_SIZE(args[4]) != 6) {
+        PyErr_SetString(PyExc_TypeError, "xfer has to be an Xfer");
+        return NULL;
+    }
+    for (int i = 0; i < 6; i++)
+        numbers[i] = PyLong_AsUnsignedLongLongMask(PyTuple_GET_ITEM(args[4], i));
+    lun = PyLong_AsUnsignedLongLongMask(args[3]);
+    if (PyErr_Occurred() || event_set_connection(&event, args[2]) < 0)
+        return NULL;
+    xfer.xfer_laddr = numbers[2];
+    xfer.xfer_loffset = (uint32_t)numbers[3];
+    xfer.xfer_len = (uint32_t)numbers[4];
+    xfer.xfer_type = (uint32_t)numbers[5];
+    event_from_xfer(&event, lun, (uint32_t)numbers[0], (uint32_t)numbers[1], &xfer);
+    fire((int)probe);
+    Py_RETURN_NONE;
+}
+
+static PyObject *native_use_sdt(PyObject *self, PyObject *argument)
+{
+    int on = PyObject_IsTrue(argument);
+
+    if (on < 0)
+        return NULL;
+    sdt_on = on && HAVE_SDT;
+    Py_RETURN_NONE;
+}
+
+static PyObject *native_set_tracepoints(PyObject *self, PyObject *args)
+{
+    int convention;
+    const char *pairs;
+    Py_ssize_t size;
+    unsigned long long is_enabled, fire_probe;
+
+    if (!PyArg_ParseTuple(args, "iy#KK", &convention, &pairs, &size, &is_enabled, &fire_probe))
+        return NULL;
+    if (convention < CONVENTION_NONE || convention > CONVENTION_LINUX
+        || (convention != CONVENTION_NONE && size != PROBE_COUNT * 16)) {
+        PyErr_SetString(PyExc_ValueError, "a convention, and two addresses of 8 bytes for each probe");
+        return NULL;
+    }
+    tracepoints_set((enum convention)convention, (const uint64_t (*)[2])pairs, is_enabled, fire_probe);
+    Py_RETURN_NONE;
+}
+
+static PyObject *native_last_event(PyObject *self, PyObject *unused)
+{
+    return Py_BuildValue("(y#y#y#)", &event.proto, (Py_ssize_t)sizeof event.proto, &event.command,
+                         (Py_ssize_t)sizeof event.command, &event.xfer, (Py_ssize_t)sizeof event.xfer);
+}
+
+static PyObject *native_forget(PyObject *self, PyObject *unused)
+{
+    connections_forget();
+    event = (struct event){0};
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"mask", native_mask, METH_NOARGS, "The enabled probes, one bit each."},
+    {"enabled", native_enabled, METH_O, "Whether a probe is enabled now."},
+    {"semaphores", native_semaphores, METH_NOARGS, "How many tracers are attached to each SDT probe."},
+    {"on_pdu", (PyCFunction)(void (*)(void))native_on_pdu, METH_FASTCALL, "Fire a PDU's probe."},
+    {"on_xfer", (PyCFunction)(void (*)(void))native_on_xfer, METH_FASTCALL, "Fire xfer-start or xfer-done."},
+    {"use_sdt", native_use_sdt, METH_O, "Whether tracers of the SDT notes are served."},
+    {"set_tracepoints", native_set_tracepoints, METH_VARARGS, "The tracepoints of a registered DTrace provider."},
+    {"last_event", native_last_event, METH_NOARGS, "The bytes of the last event's three structures."},
+    {"forget", native_forget, METH_NOARGS, "Let go of all copies of connections' strings."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_native", "The iscsi provider's probes.", -1, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    PyObject *module;
+
+    if (connections_init() < 0 || (module = PyModule_Create(&definition)) == NULL)
+        return NULL;
+    if (PyModule_AddIntConstant(module, "HAVE_SDT", HAVE_SDT) < 0
+        || PyModule_AddIntConstant(module, "CONVENTION_NONE", CONVENTION_NONE) < 0
+        || PyModule_AddIntConstant(module, "CONVENTION_LIBUSDT", CONVENTION_LIBUSDT) < 0
+        || PyModule_AddIntConstant(module, "CONVENTION_LINUX", CONVENTION_LINUX) < 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}

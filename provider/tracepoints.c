@@ -1,0 +1,60 @@
+#include "tracepoints.h"
+
+#include <string.h>
+
+#include "table.h"
+
+#define ASK_AGAIN 64
+
+static enum convention convention;
+static uint64_t points[PROBE_COUNT][2];
+static int (*libusdt_is_enabled)(void *probe);
+static void (*libusdt_fire)(void *probe, size_t count, void **arguments);
+static uint32_t last_mask;
+static unsigned calls;
+
+void tracepoints_set(enum convention new, const uint64_t (*pairs)[2], uint64_t is_enabled, uint64_t fire)
+{
+    convention = new;
+    last_mask = 0;
+    if (new == CONVENTION_NONE)
+        return;
+    memcpy(points, pairs, sizeof points);
+    libusdt_is_enabled = (int (*)(void *))(uintptr_t)is_enabled;
+    libusdt_fire = (void (*)(void *, size_t, void **))(uintptr_t)fire;
+}
+
+int tracepoints_enabled(int probe)
+{
+    int enabled = 0;
+
+    if (convention == CONVENTION_LIBUSDT)
+        return libusdt_is_enabled(points[probe]) != 0;
+    if (convention == CONVENTION_LINUX)
+        ((int (*)(int *))(uintptr_t)points[probe][0])(&enabled);
+    return enabled != 0;
+}
+
+uint32_t tracepoints_mask(void)
+{
+    uint32_t known = ++calls % ASK_AGAIN ? last_mask : 0;
+    uint32_t mask = known;
+
+    if (convention == CONVENTION_NONE)
+        return 0;
+    for (int i = 0; i < PROBE_COUNT; i++)
+        if (!(known >> i & 1))
+            mask |= (uint32_t)tracepoints_enabled(i) << i;
+    last_mask = mask;
+    return mask;
+}
+
+void tracepoints_fire(int probe, const struct event *event)
+{
+    void *arguments[2] = {(void *)&event->proto, event->third};
+
+    if (convention == CONVENTION_LIBUSDT)
+        libusdt_fire(points[probe], event->third != NULL ? 2 : 1, arguments);
+    else if (convention == CONVENTION_LINUX)
+        ((void (*)(void *, void *))(uintptr_t)points[probe][1])(arguments[0], arguments[1]);
+}
