@@ -1,0 +1,144 @@
+/* A small epoll load generator that speaks raw iSCSI, so that the target and not the initiator is what is measured. */
+#ifndef LOAD_H
+#define LOAD_H
+
+#include <endian.h>
+#include <stdint.h>
+#include <string.h>
+
+#define BHS 48
+#define RECEIVE_BUFFER (1 << 20)
+#define QUEUED_PDUS 4096
+#define HISTOGRAM 200000 /* buckets of 100 ns */
+#define MAX_PIDS 16
+#define NO_TAG 0xffffffffu
+
+/* Opcodes of RFC 7143 11.2.1.2. */
+enum {
+    NOP_OUT = 0x00,
+    SCSI_COMMAND = 0x01,
+    LOGIN_REQUEST = 0x03,
+    DATA_OUT = 0x05,
+    NOP_IN = 0x20,
+    SCSI_RESPONSE = 0x21,
+    LOGIN_RESPONSE = 0x23,
+    DATA_IN = 0x25,
+    R2T = 0x31,
+    ASYNC = 0x32,
+    REJECT = 0x3f,
+    IMMEDIATE = 0x40,
+};
+
+/* The command line; sizes in bytes, times in seconds. */
+struct options {
+    const char *host, *port, *target, *initiator, *mode;
+    int lun, depth, connections;
+    int raw, json, nop, sequential, writes, read_percent, nodelay;
+    int immediate_data, initial_r2t;
+    uint32_t block, segment, first_burst, max_burst, pdus_per_send;
+    uint64_t span;
+    double seconds, warm_up;
+    int pids[MAX_PIDS], pid_count;
+};
+extern struct options opt;
+
+/* One outstanding command; its index is its ITT. */
+struct slot {
+    uint64_t started, lba;
+    uint32_t received;
+    int busy, is_write;
+};
+
+/* A PDU to send: its header, and data that lies elsewhere. */
+struct queued {
+    uint8_t header[BHS];
+    const uint8_t *data;
+    uint32_t data_length;
+};
+
+struct connection {
+    int fd, wants_out;
+    uint32_t cmd_sn, exp_stat_sn, max_cmd_sn;
+    uint32_t target_segment, first_burst, max_burst;
+    int immediate_data, initial_r2t;
+    struct slot *slots;
+    int *free_slots, free_count;
+    uint8_t *in;
+    uint32_t in_start, in_end;
+    uint64_t skip; /* bytes of data segments still to be thrown away */
+    struct queued *out;
+    uint32_t out_head, out_tail, out_offset;
+    uint64_t position; /* of sequential modes, in units of one I/O */
+    uint64_t done;     /* I/Os while measuring */
+};
+
+/* What is measured, summed over all connections. */
+struct totals {
+    int measuring;
+    uint64_t ios, bytes, latency_ns, sends, receives;
+    uint32_t *histogram;
+};
+extern struct totals totals;
+
+/* The unit as READ CAPACITY says, in its blocks. */
+struct unit {
+    uint64_t blocks;
+    uint32_t block_size, blocks_per_io;
+};
+extern struct unit unit;
+extern uint8_t *pattern;
+
+/* options.c */
+void parse_options(int argc, char **argv);
+/* cpu.c */
+uint64_t now_ns(void);
+uint64_t own_cpu_ns(void);
+uint64_t cpu_ns_of(int pid);
+void cpu_seconds_of(int pid, double *user, double *system);
+_Noreturn void die(const char *what);
+/* login.c */
+void login(struct connection *c, int index);
+void read_capacity(struct connection *c);
+/* send.c */
+int issue(struct connection *c, uint64_t now);
+struct queued *enqueue(struct connection *c);
+void queue_data(struct connection *c, uint32_t itt, const uint8_t *lun, uint32_t ttt, uint32_t offset, uint32_t end);
+void flush_out(struct connection *c, int epoll);
+/* receive.c */
+void on_readable(struct connection *c);
+
+static inline void put32(uint8_t *p, uint32_t v) {
+    v = htobe32(v);
+    memcpy(p, &v, 4);
+}
+
+static inline void put64(uint8_t *p, uint64_t v) {
+    v = htobe64(v);
+    memcpy(p, &v, 8);
+}
+
+static inline void put24(uint8_t *p, uint32_t v) {
+    p[0] = v >> 16;
+    p[1] = v >> 8;
+    p[2] = v;
+}
+
+static inline uint32_t get32(const uint8_t *p) {
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return be32toh(v);
+}
+
+static inline uint64_t get64(const uint8_t *p) {
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return be64toh(v);
+}
+
+static inline uint32_t get24(const uint8_t *p) { return p[0] << 16 | p[1] << 8 | p[2]; }
+
+static inline uint32_t padded(uint32_t length) { return (length + 3) & ~3u; }
+
+static inline uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+#endif
