@@ -116,6 +116,14 @@ class Task:
     """Bytes that the CDB asked to move, for the residual count (SAM-5, RFC 7143 11.4.5); -1: as much as was moved."""
     aborted: bool = False
     """Set when a task management function or a lost nexus ended it; a late result is thrown away."""
+    released: Callable[[Task], None] | None = None
+    """Called once for a task that was aborted, when nothing uses ``data_out`` and ``data_in`` any more.
+
+    That is before ``manage`` or ``detach`` returns when no thread is at work for the task, else when that thread's
+    call has returned; until then the transport leaves the buffers alone. Not called for a task that ends by ``done``.
+    """
+    call: object = None
+    """The device server's own note of the task."""
     service_started: int = 0
 
 

@@ -1,0 +1,164 @@
+"""What a command is to the device server: its entry of the operation code table, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Flag, auto
+from typing import TYPE_CHECKING
+
+from iscsitools.scsi.cdb import Buffer
+from iscsitools.scsi.errors import illegal_request, invalid_field, parameter_list_length_error
+from iscsitools.scsi.sense import Asc
+from iscsitools.scsi.task import Task
+
+if TYPE_CHECKING:
+    from iscsitools.scsi.device import ScsiDevice
+    from iscsitools.scsi.itl import ItlNexus
+    from iscsitools.scsi.unit import LogicalUnit
+
+Work = Callable[[], Buffer | None]
+"""Medium work: may block, runs in a thread, touches the backstore and the call's buffers only; returns data-in."""
+
+
+class Flags(Flag):
+    """How the device server treats a command before it runs."""
+
+    NONE = 0
+    MEDIUM = auto()
+    """Needs a medium that is there and started: else NOT READY."""
+    WRITES = auto()
+    """Changes the medium: refused when the unit is write-protected."""
+    EXCLUSIVE = auto()
+    """Runs alone in its task set: reads and writes as one step (SBC-3 4.7)."""
+    IGNORES_ATTENTION = auto()
+    """Is not answered with a pending unit attention (SAM-5 5.14)."""
+    SHARED = auto()
+    """Allowed whoever holds a reservation (SPC-4 table 66, SBC-3 table 13)."""
+    READS = auto()
+    """Allowed under another's persistent reservation of a Write Exclusive type."""
+    BEFORE_RESERVE = auto()
+    """Allowed also while another holds the unit with RESERVE (SPC-2 table 10)."""
+    THIN = auto()
+    """There only on a thin-provisioned unit."""
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One task on its way through the device server; the task set holds these.
+
+    ``lba`` and ``blocks`` are the range that ``check`` found, for ``run`` and for error reports.
+    """
+
+    task: Task
+    device: ScsiDevice
+    unit: LogicalUnit
+    itl: ItlNexus
+    command: Command
+    lba: int = 0
+    blocks: int = 0
+    ready: bool = False
+    """execute() was called: data-out is there."""
+    started: bool = False
+    """It left the dormant state; its medium work may be in a thread."""
+    waited: bool = False
+    """It was dormant behind other tasks, which may have changed the unit's state."""
+    result: Buffer | None = None
+
+    def reply(self, data: Buffer, allocation_length: int) -> None:
+        """Return ``data`` as data-in, truncated to the CDB's ALLOCATION LENGTH (SPC-4 4.2.5.6)."""
+        self.task.data_in = data[:allocation_length]
+
+    def take(self, length: int) -> None:
+        """Ask for ``length`` bytes of data-out."""
+        self.task.data_out_length = self.task.transfer_length = length
+
+    def parameters(self) -> memoryview:
+        """The parameter list, which must have come whole: else PARAMETER LIST LENGTH ERROR."""
+        data = self.task.data_out
+        if len(data) < self.task.data_out_length:
+            raise parameter_list_length_error()
+        return data[: self.task.data_out_length]
+
+
+def no_check(call: Call) -> None:
+    """The check of commands of which the usage bitmap says everything."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Command:
+    """An entry of the operation code table.
+
+    ``usage`` is the CDB usage data (SPC-4 6.34.3): a bit of the CDB that is 0 there must be 0 in a CDB, or it is
+    answered with INVALID FIELD IN CDB; bits of ``ignored`` are exempt. ``check`` runs in accept(), ``run`` in
+    execute(); ``run`` returns medium work, or None when the command is complete.
+    """
+
+    name: str
+    opcode: int
+    service_action: int | None
+    usage: bytes
+    run: Callable[[Call], Work | None]
+    flags: Flags = Flags.NONE
+    check: Callable[[Call], None] = no_check
+    ignored: bytes = b""
+
+    @property
+    def length(self) -> int:
+        """The CDB's length in bytes."""
+        return len(self.usage)
+
+    def check_usage(self, cdb: bytes) -> None:
+        """Raise INVALID FIELD IN CDB, pointing at the first bit that this command does not know."""
+        length = len(self.usage)
+        known = int.from_bytes(self.usage, "big") | int.from_bytes(self.ignored, "big")
+        if len(cdb) < length:
+            raise invalid_field(len(cdb))
+        unknown = int.from_bytes(cdb[:length], "big") & ~known & ((1 << 8 * (length - 1)) - 1)
+        if unknown:
+            place = unknown.bit_length() - 1
+            raise invalid_field(length - 1 - place // 8, place % 8)
+
+
+class CommandTable:
+    """The operation code table: finds a CDB's command, and lists them for REPORT SUPPORTED OPERATION CODES."""
+
+    def __init__(self, commands: Iterable[Command]) -> None:
+        self._plain: dict[int, Command] = {}
+        self._actions: dict[int, dict[int, Command]] = {}
+        for command in commands:
+            if command.service_action is None:
+                self._plain[command.opcode] = command
+            else:
+                self._actions.setdefault(command.opcode, {})[command.service_action] = command
+
+    def __iter__(self) -> Iterator[Command]:
+        """By operation code, then service action."""
+        for opcode in sorted({*self._plain, *self._actions}):
+            if opcode in self._plain:
+                yield self._plain[opcode]
+            for action in sorted(self._actions.get(opcode, ())):
+                yield self._actions[opcode][action]
+
+    def has_actions(self, opcode: int) -> bool:
+        """Whether the operation code is divided by service actions."""
+        return opcode in self._actions
+
+    def get(self, opcode: int, service_action: int | None) -> Command | None:
+        """The entry, if there is one."""
+        if service_action is None:
+            return self._plain.get(opcode)
+        return self._actions.get(opcode, {}).get(service_action)
+
+    def find(self, cdb: bytes) -> Command:
+        """The command of a CDB; raises INVALID COMMAND OPERATION CODE, or INVALID FIELD IN CDB for a service action."""
+        command = self._plain.get(cdb[0]) if cdb else None
+        if command is not None:
+            return command
+        actions = self._actions.get(cdb[0]) if len(cdb) > 1 else None
+        if actions is None:
+            raise illegal_request(Asc.INVALID_COMMAND_OPERATION_CODE)
+        command = actions.get(cdb[1] & 0x1F)
+        if command is None:
+            raise invalid_field(1, 4)
+        return command

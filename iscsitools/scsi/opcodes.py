@@ -1,0 +1,112 @@
+"""The operation code table: every command that the device server knows (SPC-4 table 168, SBC-3 table 30).
+
+A row's usage data is the CDB itself in hexadecimal, with the bits set that the command evaluates. The dispatcher
+refuses a CDB with other bits, and REPORT SUPPORTED OPERATION CODES shows the same data. ``ignored`` bits are obsolete
+ones that initiators still set, and GROUP NUMBER, which has a meaning only where groups are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from iscsitools.scsi import capacity, inquiry, medium, readwrite, reports, reservations, status
+from iscsitools.scsi.command import Call, Command, CommandTable, Flags, Work, no_check
+
+Check = Callable[[Call], None]
+Run = Callable[[Call], Work | None]
+
+_ANY = Flags.IGNORES_ATTENTION | Flags.SHARED | Flags.BEFORE_RESERVE
+_SHARED = Flags.SHARED
+_READ = Flags.MEDIUM | Flags.READS
+_WRITE = Flags.MEDIUM | Flags.WRITES
+
+# Bits of the common block layouts that are ignored: FUA_NV (obsolete) in byte 1, and GROUP NUMBER.
+_IGNORED = {
+    6: b"",
+    10: bytes.fromhex("00 02 00 00 00 00 1f 00 00 00"),
+    12: bytes.fromhex("00 02 00 00 00 00 00 00 00 00 1f 00"),
+    16: bytes.fromhex("00 02 00 00 00 00 00 00 00 00 00 00 00 00 1f 00"),
+}
+_LBA_AND_LENGTH = {
+    6: "ff ff ff 00",
+    10: "ff ff ff ff 00 ff ff 00",
+    12: "ff ff ff ff ff ff ff ff 00 00",
+    16: "ff ff ff ff ff ff ff ff ff ff ff ff 00 00",
+}
+_LENGTH_BY_GROUP = {0: 6, 1: 10, 2: 10, 4: 16, 5: 12}
+
+
+def _row(
+    name: str, usage: str, run: Run, flags: Flags = Flags.NONE, check: Check = no_check, action: int | None = None
+) -> Command:
+    data = bytes.fromhex(usage)
+    return Command(name, data[0], action, data, run, flags, check)
+
+
+def _block(name: str, opcode: int, byte1: int, run: Run, flags: Flags, check: Check) -> Command:
+    """A command of the common block layout; ``byte1`` are the bits of byte 1 that it evaluates."""
+    length = _LENGTH_BY_GROUP[opcode >> 5]
+    usage = bytes([opcode, byte1]) + bytes.fromhex(_LBA_AND_LENGTH[length])
+    if length == 6:
+        usage = bytes([opcode, 0x1F, 0xFF, 0xFF, 0xFF, 0])
+    return Command(name, opcode, None, usage, run, flags, check, _IGNORED[length])
+
+
+_DPO_FUA = 0x18
+
+_PRIMARY = (
+    _row("TEST UNIT READY", "00 00 00 00 00 00", medium.test_unit_ready, Flags.MEDIUM | _SHARED),
+    _row("REQUEST SENSE", "03 00 00 00 ff 00", status.request_sense, _ANY),
+    _row("INQUIRY", "12 01 ff ff ff 00", inquiry.inquiry, _ANY, inquiry.check_inquiry),
+    _row("RESERVE(6)", "16 00 00 00 00 00", reservations.reserve, _SHARED, reservations.check_reserve),
+    _row(
+        "RELEASE(6)", "17 00 00 00 00 00", reservations.release,
+        _SHARED | Flags.BEFORE_RESERVE, reservations.check_reserve,
+    ),
+    _row("RESERVE(10)", "56 00 00 00 00 00 00 ff ff 00", reservations.reserve, _SHARED, reservations.check_reserve),
+    _row(
+        "RELEASE(10)", "57 00 00 00 00 00 00 ff ff 00", reservations.release,
+        _SHARED | Flags.BEFORE_RESERVE, reservations.check_reserve,
+    ),
+    _row("START STOP UNIT", "1b 01 00 0f f7 00", medium.start_stop_unit, Flags.NONE, medium.check_start_stop),
+    _row("PREVENT ALLOW MEDIUM REMOVAL", "1e 00 00 00 03 00", medium.prevent_allow),
+    _row("REPORT LUNS", "a0 00 ff 00 00 00 ff ff ff ff 00 00", reports.report_luns, _ANY, reports.check_report_luns),
+    _row(
+        "REPORT SUPPORTED OPERATION CODES", "a3 1f 87 ff ff ff ff ff ff ff 00 00",
+        reports.report_operation_codes, Flags.READS, reports.check_operation_codes, 0x0C,
+    ),
+    _row(
+        "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", "a3 1f 80 00 00 00 ff ff ff ff 00 00",
+        reports.report_task_management, Flags.READS, action=0x0D,
+    ),
+)  # fmt: skip
+
+_CAPACITY = (
+    _row(
+        "READ CAPACITY(10)", "25 00 ff ff ff ff 00 00 01 00",
+        capacity.read_capacity_10, Flags.MEDIUM | _SHARED, capacity.check_read_capacity_10,
+    ),
+    _row(
+        "READ CAPACITY(16)", "9e 1f 00 00 00 00 00 00 00 00 ff ff ff ff 00 00",
+        capacity.read_capacity_16, Flags.MEDIUM | _SHARED, action=0x10,
+    ),
+)  # fmt: skip
+
+_READ_WRITE = (
+    _block("READ(6)", 0x08, 0, readwrite.read, _READ, readwrite.check_read),
+    _block("READ(10)", 0x28, _DPO_FUA, readwrite.read, _READ, readwrite.check_read),
+    _block("READ(12)", 0xA8, _DPO_FUA, readwrite.read, _READ, readwrite.check_read),
+    _block("READ(16)", 0x88, _DPO_FUA, readwrite.read, _READ, readwrite.check_read),
+    _block("WRITE(6)", 0x0A, 0, readwrite.write, _WRITE, readwrite.check_write),
+    _block("WRITE(10)", 0x2A, _DPO_FUA, readwrite.write, _WRITE, readwrite.check_write),
+    _block("WRITE(12)", 0xAA, _DPO_FUA, readwrite.write, _WRITE, readwrite.check_write),
+    _block("WRITE(16)", 0x8A, _DPO_FUA, readwrite.write, _WRITE, readwrite.check_write),
+    _block("PRE-FETCH(10)", 0x34, 0x02, readwrite.prefetch, _READ, readwrite.check_range),
+    _block("PRE-FETCH(16)", 0x90, 0x02, readwrite.prefetch, _READ, readwrite.check_range),
+    _block("SYNCHRONIZE CACHE(10)", 0x35, 0x06, readwrite.synchronize_cache, Flags.MEDIUM, readwrite.check_range),
+    _block("SYNCHRONIZE CACHE(16)", 0x91, 0x06, readwrite.synchronize_cache, Flags.MEDIUM, readwrite.check_range),
+)
+
+COMMANDS: Final = CommandTable(_PRIMARY + _CAPACITY + _READ_WRITE)
+"""The table."""

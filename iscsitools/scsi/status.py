@@ -1,0 +1,26 @@
+"""REQUEST SENSE, and the sense data of a pending unit attention (SPC-4 6.39, SAM-5 5.14)."""
+
+from __future__ import annotations
+
+from iscsitools.scsi.command import Call
+from iscsitools.scsi.errors import ScsiError
+from iscsitools.scsi.sense import Asc, SenseKey, fixed_sense
+from iscsitools.scsi.task import Status
+
+
+def unit_attention(asc: Asc) -> ScsiError:
+    """CHECK CONDITION for a pending unit attention."""
+    return ScsiError(Status.CHECK_CONDITION, fixed_sense(SenseKey.UNIT_ATTENTION, asc))
+
+
+def request_sense(call: Call) -> None:
+    """REQUEST SENSE: a pending unit attention, which this clears; else why the unit is not ready; else nothing."""
+    asc = call.itl.take_attention()
+    medium = call.unit.medium
+    if asc is not None:
+        sense = fixed_sense(SenseKey.UNIT_ATTENTION, asc)
+    elif not medium.ready:
+        sense = medium.not_ready().sense
+    else:
+        sense = fixed_sense(SenseKey.NO_SENSE, Asc.NO_ADDITIONAL_SENSE)
+    call.reply(sense, call.task.cdb[4])

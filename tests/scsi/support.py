@@ -1,0 +1,164 @@
+"""A disk in memory, and a small initiator that speaks tasks to a ScsiDevice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent
+from iscsitools.scsi.device import ScsiDevice
+from iscsitools.scsi.options import UnitOptions
+from iscsitools.scsi.task import InlineExecutor, Nexus, Task
+from iscsitools.scsi.unit import LogicalUnit
+
+PAGE = 4096
+TARGET = "iqn.2026-11.example:disk"
+
+
+class MemoryStore(Backstore):
+    """Bytes in memory that remember the calls made; thin, with a cache that counts as volatile."""
+
+    kind = "memory"
+
+    def __init__(self, blocks: int = 256, block_size: int = 512, blocking: bool = False) -> None:
+        self.data = bytearray(blocks * block_size)
+        self.mapped = [False] * (len(self.data) // PAGE)
+        self.blocking = blocking
+        self.caps = Capabilities(volatile_cache=True, thin=True)
+        self.calls: list[str] = []
+        self.error: Exception | None = None
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.caps
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._call("read")
+        buffer[:] = self.data[offset : offset + len(buffer)]
+
+    def write(self, offset: int, buffer: memoryview) -> None:
+        self._call("write")
+        self.data[offset : offset + len(buffer)] = buffer
+        for page in range(offset // PAGE, -(-(offset + len(buffer)) // PAGE)):
+            self.mapped[page] = True
+
+    def flush(self) -> None:
+        self._call("flush")
+
+    def write_zeroes(self, offset: int, length: int) -> None:
+        self._call("write_zeroes")
+        self.data[offset : offset + length] = bytes(length)
+
+    def discard(self, offset: int, length: int) -> None:
+        self._call("discard")
+        self.data[offset : offset + length] = bytes(length)
+        for page in range(-(-offset // PAGE), (offset + length) // PAGE):
+            self.mapped[page] = False
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        end = offset + length
+        while offset < end:
+            page = offset // PAGE
+            n = min((page + 1) * PAGE, end) - offset
+            yield Extent(offset, n, Allocation.MAPPED if self.mapped[page] else Allocation.HOLE)
+            offset += n
+
+    def resize(self, size: int) -> None:
+        self.data = self.data[:size].ljust(size, b"\0")
+        self.mapped = (self.mapped + [False] * (size // PAGE))[: size // PAGE]
+
+
+class HeldExecutor:
+    """Keeps calls until the test runs them, as threads that take their time would."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = []
+
+    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+        self.held.append((work, done))
+
+    def run(self, index: int = 0) -> None:
+        work, done = self.held.pop(index)
+        InlineExecutor().submit(work, done)
+
+
+@dataclass
+class Initiator:
+    """Sends CDBs over one nexus. ``ended`` are the tasks whose ``done`` was called."""
+
+    device: ScsiDevice
+    nexus: Nexus
+    ended: list[Task] = field(default_factory=list)
+    released: list[Task] = field(default_factory=list)
+    tag: int = 0
+
+    def task(
+        self, cdb: str | bytes, out: bytes = b"", edtl: int | None = None, lun: int = 0, attribute: int = 1
+    ) -> Task:
+        raw = bytes.fromhex(cdb) if isinstance(cdb, str) else cdb
+        self.tag += 1
+        expected = (len(out) or 1 << 20) if edtl is None else edtl
+        return Task(
+            self.nexus, lun, self.tag, raw.ljust(16, b"\0"), self.ended.append, attribute=attribute, edtl=expected,
+            reads=not out, writes=bool(out), released=self.released.append,
+        )  # fmt: skip
+
+    def begin(self, task: Task, out: bytes = b"") -> Task:
+        if self.device.accept(task):
+            task.data_out = memoryview(bytearray(out[: min(task.edtl, task.data_out_length)]))
+            self.device.execute(task)
+        return task
+
+    def send(
+        self, cdb: str | bytes, out: bytes = b"", edtl: int | None = None, lun: int = 0, attribute: int = 1
+    ) -> Task:
+        return self.begin(self.task(cdb, out, edtl, lun, attribute), out)
+
+    def run(self, cdb: str | bytes, out: bytes = b"", edtl: int | None = None, lun: int = 0) -> Answer:
+        task = self.send(cdb, out, edtl, lun)
+        assert task in self.ended, "the task did not end"
+        sense = task.sense
+        code = (sense[2], sense[12] << 8 | sense[13]) if sense else None
+        return Answer(task.status, code, bytes(task.data_in), sense)
+
+
+@dataclass
+class Answer:
+    status: int
+    code: tuple[int, int] | None
+    """Sense key, ASC << 8 | ASCQ."""
+    data: bytes
+    sense: bytes
+
+    @property
+    def good(self) -> bool:
+        return self.status == 0
+
+
+class Bench:
+    """A device with one unit, LUN 0, and as many initiators as asked for."""
+
+    def __init__(self, store: MemoryStore | None = None, **options: object) -> None:
+        self.store = store or MemoryStore()
+        self.executor = HeldExecutor()
+        self.device = ScsiDevice(TARGET)
+        self.unit = LogicalUnit(0, self.store, self.executor, UnitOptions(target=TARGET, **options))  # type: ignore[arg-type]
+        self.device.add_unit(self.unit)
+
+    def initiator(self, name: str = "a", quiet: bool = True) -> Initiator:
+        """A new nexus; ``quiet``: its first unit attention is taken already."""
+        nexus = Nexus(f"iqn.2026-11.example:{name}", f"iqn.2026-11.example:{name},i,0x00000000000{len(name)}")
+        self.device.attach(nexus)
+        made = Initiator(self.device, nexus)
+        if quiet:
+            made.run("03000000ff00")
+        return made

@@ -1,0 +1,83 @@
+"""The way of a task: units that are there and not, checks in their order, unit attentions, the fast path's gates."""
+
+from __future__ import annotations
+
+from .support import Bench, MemoryStore
+
+TUR = "000000000000"
+READ_CAPACITY = "25000000000000000000"
+
+
+def test_first_command_gets_the_power_on_attention_and_the_next_does_not():
+    a = Bench().initiator(quiet=False)
+    assert a.run(TUR).code == (6, 0x2900)
+    assert a.run(TUR).good
+
+
+def test_inquiry_does_not_take_the_attention_and_request_sense_does():
+    bench = Bench()
+    a = bench.initiator(quiet=False)
+    assert a.run("120000006000").good
+    assert a.run("03000000ff00").data[12] == 0x29
+    assert a.run(TUR).good
+
+
+def test_capacity():
+    a = Bench(MemoryStore(blocks=1000 * 8)).initiator()
+    assert a.run(READ_CAPACITY).data.hex() == "00001f3f00000200"
+    data = a.run("9e1000000000000000000000002000").data
+    assert (len(data), data[:12].hex(), data[13]) == (32, "0000000000001f3f00000200", 3)
+
+
+def test_what_is_written_is_read():
+    a = Bench().initiator()
+    block = bytes(range(256)) * 4
+    assert a.run("2a000000000500000200", block).good
+    assert a.run("28000000000500000200").data == block
+
+
+def test_write_of_fewer_bytes_writes_whole_blocks_only():
+    bench = Bench()
+    a = bench.initiator()
+    assert a.run("2a000000000500000200", b"\x11" * 700).good
+    assert bench.store.data[5 * 512 : 7 * 512] == b"\x11" * 512 + bytes(512)
+
+
+def test_read_of_fewer_bytes_is_cut_and_says_what_the_cdb_asked():
+    a = Bench().initiator()
+    task = a.send("28000000000500000200", edtl=700)
+    assert (task.status, len(task.data_in), task.transfer_length) == (0, 700, 1024)
+
+
+def test_range_and_opcode_errors():
+    a = Bench().initiator()
+    assert a.run("2800000000ff00000200").code == (5, 0x2100)
+    assert a.run("ff").code == (5, 0x2000)
+    answer = a.run("280100000000000001000000")
+    assert answer.code == (5, 0x2400)
+    assert answer.sense[15:18].hex() == "c80001"
+
+
+def test_absent_unit():
+    a = Bench().initiator()
+    assert a.run(TUR, lun=3).code == (5, 0x2500)
+    assert a.run("120000006000", lun=-1).data[0] == 0x7F
+    assert a.run("a00000000000000004000000", lun=7).data.hex() == "0000000800000000" + "00" * 8
+    assert a.run("03000000ff00", lun=3).data[12] == 0x25
+
+
+def test_gates_follow_the_state():
+    bench = Bench(removable=True)
+    a = bench.initiator(quiet=False)
+    itl = bench.device.itl(a.nexus, 0)
+    assert itl is not None
+    assert not itl.fast_read
+    a.run(TUR)
+    assert (itl.fast_read, itl.fast_write) == (True, True)
+    b = bench.initiator("bb")
+    b.run("160000000000")
+    assert (itl.fast_read, itl.fast_write) == (False, False)
+    b.run("170000000000")
+    assert (itl.fast_read, itl.fast_write) == (True, True)
+    b.run("1b0000000200")
+    assert not itl.fast_read
