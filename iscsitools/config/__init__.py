@@ -1,9 +1,9 @@
 """Configuration: what can be said in a file or on the command line, checked, as values."""
 
+from iscsitools.config.load import config_of, load_config
 from iscsitools.config.model import (
     AuthConfig,
     AuthMethod,
-    ChapAlgorithm,
     ChapUser,
     Config,
     Limits,
@@ -12,6 +12,8 @@ from iscsitools.config.model import (
     TargetConfig,
 )
 from iscsitools.config.names import DEFAULT_PORT, Portal, fold_name, iscsi_name
+from iscsitools.config.reader import ConfigError
+from iscsitools.iscsi.node import ChapAlgorithm
 
 __all__ = [
     "DEFAULT_PORT",
@@ -20,11 +22,14 @@ __all__ = [
     "ChapAlgorithm",
     "ChapUser",
     "Config",
+    "ConfigError",
     "Limits",
     "LunConfig",
     "Portal",
     "Secret",
     "TargetConfig",
+    "config_of",
     "fold_name",
     "iscsi_name",
+    "load_config",
 ]

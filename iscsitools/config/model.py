@@ -6,10 +6,11 @@ The defaults stand here and nowhere else; ``iscsitools.config.schema`` says how 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from iscsitools.config.names import Portal
+from iscsitools.iscsi.node import ChapAlgorithm
 
 if TYPE_CHECKING:
     from iscsitools.backstores.spec import StackSpec
@@ -20,14 +21,6 @@ class AuthMethod(Enum):
 
     NONE = "none"
     CHAP = "chap"
-
-
-class ChapAlgorithm(IntEnum):
-    """CHAP's hash functions by their numbers in IANA's PPP authentication algorithms table (RFC 7143 12.1.3)."""
-
-    MD5 = 5
-    SHA1 = 6
-    SHA256 = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ class AuthConfig:
     method: AuthMethod = AuthMethod.NONE
     users: tuple[ChapUser, ...] = ()
     mutual: ChapUser | None = None
-    algorithms: tuple[ChapAlgorithm, ...] = (ChapAlgorithm.SHA256, ChapAlgorithm.SHA1, ChapAlgorithm.MD5)
+    algorithms: tuple[ChapAlgorithm, ...] = tuple(reversed(ChapAlgorithm))
     authenticator: str | None = None
 
 

@@ -1,0 +1,101 @@
+"""Authentication: where secrets come from, and what of a configuration of CHAP makes no sense."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, Final
+
+from iscsitools.backstores.registry import suggestion
+from iscsitools.config.model import AuthConfig, AuthMethod, ChapUser, Secret
+from iscsitools.config.positions import Path
+
+if TYPE_CHECKING:
+    from iscsitools.config.reader import Reader
+
+SHORTEST_SECRET: Final = 12
+"""Bytes; RFC 7143 12.1.3: a CHAP secret of less than 96 bits must not be used without IPsec."""
+
+_SOURCES: Final = ("secret", "secret_file", "secret_env")
+
+
+def finish_user(reader: Reader, values: Mapping[str, Any], path: Path) -> ChapUser | None:
+    """Make a ChapUser, with its secret read from where the configuration says."""
+    given = [source for source in _SOURCES if source in values]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        reader.problem(path, f"one of secret, secret_file and secret_env is needed, {found} was given")
+        return None
+    source = given[0]
+    place = (*path, source)
+    try:
+        secret = _resolve(reader, source, values[source], place)
+    except ValueError as error:
+        reader.problem(place, str(error))
+        return None
+    if len(secret.value) < SHORTEST_SECRET:
+        reader.warn(
+            place,
+            f"the secret has {len(secret.value)} bytes, fewer than the {SHORTEST_SECRET} that RFC 7143 12.1.3 asks for",
+        )
+    return ChapUser(values["name"], secret)
+
+
+def _resolve(reader: Reader, source: str, value: str, path: Path) -> Secret:
+    if source == "secret_env":
+        text = os.environb.get(os.fsencode(value))
+        if not text:
+            raise ValueError(f"the environment variable {value} is {'not set' if text is None else 'empty'}")
+        return Secret(text, f"environment variable {value}")
+    if source == "secret":
+        if reader.file and _others_may_read(FilePath(reader.file)):
+            reader.warn(path, f"others may read {reader.file}, which contains a secret; chmod 600 it")
+        return Secret(value.encode())
+    file = FilePath(value).expanduser()
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    # Editors and echo end a file with a newline that is not part of the secret; a secret may contain any other byte.
+    content = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not content:
+        raise ValueError(f"{file} is empty")
+    if _others_may_read(file):
+        reader.warn(path, f"others may read {file}, which contains a secret; chmod 600 it")
+    return Secret(content, f"file {file}")
+
+
+def _others_may_read(file: FilePath) -> bool:
+    try:
+        return bool(file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    except OSError:
+        return False
+
+
+def finish_auth(reader: Reader, values: Mapping[str, Any], path: Path) -> AuthConfig:
+    """Make an AuthConfig; users without CHAP, CHAP without users, and a secret used both ways are problems."""
+    auth = AuthConfig(**values)
+    names: set[str] = set()
+    for user in auth.users:
+        if user.name and user.name in names:
+            reader.problem((*path, "users"), f"the user {user.name!r} is given twice")
+        names.add(user.name)
+    if auth.method is AuthMethod.CHAP:
+        if auth.authenticator is not None:
+            if auth.users:
+                reader.problem((*path, "users"), "an authenticator is given too; only one of them can know the users")
+            if auth.authenticator not in reader.authenticators:
+                hint = suggestion(auth.authenticator, reader.authenticators)
+                reader.problem((*path, "authenticator"), f"unknown authenticator {auth.authenticator!r}{hint}")
+        elif "users" not in values:
+            reader.problem(path, "method is chap, and there are no users")
+    else:
+        for key in ("users", "mutual", "authenticator"):
+            if key in values:
+                reader.problem((*path, key), 'this has no effect without method = "chap"')
+    if auth.mutual is not None and any(auth.mutual.secret.value == user.secret.value for user in auth.users):
+        # RFC 7143 9.2.1: the same secret both ways lets anybody have his own challenge answered.
+        reader.problem((*path, "mutual"), "its secret is that of a user too; each direction needs its own")
+    return auth

@@ -1,0 +1,87 @@
+"""Makes the model's values of tables that were read, with the checks that concern several keys at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from iscsitools.config.model import Config, Limits, LunConfig, TargetConfig
+from iscsitools.config.positions import Path
+from iscsitools.config.store import check_store
+
+if TYPE_CHECKING:
+    from iscsitools.config.reader import Reader
+
+NEXT_NUMBER = -1
+"""Stands in ``LunConfig.number`` until the target is complete: the lowest number that no other LUN asked for."""
+
+
+def finish_lun(reader: Reader, values: Mapping[str, Any], path: Path) -> LunConfig:
+    """Make a LunConfig. Options of the LUN that stand in the text of its store count as if they were keys."""
+    from iscsitools.config.schema import LUN
+
+    read = dict(values)
+    stack = read["stack"]
+    if stack is None:
+        return LunConfig(**{"number": NEXT_NUMBER, **read})
+    keys = {key.name: key for key in LUN.keys}
+    for name, text in stack.lun_options.items():
+        key = keys[name]
+        field = key.field or name
+        if field in values:
+            reader.problem((*path, name), "given twice: as a key and in the text of store")
+        value = reader.value(key, text, (*path, name))
+        if value is not None:
+            read[field] = value
+    read["stack"] = replace(stack, lun_options={})
+    lun = LunConfig(**{"number": NEXT_NUMBER, **read})
+    if 0 < lun.physical_block_size < lun.block_size:
+        reader.problem((*path, "physical_block_size"), f"smaller than the block size {lun.block_size}")
+    check_store(reader, lun.stack, lun.block_size, (*path, "store"))
+    return lun
+
+
+def finish_target(reader: Reader, values: Mapping[str, Any], path: Path) -> TargetConfig:
+    """Make a TargetConfig: LUNs get the numbers that they did not ask for, and are sorted by number."""
+    target = TargetConfig(**values)
+    taken: dict[int, LunConfig] = {}
+    waiting = []
+    for index, lun in enumerate(target.luns):
+        if lun.number == NEXT_NUMBER:
+            waiting.append(lun)
+        elif lun.number in taken:
+            reader.problem((*path, "lun", index, "number"), f"LUN {lun.number} is given twice")
+        else:
+            taken[lun.number] = lun
+    number = 0
+    for lun in waiting:
+        while number in taken:
+            number += 1
+        taken[number] = replace(lun, number=number)
+    return replace(target, luns=tuple(taken[n] for n in sorted(taken)))
+
+
+def finish_limits(reader: Reader, values: Mapping[str, Any], path: Path) -> Limits:
+    """Make Limits."""
+    limits = Limits(**values)
+    if limits.first_burst_length > limits.max_burst_length:
+        # RFC 7143 13.14
+        reader.problem((*path, "first_burst_length"), f"more than max_burst_length, {limits.max_burst_length}")
+    if limits.nop_interval and not limits.nop_timeout:
+        reader.problem((*path, "nop_timeout"), "has to be more than 0 unless nop_interval is 0")
+    return limits
+
+
+def finish_config(reader: Reader, values: Mapping[str, Any], path: Path) -> Config:
+    """Make a Config."""
+    config = Config(**values)
+    seen: set[str] = set()
+    for index, target in enumerate(config.targets or ()):
+        if target.iqn and target.iqn in seen:
+            reader.problem((*path, "target", index, "iqn"), f"the target {target.iqn} is given twice")
+        seen.add(target.iqn)
+    for index, portal in enumerate(config.portals):
+        if portal.port and portal in config.portals[:index]:
+            reader.problem((*path, "portals", index), f"the portal {portal} is given twice")
+    return config

@@ -1,0 +1,70 @@
+"""Makes a Config: of a TOML file, or of what a command line said."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from iscsitools.backstores.registry import Registry
+from iscsitools.config.model import Config
+from iscsitools.config.positions import Path as Place
+from iscsitools.config.positions import positions
+from iscsitools.config.reader import ConfigError, Reader
+from iscsitools.config.schema import CONFIG
+from iscsitools.errors import RunError
+
+_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def load_config(
+    file: Path | str, registry: Registry, authenticators: Iterable[str] = (), overrides: Mapping[str, Any] | None = None
+) -> tuple[Config, tuple[str, ...]]:
+    """Read and check a TOML file; returns the configuration and the warnings, each one line.
+
+    ``overrides``: top-level keys whose values take the place of the file's. Raises RunError when the file cannot be
+    read, ConfigError when something in it is wrong, with every problem in ``lines``.
+    """
+    try:
+        text = Path(file).read_bytes().decode()
+    except OSError as error:
+        raise RunError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file}: byte {error.start} is not UTF-8"]) from None
+    text = text.replace("\r\n", "\n")
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([_syntax_error(str(file), text, str(error))]) from None
+    except RecursionError:
+        raise ConfigError([f"{file}: nested too deeply"]) from None
+    reader = Reader(registry, frozenset(authenticators), str(file), positions(text))
+    return _finish(reader, {**data, **(overrides or {})})
+
+
+def config_of(
+    data: Mapping[str, Any], registry: Registry, names: Mapping[Place, str]
+) -> tuple[Config, tuple[str, ...]]:
+    """Check what would be the content of a file, as a command line builds it; as :func:`load_config`.
+
+    ``names``: what on the command line made the value at a path, for messages.
+    """
+    return _finish(Reader(registry, names=names), data)
+
+
+def _finish(reader: Reader, data: Mapping[str, Any]) -> tuple[Config, tuple[str, ...]]:
+    config = reader.table(CONFIG, dict(data))
+    reader.raise_problems()
+    assert isinstance(config, Config)
+    return config, tuple(text for _, text in sorted(reader.warnings, key=lambda w: w[0]))
+
+
+def _syntax_error(file: str, text: str, message: str) -> str:
+    """Put the place that tomllib tells at the end of its message where the other problems have it."""
+    match = _PLACE.search(message)
+    if match is None:
+        return f"{file}: {message}"
+    line = int(match[1]) if match[1] else text.count("\n", 0, len(text.rstrip("\n"))) + 1
+    return f"{file}:{line}: not TOML: {message[: match.start()]}"

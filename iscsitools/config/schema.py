@@ -1,0 +1,131 @@
+"""The one table of everything that a configuration may say.
+
+Parsing, the check for unknown keys, the commented example and ``docs/configuration.md`` all come from here. The
+defaults are those of ``iscsitools.config.model``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from iscsitools.config import types as t
+from iscsitools.config.auth import finish_auth, finish_user
+from iscsitools.config.finish import finish_config, finish_limits, finish_lun, finish_target
+from iscsitools.config.model import AuthConfig, AuthMethod, ChapUser, Config, Limits, LunConfig, TargetConfig
+from iscsitools.config.types import Key, ListOf, Table, Tables
+from iscsitools.iscsi.node import ChapAlgorithm
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("text", "json")
+_ALGORITHM: Final = t.enum_choice(ChapAlgorithm, "md5", "sha1", "sha256", "sha3-256")
+
+USER: Final = Table(
+    ChapUser,
+    (
+        Key("name", t.TEXT, "The CHAP name (CHAP_N).", required=True, example='"alice"'),
+        Key("secret_file", t.TEXT, "File with the secret; a newline at its end is no part of it.",
+            example='"alice.secret"'),
+        Key("secret_env", t.TEXT, "Environment variable with the secret.", example='"ALICE_SECRET"'),
+        Key("secret", t.SECRET, "The secret itself, at least 12 bytes.", example='"correct horse battery"'),
+    ),
+    finish_user,
+    inline=True,
+)  # fmt: skip
+
+AUTH: Final = Table(
+    AuthConfig,
+    (
+        Key("method", t.enum_choice(AuthMethod), "Whether an initiator has to prove who it is (RFC 7143 12.1)."),
+        Key("users", Tables(USER, 1), "Who may log in; the secret of each from one of three places."),
+        Key("mutual", USER, "Name and secret by which the target proves itself to an initiator that asks."),
+        Key("algorithms", ListOf(_ALGORITHM, 1), "CHAP's hash functions that may be used, the preferred one first."),
+        Key("authenticator", t.NAME, "A plugin's authenticator that knows the users, instead of users.",
+            example='"ldap"'),
+    ),
+    finish_auth,
+)  # fmt: skip
+
+LUN: Final = Table(
+    LunConfig,
+    (
+        Key("number", t.integer(0, 16383), "The logical unit number; the lowest free one if not given.", example="0"),
+        Key("store", t.Store(), "Where the bytes are kept: KIND[+FILTER...]:WHAT[,key=value]..., or a table.",
+            field="stack", required=True, example='"ram:64M"'),
+        Key("block_size", t.BLOCK_SIZE, "Bytes of a logical block."),
+        Key("physical_block_size", t.PHYSICAL_BLOCK_SIZE, "Bytes of a physical block; 0: as the store says."),
+        Key("readonly", t.BOOLEAN, "Write-protected."),
+        Key("thin", t.BOOLEAN, "Thin provisioned: unmapped blocks give their space back. Not given: as the store says.",
+            example="true"),
+        Key("removable", t.BOOLEAN, "A removable medium, which START STOP UNIT can eject and load."),
+        Key("cache", t.CACHE, "writethrough: each write is durable before it is answered.", field="write_cache"),
+        Key("serial", t.SERIAL, "Unit serial number. Not given: made of target, LUN and store, the same at each start.",
+            example='"0001"'),
+        Key("queue_depth", t.integer(1, 65535), "Commands of all initiators before TASK SET FULL."),
+        Key("threads", t.integer(1, 256), "Blocking calls of the store at once."),
+    ),
+    finish_lun,
+)  # fmt: skip
+
+TARGET: Final = Table(
+    TargetConfig,
+    (
+        Key("iqn", t.IQN, "The target's name (RFC 7143 4.2.7): iqn., eui. or naa.", required=True,
+            example='"iqn.2026-11.example:disks"'),
+        Key("alias", t.ALIAS, "A text for people, given to initiators at login (TargetAlias)."),
+        Key("initiators", ListOf(t.PATTERN), "Names of the initiators let in, as patterns with * ? []; empty: all.",
+            example='["iqn.1993-08.org.debian:*"]'),
+        Key("auth", AUTH, "Authentication of the sessions to this target."),
+        Key("lun", Tables(LUN), "The logical units of the target.", field="luns"),
+    ),
+    finish_target,
+)  # fmt: skip
+
+LIMITS: Final = Table(
+    Limits,
+    (
+        Key("max_connections", t.integer(1, 65535), "Connections at once, of all targets."),
+        Key("max_sessions", t.integer(1, 65535), "Sessions at once, of all targets."),
+        Key("login_timeout", t.SECONDS, "Seconds in which a login has to be complete; 0: no bound."),
+        Key("nop_interval", t.SECONDS, "Seconds of silence before an initiator is asked for a sign of life; 0: never."),
+        Key("nop_timeout", t.SECONDS, "Seconds to wait for that sign."),
+        Key("exit_timeout", t.SECONDS, "Seconds that the end of the server waits for calls that do not return."),
+        Key("buffer_memory", t.size(1 << 20, 1 << 40), "Bytes of all connections' buffers together."),
+        Key("command_window", t.integer(1, 4096), "Commands that a session may have under way (MaxCmdSN)."),
+        Key("max_recv_data_segment_length", t.size(512, (1 << 24) - 1), "MaxRecvDataSegmentLength (RFC 7143 13.12)."),
+        Key("max_burst_length", t.size(512, (1 << 24) - 1), "MaxBurstLength (RFC 7143 13.13)."),
+        Key("first_burst_length", t.size(512, (1 << 24) - 1), "FirstBurstLength (RFC 7143 13.14)."),
+        Key("max_outstanding_r2t", t.integer(1, 65535), "MaxOutstandingR2T (RFC 7143 13.17)."),
+        Key("initial_r2t", t.BOOLEAN, "InitialR2T (RFC 7143 13.10): true forbids unsolicited data."),
+        Key("immediate_data", t.BOOLEAN, "ImmediateData (RFC 7143 13.11): data in the command's own PDU."),
+        Key("default_time2wait", t.integer(0, 3600), "DefaultTime2Wait in seconds (RFC 7143 13.15)."),
+        Key("default_time2retain", t.integer(0, 3600), "DefaultTime2Retain in seconds (RFC 7143 13.16)."),
+    ),
+    finish_limits,
+)
+
+CONFIG: Final = Table(
+    Config,
+    (
+        Key("name", t.NAME, "Names the server's sockets, NAME.watch and NAME.control.", example='"disks"'),
+        Key("portals", ListOf(t.PORTAL, 1), "Addresses to listen on; [::]:3260 and 0.0.0.0:3260 mean all."),
+        Key("log_level", t.choice(*LOG_LEVELS), "The least important log lines to write."),
+        Key("log_format", t.choice(*LOG_FORMATS), "Log lines for people and grep, or one JSON object each."),
+        Key("watch_group", t.GROUP, "The group that may watch the server live; not given: its owner only.",
+            example='"root"'),
+        Key("limits", LIMITS, "Bounds and timers."),
+        Key("discovery", AUTH, "Authentication of discovery sessions."),
+        Key("target", Tables(TARGET, 1), "The targets.", field="targets", required=True),
+    ),
+    finish_config,
+)  # fmt: skip
+
+
+def tables() -> Iterator[tuple[str, Table]]:
+    """Every table of a document with its header as the example writes it, in that order."""
+    yield "", CONFIG
+    yield "[limits]", LIMITS
+    yield "[discovery]", AUTH
+    yield "[[target]]", TARGET
+    yield "[target.auth]", AUTH
+    yield "[[target.lun]]", LUN

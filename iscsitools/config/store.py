@@ -1,0 +1,132 @@
+"""What a LUN is made of: reading a ``store``, and checking it without opening anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from iscsitools.backstores.base import Backstore, BackstoreError
+from iscsitools.backstores.spec import FilterSpec, StackSpec, Value, build, parse_options, parse_spec
+from iscsitools.backstores.values import path as parse_path
+from iscsitools.backstores.values import size as parse_size
+from iscsitools.config.positions import Path
+from iscsitools.config.types import type_name
+
+if TYPE_CHECKING:
+    from iscsitools.config.reader import Reader
+
+
+def read_store(reader: Reader, value: object, path: Path) -> StackSpec | None:
+    """Read a ``store``: a text as on the command line, or a table; None and a problem when it is neither."""
+    if isinstance(value, str):
+        try:
+            return parse_spec(value)
+        except BackstoreError as error:
+            reader.problem(path, str(error))
+            return None
+    if not isinstance(value, dict):
+        reader.problem(path, f"a text or a table was expected, not {type_name(value)}")
+        return None
+    for name in ("kind", "what"):
+        if name in value and not isinstance(value[name], str):
+            reader.problem((*path, name), f"a text was expected, not {type_name(value[name])}")
+            return None
+    if "kind" not in value:
+        reader.problem(path, "the key 'kind' is missing")
+        return None
+    options = {name: v for name, v in value.items() if name not in ("kind", "what", "filters")}
+    filters = _filters(reader, value.get("filters", []), (*path, "filters"))
+    if filters is None or not _are_values(reader, options, path):
+        return None
+    return StackSpec(value["kind"], value.get("what", ""), options, filters)
+
+
+def _filters(reader: Reader, value: object, path: Path) -> tuple[FilterSpec, ...] | None:
+    if not isinstance(value, list):
+        reader.problem(path, f"an array was expected, not {type_name(value)}")
+        return None
+    filters = []
+    for n, item in enumerate(value):
+        table = {"name": item} if isinstance(item, str) else item
+        if not isinstance(table, dict) or not isinstance(table.get("name"), str):
+            reader.problem((*path, n), 'a filter is its name, or a table as in { name = "delay", read = "5ms" }')
+            return None
+        options = {name: v for name, v in table.items() if name != "name"}
+        if not _are_values(reader, options, (*path, n)):
+            return None
+        filters.append(FilterSpec(table["name"], options))
+    return tuple(filters)
+
+
+def _are_values(reader: Reader, options: Mapping[str, object], path: Path) -> bool:
+    wrong = [name for name, value in options.items() if not isinstance(value, (str, bool, int, float))]
+    for name in wrong:
+        reader.problem((*path, name), f"an option's value cannot be {type_name(options[name])}")
+    return not wrong
+
+
+def check_store(reader: Reader, spec: StackSpec, block_size: int, path: Path) -> None:
+    """Check that the parts of a stack exist, that their options fit, and that the bytes can be had."""
+    try:
+        cls = reader.registry.backstore(spec.kind)
+    except BackstoreError as error:
+        reader.problem(path, str(error))
+        return
+    before = len(reader.problems)
+    given = _check_options(reader, spec.kind, cls, spec.options, path, "")
+    for n, part in enumerate(spec.filters):
+        place = (*path, "filters", n)
+        try:
+            filter_cls = reader.registry.filter(part.name)
+        except BackstoreError as error:
+            reader.problem(place, str(error))
+            continue
+        _check_options(reader, part.name, filter_cls, part.options, place, f"{part.name}.")
+    if len(reader.problems) > before:
+        return
+    try:
+        build(spec, reader.registry)
+    except BackstoreError as error:
+        reader.problem(path, str(error))
+        return
+    _check_size(reader, cls, spec, given, block_size, path)
+    _check_path(reader, cls, spec, given, path)
+
+
+def _check_options(
+    reader: Reader, name: str, cls: type[Backstore], options: Mapping[str, Value], path: Path, prefix: str
+) -> dict[str, Any]:
+    """Check each option by itself, so that every wrong one is told with its place; returns the values of the good."""
+    parsed: dict[str, Any] = {}
+    for key, value in options.items():
+        try:
+            parsed[key] = parse_options(name, tuple(cls.options), {key: value}, prefix)[key]
+        except BackstoreError as error:
+            reader.problem((*path, key), str(error))
+    return parsed
+
+
+def _check_size(
+    reader: Reader, cls: type[Backstore], spec: StackSpec, given: Mapping[str, Any], block_size: int, path: Path
+) -> None:
+    size = parse_size(spec.what) if cls.what == "SIZE" else given.get("size")
+    if isinstance(size, int) and size % block_size:
+        place = (*path, "what" if cls.what == "SIZE" else "size")
+        reader.problem(place, f"the size {size} is no multiple of the block size {block_size}")
+
+
+def _check_path(reader: Reader, cls: type[Backstore], spec: StackSpec, given: Mapping[str, Any], path: Path) -> None:
+    """A file has to be there, or, when ``size`` allows it to be made, its folder has to be."""
+    if cls.what != "PATH":
+        return
+    file = parse_path(spec.what)
+    if os.path.isdir(file):
+        reader.problem((*path, "what"), f"{file} is a directory")
+    elif not os.path.exists(file):
+        folder = os.path.dirname(file) or "."
+        if not given.get("size"):
+            hint = "; add size=SIZE to make it" if any(o.name == "size" for o in cls.options) else ""
+            reader.problem((*path, "what"), f"{file} does not exist{hint}")
+        elif not os.path.isdir(folder):
+            reader.problem((*path, "what"), f"the directory {folder} does not exist")

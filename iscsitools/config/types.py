@@ -1,0 +1,241 @@
+"""The types of configuration values, and what a table of keys is."""
+
+from __future__ import annotations
+
+import grp
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from iscsitools.backstores import values
+from iscsitools.config.names import Portal, iscsi_name
+
+if TYPE_CHECKING:
+    from iscsitools.config.positions import Path
+    from iscsitools.config.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A single value. ``parse`` turns text into it, or raises ValueError with the reason.
+
+    ``natives``: the TOML types that may stand for the text, as 4096 for "4096".
+    """
+
+    label: str
+    parse: Callable[[str], Any]
+    natives: tuple[type, ...] = ()
+
+    @property
+    def expects(self) -> str:
+        """The label with an article, for messages."""
+        if self.label[0] == '"' or self.label[0].isdigit():
+            return f"one of {self.label}" if "," in self.label else f"a number of {self.label}"
+        return self.label if self is BOOLEAN else f"{'an' if self.label[0] in 'aioA' else 'a'} {self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """An array of single values; becomes a tuple. ``least``: how many there have to be."""
+
+    item: Scalar
+    least: int = 0
+
+    @property
+    def label(self) -> str:
+        """What to write."""
+        return f"array of: {self.item.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What a LUN is made of: a text as on the command line, or a table."""
+
+    label: str = "text or table"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a table.
+
+    ``field``: its name in the model, if that is another. ``example``: its value as TOML text, for the commented
+    example; without one the default is shown.
+    """
+
+    name: str
+    type: Scalar | ListOf | Store | Table | Tables
+    help: str
+    field: str = ""
+    example: str = ""
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of keys. ``model`` is the dataclass whose defaults hold.
+
+    ``finish`` makes the value of what was read of it, or None when something that it needs is missing. ``inline``: it
+    is written as ``{ ... }``.
+    """
+
+    model: type
+    keys: tuple[Key, ...]
+    finish: Callable[[Reader, Mapping[str, Any], Path], Any]
+    inline: bool = False
+    label: str = "table"
+
+    def default(self, key: Key) -> Any:
+        """The value that holds when ``key`` is not given; None when there is none."""
+        for f in fields(self.model):
+            if f.name == (key.field or key.name):
+                return None if f.default is MISSING else f.default
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """An array of tables; becomes a tuple. ``least``: how many there have to be."""
+
+    table: Table
+    least: int = 0
+    label: str = "array of tables"
+
+
+_TOML_NAMES: Final = {
+    bool: "a boolean",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "an array",
+    dict: "a table",
+}
+
+
+def type_name(value: object) -> str:
+    """What TOML calls the type of ``value``, for messages."""
+    return _TOML_NAMES.get(type(value), "a date or time")
+
+
+_PRINTABLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = values.integer(text)
+        if not least <= value <= most:
+            raise ValueError(f"{value} is not between {least} and {most}")
+        return value
+
+    return parse
+
+
+def integer(least: int, most: int) -> Scalar:
+    """A whole number."""
+    return Scalar(f"{least} to {most}", _integer(least, most), (int,))
+
+
+def size(least: int, most: int, multiple: int = 1) -> Scalar:
+    """A number of bytes, of which K, M, G and T are understood."""
+
+    def parse(text: str) -> int:
+        value = values.size(text)
+        if not least <= value <= most:
+            raise ValueError(f"{value} is not between {least} and {most} bytes")
+        if value % multiple:
+            raise ValueError(f"{value} is no multiple of {multiple}")
+        return value
+
+    return Scalar("size", parse, (int,))
+
+
+def _seconds(text: str) -> float:
+    value = float(text) if re.fullmatch(r"\d+(?:\.\d+)?", text) else values.duration(text)
+    if value > 86400:
+        raise ValueError(f"{text!r} is more than a day")
+    return value
+
+
+def _block_size(least: int, most: int, zero: bool) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = values.size(text)
+        if not (zero and value == 0) and not (least <= value <= most and value & (value - 1) == 0):
+            raise ValueError(f"{value} is no power of two from {least} to {most}")
+        return value
+
+    return parse
+
+
+def enum_choice(kind: type[Enum], *words: str) -> Scalar:
+    """One of the members of ``kind``, written by its value, or by ``words`` in the members' order."""
+    members: dict[str, Enum] = dict(zip(words or [m.value for m in kind], kind, strict=True))
+
+    def parse(text: str) -> Enum:
+        return members[values.choice(*members)(text)]
+
+    return Scalar(", ".join(f'"{w}"' for w in members), parse)
+
+
+def choice(*words: str) -> Scalar:
+    """One of ``words``."""
+    return Scalar(", ".join(f'"{w}"' for w in words), values.choice(*words))
+
+
+def _cache(text: str) -> bool:
+    return values.choice("writeback", "writethrough")(text) == "writeback"
+
+
+def _not_empty(text: str) -> str:
+    if not text:
+        raise ValueError("the text is empty")
+    return text
+
+
+def _word(text: str) -> str:
+    if not _WORD.fullmatch(text):
+        raise ValueError(f"{text!r} is no name: up to 64 letters, digits, '.', '_' and '-', the first no sign")
+    return text
+
+
+def _serial(text: str) -> str:
+    if not _PRINTABLE.fullmatch(text):
+        raise ValueError(f"{text!r} is no serial number: 1 to 64 printable ASCII characters, no space at the ends")
+    return text
+
+
+def _pattern(text: str) -> str:
+    if not re.fullmatch(r"(?:iqn|eui|naa|[*?\[]).*", text, re.IGNORECASE | re.DOTALL):
+        raise ValueError(f"{text!r} matches no initiator: their names begin with 'iqn.', 'eui.' or 'naa.'")
+    return text.lower()
+
+
+def _group(text: str) -> str:
+    try:
+        grp.getgrnam(text)
+    except KeyError:
+        raise ValueError(f"there is no group {text!r} on this machine") from None
+    return text
+
+
+def _alias(text: str) -> str:
+    if len(text.encode()) > 255:
+        raise ValueError("an alias has at most 255 bytes (RFC 7143 13.7)")
+    return text
+
+
+BOOLEAN: Final = Scalar("yes or no", values.yes_no, (bool,))
+SECONDS: Final = Scalar("seconds", _seconds, (int, float))
+BLOCK_SIZE: Final = Scalar("512, 1024, 2048 or 4096", _block_size(512, 4096, False), (int,))
+PHYSICAL_BLOCK_SIZE: Final = Scalar("size", _block_size(512, 1 << 20, True), (int,))
+CACHE: Final = Scalar('"writeback", "writethrough"', _cache)
+TEXT: Final = Scalar("text", _not_empty)
+SECRET: Final = Scalar("text", _not_empty)
+ALIAS: Final = Scalar("text", _alias)
+NAME: Final = Scalar("name", _word)
+SERIAL: Final = Scalar("text", _serial)
+IQN: Final = Scalar("iSCSI name", iscsi_name)
+PORTAL: Final = Scalar("ADDRESS:PORT", Portal.parse)
+PATTERN: Final = Scalar("pattern", _pattern)
+GROUP: Final = Scalar("group name", _group)
