@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from iscsitools.trace.views.histogram import bucket_floor
-from iscsitools.trace.views.latency import GridView
+from iscsitools.trace.histogram import powers
+from iscsitools.trace.views.over_time import GridView
 from iscsitools.trace.views.report import Record, Report
 from iscsitools.trace.views.timegrid import TimeGrid
 
@@ -18,29 +18,30 @@ def heatmap_report(view: GridView) -> Report:
     records: list[Record] = []
     lines: list[str] = []
     for operation, grid in view.level():
-        counts = [column.powers_of_two() for column in grid.columns]
+        counts = [powers(column.histogram) for column in grid.columns]
         lines += _picture(operation, grid, counts)
         for n, column in enumerate(counts):
             records += [
-                {"event": operation, "time": n * grid.width / 1e9, "value": bucket_floor(bucket), "count": count}
-                for bucket, count in enumerate(column)
-                if count
+                {"event": operation, "time": n * grid.width / 1e9, "value": value, "count": count}
+                for value, count in column.items()
             ]
     return Report(records, lines or ["No read or write has ended."])
 
 
-def _picture(operation: str, grid: TimeGrid, counts: list[list[int]]) -> list[str]:
-    used = [bucket for column in counts for bucket, count in enumerate(column) if count]
-    most = max(max(column) for column in counts)
+def _picture(operation: str, grid: TimeGrid, counts: list[dict[int, int]]) -> list[str]:
+    values = {value for column in counts for value in column}
+    most = max(max(column.values(), default=0) for column in counts)
     lines = [
         f"{operation.capitalize()} latency (ns), a column is {grid.width / 1e9:g} s, "
         f'shades "{_SHADES[1:]}" up to {most}'
     ]
-    for bucket in range(max(used), min(used) - 1, -1):
-        shades = "".join(_shade(column[bucket], most) for column in counts)
-        lines.append(f"{bucket_floor(bucket):>16} |{shades:<{COLUMNS}}|")
+    value = max(values)
+    while value >= min(values):
+        shades = "".join(_shade(column.get(value, 0), most) for column in counts)
+        lines.append(f"{value:>16} |{shades:<{COLUMNS}}|")
+        value = value // 2 if value else -1
     span = f"{len(counts) * grid.width / 1e9:g} s"
-    return [*lines, f"{'':>16} 0{span:>{max(len(counts), len(span))}}", ""]
+    return [*lines, f"{'':>17} 0{span:>{max(len(counts) - 1, len(span) + 1)}}", ""]
 
 
 def _shade(count: int, most: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from iscsitools.trace.views.histogram import Latencies, bucket_floor
-from iscsitools.trace.views.latency import GridView
+from iscsitools.trace.histogram import powers
+from iscsitools.trace.views.over_time import GridView
 from iscsitools.trace.views.timegrid import TimeGrid
 
 if TYPE_CHECKING:
@@ -72,14 +72,10 @@ def _over_time(axes: Axes, operation: str, grid: TimeGrid) -> None:
 
 
 def _distribution(axes: Axes, operation: str, grid: TimeGrid) -> None:
-    every = Latencies()
-    for column in grid.columns:
-        every.merge(column)
-    buckets = every.powers_of_two()
-    used = [bucket for bucket, count in enumerate(buckets) if count]
-    shown = range(min(used), max(used) + 1)
-    left = [max(bucket_floor(bucket), 1) / 1e6 for bucket in shown]
-    axes.bar(left, [buckets[b] for b in shown], width=left, align="edge", color=_COLORS[operation], edgecolor="white")
+    every = grid.whole()
+    counts = powers(every.histogram)
+    left = [max(value, 1) / 1e6 for value in counts]
+    axes.bar(left, list(counts.values()), width=left, align="edge", color=_COLORS[operation], edgecolor="white")
     axes.set_xscale("log")
     axes.set_xlabel("latency (ms), by powers of two of a nanosecond")
     axes.set_ylabel("commands")

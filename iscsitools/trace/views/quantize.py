@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
-from iscsitools.trace.views.histogram import bucket_floor
+from iscsitools.trace.histogram import powers
 
 _WIDTH: Final = 40
 _HEADER: Final = f"{'value':>16} {'------------- Distribution -------------':>41} {'count':<9}"
 
 
-def quantize_lines(buckets: Sequence[int]) -> list[str]:
-    """The header and a line per bucket, from the one below the first that counts to the one above the last.
+def quantize_lines(histogram: Mapping[int, int]) -> list[str]:
+    """The header and a line per power of two, from the one below the first that counts to the one above the last.
 
-    ``buckets`` as in :mod:`.histogram`. dtrace pads the count to nine places; so does this.
+    ``histogram`` as in :mod:`iscsitools.trace.histogram`. dtrace pads the count to nine places; so does this.
     """
-    used = [n for n, count in enumerate(buckets) if count]
-    first, last = (used[0], used[-1]) if used else (0, 0)
-    total = sum(buckets)
+    counts = powers(histogram)
+    total = sum(counts.values())
     lines = [_HEADER]
-    for n in range(first - 1, min(last + 1, len(buckets) - 1) + 1):
-        count = buckets[n] if n >= 0 else 0
+    value = _below(min(counts, default=0))
+    last = _above(max(counts, default=0))
+    while value <= last:
+        count = counts.get(value, 0)
         # dtrace: the bar is count * 40 / total, rounded to the nearest
         bar = int(count * _WIDTH / total + 0.5) if total else 0
-        value = bucket_floor(n) if n >= 0 else -1
         lines.append(f"{value:>16} |{'@' * bar:<{_WIDTH}} {count:<9}")
+        value = _above(value)
     return lines
 
 
-def keyed_quantize(key: str, buckets: Sequence[int]) -> list[str]:
+def _below(value: int) -> int:
+    """The row before: 0 is between -1 and 1."""
+    return value // 2 if value else -1
+
+
+def _above(value: int) -> int:
+    return value * 2 if value > 0 else value + 1
+
+
+def keyed_quantize(key: str, histogram: Mapping[int, int]) -> list[str]:
     """One key's part of an aggregation, as ``printa`` prints it: an empty line, the key, the distribution."""
-    return ["", f"  {key:<50}", *quantize_lines(buckets)]
+    return ["", f"  {key:<50}", *quantize_lines(histogram)]
+
+
+def weight(histogram: Mapping[int, int]) -> int:
+    """By what dtrace sorts distributions: the sum of each row's value times its count."""
+    return sum(value * count for value, count in powers(histogram).items())

@@ -68,3 +68,9 @@ def as_csv(report: Report, elapsed: int, header: bool) -> str:
 
 def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def microseconds(nanoseconds: int) -> str:
+    """A time as a table shows it: in microseconds, with a decimal while there is room."""
+    us = nanoseconds / 1000
+    return f"{us:.1f}" if us < 100_000 else f"{us:.0f}"

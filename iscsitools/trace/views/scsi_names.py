@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from iscsitools.trace.aggregate import service_action
+
 OPERATIONS: Final[dict[int, str]] = {
     0x00: "TEST UNIT READY",
     0x01: "REZERO UNIT",
@@ -59,14 +61,18 @@ OPERATIONS: Final[dict[int, str]] = {
     0x91: "SYNCHRONIZE CACHE(16)",
     0x93: "WRITE SAME(16)",
     0x9C: "WRITE ATOMIC(16)",
+    0x9D: "SERVICE ACTION BIDIRECTIONAL",
     0x9E: "SERVICE ACTION IN(16)",
+    0x9F: "SERVICE ACTION OUT(16)",
     0xA0: "REPORT LUNS",
     0xA1: "ATA PASS-THROUGH(12)",
     0xA2: "SECURITY PROTOCOL IN",
     0xA3: "MAINTENANCE IN",
     0xA4: "MAINTENANCE OUT",
     0xA8: "READ(12)",
+    0xA9: "SERVICE ACTION OUT(12)",
     0xAA: "WRITE(12)",
+    0xAB: "SERVICE ACTION IN(12)",
     0xAE: "WRITE AND VERIFY(12)",
     0xAF: "VERIFY(12)",
     0xB5: "SECURITY PROTOCOL OUT",
@@ -74,10 +80,6 @@ OPERATIONS: Final[dict[int, str]] = {
 }
 
 SERVICE_ACTIONS: Final[dict[tuple[int, int], str]] = {
-    (0x48, 0x01): "SANITIZE OVERWRITE",
-    (0x48, 0x02): "SANITIZE BLOCK ERASE",
-    (0x48, 0x03): "SANITIZE CRYPTOGRAPHIC ERASE",
-    (0x48, 0x1F): "SANITIZE EXIT FAILURE MODE",
     (0x5E, 0x00): "PR IN READ KEYS",
     (0x5E, 0x01): "PR IN READ RESERVATION",
     (0x5E, 0x02): "PR IN REPORT CAPABILITIES",
@@ -150,18 +152,6 @@ _RANGES: Final[dict[int, tuple[int, int, int, int]]] = {
     0x89: (2, 8, 13, 1),  # COMPARE AND WRITE: NUMBER OF LOGICAL BLOCKS is one byte
     0x9C: (2, 8, 12, 2),  # WRITE ATOMIC (16), SBC-4 5.48
 }
-
-
-def service_action(cdb: bytes) -> int | None:
-    """The service action of a CDB whose operation code has some, else None (SPC-4 4.3)."""
-    if cdb[:1] == b"\x7f":
-        return int.from_bytes(cdb[8:10], "big") if len(cdb) >= 10 else None
-    if cdb and cdb[0] in _WITH_SERVICE_ACTION and len(cdb) > 1:
-        return cdb[1] & 0x1F
-    return None
-
-
-_WITH_SERVICE_ACTION: Final = frozenset(op for op, _ in SERVICE_ACTIONS if op != 0x7F)
 
 
 def command_name(opcode: int, action: int | None = None) -> str:

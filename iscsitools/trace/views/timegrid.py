@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Final
 
-from iscsitools.trace.views.histogram import Latencies
+from iscsitools.trace.histogram import index_of, percentile
 
 FINEST: Final = 10_000_000
 """The first width of a column in nanoseconds; it doubles as often as it must."""
+
+
+@dataclass(slots=True)
+class Latencies:
+    """The latencies in one column, by bucket of :mod:`iscsitools.trace.histogram`; the maximum is exact."""
+
+    histogram: Counter[int] = field(default_factory=Counter)
+    maximum: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.histogram.total()
+
+    def add(self, latency: int) -> None:
+        """Count one."""
+        self.histogram[index_of(latency)] += 1
+        self.maximum = max(self.maximum, latency)
+
+    def merge(self, other: Latencies) -> None:
+        """Count all of another column."""
+        self.histogram.update(other.histogram)
+        self.maximum = max(self.maximum, other.maximum)
+
+    def percentile(self, share: float) -> int:
+        """A percentile, which is never above the maximum."""
+        return self.maximum if share >= 1.0 else min(percentile(self.histogram, share), self.maximum)
 
 
 class TimeGrid:
@@ -43,3 +72,10 @@ class TimeGrid:
         """Fold until the columns are at least ``width`` wide, so that two grids compare."""
         while self.width < width:
             self._fold()
+
+    def whole(self) -> Latencies:
+        """All columns together."""
+        every = Latencies()
+        for column in self.columns:
+            every.merge(column)
+        return every

@@ -1,0 +1,88 @@
+"""``cmds``: SCSI commands by name, and how the failed ones ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from iscsitools.trace.snapshot import CommandRow, Snapshot
+from iscsitools.trace.views.report import Column, Record, Report, microseconds, table
+from iscsitools.trace.views.scsi_names import command_name, status_name
+from iscsitools.trace.views.sense_names import sense_text
+
+_CHECK_CONDITION = 0x02
+_COLUMNS = (
+    Column("COMMAND", -28),
+    Column("COUNT", 8),
+    Column("Kbytes", 10),
+    Column("AVG(us)", 9, microseconds),
+    Column("MAX(us)", 9, microseconds),
+    Column("CHECKS", 6),
+)
+
+
+@dataclass(slots=True)
+class _Sums:
+    count: int = 0
+    size: int = 0
+    ended: int = 0
+    latency: int = 0
+    maximum: int = 0
+    errors: Counter[int] = field(default_factory=Counter)
+
+    def add(self, row: CommandRow) -> None:
+        self.count += row.commands
+        self.size += row.in_bytes + row.out_bytes
+        self.ended += row.ended
+        self.latency += row.latency
+        self.maximum = max(self.maximum, row.maximum)
+        self.errors.update(row.errors)
+
+    @property
+    def checks(self) -> int:
+        """Commands that ended with CHECK CONDITION."""
+        return sum(n for error, n in self.errors.items() if error >> 24 == _CHECK_CONDITION)
+
+    @property
+    def average(self) -> int:
+        return self.latency // self.ended if self.ended else 0
+
+
+def cmds_report(snapshot: Snapshot, elapsed: int) -> Report:
+    """The most frequent command first; then each way of failing, by rising count."""
+    sums: dict[str, _Sums] = {}
+    for row in snapshot.commands:
+        sums.setdefault(_name(row), _Sums()).add(row)
+    order = sorted(sums, key=lambda name: (-sums[name].count, name))
+    records: list[Record] = []
+    rows = []
+    failures: list[tuple[int, str, str]] = []
+    for name in order:
+        s = sums[name]
+        failed = {failure_text(error): n for error, n in sorted(s.errors.items())}
+        records.append(
+            {"command": name, "count": s.count, "bytes": s.size, "average_ns": s.average, "max_ns": s.maximum}
+            | {"check_conditions": s.checks, "failures": failed}
+        )
+        rows.append((name, s.count, s.size // 1024, s.average, s.maximum, s.checks))
+        failures += [(n, name, text) for text, n in failed.items()]
+    lines = table(_COLUMNS, rows)
+    if failures:
+        lines += ["", "   Failed commands"]
+        lines += [f"   {count:>8} {name}: {text}" for count, name, text in sorted(failures)]
+    return Report(records, lines)
+
+
+def _name(row: CommandRow) -> str:
+    if row.opcode is None:
+        return "(begun before tracing)"
+    return command_name(row.opcode, row.service_action)
+
+
+def failure_text(error: int) -> str:
+    """An error of a snapshot in words: (iSCSI response << 8 | SCSI status) << 24 | sense."""
+    outcome, sense = error >> 24, error & 0xFFFFFF
+    if outcome >> 8:
+        return f"iSCSI response {outcome >> 8:02x}h"
+    status = status_name(outcome)
+    return f"{status}, {sense_text(sense)}" if sense else status

@@ -1,0 +1,113 @@
+"""``rwlat --heatmap``, ``--plot`` and ``--phases``: what needs every command's own times, so it is made from events.
+
+What counts as a read or a write, and from when to when, is said in :mod:`.commands`. Failed commands do not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from iscsitools.probes import sites
+from iscsitools.trace.events import Event
+from iscsitools.trace.selection import address_of
+from iscsitools.trace.views.commands import Command, CommandTracker
+from iscsitools.trace.views.report import Column, Report, microseconds, table
+from iscsitools.trace.views.timegrid import TimeGrid
+
+OPERATIONS: Final = ("read", "write")
+
+COMMAND_MASK: Final = (
+    sites.SCSI_COMMAND
+    | sites.SCSI_RESPONSE
+    | sites.DATA_SEND
+    | sites.TASK_COMMAND
+    | sites.TASK_RESPONSE
+    | sites.LOGIN_RESPONSE
+    | sites.LOGOUT_RESPONSE
+)
+"""The probes that begin and end commands."""
+
+
+class GridView:
+    """Latencies over time, for all clients together, by operation."""
+
+    mask = COMMAND_MASK
+
+    def __init__(self, columns: int) -> None:
+        self._tracker = CommandTracker()
+        self._columns = columns
+        self.grids: dict[str, TimeGrid] = {}
+        self._start: int | None = None
+
+    def feed(self, event: Event) -> None:
+        """Take an event."""
+        if self._start is None:
+            self._start = event.time
+        for command in self._tracker.feed(event):
+            if command.operation and not command.failed:
+                if command.operation not in self.grids:
+                    self.grids[command.operation] = TimeGrid(self._start, self._columns)
+                self.grids[command.operation].add(command.end, command.latency)
+
+    def clear(self) -> None:
+        """Begin a new interval; commands that are under way stay known."""
+        self.grids.clear()
+        self._start = None
+
+    def level(self) -> list[tuple[str, TimeGrid]]:
+        """The grids, reads first, their columns of one width."""
+        width = max((grid.width for grid in self.grids.values()), default=0)
+        for grid in self.grids.values():
+            grid.widen(width)
+        return [(operation, self.grids[operation]) for operation in OPERATIONS if operation in self.grids]
+
+
+@dataclass(slots=True)
+class _Phases:
+    count: int = 0
+    backstore: int = 0
+    waiting: int = 0
+    sending: int = 0
+
+
+@dataclass(slots=True)
+class PhaseView:
+    """Where the time went, on average, by client, LUN and operation."""
+
+    mask: int = COMMAND_MASK | sites.XFER_START | sites.XFER_DONE
+    _tracker: CommandTracker = field(default_factory=lambda: CommandTracker(settle=True))
+    _sums: dict[tuple[str, str, int, str], _Phases] = field(default_factory=dict)
+
+    def feed(self, event: Event) -> None:
+        """Take an event."""
+        for command in self._tracker.feed(event):
+            if command.operation and not command.failed:
+                self._count(command)
+
+    def _count(self, command: Command) -> None:
+        key = (address_of(command.conn.remote), command.conn.target, command.lun, command.operation)
+        sums = self._sums.setdefault(key, _Phases())
+        sums.count += 1
+        sums.backstore += command.backstore
+        sums.waiting += command.waiting
+        sums.sending += command.sending
+
+    def clear(self) -> None:
+        """Begin a new interval; commands that are under way stay known."""
+        self._sums.clear()
+
+    def report(self, elapsed: int) -> Report:
+        """Averages in microseconds."""
+        records = []
+        rows = []
+        for (client, target, lun, operation), sums in sorted(self._sums.items()):
+            averages = [n // sums.count for n in (sums.backstore, sums.waiting, sums.sending)]
+            records.append(
+                {"client": client, "target": target, "lun": lun, "event": operation, "count": sums.count}
+                | dict(zip(("backstore_ns", "waiting_ns", "sending_ns"), averages, strict=True))
+            )
+            rows.append([client, lun, operation, sums.count, *averages, sum(averages)])
+        columns = [Column("REMOTE IP", -16), Column("LUN", 3), Column("EVENT", -5), Column("COUNT", 8)]
+        columns += [Column(name, 9, microseconds) for name in ("BACKSTORE", "WAITING", "SENDING", "TOTAL")]
+        return Report(list(records), ["Average time (us)", *table(columns, rows)])

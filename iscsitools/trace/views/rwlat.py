@@ -1,0 +1,84 @@
+"""``rwlat``: read and write latency by client, as ``quantize`` prints it, and as percentiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from iscsitools.trace.histogram import merged, percentile
+from iscsitools.trace.selection import address_of
+from iscsitools.trace.snapshot import CommandRow, Snapshot
+from iscsitools.trace.views.quantize import keyed_quantize, weight
+from iscsitools.trace.views.report import Column, Record, Report, microseconds, table
+
+OPERATIONS: Final = ("read", "write")
+PERCENTILES: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
+
+
+@dataclass(slots=True)
+class _Latency:
+    ended: int = 0
+    latency: int = 0
+    maximum: int = 0
+    failed: int = 0
+    histogram: dict[int, int] = field(default_factory=dict)
+
+    def add(self, row: CommandRow) -> None:
+        self.ended += row.ended
+        self.latency += row.latency
+        self.maximum = max(self.maximum, row.maximum)
+        self.failed += row.failed
+        self.histogram = merged([self.histogram, row.histogram])
+
+    def percentile(self, share: float) -> int:
+        return min(percentile(self.histogram, share), self.maximum)
+
+
+def _latencies(rows: Iterable[CommandRow]) -> dict[tuple[str, str], _Latency]:
+    """By client and operation; a command with neither the R nor the W flag is neither."""
+    sums: dict[tuple[str, str], _Latency] = {}
+    for row in rows:
+        if row.reads or row.writes:
+            key = (address_of(row.conn.remote), "write" if row.writes else "read")
+            sums.setdefault(key, _Latency()).add(row)
+    return {key: sums[key] for key in sorted(sums)}
+
+
+def rwlat_report(snapshot: Snapshot, elapsed: int) -> Report:
+    """The distributions, as iscsirwlat's ``quantize`` prints them, reads first."""
+    sums = _latencies(snapshot.commands)
+    lines: list[str] = []
+    for operation in OPERATIONS:
+        lines.append(f"{operation.capitalize()} Latency (ns),")
+        clients = [(c, s) for (c, o), s in sums.items() if o == operation and s.ended]
+        for client, latency in sorted(clients, key=lambda item: (weight(item[1].histogram), item[0])):
+            lines += keyed_quantize(client, latency.histogram)
+        lines.append("")
+    return Report(_latency_records(sums), lines + _failures(sums))
+
+
+def percentile_report(snapshot: Snapshot, elapsed: int) -> Report:
+    """p50, p90, p99, p99.9 and the maximum, a row per client and operation, in microseconds."""
+    sums = _latencies(snapshot.commands)
+    columns = [Column("REMOTE IP", -16), Column("EVENT", -5), Column("COUNT", 8)]
+    columns += [Column(name, 8, microseconds) for name in (*(name for name, _ in PERCENTILES), "max")]
+    rows = [
+        (client, operation, s.ended, *(s.percentile(share) for _, share in PERCENTILES), s.maximum)
+        for (client, operation), s in sums.items()
+    ]
+    return Report(_latency_records(sums), ["Latency (us)", *table(columns, rows), *_failures(sums)])
+
+
+def _latency_records(sums: dict[tuple[str, str], _Latency]) -> list[Record]:
+    records: list[Record] = []
+    for (client, operation), s in sums.items():
+        record: dict[str, Any] = {"client": client, "event": operation, "count": s.ended, "failed": s.failed}
+        record["average_ns"] = s.latency // s.ended if s.ended else 0
+        record |= {f"{name}_ns": s.percentile(share) for name, share in PERCENTILES}
+        records.append(record | {"max_ns": s.maximum})
+    return records
+
+
+def _failures(sums: dict[tuple[str, str], _Latency]) -> list[str]:
+    return [f"   {client}: {s.failed} failed: {operation}" for (client, operation), s in sums.items() if s.failed]

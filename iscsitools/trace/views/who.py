@@ -1,0 +1,69 @@
+"""``who``: how often each probe fired, by client."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from iscsitools.probes.table import Probe
+from iscsitools.trace.events import ConnectionStrings, Event
+from iscsitools.trace.selection import LUN_MASK, address_of
+from iscsitools.trace.snapshot import Snapshot
+from iscsitools.trace.views.report import Column, Record, Report, table
+
+
+@dataclass(slots=True)
+class WhoSums:
+    """How often each probe fired, by the key of ``--by``."""
+
+    by: str = "client"
+    counts: Counter[tuple[str, Probe]] = field(default_factory=Counter)
+
+    def feed(self, event: Event) -> None:
+        """Count one event."""
+        self.counts[group_key(self.by, event.conn, event.probe, event.info.lun), event.probe] += 1
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Count a snapshot's events, which do not know their LUN."""
+        for row in snapshot.events:
+            for probe, count in row.counts.items():
+                self.counts[group_key(self.by, row.conn, probe, 0), probe] += count
+
+    def clear(self) -> None:
+        """Begin a new interval."""
+        self.counts.clear()
+
+    def report(self, elapsed: int) -> Report:
+        """Rows by rising count, as dtrace sorts."""
+        rows = sorted((count, key, probe.label) for (key, probe), count in self.counts.items())
+        heading = HEADINGS[self.by]
+        # Only an address keeps the script's width at any length; other keys are aligned as long as that is possible.
+        width = 26 if self.by == "client" else max([26, *(len(key) for _, key, _ in rows if len(key) <= 50)])
+        columns = [Column(heading, -width), Column("iSCSI EVENT", 14), Column("COUNT", 8)]
+        records: list[Record] = [{self.by: key, "event": label, "count": count} for count, key, label in rows]
+        return Report(records, table(columns, [(key, label, count) for count, key, label in rows]))
+
+
+HEADINGS: Final = {
+    "client": "REMOTE IP",
+    "connection": "CONNECTION",
+    "session": "SESSION",
+    "target": "TARGET",
+    "lun": "TARGET AND LUN",
+}
+"""``--by``, and the heading of its column."""
+
+
+def group_key(by: str, conn: ConnectionStrings, probe: Probe, lun: int) -> str:
+    """A row's key. A session is named by its TSIH, which is unique in a server; "-" stands for no LUN or name."""
+    match by:
+        case "client":
+            return address_of(conn.remote)
+        case "connection":
+            return conn.remote
+        case "session":
+            return f"{conn.tsih} {conn.initiator or '-'}"
+        case "target":
+            return conn.target or "-"
+    return f"{conn.target or '-'} {lun if LUN_MASK >> probe & 1 else '-'}"
