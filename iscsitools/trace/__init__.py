@@ -1,1 +1,35 @@
-"""The live view: what the probes see, for programs that attach to a running target."""
+"""The live view: what the probes see, for programs that attach to a running target.
+
+::
+
+    from iscsitools import trace
+
+    with trace.attach(probes=["scsi-command"]) as events:
+        for event in events:
+            print(event.conn.remote, event.info.lun, event.cdb.hex())
+"""
+
+from iscsitools.trace.client import Server, Sums, attach
+from iscsitools.trace.events import ConnectionStrings, Event
+from iscsitools.trace.file import FileTrace, Recorder, open_file
+from iscsitools.trace.names import servers
+from iscsitools.trace.protocol import TraceError
+from iscsitools.trace.snapshot import CommandRow, EventRow, Snapshot
+from iscsitools.trace.source import Trace
+
+__all__ = [
+    "CommandRow",
+    "ConnectionStrings",
+    "Event",
+    "EventRow",
+    "FileTrace",
+    "Recorder",
+    "Server",
+    "Snapshot",
+    "Sums",
+    "Trace",
+    "TraceError",
+    "attach",
+    "open_file",
+    "servers",
+]

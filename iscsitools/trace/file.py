@@ -1,0 +1,117 @@
+"""Recorded streams: what ``record`` writes and every command reads with ``--read``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from iscsitools.trace.protocol import Message, StreamParser, TraceError, encode
+from iscsitools.trace.record import SIZE, VERSION
+from iscsitools.trace.source import Trace
+
+_CHUNK: Final = 1 << 20
+
+
+class Recorder:
+    """Writes a stream. ``server`` and ``selection`` go into the header, for people who find the file later."""
+
+    def __init__(self, out: BinaryIO, server: Message, selection: Message) -> None:
+        self._out = out
+        self.events = 0
+        header = {"iscsitools-trace": VERSION, "server": server, "selection": selection, "recorded": time.time_ns()}
+        self._out.write(encode(header))
+
+    def write(self, trace: Trace, block: bytes) -> None:
+        """Write a block that ``trace`` has just returned, after the strings that it needs."""
+        for message in trace.take_strings():
+            self._out.write(encode(message))
+        if block:
+            count = len(block) // SIZE
+            self._out.write(encode({"records": count}))
+            self._out.write(block)
+            self.events += count
+        for ident in trace.take_closed():
+            self._out.write(encode({"closed": ident}))
+
+    def finish(self, drops: int) -> None:
+        """Write the end, by which a reader knows that nothing was cut off."""
+        self._out.write(encode({"drops": drops}))
+        self._out.write(encode({"end": self.events}))
+        self._out.flush()
+
+
+class FileTrace(Trace):
+    """A recorded stream."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(str(path))
+        self._parser = StreamParser()
+        self._finished = False
+        try:
+            self._file = open(path, "rb")  # noqa: SIM115
+        except OSError as error:
+            raise TraceError(f"{path}: {error.strerror}") from None
+        try:
+            self.header = self._read_header()
+        except TraceError as error:
+            self._file.close()
+            raise TraceError(f"{path}: {error}") from None
+        self.server = self.header.get("server", {})
+
+    def _read_header(self) -> Message:
+        line = self._file.readline(1 << 16)
+        self._parser.feed(line)
+        if not line.endswith(b"\n"):
+            raise TraceError("not a recorded trace")
+        header = self._parser.next()
+        if not isinstance(header, dict) or "iscsitools-trace" not in header:
+            raise TraceError("not a recorded trace")
+        if header["iscsitools-trace"] != VERSION:
+            raise TraceError(f"version {header['iscsitools-trace']} of the format; this program reads {VERSION}")
+        return header
+
+    def read_block(self, timeout: float | None = None) -> bytes:
+        """See :class:`Trace`. Never waits; sets ``note`` when the file ends too early."""
+        self._forget()
+        while not self.ended:
+            item = self._next()
+            if isinstance(item, bytes):
+                self.position += len(item) // SIZE
+                return item
+            if item is None:
+                self.ended = True
+                return self._end()
+            if "end" in item:
+                self._finished = True
+            self._absorb(item)
+        return b""
+
+    def close(self) -> None:
+        """See :class:`Trace`."""
+        self.ended = True
+        self._file.close()
+
+    def _next(self) -> Message | bytes | None:
+        try:
+            while (item := self._parser.next()) is None:
+                data = self._file.read(_CHUNK)
+                if not data:
+                    return None
+                self._parser.feed(data)
+        except (TraceError, OSError) as error:
+            raise TraceError(f"{self.name}: {error}") from None
+        return item
+
+    def _end(self) -> bytes:
+        if self._finished and not self._parser.partial:
+            return b""
+        self.note = f"{self.name}: the recording was not finished; it is read up to its last whole record"
+        block = self._parser.rest()
+        self.position += len(block) // SIZE
+        return block
+
+
+def open_file(path: str | Path) -> FileTrace:
+    """Open what ``iscsitools record`` wrote. Raises TraceError with one line for the user."""
+    return FileTrace(path)

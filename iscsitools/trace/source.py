@@ -1,0 +1,109 @@
+"""What a program reads events from: a running server or a recorded file, with the same methods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from iscsitools.trace.events import ConnectionStrings, Event
+from iscsitools.trace.protocol import Message
+from iscsitools.trace.record import decode
+
+
+class Trace:
+    """A stream of events. Iterate over it, or use :meth:`poll` for a report per interval.
+
+    Usable in a ``with`` statement, which closes it. ``drops`` counts the events that were lost because nobody read
+    them in time; ``ended`` says that no more will come; ``note`` is empty or says in one line what is wrong with the
+    stream (a truncated file).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.server: Message = {}
+        """What the server said of itself: name, pid, version, its clocks at that time."""
+        self.drops = 0
+        self.ended = False
+        self.note = ""
+        self.names: dict[tuple[int, int], ConnectionStrings] = {}
+        """The strings of the connections in what was read, by number and generation."""
+        self.position = 0
+        """How many records were read."""
+        self._new: list[Message] = []
+        self._closing: list[tuple[int, int]] = []
+        self._gone: set[int] = set()
+
+    def read_block(self, timeout: float | None = None) -> bytes:
+        """Return records, undecoded (see :mod:`iscsitools.trace.record`), as soon as there are any.
+
+        Empty after ``timeout`` seconds without one, and when :attr:`ended`.
+        """
+        raise NotImplementedError  # abstract
+
+    def close(self) -> None:
+        """Let go of the server or the file. More than once does nothing."""
+        raise NotImplementedError  # abstract
+
+    def poll(self, timeout: float | None = None) -> list[Event]:
+        """Return the next events as soon as there are any; empty as :meth:`read_block`."""
+        return list(decode(self.read_block(timeout), self.names))
+
+    def __iter__(self) -> Iterator[Event]:
+        while not self.ended:
+            yield from decode(self.read_block(), self.names)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def take_closed(self) -> list[int]:
+        """Return the connections that were closed before the records that come next, each one once."""
+        due = [ident for after, ident in self._closing if after <= self.position]
+        self._closing = [pair for pair in self._closing if pair[0] > self.position]
+        self._gone.update(due)
+        return due
+
+    def take_strings(self) -> list[Message]:
+        """Return the messages with connections' strings that came since the last call, for who passes them on."""
+        new, self._new = self._new, []
+        return new
+
+    def _forget(self) -> None:
+        """Drop the strings of connections that the caller knows to be closed."""
+        if self._gone:
+            self.names = {key: strings for key, strings in self.names.items() if key[0] not in self._gone}
+            self._gone.clear()
+
+    def _absorb(self, message: Message) -> None:
+        """Take in a message of the stream. Unknown ones are for newer readers."""
+        if "connection" in message:
+            fields: dict[str, Any] = dict(message["connection"])
+            generation = fields.pop("generation")
+            self.names[fields["ident"], generation] = ConnectionStrings(**fields)
+            self._new.append(message)
+        elif "closed" in message:
+            self._closing.append((message.get("after", self.position), message["closed"]))
+        elif "drops" in message:
+            self.drops = message["drops"]
+
+
+class Timeout:
+    """Counts down from a number of seconds, or never ends."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def left(self, at_most: float) -> float:
+        """Return the seconds left, not below 0 and not above ``at_most``."""
+        return at_most if self._end is None else max(0.0, min(at_most, self._end - time.monotonic()))
+
+    @property
+    def over(self) -> bool:
+        """Whether none are left."""
+        return self._end is not None and time.monotonic() >= self._end
