@@ -79,6 +79,7 @@ class Command:
             writes=bool(flags & Flag.WRITE),
         )
         self.task.released = self._released
+        self.task.owner = self
 
     def done(self, task: Task) -> None:
         """The device server has a status: put the answer into the output (called on the loop's thread)."""

@@ -106,7 +106,8 @@ class Negotiator:
     def receive(self, pairs: list[tuple[str, str]], stage: When) -> list[tuple[str, str]]:
         """Apply what the initiator said in one logical text data segment and give the answers, in its order.
 
-        Raises LoginError for what RFC 7143 calls a protocol error.
+        Authentication keys are for ``auth.py``; one that comes here came at the wrong stage. Raises LoginError for
+        what RFC 7143 calls a protocol error.
         """
         answers: dict[str, str] = {}
         # FirstBurstLength depends on InitialR2T, ImmediateData and MaxBurstLength: it is decided after them.
@@ -147,7 +148,7 @@ class Negotiator:
         if key.rule is Rule.OBSOLETE:
             # RFC 7143 13.25 allows No for the marker keys; initiators of RFC 3720 take a Reject for a failure.
             return "No" if key.name.endswith("Marker") else REJECT
-        if not key.when & stage or (key.leading and not self.leading):
+        if key.rule is Rule.AUTHENTICATION or not key.when & stage or (key.leading and not self.leading):
             return REJECT
         if self._irrelevant(key):
             return IRRELEVANT

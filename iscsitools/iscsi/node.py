@@ -61,10 +61,19 @@ class Portal:
         return self.address in ("0.0.0.0", "::", "")
 
     def accepts(self, local: Portal) -> bool:
-        """A connection whose own end is ``local`` came in by this portal."""
+        """A connection whose own end is ``local`` came in by this portal.
+
+        ``::`` also takes IPv4 connections that the system hands over as IPv4-mapped addresses.
+        """
         if self.port != local.port:
             return False
-        return self.wildcard or _plain(self.address) == _plain(local.address)
+        return self.stands_for(local.address) or _plain(self.address) == _plain(local.address)
+
+    def stands_for(self, address: str) -> bool:
+        """It is a wildcard of the family that ``address`` was given in."""
+        if not self.wildcard or not self.address:
+            return self.wildcard
+        return (":" in self.address) == (":" in address)
 
 
 @dataclass(slots=True, eq=False)
@@ -133,13 +142,15 @@ class Directory:
     def addresses(self, target: TargetNode, local: Portal) -> list[str]:
         """The target's TargetAddress values (RFC 7143 13.8) for a connection that came in at ``local``.
 
-        A portal that listens on every address is shown as the address at which this connection came in. A loopback
-        portal is not shown to who came from elsewhere.
+        A portal that listens on every address is shown as the address at which this connection came in, if that is of
+        its family. A loopback portal is not shown to who came from elsewhere.
         """
         found: dict[str, None] = {}
         for portal in target.portals or self.portals or (local,):
+            if portal.wildcard and not portal.stands_for(local.address):
+                continue
             address = local.address if portal.wildcard else portal.address
-            if portal.accepts(local) or not (_loopback(address) or portal.wildcard) or _loopback(local.address):
+            if _loopback(local.address) or not _loopback(address):
                 found[f"{bracketed(address)}:{portal.port},{target.group_tag}"] = None
         return list(found)
 

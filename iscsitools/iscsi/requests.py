@@ -24,10 +24,10 @@ from iscsitools.probes.table import Probe
 from iscsitools.scsi.task import ManagementFunction, ManagementResponse
 
 if TYPE_CHECKING:
-    from iscsitools.iscsi.commands import Command
     from iscsitools.iscsi.connection import Connection
     from iscsitools.iscsi.session import Session
     from iscsitools.scsi.device import ScsiDevice
+    from iscsitools.scsi.task import Task
 
 _MAX_TEXT: Final = 64 << 10
 """Bytes of one Text exchange, over all its PDUs."""
@@ -65,13 +65,14 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
     if device is None or session.nexus is None:
         raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, "task management in a discovery session")
     number = unit_number(pdu.lun)
-    if function == ManagementFunction.TASK_REASSIGN:
-        response, ended = ManagementResponse.NO_REASSIGNMENT, []
-    else:
+    response = ManagementResponse.NO_REASSIGNMENT
+    ended: list[Task] = []
+    if function != ManagementFunction.TASK_REASSIGN:
         response, ended = device.manage(function, session.nexus, number, pdu.ttt)
     for task in ended:
-        command: Command = task.done.__self__
-        command.drop()
+        owner = task.owner
+        assert owner is not None
+        owner.drop()
     header = ANSWER.pack(
         Opcode.TASK_RESPONSE, Flag.FINAL, response, 0, 0, 0, pdu.itt, 0, conn.statsn,
         session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,

@@ -122,9 +122,18 @@ class Task:
     That is before ``manage`` or ``detach`` returns when no thread is at work for the task, else when that thread's
     call has returned; until then the transport leaves the buffers alone. Not called for a task that ends by ``done``.
     """
+    owner: TaskOwner | None = None
+    """Who in the transport keeps this task; told when a task management function of anybody ended it."""
     call: object = None
     """The device server's own note of the task."""
     service_started: int = 0
+
+
+class TaskOwner(Protocol):
+    """The transport's side of a task."""
+
+    def drop(self) -> None:
+        """Forget the task: it was ended without a status."""
 
 
 class Executor(Protocol):

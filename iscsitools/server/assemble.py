@@ -1,0 +1,129 @@
+"""From a configuration to what serves it: backstores opened, logical units, targets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from iscsitools.backstores.base import Backstore, BackstoreError
+from iscsitools.backstores.registry import Registry
+from iscsitools.backstores.spec import build
+from iscsitools.config import AuthConfig, AuthMethod, LunConfig, TargetConfig
+from iscsitools.config import Limits as LimitsConfig
+from iscsitools.errors import RunError, UsageError
+from iscsitools.iscsi.negotiation import NegotiationLimits
+from iscsitools.iscsi.node import AuthPolicy, TargetNode
+from iscsitools.scsi.device import ScsiDevice
+from iscsitools.scsi.options import UnitOptions
+from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.server.loop import Loop
+from iscsitools.server.workers import Workers
+
+if TYPE_CHECKING:
+    from iscsitools.authenticators import Authenticator
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Assembly:
+    """The targets of a server and what has to be closed at its end."""
+
+    targets: list[TargetNode] = field(default_factory=list)
+    stores: list[tuple[str, Backstore, Workers]] = field(default_factory=list)
+
+
+def assemble(
+    targets: tuple[TargetConfig, ...], registry: Registry, authenticators: Mapping[str, Authenticator], loop: Loop
+) -> Assembly:
+    """Open every backstore and make the targets. Raises UserError naming the LUN; nothing stays open then."""
+    assembly = Assembly()
+    try:
+        for config in targets:
+            device = ScsiDevice(config.iqn)
+            for lun in config.luns:
+                device.add_unit(_unit(config.iqn, lun, registry, loop, assembly))
+            policy = auth_policy(config.auth, authenticators)
+            assembly.targets.append(
+                TargetNode(config.iqn, device, config.alias, auth=policy, initiators=config.initiators)
+            )
+    except BaseException:
+        for _, store, workers in assembly.stores:
+            store.close()
+            workers.close()
+        raise
+    return assembly
+
+
+def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: Assembly) -> LogicalUnit:
+    where = f"{iqn} LUN {lun.number}"
+    try:
+        store = build(lun.stack, registry)
+        store.block_size = lun.block_size
+        store.read_only = lun.readonly
+        store.open()
+    except BackstoreError as error:
+        raise RunError(f"{where}: {error}") from None
+    except OSError as error:
+        raise RunError(f"{where}: {error.filename or lun.stack.what}: {error.strerror}") from None
+    except Exception as error:
+        log.debug("opening %s", where, exc_info=True)
+        raise RunError(f"{where}: backstore {lun.stack.kind} failed: {type(error).__name__}: {error}") from None
+    workers = Workers(loop, lun.threads, f"lun{lun.number}")
+    assembly.stores.append((where, store, workers))
+    block_size = store.block_size
+    size = store.size
+    if size < block_size or size % block_size:
+        raise UsageError(f"{where}: its size, {size} bytes, is no multiple of the block size, {block_size}")
+    thin = lun.thin if lun.thin is not None else store.capabilities.thin
+    options = UnitOptions(
+        block_size=block_size,
+        physical_block_size=lun.physical_block_size,
+        readonly=lun.readonly,
+        thin=thin,
+        removable=lun.removable,
+        write_cache=lun.write_cache,
+        serial=lun.serial or "",
+        target=iqn,
+        queue_depth=lun.queue_depth,
+    )
+    return LogicalUnit(lun.number, store, workers, options)
+
+
+def auth_policy(config: AuthConfig, authenticators: Mapping[str, Authenticator]) -> AuthPolicy:
+    """Who may log in, for the login engine. Raises UsageError for an authenticator that no plugin brings."""
+    if config.method is AuthMethod.NONE:
+        return AuthPolicy()
+    mutual = config.mutual
+    name, secret = (mutual.name, mutual.secret.value) if mutual is not None else ("", b"")
+    if config.authenticator is None:
+        users = {user.name: user.secret.value for user in config.users}
+        return AuthPolicy(users.get, False, name, secret, config.algorithms)
+    source = authenticators.get(config.authenticator)
+    if source is None:
+        known = ", ".join(authenticators) or "none is installed"
+        raise UsageError(f"there is no authenticator {config.authenticator!r} ({known})")
+    return AuthPolicy(_asking(source), True, name, secret, config.algorithms)
+
+
+def _asking(source: Authenticator) -> Callable[[str], bytes | None]:
+    def secret_for(user: str) -> bytes | None:
+        return source.secret_for("", user)
+
+    return secret_for
+
+
+def negotiation_limits(config: LimitsConfig) -> NegotiationLimits:
+    """What the configuration lets login agree to. No session outlives its connection at ERL 0: Time2Retain is 0."""
+    return NegotiationLimits(
+        initial_r2t=config.initial_r2t,
+        immediate_data=config.immediate_data,
+        max_recv_data_segment_length=config.max_recv_data_segment_length,
+        max_burst_length=config.max_burst_length,
+        first_burst_length=config.first_burst_length,
+        default_time2wait=config.default_time2wait,
+        default_time2retain=config.default_time2retain,
+        max_outstanding_r2t=config.max_outstanding_r2t,
+    )

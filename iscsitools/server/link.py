@@ -1,0 +1,108 @@
+"""The adapter between a TCP socket and the engine of its connection. Nothing is decided here."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+from iscsitools.iscsi.connection import Connection
+from iscsitools.server.loop import READ, WRITE, Loop
+
+log = logging.getLogger(__name__)
+
+
+class Link:
+    """One accepted socket. ``gone`` is called once, when it has been closed."""
+
+    def __init__(self, loop: Loop, sock: socket.socket, gone: Callable[[Link], None]) -> None:
+        self.sock = sock
+        self.conn: Connection
+        self._loop = loop
+        self._gone = gone
+        self._fd = sock.fileno()
+        self._interest = READ
+        self._open = True
+
+    def start(self, conn: Connection) -> None:
+        """Begin to serve ``conn`` with this socket."""
+        self.conn = conn
+        self._loop.watch(self._fd, READ, self.on_event)
+
+    def on_event(self, what: int) -> None:
+        """Take one readable event: receive once, however much there is, so that the other connections get their turn.
+
+        Hot: once for a batch of PDUs. A handler that raises is a defect of ours; it ends this connection only.
+        """
+        conn = self.conn
+        try:
+            if what & ~WRITE and not conn.stalled:
+                buffers = conn.get_buffers()
+                count = self.sock.recv_into(buffers[0]) if len(buffers) == 1 else self.sock.recvmsg_into(buffers)[0]
+                if not count:
+                    self.close("connection closed by the initiator")
+                    return
+                conn.received(count, time.monotonic_ns())
+            self.flush()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.close(error.strerror or str(error))
+        except Exception:
+            log.exception("connection %s: internal error", conn.info.remote)
+            self.close("internal error")
+
+    def flush(self) -> None:
+        """Send what there is to send, as far as the socket takes it."""
+        conn = self.conn
+        out = conn.out
+        while self._open:
+            while unsent := out.unsent():
+                pieces = conn.output()
+                try:
+                    count = self.sock.send(pieces[0]) if len(pieces) == 1 else self.sock.sendmsg(pieces)
+                except BlockingIOError:
+                    break
+                conn.sent(count, time.monotonic_ns())
+                if count < unsent:
+                    break
+            unsent = out.unsent()
+            if conn.close_reason and not unsent:
+                self.close(conn.close_reason)
+                return
+            if conn.stalled and not unsent:
+                conn.resume(time.monotonic_ns())
+                continue
+            reading = 0 if conn.stalled or conn.close_reason else READ
+            interest = reading | (WRITE if unsent else 0)
+            if interest != self._interest:
+                self._interest = interest
+                self._loop.change(self._fd, interest)
+            return
+
+    def flush_safely(self) -> None:
+        """The same, from outside of an event of this link."""
+        try:
+            self.flush()
+        except OSError as error:
+            self.close(error.strerror or str(error))
+
+    def on_time(self, now: int) -> None:
+        """Let the engine look at the clock, if it wants to."""
+        if self._open and 0 < self.conn.deadline <= now:
+            self.conn.on_time(now)
+            self.flush_safely()
+
+    def close(self, reason: str) -> None:
+        """Close the socket and tell the engine."""
+        if not self._open:
+            return
+        self._open = False
+        self._loop.unwatch(self._fd)
+        self.conn.close(reason)
+        self.sock.close()
+        try:
+            self.conn.closed()
+        finally:
+            self._gone(self)

@@ -1,0 +1,58 @@
+"""The portals: listening sockets, and what is known of a socket that came in."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any
+
+from iscsitools.config import Portal
+from iscsitools.errors import RunError
+from iscsitools.probes.sites import ConnectionInfo
+
+
+def listen(portal: Portal) -> list[socket.socket]:
+    """Listen on all addresses that a portal's host stands for. Raises RunError with one line."""
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(portal.host, portal.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise RunError(f"portal {portal}: {error.strerror}") from None
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        sock = socket.socket(family, kind, protocol)
+        sockets.append(sock)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # "::" is IPv6 only, so that 0.0.0.0 can be a portal of its own on every system.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address)
+            sock.listen(128)
+            sock.setblocking(False)
+        except OSError as error:
+            for other in sockets:
+                other.close()
+            raise RunError(f"portal {portal}: {error.strerror or error}") from None
+    return sockets
+
+
+def address_text(address: Any) -> str:
+    """``192.0.2.7:3260`` or ``[2001:db8::7]:3260`` of a socket's address."""
+    host, port = address[0], address[1]
+    plain = ipaddress.ip_address(host.partition("%")[0])
+    mapped = plain.ipv4_mapped if isinstance(plain, ipaddress.IPv6Address) else None
+    shown = str(mapped or plain)
+    return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
+
+
+def connection_info(ident: int, sock: socket.socket) -> ConnectionInfo:
+    """What the probes say of an accepted socket. Raises OSError when it is gone already."""
+    local, remote = address_text(sock.getsockname()), address_text(sock.getpeername())
+    return ConnectionInfo(ident, local, remote, "ipv6" if local.startswith("[") else "ipv4")
+
+
+def prepare(sock: socket.socket) -> None:
+    """Set the options of an accepted socket: answers leave at once, and a peer that vanished is noticed."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

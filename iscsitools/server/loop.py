@@ -1,0 +1,232 @@
+"""The event loop: readiness of descriptors, timers, and calls from other threads. One thread runs all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import logging
+import os
+import select
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+log = logging.getLogger(__name__)
+
+READ: Final = 1
+WRITE: Final = 4  # as EPOLLIN and EPOLLOUT: what epoll reports is passed on as it is
+Callback = Callable[[], None]
+
+
+class Poller(Protocol):
+    """What tells which descriptors are ready; interests and results are made of READ and WRITE (others: broken)."""
+
+    def register(self, fd: int, interest: int) -> None:
+        """Watch ``fd``."""
+
+    def modify(self, fd: int, interest: int) -> None:
+        """Watch it for something else."""
+
+    def unregister(self, fd: int) -> None:
+        """Watch it no more."""
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        """Wait for at most ``timeout`` seconds (-1: for ever); returns (fd, what) pairs."""
+
+
+class _SelectorPoller:
+    """The same where there is no epoll: kqueue, event ports or poll, as the selectors module picks."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    @staticmethod
+    def _events(interest: int) -> int:
+        reads = selectors.EVENT_READ if interest & READ else 0
+        return reads | (selectors.EVENT_WRITE if interest & WRITE else 0)
+
+    def register(self, fd: int, interest: int) -> None:
+        if events := self._events(interest):
+            self._selector.register(fd, events)
+
+    def modify(self, fd: int, interest: int) -> None:
+        known = fd in self._selector.get_map()
+        if events := self._events(interest):
+            (self._selector.modify if known else self._selector.register)(fd, events)
+        elif known:
+            self._selector.unregister(fd)
+
+    def unregister(self, fd: int) -> None:
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        ready = self._selector.select(None if timeout < 0 else timeout)
+        return [
+            (key.fd, (READ if events & selectors.EVENT_READ else 0) | (WRITE if events & selectors.EVENT_WRITE else 0))
+            for key, events in ready
+        ]
+
+
+def make_poller() -> Poller:
+    """Epoll where there is one."""
+    return select.epoll() if hasattr(select, "epoll") else _SelectorPoller()
+
+
+class Timer:
+    """A call at a time to come; :meth:`cancel` takes it back."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callback) -> None:
+        self.callback: Callback | None = callback
+
+    def cancel(self) -> None:
+        """Do not call it."""
+        self.callback = None
+
+
+class Loop:
+    """Calls back when something is ready. A callback that raises is logged, and the loop goes on."""
+
+    def __init__(self) -> None:
+        self._poller = make_poller()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._readers: dict[int, Callback] = {}
+        self._writers: dict[int, Callback] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._count = itertools.count()
+        self._calls: deque[Callback] = deque()
+        self._signalled = False
+        self._stopped = False
+        self.each_wake_up: list[Callback] = []
+        """Called once for every return of the poller, after its events."""
+        self._wake_in, self._wake_out = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        os.set_blocking(self._wake_out, False)
+        self.watch(self._wake_in, READ, self._woken)
+
+    # -- descriptors
+
+    def watch(self, fd: int, interest: int, handler: Callable[[int], None]) -> None:
+        """Call ``handler(what)`` when ``fd`` is ready for a part of ``interest``."""
+        self._handlers[fd] = handler
+        self._poller.register(fd, interest)
+
+    def change(self, fd: int, interest: int) -> None:
+        """Change the interest in a watched descriptor; 0: none for now."""
+        self._poller.modify(fd, interest)
+
+    def unwatch(self, fd: int) -> None:
+        """Watch ``fd`` no more."""
+        if self._handlers.pop(fd, None) is not None:
+            self._poller.unregister(fd)
+
+    def add_reader(self, fd: int, callback: Callback) -> None:
+        """Call ``callback`` when ``fd`` can be read."""
+        self._readers[fd] = callback
+        self._readers_and_writers(fd)
+
+    def remove_reader(self, fd: int) -> None:
+        """Take :meth:`add_reader` back."""
+        self._readers.pop(fd, None)
+        self._readers_and_writers(fd)
+
+    def add_writer(self, fd: int, callback: Callback) -> None:
+        """Call ``callback`` when ``fd`` can be written."""
+        self._writers[fd] = callback
+        self._readers_and_writers(fd)
+
+    def remove_writer(self, fd: int) -> None:
+        """Take :meth:`add_writer` back."""
+        self._writers.pop(fd, None)
+        self._readers_and_writers(fd)
+
+    def _readers_and_writers(self, fd: int) -> None:
+        interest = (READ if fd in self._readers else 0) | (WRITE if fd in self._writers else 0)
+        if not interest:
+            self.unwatch(fd)
+        elif fd in self._handlers:
+            self.change(fd, interest)
+        else:
+            self.watch(fd, interest, lambda what: self._ready(fd, what))
+
+    def _ready(self, fd: int, what: int) -> None:
+        if what & ~WRITE and (reader := self._readers.get(fd)) is not None:
+            reader()
+        if what & ~READ and (writer := self._writers.get(fd)) is not None:
+            writer()
+
+    # -- time and threads
+
+    def call_later(self, seconds: float, callback: Callback) -> Timer:
+        """Call ``callback`` once, ``seconds`` from now."""
+        timer = Timer(callback)
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), timer))
+        return timer
+
+    def call_soon(self, callback: Callback) -> None:
+        """Call ``callback`` on the loop's thread. The only method that other threads and signal handlers may use."""
+        self._calls.append(callback)
+        if not self._signalled:
+            self._signalled = True
+            with contextlib.suppress(BlockingIOError):  # the pipe is full: a wake-up is on its way
+                os.write(self._wake_out, b"\0")
+
+    def _woken(self, what: int) -> None:
+        os.read(self._wake_in, 4096)
+        self._signalled = False
+        for _ in range(len(self._calls)):
+            self._guarded(self._calls.popleft())
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            callback = heapq.heappop(self._timers)[2].callback
+            if callback is not None:
+                self._guarded(callback)
+
+    def _timeout(self) -> float:
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
+
+    @staticmethod
+    def _guarded(callback: Callback) -> None:
+        try:
+            callback()
+        except Exception:
+            log.exception("a callback of the event loop failed")
+
+    # -- running
+
+    def run(self) -> None:
+        """Run until :meth:`stop`."""
+        poll, handlers = self._poller.poll, self._handlers
+        while not self._stopped:
+            for fd, what in poll(self._timeout()):
+                handler = handlers.get(fd)
+                if handler is not None:
+                    try:
+                        handler(what)
+                    except Exception:
+                        log.exception("an event handler failed")
+            if self._timers:
+                self._run_timers()
+            for callback in self.each_wake_up:
+                self._guarded(callback)
+
+    def stop(self) -> None:
+        """Let :meth:`run` return."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self.unwatch(self._wake_in)
+        os.close(self._wake_in)
+        os.close(self._wake_out)
+        if hasattr(self._poller, "close"):
+            self._poller.close()
