@@ -40,8 +40,15 @@ def load_config(
         raise ConfigError([_syntax_error(str(file), text, str(error))]) from None
     except RecursionError:
         raise ConfigError([f"{file}: nested too deeply"]) from None
-    reader = Reader(registry, frozenset(authenticators), str(file), positions(text))
-    return _finish(reader, {**data, **(overrides or {})})
+    overrides = overrides or {}
+    names: dict[Place, str] = {(key,): option_name(key) for key in overrides}
+    reader = Reader(registry, frozenset(authenticators), str(file), positions(text), names)
+    return _finish(reader, {**data, **overrides})
+
+
+def option_name(key: str) -> str:
+    """The option of ``serve`` that says what a top-level key of a file does: ``--portal`` for ``portals``."""
+    return f"--{key.replace('_', '-').removesuffix('s')}"
 
 
 def config_of(

@@ -24,7 +24,7 @@ class ConfigError(UsageError):
 class Reader:
     """One reading of one document: where it came from, and what was found.
 
-    A configuration that comes from a command line has no ``lines``, but ``names``: which option stands at a path.
+    What a command line said has no ``lines``, but ``names``: which option stands at a path.
     """
 
     registry: Registry
@@ -44,10 +44,10 @@ class Reader:
         self.warnings.append(self._place(path, text))
 
     def _place(self, path: Path, text: str) -> tuple[int, str]:
-        if not self.file:
-            ends = (self.names.get(path[:n]) for n in range(len(path), -1, -1))
-            name = next((name for name in ends if name), dotted(path))
-            return 0, f"{name}: {text}" if name else text
+        option = next((self.names[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.names), "")
+        if option or not self.file:
+            place = option or dotted(path)
+            return 0, f"{place}: {text}" if place else text
         line = line_of(self.lines, path)
         key = f"{dotted(path)}: " if path else ""
         return line, f"{self.file}:{line}: {key}{text}"

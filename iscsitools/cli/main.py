@@ -1,0 +1,133 @@
+"""The ``iscsitools`` command: finds the others by name, and turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+import click
+
+from iscsitools import __version__
+from iscsitools.errors import RunError, UserError
+
+COMMANDS: Final = {
+    "serve": "Serve disks over iSCSI.",
+    "config": "Check a configuration file, or print an example.",
+    "backstores": "List the backstores and filters with their options.",
+    "plugins": "List the plugins.",
+}
+"""The commands and their one-line help; each is ``command`` of the module of its name, imported when it is used."""
+
+REPORT: Final = "this is a bug in iscsitools: please report it with the output of the same command with --debug"
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when that command is wanted, and plugins only for names that are not built in."""
+
+    _plugin_commands: dict[str, click.Command] | None = None
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The built-in ones, then the plugins'."""
+        return [*COMMANDS, *sorted(self._from_plugins())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command; one that cannot be imported is a RunError that says what is missing."""
+        if cmd_name in COMMANDS:
+            return load_command(cmd_name)
+        return self._from_plugins().get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing their modules."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+        plugins = self._from_plugins()
+        if plugins:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, plugins[name].get_short_help_str()) for name in sorted(plugins)])
+
+    def _from_plugins(self) -> dict[str, click.Command]:
+        if self._plugin_commands is None:
+            from iscsitools.plugins import PluginManager
+
+            manager = PluginManager()
+            manager.load()
+            taken = click.Group(commands={name: click.Command(name) for name in COMMANDS})
+            manager.add_commands(taken)
+            self._plugin_commands = {n: c for n, c in taken.commands.items() if n not in COMMANDS}
+        return self._plugin_commands
+
+
+def load_command(name: str) -> click.Command:
+    """Import a built-in command; raises RunError when a library that it needs is not there."""
+    try:
+        module = importlib.import_module(f"iscsitools.cli.{name}")
+    except ImportError as error:
+        raise RunError(f"the command {name} cannot be loaded: {error}") from error
+    command = module.command
+    assert isinstance(command, click.Command)
+    return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="iscsitools", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error that nobody expected.")
+def cli(debug: bool) -> None:
+    """An iSCSI target that anyone can see into.
+
+    `iscsitools serve` starts one; the other commands watch it.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line (without the program's name); returns the exit status and never raises."""
+    debug = "--debug" in arguments
+    try:
+        status = _guarded(lambda: cli.main(list(arguments) or ["--help"], "iscsitools", standalone_mode=False), debug)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has left, as `| head` does. Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    return status
+
+
+def _guarded(command: Callable[[], Any], debug: bool) -> int:
+    try:
+        status = command()
+        return status if isinstance(status, int) else 0
+    except UserError as error:
+        return _complain(error.lines, error.exit_status)
+    except click.UsageError as error:
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        return _complain([error.format_message() + hint], 2)
+    except click.ClickException as error:
+        return _complain([error.format_message()], error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return 128 + 2
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return _complain([f"{text}; {REPORT}"], 1)
+
+
+def _complain(lines: Sequence[str], status: int) -> int:
+    for line in lines:
+        click.echo(f"iscsitools: {' '.join(line.splitlines())}", err=True)
+    return status
+
+
+def main() -> NoReturn:
+    """Run this process's command line: the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""``iscsitools plugins``: which plugins there are, what each brought, and why one failed."""
+
+from __future__ import annotations
+
+import click
+
+from iscsitools.cli.main import COMMANDS
+from iscsitools.cli.output import echo_json, echo_table, json_option
+from iscsitools.plugins import PluginManager
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> None:
+    """List the plugins.
+
+    A plugin is a distribution with an entry point of group "iscsitools". One that failed is listed with the reason.
+    """
+    manager = PluginManager()
+    manager.load()
+    manager.add_commands(click.Group(commands={name: click.Command(name) for name in COMMANDS}))
+    if as_json:
+        echo_json([plugin.as_dict() for plugin in manager.plugins])
+        return
+    rows = [
+        (p.name, p.distribution or "-", p.version or "-", p.status, p.error or ", ".join(p.provides))
+        for p in manager.plugins
+    ]
+    echo_table(("PLUGIN", "DISTRIBUTION", "VERSION", "STATUS", "PROVIDES"), rows)

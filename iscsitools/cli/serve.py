@@ -1,0 +1,131 @@
+"""``iscsitools serve``: starts a target."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from iscsitools import __version__
+from iscsitools.backstores.base import BackstoreError
+from iscsitools.cli.logs import set_up_logging
+from iscsitools.cli.output import size_text
+from iscsitools.config import AuthMethod, Config, LunConfig, Portal, TargetConfig, load_config
+from iscsitools.config.commandline import config_from_options
+from iscsitools.config.schema import LOG_FORMATS, LOG_LEVELS
+from iscsitools.errors import RunError, UsageError
+from iscsitools.plugins import PluginManager
+
+
+class OrderedCommand(click.Command):
+    """Keeps in ``ctx.meta`` the order in which --iqn and --lun stood: a LUN belongs to the target before it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse once more beforehand, only for the order, which click does not hand on."""
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        waiting = {name: list(values.get(name) or ()) for name in ("iqn", "lun")}
+        ctx.meta["iscsitools.ordered"] = [(p.name, waiting[p.name].pop(0)) for p in order if p.name in waiting]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=OrderedCommand)
+@click.option("--config", "file", type=click.Path(), help="Read this TOML file instead of --iqn and --lun.")
+@click.option(
+    "--portal",
+    "portals",
+    multiple=True,
+    metavar="ADDR:PORT",
+    help="Listen here; may be given several times.  [default: 127.0.0.1:3260]",
+)
+@click.option("--iqn", multiple=True, metavar="NAME", help="A target; each --lun after it is one of its disks.")
+@click.option(
+    "--lun",
+    multiple=True,
+    metavar="[N=]KIND:WHAT[,KEY=VALUE]...",
+    help="A disk, as file:disk.img,size=1G or 1=ram:64M,block_size=4096.",
+)
+@click.option("--name", help="Name of the server, for the commands that watch it.")
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="The least important log lines to write.")
+@click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Log lines for people, or JSON.")
+@click.pass_context
+def command(
+    ctx: click.Context, file: str | None, portals: tuple[str, ...], iqn: tuple[str, ...], lun: tuple[str, ...],
+    name: str | None, log_level: str | None, log_format: str | None,
+) -> int:  # fmt: skip
+    """Serve disks over iSCSI.
+
+    Without --config, --iqn and --lun it serves a sparse file of 1 GiB in your data directory, which is made if it is
+    not there, on 127.0.0.1:3260.
+
+    Options of every LUN: block_size, physical_block_size, readonly, thin, removable, cache (writeback or
+    writethrough), serial. Those of backstores and filters: iscsitools backstores. SIGINT and SIGTERM end it cleanly.
+    """
+    set_up_logging(log_level or "info", log_format or "text")
+    plugins = PluginManager()
+    plugins.load()
+    given = {"portals": list(portals), "name": name, "log_level": log_level, "log_format": log_format}
+    top = {key: value for key, value in given.items() if value}
+    if file is None:
+        config, warnings = config_from_options(ctx.meta["iscsitools.ordered"], top, plugins.registry)
+    elif iqn or lun:
+        raise UsageError("--iqn and --lun cannot be given together with --config, which says the same")
+    else:
+        config, warnings = load_config(file, plugins.registry, plugins.authenticators, top)
+    return start(config, warnings, plugins)
+
+
+def start(config: Config, warnings: Sequence[str], plugins: PluginManager) -> int:
+    """Serve until told to stop; returns the exit status."""
+    # Imported once there is something to serve: wrong options are told sooner.
+    from iscsitools.server.main import serve
+
+    set_up_logging(config.log_level, config.log_format)
+    for warning in warnings:
+        logging.getLogger("iscsitools.config").warning(warning)
+
+    def ready(addresses: Sequence[Portal], sizes: Mapping[tuple[str, int], int]) -> None:
+        click.echo(greeting(config, addresses, sizes))
+        click.get_text_stream("stdout").flush()
+
+    try:
+        return serve(config, plugins, on_ready=ready)
+    except BackstoreError as error:
+        raise RunError(str(error)) from None
+
+
+def greeting(config: Config, addresses: Sequence[Portal], sizes: Mapping[tuple[str, int], int]) -> str:
+    """What is served and how to connect to it and watch it. ``sizes``: bytes by target and LUN."""
+    lines = [f"iscsitools {__version__} listens on {', '.join(map(str, addresses))}", ""]
+    for target in config.targets:
+        lines.append(f"  {target.iqn}")
+        lines += [f"    LUN {lun.number}: {_lun(lun, sizes.get((target.iqn, lun.number)))}" for lun in target.luns]
+    portal = _reachable(addresses[0])
+    lines += ["", f"Look:    iscsi-ls -s iscsi://{portal}"]
+    first = next((target for target in config.targets if target.luns), None)
+    if first is not None:
+        lines.append(f"Connect: qemu-img info {_url(portal, first)}/{first.iqn}/{first.luns[0].number}")
+    lines += [f"Watch:   iscsitools top{f' --name {config.name}' if config.name else ''}", "Stop:    Ctrl-C"]
+    return "\n".join(lines)
+
+
+def _lun(lun: LunConfig, size: int | None) -> str:
+    stack = "+".join([lun.stack.kind, *(part.name for part in lun.stack.filters)])
+    parts = [size_text(size)] if size is not None else []
+    parts += [f"{lun.block_size}-byte blocks", f"{stack}:{lun.stack.what}"]
+    flags: dict[str, Any] = {"readonly": lun.readonly, "removable": lun.removable, "thin": lun.thin}
+    parts += [name for name, value in flags.items() if value]
+    return ", ".join(parts)
+
+
+def _reachable(portal: Portal) -> Portal:
+    """An address to connect to from this machine, for one that stands for all of them."""
+    return Portal({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(portal.host, portal.host), portal.port)
+
+
+def _url(portal: Portal, target: TargetConfig) -> str:
+    """Libiscsi's URL; a user's name goes in, his secret never."""
+    if target.auth.method is AuthMethod.CHAP and target.auth.users:
+        return f"iscsi://{target.auth.users[0].name}%SECRET@{portal}"
+    return f"iscsi://{portal}"
