@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from iscsitools.iscsi.errors import LoginError, LoginStatus, RejectError, RejectReason
+
+
+def test_login_status_is_class_and_detail():
+    status = LoginError(LoginStatus.SESSION_DOES_NOT_EXIST, "gone").status
+    assert (status.status_class, status.status_detail) == (2, 10)
+    assert {(s.status_class, s.status_detail) for s in LoginStatus} == {
+        (0, 0), (1, 1), (1, 2), *((2, detail) for detail in range(12)), (3, 0), (3, 1), (3, 2),
+    }  # fmt: skip
+
+
+def test_reject_reasons_are_those_of_the_standard():
+    assert {r.value for r in RejectReason} == {2, 3, 4, 5, 6, 7, 8, 9, 10, 12}
+    error = RejectError(RejectReason.PROTOCOL_ERROR, "why")
+    assert (error.reason, str(error)) == (4, "why")

@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from iscsi.login_support import (
+    DEVICE,
+    FULL,
+    INITIATOR,
+    ISID,
+    OPERATIONAL,
+    SECURITY,
+    TARGET,
+    Sessions,
+    chap_policy,
+    directory,
+    engine,
+    header,
+    keys_of,
+    names,
+    request,
+)
+from iscsitools.iscsi import login as login_module
+from iscsitools.iscsi.errors import LoginStatus, ProtocolError
+from iscsitools.iscsi.keys import KEYS
+from iscsitools.iscsi.login_messages import LoginPending, LoginRequest
+from iscsitools.iscsi.negotiation import NegotiationLimits
+from iscsitools.iscsi.node import Portal, TargetNode
+from iscsitools.iscsi.text import encode_pairs, parse_pairs
+
+
+def failed(reply, status, match=""):
+    assert reply.status is status
+    assert reply.done
+    assert reply.result is None
+    assert not reply.transit
+    assert reply.data == b""
+    assert match in reply.message
+    assert reply.message
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("bhs", "fields"),
+    [
+        (header(0), LoginRequest(False, False, 0, 0, 0, 0, ISID, 0, 0x11, 1)),
+        (
+            "43 87 01 02 00 000000 400001370000 1234 89abcdef 0102 0000" + "00" * 24,
+            LoginRequest(True, False, 1, 3, 1, 2, bytes.fromhex("400001370000"), 0x1234, 0x89ABCDEF, 0x0102),
+        ),
+        (
+            "43 40 00 00 00 000000 800000000001 0000 00000000 0000 0000" + "00" * 24,
+            LoginRequest(False, True, 0, 0, 0, 0, bytes.fromhex("800000000001"), 0, 0, 0),
+        ),
+    ],
+)
+def test_header(bhs, fields):
+    assert LoginRequest.parse(bytes.fromhex(bhs) if isinstance(bhs, str) else bhs) == fields
+
+
+@pytest.mark.parametrize(
+    "bhs", [b"", header(0)[:47], header(0) + b"\0", header(0, opcode=0x03), header(0, opcode=0x41)]
+)
+def test_not_a_login_request(bhs):
+    with pytest.raises(ProtocolError):
+        engine().on_request(bhs, b"")
+
+
+def test_both_stages():
+    login = engine(alias="The disks", group_tag=5)
+    reply = request(login, SECURITY, OPERATIONAL, names(AuthMethod="CHAP,None", InitiatorAlias="me"))
+    assert keys_of(reply) == {"TargetPortalGroupTag": "5", "TargetAlias": "The disks", "AuthMethod": "None"}
+    assert (reply.flags, reply.tsih, reply.done) == (0x81, 0, False)
+    reply = request(login, OPERATIONAL, FULL, names(MaxBurstLength="4096", MaxRecvDataSegmentLength="65536"))
+    assert keys_of(reply) == {"MaxBurstLength": "4096", "MaxRecvDataSegmentLength": "262144"}
+    assert (reply.flags, reply.tsih, reply.done) == (0x87, 1, True)
+    result = reply.result
+    assert (result.initiator, result.initiator_alias, result.isid) == (INITIATOR, "me", ISID)
+    assert (result.tsih, result.cid, result.leading, result.discovery) == (1, 1, True, False)
+    assert (result.target.name, result.target.device, result.chap_user) == (TARGET, DEVICE, "")
+    p = result.parameters
+    assert (p.max_burst_length, p.first_burst_length) == (4096, 4096)
+    assert (p.max_recv_data_segment_length, p.initiator_max_recv_data_segment_length) == (262144, 65536)
+
+
+def test_from_the_operational_stage_in_one_request():
+    reply = request(engine(), OPERATIONAL, FULL, names(HeaderDigest="CRC32C,None"))
+    assert reply.result.parameters.header_digest
+    assert keys_of(reply)["TargetPortalGroupTag"] == "1"
+
+
+def test_from_the_security_stage_straight_to_full_feature():
+    reply = request(engine(), SECURITY, FULL, names())
+    assert reply.flags == 0x83
+    assert keys_of(reply) == {"TargetPortalGroupTag": "1", "MaxRecvDataSegmentLength": "262144"}
+    assert reply.result.parameters.max_recv_data_segment_length == 262144
+
+
+def test_the_stage_stays_without_transit():
+    login = engine()
+    assert request(login, SECURITY, None, names()).flags == 0
+    assert request(login, SECURITY, None, {"AuthMethod": "None"}).flags == 0
+    assert request(login, SECURITY, OPERATIONAL).flags == 0x81
+    assert request(login, OPERATIONAL, None, {"InitialR2T": "No"}).flags == 0x04
+    reply = request(login, OPERATIONAL, FULL)
+    assert reply.data == b""
+    assert not reply.result.parameters.initial_r2t
+
+
+def test_discovery():
+    login = engine()
+    keys = {"InitiatorName": INITIATOR, "SessionType": "Discovery", "MaxBurstLength": "4096", "DataDigest": "CRC32C"}
+    reply = request(login, OPERATIONAL, FULL, keys)
+    assert reply.result.discovery
+    assert reply.result.tsih == 1
+    assert keys_of(reply) == {
+        "MaxBurstLength": "Irrelevant",
+        "DataDigest": "CRC32C",
+        "MaxRecvDataSegmentLength": "262144",
+    }
+
+
+def test_target_names_are_compared_after_normalisation():
+    assert request(engine(), OPERATIONAL, FULL, names(TargetName=TARGET.upper())).result.target.name == TARGET
+
+
+@pytest.mark.parametrize(
+    ("keys", "status"),
+    [
+        ({}, LoginStatus.MISSING_PARAMETER),
+        ({"InitiatorName": ""}, LoginStatus.MISSING_PARAMETER),
+        ({"TargetName": TARGET}, LoginStatus.MISSING_PARAMETER),
+        ({"InitiatorName": INITIATOR}, LoginStatus.MISSING_PARAMETER),
+        ({"InitiatorName": INITIATOR, "SessionType": "Normal", "TargetName": ""}, LoginStatus.MISSING_PARAMETER),
+        (names(InitiatorName="i" * 224), LoginStatus.INITIATOR_ERROR),
+        (names(InitiatorName="iqn.\x07"), LoginStatus.INITIATOR_ERROR),
+        (names(SessionType="Other"), LoginStatus.SESSION_TYPE_NOT_SUPPORTED),
+        (names(TargetName="iqn.2026-11.example:other"), LoginStatus.NOT_FOUND),
+        (names(MaxRecvDataSegmentLength="1"), LoginStatus.INITIATOR_ERROR),
+        (names(InitialR2T="Reject"), LoginStatus.INITIATOR_ERROR),
+        (names(SendTargets="All"), LoginStatus.INITIATOR_ERROR),
+    ],
+)
+@pytest.mark.parametrize("csg", [SECURITY, OPERATIONAL])
+def test_first_request_refused(keys, status, csg):
+    login = engine()
+    failed(request(login, csg, FULL, keys), status)
+    with pytest.raises(ProtocolError):
+        request(login, csg, FULL, names())
+
+
+def test_access_list():
+    failed(
+        request(engine(initiators=("iqn.2026-11.example:other*",)), OPERATIONAL, FULL, names()),
+        LoginStatus.AUTHORIZATION_FAILURE,
+    )
+    assert request(engine(initiators=("nobody", "IQN.2026-11.example:h?st")), OPERATIONAL, FULL, names()).result
+
+
+def test_removed_target():
+    where = directory()
+    where.remove(TARGET)
+    failed(request(engine(directory=where), OPERATIONAL, FULL, names()), LoginStatus.TARGET_REMOVED)
+    where.add(TargetNode(TARGET, DEVICE))
+    assert request(engine(directory=where), OPERATIONAL, FULL, names()).result
+
+
+def test_a_target_is_reached_by_its_portals_only():
+    portals = (Portal("192.0.2.1", 3261), Portal("::1", 3260))
+    failed(request(engine(portals=portals), OPERATIONAL, FULL, names()), LoginStatus.NOT_FOUND)
+    assert request(engine(portals=portals, local=Portal("0:0::1", 3260)), OPERATIONAL, FULL, names()).result
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "status"),
+    [
+        ({"csg": 0, "nsg": 0}, LoginStatus.INITIATOR_ERROR),
+        ({"csg": 0, "nsg": 2}, LoginStatus.INITIATOR_ERROR),
+        ({"csg": 1, "nsg": 0}, LoginStatus.INITIATOR_ERROR),
+        ({"csg": 1, "nsg": 1}, LoginStatus.INITIATOR_ERROR),
+        ({"csg": 2, "nsg": 3}, LoginStatus.INITIATOR_ERROR),
+        ({"csg": 3, "nsg": 3}, LoginStatus.INITIATOR_ERROR),
+        ({"csg": 3}, LoginStatus.INITIATOR_ERROR),
+        ({"csg": 0, "nsg": 1, "more": True}, LoginStatus.INITIATOR_ERROR),
+        ({"csg": 0, "nsg": 1, "version_min": 1}, LoginStatus.UNSUPPORTED_VERSION),
+        ({"csg": 0, "nsg": 1, "tsih": 8}, LoginStatus.SESSION_DOES_NOT_EXIST),
+        ({"csg": 0, "nsg": 1, "tsih": 7, "isid": bytes(6)}, LoginStatus.SESSION_DOES_NOT_EXIST),
+        ({"csg": 0, "nsg": 1, "tsih": 7, "cid": 2}, LoginStatus.TOO_MANY_CONNECTIONS),
+    ],
+)
+def test_header_refused(kwargs, status):
+    failed(engine().on_request(header(**kwargs), encode_pairs(names().items())), status)
+
+
+@pytest.mark.parametrize("changed", [{"isid": bytes(6)}, {"tsih": 7}, {"cid": 2}])
+def test_the_connection_stays_who_it_is(changed):
+    login = engine()
+    request(login, SECURITY, OPERATIONAL, names())
+    failed(request(login, OPERATIONAL, FULL, **changed), LoginStatus.INITIATOR_ERROR, "changed")
+
+
+@pytest.mark.parametrize("csg", [SECURITY, FULL])
+def test_the_stage_is_what_was_agreed(csg):
+    login = engine()
+    request(login, SECURITY, OPERATIONAL, names())
+    failed(request(login, csg), LoginStatus.INITIATOR_ERROR, "expected 1")
+
+
+def test_joining_a_session():
+    reply = request(engine(), OPERATIONAL, FULL, names(MaxBurstLength="4096"), tsih=7)
+    assert (reply.result.tsih, reply.result.leading, reply.tsih) == (7, False, 7)
+    assert keys_of(reply)["MaxBurstLength"] == "Reject"
+
+
+def test_no_tsih_left():
+    sessions = Sessions()
+    sessions.next = 4
+    failed(request(engine(sessions=sessions), OPERATIONAL, FULL, names()), LoginStatus.OUT_OF_RESOURCES)
+
+
+def test_an_offer_of_ours_holds_the_stage_until_it_is_answered():
+    login = engine(limits=NegotiationLimits(immediate_data=False))
+    reply = request(login, OPERATIONAL, FULL, names())
+    assert keys_of(reply)["ImmediateData"] == "No"
+    assert reply.flags == 0x04
+    reply = request(login, OPERATIONAL, FULL, {"ImmediateData": "No"})
+    assert reply.data == b""
+    assert not reply.result.parameters.immediate_data
+
+
+def test_an_offer_of_ours_that_is_passed_over():
+    login = engine(limits=NegotiationLimits(immediate_data=False))
+    request(login, OPERATIONAL, FULL, names())
+    failed(request(login, OPERATIONAL, FULL), LoginStatus.INITIATOR_ERROR, "not answered")
+
+
+def test_text_in_pieces_of_one_byte(monkeypatch):
+    monkeypatch.setattr(login_module, "MAX_REQUESTS", 1000)
+    login = engine()
+    data = encode_pairs(names(HeaderDigest="CRC32C").items())
+    for at in range(len(data) - 1):
+        reply = login.on_request(header(OPERATIONAL, more=True), data[at : at + 1])
+        assert (reply.flags, reply.data, reply.done) == (0x04, b"", False)
+    assert login.on_request(header(OPERATIONAL, FULL), data[-1:]).result.parameters.header_digest
+
+
+def test_text_is_bounded():
+    login = engine()
+    for _ in range(8):
+        assert not login.on_request(header(SECURITY, more=True), b"A" * 8192).done
+    failed(login.on_request(header(SECURITY, more=True), b"A"), LoginStatus.INITIATOR_ERROR, "65536")
+
+
+def test_requests_are_bounded():
+    login = engine()
+    request(login, SECURITY, None, names())
+    for _ in range(login_module.MAX_REQUESTS - 1):
+        assert not request(login, SECURITY).done
+    failed(request(login, SECURITY), LoginStatus.INITIATOR_ERROR, "128")
+
+
+@pytest.mark.parametrize("again", [FULL, None])
+def test_our_text_in_pieces(again):
+    login = engine()
+    unknown = {f"X-{n}-{'x' * 50}": "1" for n in range(300)}
+    data = encode_pairs(names(**unknown).items())
+    login.on_request(header(OPERATIONAL, more=True), data[:8192])
+    replies = [login.on_request(header(OPERATIONAL, again), data[8192:])]
+    while replies[-1].more:
+        assert len(replies[-1].data) == 8192
+        assert (replies[-1].flags, replies[-1].done) == (0x44, False)
+        replies.append(request(login, OPERATIONAL, again))
+    answers = parse_pairs(b"".join(reply.data for reply in replies))
+    assert [name for name, value in answers if value == "NotUnderstood"] == list(unknown)
+    assert len(replies) == 3
+    if again is None:
+        replies.append(request(login, OPERATIONAL, FULL))
+    assert replies[-1].result
+
+
+def test_text_while_ours_is_not_sent():
+    login = engine()
+    unknown = {f"X-{n}-{'x' * 50}": "1" for n in range(300)}
+    assert login.on_request(header(OPERATIONAL, FULL), encode_pairs(names(**unknown).items())).more
+    failed(request(login, OPERATIONAL, FULL, {"InitialR2T": "No"}), LoginStatus.INITIATOR_ERROR, "text before")
+
+
+@pytest.mark.parametrize("data", [b"InitiatorName", b"\0\xff=\0", b"A=1\0A=1\0"])
+def test_text_that_is_none(data):
+    failed(engine().on_request(header(SECURITY), data), LoginStatus.INITIATOR_ERROR)
+
+
+HEADERS = st.builds(
+    header,
+    st.integers(0, 3),
+    st.one_of(st.none(), st.integers(0, 3)),
+    more=st.booleans(),
+    tsih=st.sampled_from([0, 0, 0, 7]),
+    cid=st.sampled_from([1, 1, 2]),
+)
+TEXTS = st.one_of(
+    st.binary(max_size=64),
+    st.lists(
+        st.tuples(
+            st.one_of(st.sampled_from(list(KEYS)), st.text(max_size=5)),
+            st.one_of(st.sampled_from(["None", "CHAP", "7", "0x01", "Yes", "1024", TARGET]), st.text(max_size=5)),
+        ),
+        max_size=6,
+    ).map(encode_pairs),
+    st.just(encode_pairs(names(AuthMethod="CHAP").items())),
+    st.just(encode_pairs([("CHAP_A", "5")])),
+    st.just(encode_pairs([("CHAP_N", "user"), ("CHAP_R", "0x00")])),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(HEADERS, TEXTS), min_size=1, max_size=6), st.sampled_from(["open", "chap", "deferred"]))
+def test_anything_gets_a_reply_or_drops_the_connection(requests, kind):
+    login = engine(auth=None if kind == "open" else chap_policy(deferred=kind == "deferred"))
+    for bhs, data in requests:
+        try:
+            reply = login.on_request(bhs, data)
+            if isinstance(reply, LoginPending):
+                reply = login.provide_secret(reply.secret_for(reply.user))
+        except ProtocolError:
+            break
+        assert len(reply.data) <= 8192
+        assert kind == "open" or reply.result is None
+        if reply.done:
+            assert (reply.result is None) == (reply.status is not LoginStatus.SUCCESS)
+
+
+@given(st.binary(min_size=48, max_size=48), st.binary(max_size=64))
+def test_any_header_gets_a_reply_or_drops_the_connection(bhs, data):
+    for first in (bhs[:1], b"\x43"):
+        try:
+            reply = engine().on_request(first + bhs[1:], data)
+        except ProtocolError:
+            continue
+        assert reply.result is None
