@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from iscsitools import __version__
-from iscsitools.backstores.base import BackstoreError
 from iscsitools.cli.logs import set_up_logging
 from iscsitools.cli.output import size_text
 from iscsitools.config import AuthMethod, Config, LunConfig, Portal, TargetConfig, load_config
 from iscsitools.config.commandline import config_from_options
 from iscsitools.config.schema import LOG_FORMATS, LOG_LEVELS
-from iscsitools.errors import RunError, UsageError
+from iscsitools.errors import UsageError
 from iscsitools.plugins import PluginManager
+
+if TYPE_CHECKING:
+    from iscsitools.server.server import Server
 
 
 class OrderedCommand(click.Command):
@@ -85,14 +88,13 @@ def start(config: Config, warnings: Sequence[str], plugins: PluginManager) -> in
     for warning in warnings:
         logging.getLogger("iscsitools.config").warning(warning)
 
-    def ready(addresses: Sequence[Portal], sizes: Mapping[tuple[str, int], int]) -> None:
-        click.echo(greeting(config, addresses, sizes))
-        click.get_text_stream("stdout").flush()
+    def ready(server: Server) -> None:
+        targets = server.assembly.targets
+        sizes = {(t.name, n): u.blocks * u.block_size for t in targets for n, u in t.device.units.items()}
+        click.echo(greeting(config, [Portal.parse(address) for address in server.addresses], sizes))
+        sys.stdout.flush()
 
-    try:
-        return serve(config, plugins, on_ready=ready)
-    except BackstoreError as error:
-        raise RunError(str(error)) from None
+    return serve(config, plugins, ready)
 
 
 def greeting(config: Config, addresses: Sequence[Portal], sizes: Mapping[tuple[str, int], int]) -> str:

@@ -54,7 +54,7 @@ def _is_section(key: Key) -> bool:
 
 
 def _sample(table: Table, key: Key) -> str:
-    if isinstance(key.type, (Table, Tables)):
+    if not key.example and isinstance(key.type, (Table, Tables)):
         inner = key.type.table if isinstance(key.type, Tables) else key.type
         sample = "{ " + ", ".join(f"{k.name} = {k.example}" for k in inner.keys[:2]) + " }"
         return f"[{sample}]" if isinstance(key.type, Tables) else sample
@@ -67,7 +67,7 @@ def _comment(key: Key) -> list[str]:
         text += f" One of {key.type.label}."
     lines = textwrap.wrap(text, 116)
     inner = key.type.table if isinstance(key.type, Tables) else key.type
-    if isinstance(inner, Table):
+    if isinstance(key.type, Tables) and isinstance(inner, Table):
         lines += [f"  {k.name} = {k.example}: {k.help}" for k in inner.keys]
     return [f"# {line}" for line in lines]
 

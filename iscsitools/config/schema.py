@@ -38,7 +38,8 @@ AUTH: Final = Table(
     (
         Key("method", t.enum_choice(AuthMethod), "Whether an initiator has to prove who it is (RFC 7143 12.1)."),
         Key("users", Tables(USER, 1), "Who may log in; the secret of each from one of three places."),
-        Key("mutual", USER, "Name and secret by which the target proves itself to an initiator that asks."),
+        Key("mutual", USER, "Name and secret by which the target proves itself to an initiator that asks.",
+            example='{ name = "target", secret_file = "target.secret" }'),
         Key("algorithms", ListOf(_ALGORITHM, 1), "CHAP's hash functions that may be used, the preferred one first."),
         Key("authenticator", t.NAME, "A plugin's authenticator that knows the users, instead of users.",
             example='"ldap"'),
