@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from iscsitools.backstores.base import Backstore, Filter
 from iscsitools.backstores.file import FileBackstore
+from iscsitools.backstores.filters.cow import CowFilter
 from iscsitools.backstores.filters.delay import DelayFilter
 from iscsitools.backstores.filters.error import ErrorFilter
 from iscsitools.backstores.filters.readonly import ReadonlyFilter
@@ -26,5 +27,5 @@ def register_backstores(register: Callable[[type[Backstore]], None]) -> None:
 @hookimpl
 def register_filters(register: Callable[[type[Filter]], None]) -> None:
     """Register what can stand over a backstore."""
-    for cls in (ReadonlyFilter, DelayFilter, ErrorFilter):
+    for cls in (ReadonlyFilter, DelayFilter, ErrorFilter, CowFilter):
         register(cls)

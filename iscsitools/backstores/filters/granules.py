@@ -1,0 +1,103 @@
+"""Which parts of a disk an overlay holds: one bit for each granule of 4096 bytes, in memory and perhaps in a file.
+
+The file: a header of 4096 bytes (magic, version, granule size, disk size), then the bits, the least significant first.
+Bits are only ever set, so that a page torn by a power failure is a mixture of bits that were all true.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from iscsitools.backstores.base import BackstoreError
+from iscsitools.backstores.syscalls import read_fully, sync_data, sync_directory, write_fully
+
+GRANULE: Final = 4096
+_PAGE: Final = 4096
+_HEADER: Final = struct.Struct("<8sIIQ")
+_MAGIC: Final = b"iscsicow"
+_VERSION: Final = 1
+
+
+class GranuleMap:
+    """The bits for a disk of ``size`` bytes. ``attach`` or ``create`` connects it to a file."""
+
+    __slots__ = ("_bits", "_dirty", "_fd", "_size")
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        granules = -(-size // GRANULE)
+        self._bits = bytearray(-(-granules // (8 * _PAGE)) * _PAGE)
+        self._dirty: set[int] = set()
+        self._fd = -1
+
+    def create(self, path: str) -> None:
+        """Make the file with no bit set; it is there whole or not at all."""
+        temporary = f"{path}.new"
+        header = _HEADER.pack(_MAGIC, _VERSION, GRANULE, self._size).ljust(_PAGE, b"\0")
+        self._fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        write_fully(self._fd, 0, memoryview(header))
+        os.ftruncate(self._fd, _PAGE + len(self._bits))
+        os.fsync(self._fd)
+        os.rename(temporary, path)
+        sync_directory(path)
+
+    def attach(self, path: str, read_only: bool) -> None:
+        """Read the bits from a file that ``create`` made; raises BackstoreError when it does not fit."""
+        self._fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+        header = bytearray(_PAGE)
+        complete = read_fully(self._fd, 0, memoryview(header)) == _PAGE
+        magic, version, granule, size = _HEADER.unpack_from(header)
+        if not complete or magic != _MAGIC or (version, granule) != (_VERSION, GRANULE):
+            raise BackstoreError(f"{path} is no map of this version's cow filter")
+        if size != self._size:
+            raise BackstoreError(f"{path} belongs to a base of {size} bytes; this one has {self._size}")
+        if read_fully(self._fd, _PAGE, memoryview(self._bits)) != len(self._bits):
+            raise BackstoreError(f"{path} is cut short")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def add(self, first: int, count: int) -> None:
+        """Set the bits of ``count`` granules."""
+        start, end = first // 8, (first + count + 7) // 8
+        mask = ((1 << count) - 1) << first % 8
+        old = int.from_bytes(self._bits[start:end], "little")
+        if old | mask != old:
+            self._bits[start:end] = (old | mask).to_bytes(end - start, "little")
+            self._dirty.update(range(start // _PAGE, (end - 1) // _PAGE + 1))
+
+    def runs(self, first: int, count: int) -> Iterator[tuple[int, int, bool]]:
+        """Cut a range into runs of equal bits: first granule, number of them, whether their bits are set."""
+        rest = int.from_bytes(self._bits[first // 8 : (first + count + 7) // 8], "little") >> first % 8
+        while count > 0:
+            present = bool(rest & 1)
+            other = ~rest if present else rest
+            length = min(count, (other & -other).bit_length() - 1) if other else count
+            yield first, length, present
+            first += length
+            count -= length
+            rest >>= length
+
+    def take_changes(self) -> dict[int, bytes]:
+        """The pages that changed since the last call, as they are now."""
+        pages = {page: bytes(self._bits[page * _PAGE : (page + 1) * _PAGE]) for page in self._dirty}
+        self._dirty = set()
+        return pages
+
+    def give_back(self, pages: dict[int, bytes]) -> None:
+        """Have ``pages`` among the next changes again: they could not be stored."""
+        self._dirty.update(pages)
+
+    def store(self, pages: dict[int, bytes]) -> None:
+        """Bring pages to stable storage. A retry is honest: it writes them anew, from memory."""
+        if self._fd < 0 or not pages:
+            return
+        for page, content in pages.items():
+            write_fully(self._fd, _PAGE * (1 + page), memoryview(content))
+        sync_data(self._fd)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from iscsitools.backstores.base import Backstore
+from iscsitools.backstores.spec import build, parse_spec
+from iscsitools.plugins import PluginManager
+
+
+@pytest.fixture(scope="session")
+def manager() -> PluginManager:
+    manager = PluginManager()
+    manager.load()
+    return manager
+
+
+@pytest.fixture
+def opened(manager: PluginManager) -> Iterator[Callable[..., Backstore]]:
+    """Make and open a stack from a spec; what is still open at the test's end is closed."""
+    stores: list[Backstore] = []
+
+    def open_spec(text: str, read_only: bool = False, block_size: int = 512) -> Backstore:
+        store = build(parse_spec(text), manager.registry)
+        store.block_size, store.read_only = block_size, read_only
+        store.open()
+        stores.append(store)
+        return store
+
+    yield open_spec
+    for store in stores:
+        store.close()
+
+
+def read(store: Backstore, offset: int, length: int) -> bytes:
+    buffer = bytearray(length)
+    store.read_into(offset, memoryview(buffer))
+    return bytes(buffer)

@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iscsitools.backstores import file as file_module
+from iscsitools.backstores.base import Allocation, Backstore, BackstoreError, MediumError
+from iscsitools.backstores.syscalls import RWF_NOWAIT, is_in_memory
+
+from .conftest import read
+
+Opened = Callable[..., Backstore]
+MIB = 1 << 20
+
+on_linux = pytest.mark.skipif(not RWF_NOWAIT, reason="RWF_NOWAIT is Linux's")
+
+
+def drop_from_cache(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def on_disk(path: Path) -> None:
+    with open(path, "rb") as file:
+        if is_in_memory(file.fileno()):
+            pytest.skip("the temporary directory is in memory")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.img"
+    path.write_bytes(os.urandom(MIB))
+    return path
+
+
+def test_size_makes_a_sparse_file(opened: Opened, tmp_path: Path) -> None:
+    store = opened(f"file:{tmp_path}/new.img,size=8G")
+    assert store.size == 8 << 30
+    status = os.stat(tmp_path / "new.img")
+    assert status.st_blocks * 512 < MIB
+    assert status.st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "complaint"),
+    [
+        ("file:{dir}/missing.img", "does not exist; add size=SIZE"),
+        ("file:{dir}/no/where.img,size=1M", "No such file or directory"),
+        ("file:{dir}", "neither a file nor a block device"),
+        ("file:{dir}/empty.img", "is empty; add size=SIZE"),
+        ("file:{dir}/disk.img,size=512K", "has 1048576 bytes already, more than size=524288"),
+        ("file+readonly:{dir}/disk.img,size=2M", "cannot be grown"),
+        ("file+readonly:{dir}/missing.img,size=2M", "does not exist"),
+        ("file:", "a path has to follow"),
+        ("file:{dir}/disk.img,size=0", "is not more than 0"),
+        ("file:/dev/null", "neither a file nor a block device"),
+    ],
+)
+def test_what_cannot_be_opened_is_said_in_one_line(opened: Opened, disk: Path, spec: str, complaint: str) -> None:
+    (disk.parent / "empty.img").touch()
+    with pytest.raises(BackstoreError) as caught:
+        opened(spec.format(dir=disk.parent))
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert disk.stat().st_size == MIB
+
+
+def test_size_grows_a_file_and_keeps_its_bytes(opened: Opened, disk: Path) -> None:
+    before = disk.read_bytes()
+    store = opened(f"file:{disk},size=3M")
+    assert read(store, 0, 3 * MIB) == before + bytes(2 * MIB)
+
+
+def test_a_second_writer_is_refused_by_name(opened: Opened, disk: Path) -> None:
+    opened(f"file:{disk}")
+    for spec in (f"file:{disk}", f"file+readonly:{disk}"):
+        with pytest.raises(BackstoreError, match=r"disk\.img is in use by another"):
+            opened(spec)
+
+
+def test_readers_share_a_file_and_keep_writers_out(opened: Opened, disk: Path) -> None:
+    opened(f"file:{disk}", read_only=True)
+    opened(f"file:{disk}", read_only=True)
+    with pytest.raises(BackstoreError, match="readonly=yes can share it"):
+        opened(f"file:{disk}")
+
+
+def test_a_failed_open_leaves_no_lock(opened: Opened, disk: Path) -> None:
+    with pytest.raises(BackstoreError):
+        opened(f"file:{disk},size=512K")
+    opened(f"file:{disk}")
+
+
+def test_read_only_changes_nothing(opened: Opened, disk: Path) -> None:
+    before = disk.read_bytes()
+    store = opened(f"file:{disk}", read_only=True)
+    assert store.capabilities.read_only
+    assert not store.capabilities.volatile_cache
+    assert not store.try_write(0, memoryview(bytes(4096)))
+    for call in (store.write, store.write_through):
+        with pytest.raises(OSError, match="reading only"):
+            call(0, memoryview(bytes(512)))
+    for change in (store.discard, store.write_zeroes):
+        with pytest.raises(OSError, match="reading only"):
+            change(0, 4096)
+    store.flush()
+    assert disk.read_bytes() == before
+
+
+def test_a_file_cut_short_is_a_medium_error_at_its_end(opened: Opened, disk: Path) -> None:
+    store = opened(f"file:{disk}")
+    os.truncate(disk, 4096 + 512)
+    buffer = memoryview(bytearray(8192))
+    assert not store.try_read_into(0, buffer)
+    with pytest.raises(MediumError) as caught:
+        store.read_into(0, buffer)
+    assert caught.value.offset == 4096 + 512
+    assert store.size == 4096 + 512
+
+
+def test_discard_punches_a_hole(opened: Opened, disk: Path) -> None:
+    store = opened(f"file:{disk}")
+    if not store.capabilities.thin:
+        pytest.skip("the temporary directory's file system has no holes")
+    store.discard(64 << 10, 512 << 10)
+    store.flush()
+    assert disk.stat().st_blocks * 512 <= MIB - (512 << 10) + 4096
+    assert [(e.offset, e.length, e.state) for e in store.extents(0, MIB)] == [
+        (0, 64 << 10, Allocation.MAPPED),
+        (64 << 10, 512 << 10, Allocation.HOLE),
+        (576 << 10, 448 << 10, Allocation.MAPPED),
+    ]
+
+
+def test_zeros_are_written_where_the_file_system_cannot(
+    opened: Opened, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(f"file:{disk}")
+    monkeypatch.setattr("iscsitools.backstores.holes._fallocate", None)
+    before = disk.read_bytes()
+    store.discard(512, 8192)
+    store.write_zeroes(512 << 10, 4096)
+    assert read(store, 0, MIB) == (
+        before[:512] + bytes(8192) + before[8704 : 512 << 10] + bytes(4096) + before[(512 << 10) + 4096 :]
+    )
+
+
+@on_linux
+def test_try_read_reads_what_is_cached_and_nothing_else(opened: Opened, disk: Path) -> None:
+    on_disk(disk)
+    store = opened(f"file:{disk}")
+    buffer = bytearray(8192)
+    drop_from_cache(disk)
+    assert not store.try_read_into(0, memoryview(buffer))
+    store.read_into(0, memoryview(buffer))
+    buffer[:] = bytes(8192)
+    assert store.try_read_into(0, memoryview(buffer))
+    assert buffer == disk.read_bytes()[:8192]
+
+
+@on_linux
+def test_try_write_does_not_wait_for_a_page_to_be_read(opened: Opened, disk: Path) -> None:
+    on_disk(disk)
+    store = opened(f"file:{disk}")
+    drop_from_cache(disk)
+    assert store.try_write(8192, memoryview(b"a" * 4096))  # whole pages need no reading
+    assert not store.try_write(16384 + 512, memoryview(b"b" * 512))
+    read(store, 16384, 4096)
+    assert store.try_write(16384 + 512, memoryview(b"b" * 512))
+    assert read(store, 16384 + 512, 512) == b"b" * 512
+    assert read(store, 8192, 4096) == b"a" * 4096
+
+
+def test_after_a_slow_write_the_loop_is_spared_for_a_second(disk: Path) -> None:
+    store = file_module.FileBackstore(str(disk))
+    store.open()
+    now = [0]
+
+    def slow_write(fd: int, data: memoryview, offset: int) -> int:
+        now[0] += 30_000_000
+        return os.pwrite(fd, data, offset)
+
+    def attempt() -> bool:
+        return store.try_write(0, memoryview(bytes(4096)), slow_write, lambda: now[0])
+
+    assert attempt()
+    assert not attempt()
+    now[0] += 999_000_000
+    assert not attempt()
+    now[0] += 2_000_000
+    assert attempt()
+    store.close()
+
+
+def test_a_partial_write_is_completed(disk: Path) -> None:
+    store = file_module.FileBackstore(str(disk))
+    store.open()
+    data = os.urandom(8192)
+    assert store.try_write(4096, memoryview(data), lambda fd, part, at: os.pwrite(fd, part[:1000], at))
+    assert read(store, 4096, 8192) == data
+    store.close()
+
+
+@pytest.mark.parametrize("failing", ["flush", "write_through"])
+def test_a_failed_flush_is_never_followed_by_a_good_one(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Linux reports a lost page once; a second fdatasync would succeed."""
+
+    def fail(*args: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store = file_module.FileBackstore(str(disk))
+    store.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(file_module, "sync_data", fail)
+        patch.setattr(file_module, "write_fully", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            store.flush() if failing == "flush" else store.write_through(0, memoryview(bytes(512)))
+    assert not store.try_write(0, memoryview(bytes(4096)))
+    for call in (store.flush, lambda: store.write(0, memoryview(bytes(512))), lambda: store.discard(0, 512)):
+        with pytest.raises(OSError, match="writes may have been lost") as caught:
+            call()
+        assert caught.value.errno == errno.EIO
+    read(store, 0, 4096)
+    store.close()
+    store.open()
+    store.flush()
+    store.close()
+
+
+def test_no_space_for_a_durable_write_does_not_condemn_the_disk(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = file_module.FileBackstore(str(disk))
+    store.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(file_module, "write_fully", full)
+        with pytest.raises(OSError, match="No space"):
+            store.write_through(0, memoryview(bytes(512)))
+    store.write_through(0, memoryview(b"x" * 512))
+    store.flush()
+    assert disk.read_bytes()[:512] == b"x" * 512
+    store.close()
+
+
+def test_direct_moves_bytes_of_buffers_that_lie_anywhere(opened: Opened, disk: Path) -> None:
+    on_disk(disk)
+    store = opened(f"file:{disk},direct=yes", block_size=4096)
+    data = memoryview(bytearray(os.urandom((2 << 20) + 1)))[1:]
+    store.resize(4 << 20)
+    store.write(4096, data)
+    assert not store.try_read_into(4096, memoryview(bytearray(4096)))
+    assert not store.try_write(4096, memoryview(bytes(4096)))
+    assert store.capabilities.volatile_cache
+    assert read(store, 4096, len(data)) == data
+    threads = [
+        threading.Thread(target=store.write_through, args=(i * 65536, memoryview(bytes([i]) * 65536))) for i in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert disk.read_bytes()[: 8 * 65536] == b"".join(bytes([i]) * 65536 for i in range(8))
+
+
+def test_direct_refuses_a_block_size_that_the_device_cannot_do(
+    opened: Opened, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk(disk)
+    monkeypatch.setattr(file_module, "direct_alignment", lambda fd: 4096)
+    with pytest.raises(BackstoreError, match="direct=yes needs block_size=4096"):
+        opened(f"file:{disk},direct=yes")
+
+
+def test_resize_changes_the_file(opened: Opened, disk: Path) -> None:
+    store = opened(f"file:{disk}")
+    store.resize(2 * MIB)
+    assert disk.stat().st_size == store.size == 2 * MIB
+
+
+WRITER = """
+import sys
+from iscsitools.backstores.spec import build, parse_spec
+from iscsitools.plugins import PluginManager
+manager = PluginManager()
+manager.load()
+store = build(parse_spec(sys.argv[1]), manager.registry)
+store.open()
+n = 0
+while True:
+    store.write(n % 256 * 4096, memoryview(n.to_bytes(8, "big") * 512))
+    n += 1
+    if n % 8 == 0:
+        store.flush()
+        print(n, flush=True)
+"""
+
+
+@pytest.mark.parametrize("spec", ["file:{disk}", "file+cow:{disk},cow.file={disk}.cow", "file:{disk},direct=yes"])
+def test_what_was_flushed_survives_a_kill(opened: Opened, disk: Path, spec: str) -> None:
+    if "direct" in spec:
+        on_disk(disk)
+    text = spec.format(disk=disk)
+    base = disk.read_bytes()
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, text], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    flushed = [int(writer.stdout.readline()) for _ in range(50)]
+    writer.kill()
+    flushed += [int(line) for line in writer.stdout.read().split()]
+    writer.wait()
+    writer.stdout.close()
+    store = opened(text)
+    for block in range(256):
+        content = read(store, block * 4096, 4096)
+        written = int.from_bytes(content[:8], "big")
+        last = max((n for n in range(block, flushed[-1], 256)), default=-1)
+        if last >= 0:  # durable, perhaps overwritten by what came after the last flush
+            assert content == content[:8] * 512
+            assert written >= last
+            assert written % 256 == block
+        elif content != base[block * 4096 : (block + 1) * 4096]:
+            assert content == content[:8] * 512
+            assert written == block
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("losetup") is None, reason="needs root and losetup (mount)")
+def test_a_block_device(opened: Opened, disk: Path) -> None:
+    answer = subprocess.run(["losetup", "--find", "--show", str(disk)], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        pytest.skip(f"no loop device: {answer.stderr.strip()}")
+    device = answer.stdout.strip()
+    try:
+        with pytest.raises(BackstoreError, match="cannot be grown"):
+            opened(f"file:{device},size=2M")
+        store = opened(f"file:{device}")
+        assert store.size == MIB
+        assert store.capabilities.physical_block_size >= 512
+        data = os.urandom(8192)
+        store.write(4096, memoryview(data))
+        store.discard(4096, 4096)
+        store.write_zeroes(16384, 4096)
+        store.flush()
+        assert read(store, 4096, 8192) == bytes(4096) + data[4096:]
+        assert read(store, 16384, 4096) == bytes(4096)
+        with pytest.raises(BackstoreError, match="in use"):
+            opened(f"file:{device}")
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def test_the_lock_is_flock_so_that_other_programs_can_test_it(opened: Opened, disk: Path) -> None:
+    opened(f"file:{disk}")
+    with open(disk, "rb") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
