@@ -27,7 +27,7 @@ from iscsitools.iscsi.errors import LoginError, LoginStatus, ProtocolError, Text
 from iscsitools.iscsi.keys import KEYS, Rule, When
 from iscsitools.iscsi.login_messages import LoginPending, LoginReply, LoginRequest, LoginResult, Sessions, Stage
 from iscsitools.iscsi.negotiation import NegotiationLimits, Negotiator, bad
-from iscsitools.iscsi.node import MAX_NAME, AuthPolicy, Directory, Portal, TargetNode
+from iscsitools.iscsi.node import MAX_NAME, AuthPolicy, Directory, Portal, TargetNode, normalise
 
 MAX_REQUESTS: Final = 128
 """Login Requests in one login; 64 KiB of text in 512-byte pieces, or any exchange that exists, takes fewer."""
@@ -157,12 +157,12 @@ class LoginEngine:
             if self._policy.deferred:
                 self._pending = request, answers
                 return LoginPending(self.initiator, self._auth.user, lookup)
-            proof = self._auth.verify(lookup(self._auth.user))
+            proof = self._auth.verify(lookup(self.initiator, self._auth.user))
         return self._compose(request, answers + proof)
 
     def _identify(self, request: LoginRequest, keys: dict[str, str]) -> Negotiator:
         """Find out who logs in to what, and by which policy (RFC 7143 6.3, 11.12.6, 11.12.7)."""
-        self.initiator = keys.get("InitiatorName", "")
+        self.initiator = normalise(keys.get("InitiatorName", ""))
         if not self.initiator:
             raise LoginError(LoginStatus.MISSING_PARAMETER, "no InitiatorName")
         if len(self.initiator.encode()) > MAX_NAME or not self.initiator.isprintable():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol
 
 from iscsitools.iscsi.errors import LoginStatus, ProtocolError
 from iscsitools.iscsi.negotiation import Parameters
-from iscsitools.iscsi.node import TargetNode
+from iscsitools.iscsi.node import SecretLookup, TargetNode
 
 _BHS: Final = struct.Struct(">BBBB4x6sHIH26x")
 _IMMEDIATE_LOGIN: Final = 0x43
@@ -100,11 +99,18 @@ class LoginReply:
 
 @dataclass(slots=True)
 class LoginPending:
-    """Call ``secret_for(user)``, which may block, and give its result to ``LoginEngine.provide_secret``."""
+    """A secret is wanted: give the result of :meth:`look_up` to ``LoginEngine.provide_secret``, None if it raised."""
 
     initiator: str
     user: str
-    secret_for: Callable[[str], bytes | None]
+    secret_for: SecretLookup
+
+    def look_up(self) -> bytes | None:
+        """Ask for the secret. May block, and may raise anything, also TypeError for an answer that is no bytes."""
+        secret = self.secret_for(self.initiator, self.user)
+        if secret is not None and not isinstance(secret, bytes):
+            raise TypeError(f"a secret has to be bytes, not {type(secret).__name__}")
+        return secret
 
 
 class Sessions(Protocol):

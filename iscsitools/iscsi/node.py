@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MAX_NAME: Final = 223
 """Bytes of an iSCSI name (RFC 7143 4.2.7.1)."""
 
+SecretLookup = Callable[[str, str], bytes | None]
+"""(initiator's name, CHAP name) to secret, or None for an unknown one."""
+
 
 class ChapAlgorithm(IntEnum):
     """CHAP_A numbers: IANA's PPP authentication algorithms (RFC 7143 12.1.3)."""
@@ -32,11 +35,11 @@ class ChapAlgorithm(IntEnum):
 class AuthPolicy:
     """Who may log in. Without ``secret_for`` everybody may; with it, CHAP is required.
 
-    ``secret_for(user)`` gives the secret of a CHAP name, or None. With ``deferred`` it may block, and login asks its
-    caller to call it. ``mutual_name`` and ``mutual_secret`` prove this target to an initiator that asks.
+    ``secret_for(initiator, user)`` gives the secret of a CHAP name for an iSCSI name, or None. With ``deferred`` it
+    may block, and login asks its caller to call it. ``mutual_name`` and ``mutual_secret`` prove this target to an initiator that asks.
     """
 
-    secret_for: Callable[[str], bytes | None] | None = None
+    secret_for: SecretLookup | None = None
     deferred: bool = False
     mutual_name: str = ""
     mutual_secret: bytes = b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -100,19 +100,12 @@ def auth_policy(config: AuthConfig, authenticators: Mapping[str, Authenticator])
     name, secret = (mutual.name, mutual.secret.value) if mutual is not None else ("", b"")
     if config.authenticator is None:
         users = {user.name: user.secret.value for user in config.users}
-        return AuthPolicy(users.get, False, name, secret, config.algorithms)
+        return AuthPolicy(lambda _initiator, user: users.get(user), False, name, secret, config.algorithms)
     source = authenticators.get(config.authenticator)
     if source is None:
         known = ", ".join(authenticators) or "none is installed"
         raise UsageError(f"there is no authenticator {config.authenticator!r} ({known})")
-    return AuthPolicy(_asking(source), True, name, secret, config.algorithms)
-
-
-def _asking(source: Authenticator) -> Callable[[str], bytes | None]:
-    def secret_for(user: str) -> bytes | None:
-        return source.secret_for("", user)
-
-    return secret_for
+    return AuthPolicy(source.secret_for, True, name, secret, config.algorithms)
 
 
 def negotiation_limits(config: LimitsConfig) -> NegotiationLimits:

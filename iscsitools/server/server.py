@@ -169,7 +169,7 @@ class Server:
         found: list[bytes | None] = [None]
 
         def work() -> None:
-            found[0] = pending.secret_for(pending.user)
+            found[0] = pending.look_up()
 
         def done(error: BaseException | None) -> None:
             if error is not None:

@@ -44,7 +44,9 @@ def random_bytes(count):
 
 
 def chap_policy(**kwargs):
-    return AuthPolicy(secret_for=SECRETS.get, **kwargs)
+    return AuthPolicy(
+        secret_for=lambda initiator, user: SECRETS.get(user) if initiator == INITIATOR else None, **kwargs
+    )
 
 
 def directory(auth=None, discovery_auth=None, **kwargs):

@@ -22,7 +22,7 @@ def random_bytes(count):
 
 
 def exchange(**kwargs):
-    return ChapExchange(AuthPolicy(secret_for=lambda user: None, **kwargs), random_bytes)
+    return ChapExchange(AuthPolicy(secret_for=lambda initiator, user: None, **kwargs), random_bytes)
 
 
 def answer(number, secret=SECRET, identifier=0x27, challenge=CHALLENGE):

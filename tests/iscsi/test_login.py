@@ -125,6 +125,10 @@ def test_target_names_are_compared_after_normalisation():
     assert request(engine(), OPERATIONAL, FULL, names(TargetName=TARGET.upper())).result.target.name == TARGET
 
 
+def test_initiator_names_are_normalised():
+    assert request(engine(), OPERATIONAL, FULL, names(InitiatorName=INITIATOR.upper())).result.initiator == INITIATOR
+
+
 @pytest.mark.parametrize(
     ("keys", "status"),
     [
@@ -322,7 +326,7 @@ def test_anything_gets_a_reply_or_drops_the_connection(requests, kind):
         try:
             reply = login.on_request(bhs, data)
             if isinstance(reply, LoginPending):
-                reply = login.provide_secret(reply.secret_for(reply.user))
+                reply = login.provide_secret(reply.secret_for(reply.initiator, reply.user))
         except ProtocolError:
             break
         assert len(reply.data) <= 8192

@@ -135,7 +135,7 @@ def test_a_deferred_look_up():
     assert (pending.initiator, pending.user) == (INITIATOR, "user")
     with pytest.raises(ProtocolError):
         request(login, SECURITY, FULL)
-    assert login.provide_secret(pending.secret_for(pending.user)).result.chap_user == "user"
+    assert login.provide_secret(pending.secret_for(pending.initiator, pending.user)).result.chap_user == "user"
     with pytest.raises(ProtocolError):
         login.provide_secret(b"again")
 
