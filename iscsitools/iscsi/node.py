@@ -36,7 +36,8 @@ class AuthPolicy:
     """Who may log in. Without ``secret_for`` everybody may; with it, CHAP is required.
 
     ``secret_for(initiator, user)`` gives the secret of a CHAP name for an iSCSI name, or None. With ``deferred`` it
-    may block, and login asks its caller to call it. ``mutual_name`` and ``mutual_secret`` prove this target to an initiator that asks.
+    may block, and login asks its caller to call it. ``mutual_name`` and ``mutual_secret`` prove this target to an
+    initiator that asks.
     """
 
     secret_for: SecretLookup | None = None

@@ -43,10 +43,12 @@ def random_bytes(count):
     return b"\x27" if count == 1 else bytes(range(count))
 
 
+def secret_for(initiator, user):
+    return SECRETS.get(user) if initiator == INITIATOR else None
+
+
 def chap_policy(**kwargs):
-    return AuthPolicy(
-        secret_for=lambda initiator, user: SECRETS.get(user) if initiator == INITIATOR else None, **kwargs
-    )
+    return AuthPolicy(secret_for=secret_for, **kwargs)
 
 
 def directory(auth=None, discovery_auth=None, **kwargs):

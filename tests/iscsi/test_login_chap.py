@@ -135,7 +135,7 @@ def test_a_deferred_look_up():
     assert (pending.initiator, pending.user) == (INITIATOR, "user")
     with pytest.raises(ProtocolError):
         request(login, SECURITY, FULL)
-    assert login.provide_secret(pending.secret_for(pending.initiator, pending.user)).result.chap_user == "user"
+    assert login.provide_secret(pending.look_up()).result.chap_user == "user"
     with pytest.raises(ProtocolError):
         login.provide_secret(b"again")
 
@@ -145,3 +145,8 @@ def test_a_deferred_look_up_that_fails(secret):
     login = engine(auth=chap_policy(deferred=True))
     request(login, SECURITY, FULL, answer(challenged(login)))
     authentication_failure(login.provide_secret(secret))
+
+
+def test_a_secret_that_is_no_bytes_is_named():
+    with pytest.raises(TypeError, match="not str"):
+        LoginPending(INITIATOR, "user", lambda initiator, user: "text").look_up()
