@@ -53,16 +53,16 @@ def as_json(report: Report, elapsed: int) -> str:
     return json.dumps({"elapsed": elapsed / 1e9, "records": list(report.records)})
 
 
-def as_csv(report: Report, elapsed: int, header: bool) -> str:
-    """CSV rows, ``elapsed`` (seconds) first; with ``header`` a first line of names. "" when there is no record."""
-    if not report.records:
+def as_csv(records: Sequence[Record], header: bool) -> str:
+    """CSV rows, with ``header`` after a line of names. "" when there is no record."""
+    if not records:
         return ""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if header:
-        writer.writerow(["elapsed", *report.records[0]])
-    for record in report.records:
-        writer.writerow([f"{elapsed / 1e9:.6f}", *(_plain(value) for value in record.values())])
+        writer.writerow(list(records[0]))
+    for record in records:
+        writer.writerow([_plain(value) for value in record.values()])
     return out.getvalue().removesuffix("\n")
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from iscsitools.probes.table import Probe
+from iscsitools.probes.table import ALL_MASK, Probe
 from iscsitools.trace.events import ConnectionStrings, Event
 from iscsitools.trace.selection import LUN_MASK, address_of
 from iscsitools.trace.snapshot import Snapshot
@@ -18,6 +18,7 @@ class WhoSums:
     """How often each probe fired, by the key of ``--by``."""
 
     by: str = "client"
+    mask: int = ALL_MASK
     counts: Counter[tuple[str, Probe]] = field(default_factory=Counter)
 
     def feed(self, event: Event) -> None:

@@ -1,0 +1,61 @@
+"""``iscsitools rwlat``: read and write latency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from iscsitools.cli.watching import Watch, source_options, watch_events, watch_sums
+from iscsitools.errors import RunError, UsageError
+from iscsitools.trace.views.heatmap import COLUMNS as HEATMAP_COLUMNS
+from iscsitools.trace.views.heatmap import heatmap_report
+from iscsitools.trace.views.over_time import GridView, PhaseView
+from iscsitools.trace.views.plot import COLUMNS as PLOT_COLUMNS
+from iscsitools.trace.views.plot import PlotError, check_plot_file, write_plot
+from iscsitools.trace.views.report import Report
+from iscsitools.trace.views.rwlat import percentile_report, rwlat_report
+
+
+@click.command()
+@source_options
+@click.option("--percentiles", is_flag=True, help="p50, p90, p99, p99.9 and the maximum instead of a distribution.")
+@click.option("--heatmap", is_flag=True, help="Latency over time, in characters.")
+@click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw into FILE.png or FILE.svg.")
+@click.option("--phases", is_flag=True, help="How much was backstore, waiting for data, and sending, by LUN.")
+def command(watch: Watch, percentiles: bool, heatmap: bool, plot: Path | None, phases: bool) -> None:
+    """Report the latency of reads and writes by client, as the script iscsirwlat does.
+
+    Prints a report at Ctrl-C, or every INTERVAL seconds, COUNT times.
+    """
+    if sum((percentiles, heatmap, plot is not None, phases)) > 1:
+        raise UsageError("choose one of --percentiles, --heatmap, --plot and --phases")
+    if plot is not None:
+        _plot(watch, plot)
+    elif heatmap:
+        grid = GridView(HEATMAP_COLUMNS)
+        watch_events(watch, grid, lambda elapsed: heatmap_report(grid))
+    elif phases:
+        view = PhaseView()
+        watch_events(watch, view, view.report)
+    else:
+        watch_sums(watch, percentile_report if percentiles else rwlat_report)
+
+
+def _plot(watch: Watch, path: Path) -> None:
+    if watch.source.interval is not None and watch.source.count != 1:
+        raise UsageError("--plot draws one picture: give no INTERVAL, or INTERVAL and a COUNT of 1")
+    try:
+        check_plot_file(path)
+    except PlotError as error:
+        raise UsageError(str(error)) from None
+    grid = GridView(PLOT_COLUMNS)
+
+    def report(elapsed: int) -> Report:
+        try:
+            write_plot(grid, path)
+        except PlotError as error:
+            raise RunError(str(error)) from None
+        return Report([{"plot": str(path)}], [f"Plot written to {path}"])
+
+    watch_events(watch, grid, report)

@@ -1,0 +1,157 @@
+"""What the watching commands share: their options, their start-up line, their output."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from iscsitools.errors import RunError, UsageError
+from iscsitools.trace.names import servers
+from iscsitools.trace.protocol import TraceError
+from iscsitools.trace.views.report import Record, Report, as_csv, as_json
+from iscsitools.trace.views.run import Source, Stop, event_batches, snapshots
+from iscsitools.trace.views.snoop import SlowView, SnoopView
+
+STARTED = "Tracing... Hit Ctrl-C to end."
+
+
+@dataclass(slots=True)
+class Watch:
+    """The common options, and how to print: text, ``json`` or ``csv``."""
+
+    source: Source
+    form: str = "text"
+    _csv_header: bool = True
+
+    @property
+    def plain(self) -> bool:
+        """Whether people read it."""
+        return self.form == "text"
+
+    def started(self) -> None:
+        """Print the start-up line; beside JSON or CSV it goes to standard error."""
+        click.echo(STARTED, err=not self.plain)
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Print a line on standard error, as dtrace does for drops."""
+        sys.stdout.flush()
+        click.echo(f"iscsitools: {text}", err=True)
+
+    def write(self, report: Report, elapsed: int) -> None:
+        """Print a report; with an interval people see when it ended."""
+        if self.form == "json":
+            print(as_json(report, elapsed))
+        elif self.form == "csv":
+            self._write_csv([{"elapsed": f"{elapsed / 1e9:.6f}", **record} for record in report.records])
+        else:
+            if self.source.interval is not None:
+                print(f"\nafter {elapsed / 1e9:.1f} s")
+            print("\n".join(report.lines))
+        sys.stdout.flush()
+
+    def write_part(self, report: Report) -> None:
+        """Print what belongs to a stream of its own kind: JSON objects and CSV rows without the time of a report."""
+        if self.form == "json":
+            print("\n".join(json.dumps(record) for record in report.records))
+        elif self.form == "csv":
+            self._write_csv(report.records)
+        else:
+            print("\n".join(report.lines))
+
+    def _write_csv(self, records: Sequence[Record]) -> None:
+        text = as_csv(records, self._csv_header)
+        if text:
+            self._csv_header = False
+            print(text)
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say what to watch, and the form of the output; it gets a :class:`Watch`."""
+
+    @click.argument("interval", type=click.FloatRange(min=0, min_open=True), required=False)
+    @click.argument("count", type=click.IntRange(min=1), required=False)
+    @click.option("--client", metavar="ADDRESS", help="Only this client: its address, ADDRESS:PORT, or initiator name.")
+    @click.option("--target", metavar="IQN", help="Only this target.")
+    @click.option(
+        "--lun", type=click.IntRange(min=0), metavar="N", help="Only this unit; events of no unit are left out."
+    )
+    @click.option("--name", help="The server to watch, when several run.")
+    @click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name.")
+    @click.option("--read", metavar="FILE", type=click.Path(path_type=Path), help="Read what `record` wrote instead.")
+    @click.option("--json", "form", flag_value="json", help="One JSON object per report.")
+    @click.option("--csv", "form", flag_value="csv", help="Comma-separated values, names first.")
+    @functools.wraps(command)
+    def wrapped(
+        *, client: str | None, target: str | None, lun: int | None, name: str | None, socket: str | None,
+        read: Path | None, interval: float | None, count: int | None, form: str | None, **own: Any,
+    ) -> None:  # fmt: skip
+        if read is not None and (name or socket):
+            raise UsageError("--read is of a file: --name and --socket are of a running server")
+        watch = Watch(Source(name, socket, read, client, target, lun, interval, count), form or "text")
+        with trace_errors():
+            command(watch, **own)
+
+    return wrapped
+
+
+@contextmanager
+def trace_errors() -> Iterator[None]:
+    """Turn what goes wrong with a trace into one line and exit status 1."""
+    try:
+        yield
+    except TraceError as error:
+        raise RunError(str(error)) from None
+
+
+def one_server(source: Source) -> None:
+    """Raise UsageError with the choice when several servers run and none was named."""
+    if source.name is None and source.socket is None and source.read is None:
+        found = [entry.name for entry in servers()]
+        if len(found) > 1:
+            raise UsageError(f"several servers are running, choose one with --name: {', '.join(found)}")
+
+
+def watch_sums(
+    watch: Watch, report: Callable[[Any, int], Report], *, commands: bool = True, events: bool = False
+) -> None:
+    """Print ``report(snapshot, nanoseconds of the interval)`` for each interval, or once at the end."""
+    one_server(watch.source)
+    with Stop() as stop:
+        for snapshot, elapsed in snapshots(watch.source, watch, stop, commands=commands, events=events):
+            watch.write(report(snapshot, snapshot.time - snapshot.since), elapsed)
+
+
+def watch_events(watch: Watch, view: Any, report: Callable[[int], Report]) -> None:
+    """Feed ``view`` events and print ``report(nanoseconds)`` for each interval, or once at the end."""
+    one_server(watch.source)
+    with Stop() as stop:
+        for batch, elapsed in event_batches(watch.source, view.mask, watch, stop):
+            for event in batch:
+                view.feed(event)
+            if elapsed is not None:
+                watch.write(report(elapsed), elapsed)
+                view.clear()
+
+
+def watch_stream(watch: Watch, view: SnoopView | SlowView) -> None:
+    """Print what ``view`` makes of each event, as it comes."""
+    one_server(watch.source)
+    heading = view.heading if watch.plain else None
+    with Stop() as stop:
+        for batch, _ in event_batches(watch.source, view.mask, watch, stop):
+            for event in batch:
+                for report in view.reports(event):
+                    if heading is not None:
+                        print(heading)
+                        heading = None
+                    watch.write_part(report)
+            sys.stdout.flush()
