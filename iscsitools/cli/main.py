@@ -20,8 +20,18 @@ COMMANDS: Final = {
     "config": "Check a configuration file, or print an example.",
     "backstores": "List the backstores and filters with their options.",
     "plugins": "List the plugins.",
+    "top": "Show who does how much, live.",
+    "who": "Count events by client and probe.",
+    "io": "Count reads and writes and their bytes.",
+    "rwlat": "Show the latency of reads and writes.",
+    "snoop": "Print each event as it happens.",
+    "cmds": "Count SCSI commands, their latency and their errors.",
+    "sessions": "List the sessions, or end one.",
+    "record": "Write all events to a file.",
+    "probes": "List the probes and who can see them.",
+    "dtrace": "Run and install the D scripts.",
 }
-"""The commands and their one-line help; each is ``command`` of the module of its name, imported when it is used."""
+"""One-line help by name. A command is ``command`` of the module of its name, imported when it is used."""
 
 REPORT: Final = "this is a bug in iscsitools: please report it with the output of the same command with --debug"
 
@@ -29,37 +39,43 @@ REPORT: Final = "this is a bug in iscsitools: please report it with the output o
 class LazyGroup(click.Group):
     """Imports a command's module when that command is wanted, and plugins only for names that are not built in."""
 
-    _plugin_commands: dict[str, click.Command] | None = None
+    plugin_commands: dict[str, click.Command] | None = None
+    """What plugins brought; None until somebody asks."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The built-in ones, then the plugins'."""
-        return [*COMMANDS, *sorted(self._from_plugins())]
+        return [*built_in(), *sorted(self._from_plugins())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command; one that cannot be imported is a RunError that says what is missing."""
-        if cmd_name in COMMANDS:
+        if cmd_name in built_in():
             return load_command(cmd_name)
         return self._from_plugins().get(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing their modules."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, COMMANDS[name]) for name in built_in()])
         plugins = self._from_plugins()
         if plugins:
             with formatter.section("Commands of plugins"):
                 formatter.write_dl([(name, plugins[name].get_short_help_str()) for name in sorted(plugins)])
 
     def _from_plugins(self) -> dict[str, click.Command]:
-        if self._plugin_commands is None:
+        if self.plugin_commands is None:
             from iscsitools.plugins import PluginManager
 
             manager = PluginManager()
             manager.load()
             taken = click.Group(commands={name: click.Command(name) for name in COMMANDS})
             manager.add_commands(taken)
-            self._plugin_commands = {n: c for n, c in taken.commands.items() if n not in COMMANDS}
-        return self._plugin_commands
+            self.plugin_commands = {n: c for n, c in taken.commands.items() if n not in COMMANDS}
+        return self.plugin_commands
+
+
+def built_in() -> list[str]:
+    """The names of the commands whose modules are installed; a packager may leave some out."""
+    return [name for name in COMMANDS if importlib.util.find_spec(f"iscsitools.cli.{name}") is not None]
 
 
 def load_command(name: str) -> click.Command:
