@@ -1,0 +1,48 @@
+"""The file that all targets serve: prefilled, in the page cache, and checked through each target before timing."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+from initiator import Session
+from loadgen import Endpoint
+
+PIECE = 1 << 20
+
+
+def prepare(path: Path, size: int) -> None:
+    """Make the file unless it is there with this size, not sparse, and warm it."""
+    if not path.exists() or path.stat().st_size != size or path.stat().st_blocks * 512 < size:
+        with path.open("wb") as file:
+            for number in range(size // PIECE):
+                file.write(random.Random(number).randbytes(PIECE))
+            os.fsync(file.fileno())
+    warm(path)
+
+
+def warm(path: Path) -> None:
+    """Read all of the file, so that it is in the page cache."""
+    with path.open("rb", buffering=0) as file:
+        buffer = bytearray(PIECE)
+        while file.readinto(buffer):
+            pass
+
+
+def check_pattern(endpoint: Endpoint, seed: str) -> None:
+    """Write patterns of several sizes at several places, read them back; raises RuntimeError when they differ."""
+    chance = random.Random(seed)
+    address = (endpoint.host, endpoint.port)
+    with Session.connect(address, endpoint.target, strict=False) as session:
+        blocks, size = session.read_capacity(endpoint.lun)
+        written = []
+        for number, count in enumerate((1, 8, 63, 512, 2048)):
+            lba = blocks // 6 * (number + 1)
+            data = chance.randbytes(count * size)
+            session.write(lba, data, endpoint.lun, size)
+            written.append((lba, count, data))
+        for lba, count, data in written:
+            if session.read(lba, count, endpoint.lun, size) != data:
+                raise RuntimeError(f"{endpoint.target}: what was written at block {lba} is not what was read")
+        session.logout()
