@@ -34,6 +34,8 @@ class Link:
             self._socket.connect(self.path)
             self._socket.setblocking(False)
             greeting = self._wait(lambda message: "iscsitools-trace" in message)
+            if "error" in greeting:
+                raise TraceError(f"{self.path}: {greeting['error']}")
             if greeting["iscsitools-trace"] != VERSION:
                 raise TraceError(
                     f"{self.path}: the server speaks version {greeting['iscsitools-trace']} of the trace, "

@@ -1,0 +1,53 @@
+"""What the trace server asks the target about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from iscsitools.probes.sites import ConnectionInfo
+
+
+class State(Protocol):
+    """Answers for the ``sessions``, ``status``, ``drop`` and ``shutdown`` requests; called on the loop's thread.
+
+    What the first two return is sent as JSON as it is.
+    """
+
+    def connections(self) -> Iterable[ConnectionInfo]:
+        """Return the connections that are open now."""
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Describe each session."""
+
+    def status(self) -> dict[str, Any]:
+        """Return totals, in-flight counts and CPU time."""
+
+    def drop(self, session: str) -> bool:
+        """End a session; False when there is none of that identifier."""
+
+    def shut_down(self) -> None:
+        """Begin a clean end of the server."""
+
+
+class NoState:
+    """Stands in where nothing but the probes is known."""
+
+    def connections(self) -> Iterable[ConnectionInfo]:
+        """Return none."""
+        return ()
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return none."""
+        return []
+
+    def status(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def drop(self, session: str) -> bool:
+        """Find none."""
+        return False
+
+    def shut_down(self) -> None:
+        """Do nothing."""
