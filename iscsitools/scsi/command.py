@@ -39,8 +39,6 @@ class Flags(Flag):
     """Allowed under another's persistent reservation of a Write Exclusive type."""
     BEFORE_RESERVE = auto()
     """Allowed also while another holds the unit with RESERVE (SPC-2 table 10)."""
-    THIN = auto()
-    """There only on a thin-provisioned unit."""
 
 
 @dataclass(slots=True, eq=False)

@@ -78,6 +78,7 @@ def reset(unit: LogicalUnit, asc: Asc) -> list[Task]:
     ended = abort_calls(unit, unit.tasks.calls)
     unit.reservations.holder = None
     unit.medium.locks.clear()
+    unit.modes.reset()
     unit.attention(asc)
     unit.refresh()
     return ended

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from iscsitools.scsi.command import Call
-from iscsitools.scsi.errors import ScsiError, check_condition
+from iscsitools.scsi.command import Call, Work
+from iscsitools.scsi.errors import ScsiError, check_condition, illegal_request, invalid_field
 from iscsitools.scsi.sense import Asc, SenseKey
 from iscsitools.scsi.task import Nexus
+
+_NO_FLUSH, _LOEJ, _START = 0x04, 0x02, 0x01
 
 
 class Medium:
@@ -41,31 +43,34 @@ def test_unit_ready(call: Call) -> None:
 def check_start_stop(call: Call) -> None:
     """START STOP UNIT: ejecting is for removable units, and not while an initiator prevents it (SBC-3 5.25)."""
     cdb = call.task.cdb
-    power_condition, load_eject, start = cdb[4] >> 4, cdb[4] & 2, cdb[4] & 1
     medium = call.unit.medium
-    if not power_condition and load_eject and not start and medium.loaded and medium.locks:
-        raise check_condition(SenseKey.ILLEGAL_REQUEST, Asc.MEDIUM_REMOVAL_PREVENTED)
+    if cdb[4] >> 4 or not cdb[4] & _LOEJ:
+        return
+    if not medium.removable:
+        raise invalid_field(4, 1)
+    if not cdb[4] & _START and medium.loaded and medium.locks:
+        raise illegal_request(Asc.MEDIUM_REMOVAL_PREVENTED)
 
 
-def start_stop_unit(call: Call) -> None:
+def start_stop_unit(call: Call) -> Work | None:
     """START STOP UNIT (SBC-3 5.25).
 
     With a POWER CONDITION, START and LOEJ are ignored; there is no power to save here, so every condition is GOOD.
-    What is in a volatile cache is written out before the unit stops or ejects, unless NO_FLUSH is set.
+    What is in a volatile cache is written out when the unit stops or ejects, unless NO_FLUSH is set.
     """
-    cdb = call.task.cdb
+    cdb, unit, medium = call.task.cdb, call.unit, call.unit.medium
     if cdb[4] >> 4:
-        return
+        return None
     check_start_stop(call)
-    unit, medium = call.unit, call.unit.medium
-    start, eject = bool(cdb[4] & 1), bool(cdb[4] & 2) and call.unit.medium.removable
-    if eject:
-        arrives = start and not medium.loaded
-        medium.loaded = start
-        if arrives:
+    start = bool(cdb[4] & _START)
+    if cdb[4] & _LOEJ:
+        if start and not medium.loaded:
             unit.attention(Asc.MEDIUM_MAY_HAVE_CHANGED, but=call.task.nexus)
-    medium.started = start or eject
+        medium.loaded = start
+    medium.started = start or not medium.loaded
     unit.refresh()
+    flush = not start and not cdb[4] & _NO_FLUSH and unit.store.capabilities.volatile_cache
+    return unit.store.flush if flush else None
 
 
 def prevent_allow(call: Call) -> None:

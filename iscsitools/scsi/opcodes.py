@@ -10,7 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from iscsitools.scsi import capacity, inquiry, medium, readwrite, reports, reservations, status
+from iscsitools.scsi import (
+    capacity,
+    defects,
+    inquiry,
+    medium,
+    modes,
+    persistentin,
+    persistentout,
+    provisioning,
+    readwrite,
+    reports,
+    reservations,
+    status,
+    verify,
+)
 from iscsitools.scsi.command import Call, Command, CommandTable, Flags, Work, no_check
 
 Check = Callable[[Call], None]
@@ -108,5 +122,74 @@ _READ_WRITE = (
     _block("SYNCHRONIZE CACHE(16)", 0x91, 0x06, readwrite.synchronize_cache, Flags.MEDIUM, readwrite.check_range),
 )
 
-COMMANDS: Final = CommandTable(_PRIMARY + _CAPACITY + _READ_WRITE)
-"""The table."""
+_MODES = (
+    _row("MODE SELECT(6)", "15 11 00 00 ff 00", modes.mode_select, Flags.NONE, modes.check_mode_select),
+    _row("MODE SENSE(6)", "1a 08 ff ff ff 00", modes.mode_sense, Flags.READS, modes.check_mode_sense),
+    _row("MODE SELECT(10)", "55 11 00 00 00 00 00 ff ff 00", modes.mode_select, Flags.NONE, modes.check_mode_select),
+    _row("MODE SENSE(10)", "5a 18 ff ff 00 00 00 ff ff 00", modes.mode_sense, Flags.READS, modes.check_mode_sense),
+)
+
+_DPO_BYTCHK = 0x16
+_ALONE = _WRITE | Flags.EXCLUSIVE
+_VERIFY = (
+    _block("VERIFY(10)", 0x2F, _DPO_BYTCHK, verify.verify, _READ, verify.check_verify),
+    _block("VERIFY(12)", 0xAF, _DPO_BYTCHK, verify.verify, _READ, verify.check_verify),
+    _block("VERIFY(16)", 0x8F, _DPO_BYTCHK, verify.verify, _READ, verify.check_verify),
+    _block("WRITE AND VERIFY(10)", 0x2E, _DPO_BYTCHK, verify.write_and_verify, _WRITE, verify.check_write_and_verify),
+    _block("WRITE AND VERIFY(12)", 0xAE, _DPO_BYTCHK, verify.write_and_verify, _WRITE, verify.check_write_and_verify),
+    _block("WRITE AND VERIFY(16)", 0x8E, _DPO_BYTCHK, verify.write_and_verify, _WRITE, verify.check_write_and_verify),
+    _block("ORWRITE(16)", 0x8B, _DPO_FUA, verify.orwrite, _ALONE, readwrite.check_write),
+    _row(
+        "COMPARE AND WRITE", "89 18 ff ff ff ff ff ff ff ff 00 00 00 ff 00 00",
+        verify.compare_and_write, _ALONE, verify.check_compare_and_write,
+    ),
+)  # fmt: skip
+
+_DEFECTS = (
+    _row("READ DEFECT DATA(10)", "37 00 1f 00 00 00 00 ff ff 00", defects.read_defect_data_10, _READ),
+    _row("READ DEFECT DATA(12)", "b7 1f ff ff ff ff ff ff ff ff 00 00", defects.read_defect_data_12, _READ),
+)
+
+_WRITE_SAME = (
+    _block("WRITE SAME(10)", 0x41, 0x08, provisioning.write_same, _WRITE, provisioning.check_write_same),
+    _block("WRITE SAME(16)", 0x93, 0x09, provisioning.write_same, _WRITE, provisioning.check_write_same),
+)
+_THIN = (
+    _row("UNMAP", "42 00 00 00 00 00 00 ff ff 00", provisioning.unmap, _WRITE, provisioning.check_unmap),
+    _row(
+        "GET LBA STATUS", "9e 1f ff ff ff ff ff ff ff ff ff ff ff ff 00 00",
+        provisioning.lba_status, _READ, provisioning.check_lba_status, 0x12,
+    ),
+)  # fmt: skip
+
+
+def _in(name: str, action: int, run: Run) -> Command:
+    usage = "5e 1f 00 00 00 00 00 ff ff 00"
+    return _row(f"PERSISTENT RESERVE IN, {name}", usage, run, _SHARED, persistentin.check_persistent, action)
+
+
+def _out(name: str, action: int, run: Run, check: Check) -> Command:
+    usage = "5f 1f ff 00 00 ff ff ff ff 00"
+    return _row(f"PERSISTENT RESERVE OUT, {name}", usage, run, _SHARED, check, action)
+
+
+_PERSISTENT = (
+    _in("READ KEYS", 0, persistentin.read_keys),
+    _in("READ RESERVATION", 1, persistentin.read_reservation),
+    _in("REPORT CAPABILITIES", 2, persistentin.report_capabilities),
+    _in("READ FULL STATUS", 3, persistentin.read_full_status),
+    _out("REGISTER", 0, persistentout.register, persistentout.check_basic),
+    _out("RESERVE", 1, persistentout.reserve, persistentout.check_typed),
+    _out("RELEASE", 2, persistentout.release, persistentout.check_typed),
+    _out("CLEAR", 3, persistentout.clear, persistentout.check_basic),
+    _out("PREEMPT", 4, persistentout.preempt, persistentout.check_typed),
+    _out("PREEMPT AND ABORT", 5, persistentout.preempt_and_abort, persistentout.check_typed),
+    _out("REGISTER AND IGNORE EXISTING KEY", 6, persistentout.register_and_ignore, persistentout.check_basic),
+    _out("REGISTER AND MOVE", 7, persistentout.register_and_move, persistentout.check_move),
+)
+
+_ALWAYS = _PRIMARY + _CAPACITY + _READ_WRITE + _MODES + _VERIFY + _DEFECTS + _WRITE_SAME + _PERSISTENT
+COMMANDS: Final = CommandTable(_ALWAYS)
+"""The table of a fully provisioned unit."""
+THIN_COMMANDS: Final = CommandTable(_ALWAYS + _THIN)
+"""The table of a thin-provisioned unit."""

@@ -1,7 +1,7 @@
 """The state of persistent reservations: who is registered, who holds what (SPC-4 5.13).
 
-This is the boundary for keeping them over a power loss: all of the state is in this object's four fields, and every
-change of it goes through :meth:`Registrations.changed`. They are kept in memory, so PTPL_C is 0 and APTPL is refused.
+This is the boundary for keeping them over a power loss: all of the state is in this object's four fields, and nothing
+but its methods changes them. They are kept in memory, so PTPL_C is 0 and APTPL is refused.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class ReservationType(IntEnum):
     EXCLUSIVE_ACCESS_ALL_REGISTRANTS = 8
 
 
-_WRITE_EXCLUSIVE = frozenset({1, 5, 7})
-_FOR_REGISTRANTS = frozenset({5, 6, 7, 8})
+WRITE_EXCLUSIVE_TYPES = frozenset({1, 5, 7})
+FOR_REGISTRANTS = frozenset({5, 6, 7, 8})
 _ALL_REGISTRANTS = frozenset({7, 8})
 
 
@@ -64,9 +64,9 @@ class Registrations:
         """Whether a command that only reads, or one that may write, is allowed (SPC-4 table 66)."""
         if self.kind is None or port == self.holder:
             return True
-        if self.kind in _FOR_REGISTRANTS and port in self.keys:
+        if self.kind in FOR_REGISTRANTS and port in self.keys:
             return True
-        return reads and self.kind in _WRITE_EXCLUSIVE
+        return reads and self.kind in WRITE_EXCLUSIVE_TYPES
 
     def reserve(self, port: Port, kind: ReservationType) -> None:
         """Make the reservation, in place of one that there may be."""
@@ -78,10 +78,51 @@ class Registrations:
         self.kind = None
         self.holder = None
 
-    def remove(self, port: Port) -> bool:
-        """End a registration; True when the reservation ended with it (SPC-4 5.13.11.2)."""
+    def register(self, port: Port, key: int) -> None:
+        """Register ``port``, or change its key."""
+        self.keys[port] = key
+        self.generation += 1
+
+    def unregister(self, port: Port) -> ReservationType | None:
+        """End a registration; returns the type of the reservation that ended with it (SPC-4 5.13.11.2)."""
+        self.generation += 1
+        return self._drop(port)
+
+    def _drop(self, port: Port) -> ReservationType | None:
         del self.keys[port]
-        if self.kind is None or (port != self.holder and not (self.for_all and not self.keys)):
-            return False
+        kind = self.kind
+        if kind is None or (port != self.holder and not (self.for_all and not self.keys)):
+            return None
         self.release()
-        return True
+        return kind
+
+    def clear(self) -> list[Port]:
+        """End the reservation and all registrations; returns the ports that were registered."""
+        ports = list(self.keys)
+        self.keys.clear()
+        self.release()
+        self.generation += 1
+        return ports
+
+    def preempt(self, port: Port, key: int, kind: ReservationType) -> list[Port]:
+        """Remove the registrations that have ``key``, or all others when everybody holds the reservation and it is 0.
+
+        If that takes the reservation from its holder, or from all, ``port`` gets one of type ``kind``. Returns the
+        ports that lost their registration, never ``port`` itself (SPC-4 5.13.11.2.4).
+        """
+        takes = (self.for_all and key == 0) or (self.holder is not None and self.keys.get(self.holder) == key)
+        lost = [p for p, k in self.keys.items() if p != port and (k == key or (self.for_all and key == 0))]
+        for other in lost:
+            self._drop(other)
+        if takes:
+            self.reserve(port, kind)
+        self.generation += 1
+        return lost
+
+    def move(self, port: Port, to: Port, key: int, unregister: bool) -> None:
+        """REGISTER AND MOVE: register ``to`` and give it the reservation, of the same type."""
+        self.keys[to] = key
+        self.holder = to
+        if unregister:
+            del self.keys[port]
+        self.generation += 1

@@ -11,7 +11,8 @@ from iscsitools.scsi.errors import ScsiError, backstore_error, check_condition
 from iscsitools.scsi.identity import Identity, derive_identity
 from iscsitools.scsi.itl import ItlNexus
 from iscsitools.scsi.medium import Medium
-from iscsitools.scsi.opcodes import COMMANDS
+from iscsitools.scsi.modepages import ModePages
+from iscsitools.scsi.opcodes import COMMANDS, THIN_COMMANDS
 from iscsitools.scsi.options import Limits, UnitOptions
 from iscsitools.scsi.reservations import Reservations
 from iscsitools.scsi.sense import Asc, SenseKey
@@ -29,8 +30,6 @@ class LogicalUnit:
     All methods belong to the event loop's thread. Only a call's medium work runs elsewhere, when ``store.blocking``.
     """
 
-    commands = COMMANDS
-
     def __init__(self, number: int, store: Backstore, executor: Executor, options: UnitOptions) -> None:
         self.number = number
         self.store = store
@@ -42,11 +41,11 @@ class LogicalUnit:
         capabilities = store.capabilities
         self.thin = options.thin and capabilities.thin
         physical = options.physical_block_size or capabilities.physical_block_size or 4096
+        self.commands = THIN_COMMANDS if self.thin else COMMANDS
         self.physical_blocks = max(1, physical // options.block_size)
         derived = derive_identity(options.target, number, store.identity, options.serial)
         self.identity = Identity(derived.serial, options.naa or derived.naa)
-        self.write_cache = options.write_cache and capabilities.volatile_cache
-        self.software_write_protect = False
+        self.modes = ModePages(options.write_cache, capabilities.volatile_cache)
         self.removed = False
         self.medium = Medium(options.removable)
         self.reservations = Reservations()
@@ -57,9 +56,14 @@ class LogicalUnit:
     # State
 
     @property
+    def write_cache(self) -> bool:
+        """Whether completed writes may still be in a volatile cache: WCE of the Caching mode page."""
+        return self.modes.write_cache
+
+    @property
     def write_protected(self) -> bool:
         """Whether anything forbids writing: the option, the backstore, or SWP of the Control mode page."""
-        return self.options.readonly or self.software_write_protect or self.store.capabilities.read_only
+        return self.options.readonly or self.modes.software_write_protect or self.store.capabilities.read_only
 
     def must_write_through(self, fua: bool) -> bool:
         """Whether a write has to be durable before its status."""
@@ -115,7 +119,7 @@ class LogicalUnit:
         if Flags.MEDIUM in flags and not self.medium.ready:
             raise self.medium.not_ready()
         if Flags.WRITES in flags and self.write_protected:
-            asc = Asc.SOFTWARE_WRITE_PROTECTED if self.software_write_protect else Asc.WRITE_PROTECTED
+            asc = Asc.SOFTWARE_WRITE_PROTECTED if self.modes.software_write_protect else Asc.WRITE_PROTECTED
             raise check_condition(SenseKey.DATA_PROTECT, asc)
 
     def end(self, call: Call, error: ScsiError | None = None) -> None:
