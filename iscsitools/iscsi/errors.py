@@ -54,7 +54,11 @@ class RejectReason(IntEnum):
 
 
 class IscsiError(Exception):
-    """Base of the engine's errors."""
+    """Base of the engine's errors. The message can be logged: it is one line of at most 300 printable characters."""
+
+    def __init__(self, message: str) -> None:
+        # Messages quote what an initiator sent.
+        super().__init__("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message[:300])[:300])
 
 
 class LoginError(IscsiError):

@@ -165,7 +165,7 @@ class LoginEngine:
         self.initiator = normalise(keys.get("InitiatorName", ""))
         if not self.initiator:
             raise LoginError(LoginStatus.MISSING_PARAMETER, "no InitiatorName")
-        if len(self.initiator.encode()) > MAX_NAME or not self.initiator.isprintable():
+        if len(self.initiator.encode()) > MAX_NAME or not all(c.isprintable() and c != " " for c in self.initiator):
             raise bad("InitiatorName is no iSCSI name")
         session_type = keys.get("SessionType", "Normal")
         if session_type not in ("Normal", "Discovery"):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from iscsitools.iscsi.errors import LoginError, LoginStatus, RejectError, RejectReason
+from iscsitools.iscsi.errors import LoginError, LoginStatus, ProtocolError, RejectError, RejectReason
 
 
 def test_login_status_is_class_and_detail():
@@ -15,3 +15,8 @@ def test_reject_reasons_are_those_of_the_standard():
     assert {r.value for r in RejectReason} == {2, 3, 4, 5, 6, 7, 8, 9, 10, 12}
     error = RejectError(RejectReason.PROTOCOL_ERROR, "why")
     assert (error.reason, str(error)) == (4, "why")
+
+
+def test_messages_are_one_printable_line():
+    assert str(ProtocolError("a\nb \x1b[0m \u00fc")) == "a\\x0ab \\x1b[0m \u00fc"
+    assert len(str(LoginError(LoginStatus.NOT_FOUND, "\n" * 9000))) == 300

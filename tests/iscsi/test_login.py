@@ -139,6 +139,7 @@ def test_initiator_names_are_normalised():
         ({"InitiatorName": INITIATOR, "SessionType": "Normal", "TargetName": ""}, LoginStatus.MISSING_PARAMETER),
         (names(InitiatorName="i" * 224), LoginStatus.INITIATOR_ERROR),
         (names(InitiatorName="iqn.\x07"), LoginStatus.INITIATOR_ERROR),
+        (names(InitiatorName="iqn.a tsih=7"), LoginStatus.INITIATOR_ERROR),
         (names(SessionType="Other"), LoginStatus.SESSION_TYPE_NOT_SUPPORTED),
         (names(TargetName="iqn.2026-11.example:other"), LoginStatus.NOT_FOUND),
         (names(MaxRecvDataSegmentLength="1"), LoginStatus.INITIATOR_ERROR),
