@@ -43,7 +43,8 @@ from iscsitools.backstores.syscalls import (
 
 _PAGE_MASK: Final = 4095
 _SLOW_NS: Final = 20_000_000
-_PAUSE_NS: Final = 1_000_000_000
+_FIRST_PAUSE_NS: Final = 50_000_000
+_LONGEST_PAUSE_NS: Final = 2_000_000_000
 _NEVER: Final = 1 << 62  # as a time: no write on the loop before it
 
 
@@ -71,6 +72,7 @@ class FileBackstore(Backstore):
         self._failed: OSError | None = None
         self._read_flags = -1
         self._no_write_before = _NEVER
+        self._pause = _FIRST_PAUSE_NS
 
     def open(self) -> None:
         """Open, lock, and make or grow the file if ``size`` says so."""
@@ -238,7 +240,8 @@ class FileBackstore(Backstore):
     ) -> bool:  # fmt: skip
         """Write into the page cache, unless a page would have to be read first or writers are being throttled. Hot.
 
-        When a write took 20 ms, dirty pages are over the kernel's limit; writes of the next second go to threads.
+        When a write took 20 ms, the file system is committing, or dirty pages are over the kernel's limit. Writes then
+        go to threads for a while, twice as long each time that the first one after it is slow again.
         """
         start = _clock()
         if start < self._no_write_before:
@@ -251,7 +254,9 @@ class FileBackstore(Backstore):
             write_fully(self._fd, offset + done, buffer[done:])
         now = _clock()
         if now - start > _SLOW_NS:
-            self._no_write_before = max(self._no_write_before, now + _PAUSE_NS)
+            again = start - self._no_write_before < self._pause
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE_NS) if again else _FIRST_PAUSE_NS
+            self._no_write_before = max(self._no_write_before, now + self._pause)
         return True
 
     def _edges_cached(self, start: int, end: int) -> bool:
