@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PORTAL = re.compile(r"(?:(\d+\.\d+\.\d+\.\d+)|\[([0-9a-fA-F:]+)\]):(\d+)")
+READY = " listens on "
 START_SECONDS = 60
 STOP_SECONDS = 30
 
@@ -59,10 +60,9 @@ class RunningTarget:
                 line = self._new.get(timeout=START_SECONDS)
                 if line is None:
                     raise RuntimeError(f"the target ended with status {self.process.wait()}:\n{self.output}")
-                if found := _PORTAL.search(line):
-                    address = (found[1] or found[2], int(found[3]))
-                    if address not in self.addresses:
-                        self.addresses.append(address)
+                if READY in line:
+                    found = _PORTAL.finditer(line)
+                    self.addresses = [(match[1] or match[2], int(match[3])) for match in found]
         except BaseException:
             self.kill()
             raise
