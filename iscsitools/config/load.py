@@ -36,13 +36,14 @@ def load_config(
     text = text.replace("\r\n", "\n")
     try:
         data = tomllib.loads(text)
+        lines = positions(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_error(str(file), text, str(error))]) from None
     except RecursionError:
         raise ConfigError([f"{file}: nested too deeply"]) from None
     overrides = overrides or {}
     names: dict[Place, str] = {(key,): option_name(key) for key in overrides}
-    reader = Reader(registry, frozenset(authenticators), str(file), positions(text), names)
+    reader = Reader(registry, frozenset(authenticators), str(file), lines, names)
     return _finish(reader, {**data, **overrides})
 
 

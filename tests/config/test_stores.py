@@ -1,0 +1,55 @@
+"""What is wrong with a store is found without opening or making it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iscsitools.config import Config
+
+Load = Callable[[str], tuple[Config, tuple[str, ...]]]
+Problems = Callable[[str], tuple[str, ...]]
+
+LUN = '[[target]]\niqn = "iqn.2026-11.example:a"\n[[target.lun]]\n'
+
+
+@pytest.mark.parametrize(
+    ("store", "expected"),
+    [
+        ('"ram"', [": 'ram': a backstore is written KIND:WHAT"]),
+        ('"rma:1M"', [": unknown backstore 'rma'; did you mean 'ram'?"]),
+        ('"ram:1000"', [".what: the size 1000 is no multiple of the block size 512"]),
+        ('"ram:1M,sice=3"', [".sice: ram has no option 'sice'"]),
+        ('"ram+dely:1M"', [".filters[0]: unknown filter 'dely'; did you mean 'delay'?"]),
+        ('"ram+delay:1M,delay.read=x"', [".filters[0].read: delay: delay.read: 'x' is no dur"]),
+        ('"file:absent.img"', [".what: absent.img does not exist; add size=SIZE to make it"]),
+        ('"file:no/disk.img,size=1M"', [".what: the directory no does not exist"]),
+        ('"file:.,size=1M"', [".what: . is a directory"]),
+        ('"file:a.img,size=1000"', [".size: the size 1000 is no multiple of the block size 512"]),
+        ('"file:"', [": file: a path has to follow the colon"]),
+        ("{ what = 1 }", [".what: a text was expected, not a whole number"]),
+        ('{ what = "1M" }', [": the key 'kind' is missing"]),
+        ('{ kind = "ram", what = "1M", x = [] }', [".x: an option's value cannot be an array"]),
+        ('{ kind = "ram", filters = "cow" }', [".filters: an array was expected, not a text"]),
+        ('{ kind = "ram", filters = [1] }', [".filters[0]: a filter is its name"]),
+        ('{ kind = "file", what = "x", size = "1Q", y = 1 }', [
+            ".size: file: size: '1Q' is no size",
+            ".y: file has no option 'y'",
+        ]),
+    ],
+)  # fmt: skip
+def test_problems_of_stores(problems: Problems, store: str, expected: list[str]) -> None:
+    found = problems(LUN + f"store = {store}\n")
+    assert len(found) == len(expected), found
+    for line, begin in zip(found, expected, strict=True):
+        assert line.startswith(f"4: target[0].lun[0].store{begin}")
+
+
+def test_a_file_that_is_there_is_not_touched(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(b"x" * 512)
+    load(LUN + 'store = "file:disk.img"\n')
+    load(LUN + 'store = "file:new.img,size=1M"\n')
+    assert (tmp_path / "disk.img").read_bytes() == b"x" * 512
+    assert not (tmp_path / "new.img").exists()
