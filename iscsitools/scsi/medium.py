@@ -69,7 +69,7 @@ def start_stop_unit(call: Call) -> Work | None:
         medium.loaded = start
     medium.started = start or not medium.loaded
     unit.refresh()
-    flush = not start and not cdb[4] & _NO_FLUSH and unit.store.capabilities.volatile_cache
+    flush = not start and not cdb[4] & _NO_FLUSH and unit.capabilities.volatile_cache
     return unit.store.flush if flush else None
 
 

@@ -38,7 +38,7 @@ class LogicalUnit:
         self.block_size = options.block_size
         self.blocks = store.size // options.block_size
         self.limits = Limits.of(options.block_size)
-        capabilities = store.capabilities
+        self.capabilities = capabilities = store.capabilities
         self.thin = options.thin and capabilities.thin
         physical = options.physical_block_size or capabilities.physical_block_size or 4096
         self.commands = THIN_COMMANDS if self.thin else COMMANDS
@@ -63,11 +63,11 @@ class LogicalUnit:
     @property
     def write_protected(self) -> bool:
         """Whether anything forbids writing: the option, the backstore, or SWP of the Control mode page."""
-        return self.options.readonly or self.modes.software_write_protect or self.store.capabilities.read_only
+        return self.options.readonly or self.modes.software_write_protect or self.capabilities.read_only
 
     def must_write_through(self, fua: bool) -> bool:
         """Whether a write has to be durable before its status."""
-        return self.store.capabilities.volatile_cache and (fua or not self.write_cache)
+        return self.capabilities.volatile_cache and (fua or not self.write_cache)
 
     @property
     def unobstructed(self) -> bool:
@@ -100,6 +100,7 @@ class LogicalUnit:
 
     def capacity_changed(self) -> None:
         """Read the backstore's size again; initiators learn of a new one by CAPACITY DATA HAS CHANGED (SBC-3 4.7)."""
+        self.capabilities = self.store.capabilities
         blocks = self.store.size // self.block_size
         if blocks != self.blocks:
             self.blocks = blocks

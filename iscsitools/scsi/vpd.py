@@ -60,7 +60,7 @@ def extended_inquiry(call: Call) -> bytes:
     """Page 86h, Extended INQUIRY Data (SPC-4 7.8.7): HEADSUP, ORDSUP, SIMPSUP; V_SUP says if a cache is volatile."""
     body = bytearray(60)
     body[1] = 0x07
-    body[2] = 0x01 if call.unit.store.capabilities.volatile_cache else 0
+    body[2] = 0x01 if call.unit.capabilities.volatile_cache else 0
     return _page(0x86, bytes(body))
 
 
@@ -75,7 +75,7 @@ def block_limits(call: Call) -> bytes:
         limits.compare_and_write,
         per_physical,
         limits.transfer,
-        min(limits.transfer, unit.store.capabilities.optimal_io_size // unit.block_size),
+        min(limits.transfer, unit.capabilities.optimal_io_size // unit.block_size),
         limits.prefetch,
         limits.unmap if unit.thin else 0,
         limits.unmap_descriptors if unit.thin else 0,
@@ -88,7 +88,7 @@ def block_limits(call: Call) -> bytes:
 
 def block_device_characteristics(call: Call) -> bytes:
     """Page B1h, Block Device Characteristics (SBC-3 6.6.2): 1 means that the medium does not rotate."""
-    rate = 0 if call.unit.store.capabilities.rotational else 1
+    rate = 0 if call.unit.capabilities.rotational else 1
     return _page(0xB1, struct.pack(">H58x", rate))
 
 
