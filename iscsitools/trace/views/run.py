@@ -30,6 +30,8 @@ _LOOK: Final = 1.0
 """Seconds between two looks at a server's sums: what is lost when the server dies."""
 _POLL: Final = 0.1
 """Seconds after which a wait for events looks whether it has to stop."""
+_BLOCKS_LEFT: Final = 8
+"""Blocks that a full ring holds, about: a server that fires on does not keep the end from coming."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,8 @@ def _events_live(source: Source, mask: int, listener: Listener, stop: Stop) -> I
         if trace.ended and not stop.asked:
             listener.note(trace.note or "the server is gone")
         # What was in the ring when the signal came belongs to the report, too.
-        yield trace.poll(0) if not trace.ended else [], int((time.monotonic() - began) * 1e9)
+        rest = [event for _ in range(_BLOCKS_LEFT) for event in trace.poll(0)]
+        yield rest, int((time.monotonic() - began) * 1e9)
 
 
 def _events_of_file(

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from iscsitools.trace.histogram import merged, percentile
 
 HISTORY: Final = 60_000_000_000
-"""Nanoseconds that a row's graph covers."""
+"""Nanoseconds that a row's graph covers; a row that was idle for so long is dropped."""
 
 
 class RowKey(NamedTuple):
@@ -24,7 +24,7 @@ class RowKey(NamedTuple):
 
 @dataclass(slots=True)
 class Counters:
-    """Sums since tracing began; ``in_flight`` is as it is now. Bytes, nanoseconds."""
+    """Sums over one interval. Bytes, nanoseconds."""
 
     reads: int = 0
     writes: int = 0
@@ -34,21 +34,13 @@ class Counters:
     """Commands whose latency is in ``latency`` and ``histogram``."""
     latency: int = 0
     errors: int = 0
-    in_flight: int = 0
     histogram: dict[int, int] = field(default_factory=dict)
 
     def add(self, other: Counters) -> None:
         """Add another's sums."""
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.in_flight += other.in_flight
         self.histogram = merged([self.histogram, other.histogram])
-
-    def since(self, before: Counters) -> Counters:
-        """What came on top of ``before``."""
-        values = {name: max(getattr(self, name) - getattr(before, name), 0) for name in _SUMS}
-        histogram = {i: n - before.histogram.get(i, 0) for i, n in self.histogram.items()}
-        return Counters(**values, in_flight=self.in_flight, histogram=histogram)
 
 
 _SUMS: Final = ("reads", "writes", "read_bytes", "write_bytes", "timed", "latency", "errors")
@@ -56,12 +48,16 @@ _SUMS: Final = ("reads", "writes", "read_bytes", "write_bytes", "timed", "latenc
 
 @dataclass(slots=True)
 class Sample:
-    """One server at one time (its clock, nanoseconds). ``cpu``: seconds of CPU that its process has used."""
+    """One server from ``since`` to ``time`` (nanoseconds of its clock)."""
 
+    since: int
     time: int
     rows: Mapping[RowKey, Counters]
+    in_flight: Mapping[RowKey, int] = field(default_factory=dict)
+    """Commands under way at ``time``, by the server's own count."""
     sessions: int = 0
-    cpu: float = 0.0
+    cpu: float | None = None
+    """Seconds of processor time that the server's process has used so far."""
     drops: int = 0
 
 
@@ -70,15 +66,18 @@ class Row:
     """A line of the screen: rates per second, latencies in nanoseconds; ``graph``: commands/s, oldest first."""
 
     key: tuple[str, ...]
-    reads: float
-    writes: float
-    read_kb: float
-    write_kb: float
-    average: float
-    p99: float
-    in_flight: int
-    errors: int
-    graph: list[float]
+    reads: float = 0.0
+    writes: float = 0.0
+    read_kb: float = 0.0
+    write_kb: float = 0.0
+    average: float = 0.0
+    p99: float = 0.0
+    in_flight: int = 0
+    errors: int = 0
+    """Since the row appeared."""
+    graph: list[float] = field(default_factory=list)
+    counters: Counters = field(default_factory=Counters)
+    """The exact sums of the last interval."""
 
     @property
     def rate(self) -> float:
@@ -88,12 +87,12 @@ class Row:
 
 @dataclass(slots=True)
 class ServerLine:
-    """What the header says of a server. ``cpu`` is a fraction of one processor."""
+    """What the header says of a server. ``cpu`` is a fraction of one processor, None while it is not known."""
 
     name: str
     up: bool
     sessions: int = 0
-    cpu: float = 0.0
+    cpu: float | None = None
     drops: int = 0
 
 
@@ -117,106 +116,110 @@ SORTS: Final[dict[str, Callable[[Row], float]]] = {
     "ERR": lambda row: row.errors,
     "ALL/s": lambda row: row.rate,
 }
-"""What rows can be sorted by; the last is no column, but their whole."""
+"""What rows can be sorted by; the last is no column of its own, but reads and writes together."""
+
+
+@dataclass(slots=True)
+class _Series:
+    """One row key's history: time, and commands per second until then."""
+
+    points: deque[tuple[int, float]] = field(default_factory=deque)
+    errors: int = 0
 
 
 @dataclass(slots=True)
 class _Server:
     up: bool = True
-    before: Sample | None = None
+    cpu: float | None = None
     now: Sample | None = None
-    history: dict[RowKey, deque[tuple[int, float]]] = field(default_factory=dict)
+    series: dict[RowKey, _Series] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
         """The length of the last interval."""
-        if self.before is None or self.now is None:
-            return 0.0
-        return (self.now.time - self.before.time) / 1e9
+        return (self.now.time - self.now.since) / 1e9 if self.now is not None else 0.0
+
+    def take(self, sample: Sample) -> None:
+        if self.now is not None and self.now.cpu is not None and sample.cpu is not None:
+            self.cpu = (sample.cpu - self.now.cpu) / ((sample.time - self.now.time) / 1e9 or 1.0)
+        self.now = sample
+        self.up = True
+        for key in sample.rows.keys() | sample.in_flight.keys():
+            self.series.setdefault(key, _Series())
+        for key, series in list(self.series.items()):
+            counters = sample.rows.get(key, Counters())
+            series.errors += counters.errors
+            series.points.append((sample.time, (counters.reads + counters.writes) / (self.seconds or 1.0)))
+            while series.points[0][0] <= sample.time - HISTORY:
+                series.points.popleft()
+            if not sample.in_flight.get(key) and not any(rate for _, rate in series.points):
+                del self.series[key]
 
 
 class TopModel:
-    """Keeps the last two samples of each server and a minute of history."""
+    """Keeps the last sample of each server and a minute of history."""
 
     def __init__(self) -> None:
         self._servers: dict[str, _Server] = {}
 
-    def update(self, server: str, sample: Sample) -> None:
-        """Take a sample; the first one after a (re)start gives no rates yet."""
-        state = self._servers.setdefault(server, _Server())
-        state.up = True
-        state.before, state.now = state.now, sample
-        if state.before is None:
-            return
-        for key, counters in sample.rows.items():
-            delta = counters.since(state.before.rows.get(key, Counters()))
-            points = state.history.setdefault(key, deque())
-            points.append((sample.time, (delta.reads + delta.writes) / (state.seconds or 1.0)))
-            while points[0][0] <= sample.time - HISTORY:
-                points.popleft()
-
-    def lost(self, server: str) -> None:
-        """The server went away; its graphs stay, its counters will begin anew."""
-        state = self._servers.setdefault(server, _Server())
-        state.up = False
-        state.before = state.now = None
-        state.history.clear()
+    def update(self, server: str, sample: Sample | None) -> None:
+        """Take the sample of the interval that has just ended; None: the server is gone, only its line stays."""
+        if sample is None:
+            self._servers[server] = _Server(up=False)
+        else:
+            self._servers.setdefault(server, _Server()).take(sample)
 
     def servers(self) -> list[ServerLine]:
         """A header line for each server."""
         lines = []
         for name, state in sorted(self._servers.items()):
-            line = ServerLine(name, state.up)
+            line = ServerLine(name, state.up, cpu=state.cpu)
             if state.now is not None:
                 line.sessions, line.drops = state.now.sessions, state.now.drops
-                if state.before is not None and state.seconds:
-                    line.cpu = (state.now.cpu - state.before.cpu) / state.seconds
             lines.append(line)
         return lines
 
     def rows(self, group: str = "client, target, LUN", text: str = "") -> list[Row]:
-        """A row per key of the grouping; only those whose key contains ``text``, in any case of letters."""
+        """A row per key of the grouping, of what contains ``text`` (in any case of letters) in server to LUN."""
         key_of = GROUPS[group][1]
-        merged: dict[tuple[str, ...], list[tuple[_Server, RowKey]]] = {}
-        for state in self._servers.values():
-            for key in state.now.rows if state.now is not None else ():
-                if text.lower() in " ".join(map(str, key)).lower():
-                    merged.setdefault(key_of(key), []).append((state, key))
-        return [_row(key, parts) for key, parts in sorted(merged.items())]
+        merged_keys: dict[tuple[str, ...], list[tuple[_Server, RowKey]]] = {}
+        for state, key in self._keys(text):
+            merged_keys.setdefault(key_of(key), []).append((state, key))
+        return [_row(key, parts) for key, parts in sorted(merged_keys.items())]
 
     def total(self, text: str = "") -> Row:
         """All rows together."""
-        keys = [
+        return _row(("total",), self._keys(text))
+
+    def _keys(self, text: str) -> list[tuple[_Server, RowKey]]:
+        return [
             (state, key)
             for state in self._servers.values()
-            if state.now is not None
-            for key in state.now.rows
+            for key in state.series
             if text.lower() in " ".join(map(str, key)).lower()
         ]
-        return _row(("total",), keys)
 
 
 def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]]) -> Row:
     """Rates over each server's own last interval, added up."""
-    row = Row(name, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, [])
-    whole = Counters()
-    series: list[deque[tuple[int, float]]] = []
+    row = Row(name)
+    series = []
     for state, key in parts:
-        assert state.now is not None
-        counters = state.now.rows[key]
-        row.errors += counters.errors
-        row.in_flight += counters.in_flight
-        if state.before is None or not state.seconds:
+        if state.now is None:
             continue
-        delta = counters.since(state.before.rows.get(key, Counters()))
-        row.reads += delta.reads / state.seconds
-        row.writes += delta.writes / state.seconds
-        row.read_kb += delta.read_bytes / 1024 / state.seconds
-        row.write_kb += delta.write_bytes / 1024 / state.seconds
-        whole.add(delta)
-        series.append(state.history.get(key, deque()))
-    row.average = whole.latency / whole.timed if whole.timed else 0.0
-    row.p99 = percentile(whole.histogram, 0.99)
+        counters = state.now.rows.get(key, Counters())
+        seconds = state.seconds or 1.0
+        row.counters.add(counters)
+        row.reads += counters.reads / seconds
+        row.writes += counters.writes / seconds
+        row.read_kb += counters.read_bytes / 1024 / seconds
+        row.write_kb += counters.write_bytes / 1024 / seconds
+        row.in_flight += state.now.in_flight.get(key, 0)
+        row.errors += state.series[key].errors
+        series.append(state.series[key].points)
+    if row.counters.timed:
+        row.average = row.counters.latency / row.counters.timed
+    row.p99 = percentile(row.counters.histogram, 0.99)
     row.graph = _added(series)
     return row
 
@@ -225,8 +228,7 @@ def _added(series: Iterable[deque[tuple[int, float]]]) -> list[float]:
     """Series added point by point from the newest one back."""
     added: list[float] = []
     for points in series:
-        values = [rate for _, rate in reversed(points)]
-        added += [0.0] * (len(values) - len(added))
-        for n, value in enumerate(values):
-            added[n] += value
+        added += [0.0] * (len(points) - len(added))
+        for n, (_, rate) in enumerate(reversed(points)):
+            added[n] += rate
     return added[::-1]

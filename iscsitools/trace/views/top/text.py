@@ -117,7 +117,8 @@ def server_text(line: ServerLine) -> str:
     if not line.up:
         return f"{line.name}: gone, waiting for it to come back"
     sessions = f"{line.sessions} session{'' if line.sessions == 1 else 's'}"
-    return f"{line.name}: {sessions}, CPU {line.cpu:.0%}, {line.drops} drops"
+    cpu = "-" if line.cpu is None else f"{line.cpu:.0%}"
+    return f"{line.name}: {sessions}, CPU {cpu}, {line.drops} drops"
 
 
 def sorted_rows(rows: list[Row], sort: str, reverse: bool) -> list[Row]:

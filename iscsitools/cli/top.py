@@ -1,0 +1,39 @@
+"""``iscsitools top``: the live screen."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import click
+
+from iscsitools.cli.watching import Watch, source_options
+from iscsitools.errors import UsageError
+from iscsitools.trace.views.run import Stop
+from iscsitools.trace.views.top.batch import batch_reports
+from iscsitools.trace.views.top.feed import LiveFeed
+
+
+@click.command()
+@source_options
+@click.option("--batch", is_flag=True, help="Plain text, a report per interval, instead of the screen.")
+def command(watch: Watch, batch: bool) -> None:
+    """Show who loads the target, live: a row per client, target and LUN.
+
+    INTERVAL is 1 second. Without --name and --socket all servers are shown. Press h for the keys.
+    """
+    if watch.source.interval is None:
+        watch.source = dataclasses.replace(watch.source, interval=1.0)
+    if batch or not watch.plain or watch.source.read is not None:
+        with Stop() as stop:
+            for report, elapsed in batch_reports(watch.source, watch, stop):
+                watch.write(report, elapsed)
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("top needs a terminal; --batch prints plain text")
+    if watch.source.count is not None:
+        raise UsageError("COUNT is for --batch")
+    from iscsitools.trace.views.top.screen import TopScreen
+
+    feed = LiveFeed(watch.source)
+    TopScreen(feed.sample, watch.source.interval or 1.0).run()

@@ -1,0 +1,69 @@
+"""``top --batch``: a report per interval, of running servers or of a recorded file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from iscsitools.trace.views.report import Record, Report
+from iscsitools.trace.views.run import Listener, Source, Stop, snapshots
+from iscsitools.trace.views.top.feed import LiveFeed, sample_of
+from iscsitools.trace.views.top.model import Row, TopModel
+from iscsitools.trace.views.top.text import batch_lines
+
+GROUP = "client, target, LUN"
+SORT = "ALL/s"
+
+
+def batch_reports(source: Source, listener: Listener, stop: Stop) -> Iterator[tuple[Report, int]]:
+    """Reports, with the nanoseconds since tracing began; the last one when it is asked to end."""
+    if source.read is not None:
+        model = TopModel()
+        for snapshot, elapsed in snapshots(source, listener, stop):
+            model.update(str(source.read), sample_of(str(source.read), snapshot, {}))
+            yield _report(model), elapsed
+        return
+    feed = LiveFeed(source)
+    try:
+        listener.started()
+        yield from _live(source, feed, stop)
+    finally:
+        feed.close()
+
+
+def _live(source: Source, feed: LiveFeed, stop: Stop) -> Iterator[tuple[Report, int]]:
+    model = TopModel()
+    began = due = time.monotonic()
+    left = source.count
+    while left != 0 and not stop.asked:
+        due += source.interval or 1.0
+        stop.wait(due - time.monotonic())
+        for name, sample in feed.sample():
+            model.update(name, sample)
+        yield _report(model), int((time.monotonic() - began) * 1e9)
+        if not feed.any_up:
+            return
+        left = left - 1 if left is not None else None
+
+
+def _report(model: TopModel) -> Report:
+    return Report([_record(row) for row in model.rows(GROUP)], batch_lines(model, GROUP, SORT))
+
+
+def _record(row: Row) -> Record:
+    """A row's exact sums over its interval."""
+    client, target, lun = row.key
+    sums = row.counters
+    return {
+        "client": client,
+        "target": target,
+        "lun": int(lun),
+        "reads": sums.reads,
+        "writes": sums.writes,
+        "read_bytes": sums.read_bytes,
+        "write_bytes": sums.write_bytes,
+        "average_ns": round(row.average),
+        "p99_ns": row.p99,
+        "in_flight": row.in_flight,
+        "errors": sums.errors,
+    }

@@ -1,0 +1,112 @@
+"""Samples for ``top``: a server's sums and status, again and again, across its restarts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from iscsitools.trace.client import Sums
+from iscsitools.trace.names import servers
+from iscsitools.trace.protocol import TraceError
+from iscsitools.trace.selection import address_of
+from iscsitools.trace.snapshot import Snapshot
+from iscsitools.trace.views.run import Source
+from iscsitools.trace.views.top.model import Counters, RowKey, Sample
+
+_LOOK: Final = 2.0
+"""Seconds between two looks for servers: each look knocks at every socket."""
+
+
+def sample_of(server: str, snapshot: Snapshot, status: Mapping[str, Any]) -> Sample:
+    """A sample of a snapshot that was read with reset, and of the server's status at that time.
+
+    Of the status it takes ``sessions`` (how many), ``cpu`` (seconds) and ``in_flight`` (a list of connection, LUN and
+    number of commands).
+    """
+    rows: dict[RowKey, Counters] = {}
+    keys: dict[int, tuple[str, str]] = {}
+    for row in snapshot.commands:
+        client, target = keys.setdefault(row.conn.ident, (address_of(row.conn.remote), row.conn.target))
+        counters = rows.setdefault(RowKey(server, client, target, row.lun), Counters())
+        counters.add(
+            Counters(
+                row.commands if row.reads and not row.writes else 0,
+                row.commands if row.writes else 0,
+                row.in_bytes,
+                row.out_bytes,
+                row.ended,
+                row.latency,
+                row.failed,
+                row.histogram,
+            )
+        )
+    in_flight: dict[RowKey, int] = {}
+    for entry in status.get("in_flight", ()):
+        key = RowKey(server, address_of(entry["remote"]), entry["target"], entry["lun"])
+        in_flight[key] = in_flight.get(key, 0) + entry["commands"]
+    drops = snapshot.lost
+    return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions", 0), status.get("cpu"), drops)
+
+
+class LiveFeed:
+    """The servers that :class:`Source` names: one, or all that run. One that ends is looked for again."""
+
+    def __init__(self, source: Source) -> None:
+        """Connect; raises TraceError when there is no server at all."""
+        self._source = source
+        self._sums: dict[str, Sums] = {}
+        self._next_look = 0.0
+        if source.socket is not None or source.name is not None:
+            sums = self._open(source.name, source.socket)
+            self._sums[sums.name] = sums
+        else:
+            self._look()
+        if not self._sums:
+            self._open(None, None).close()  # says in its error where it was looked for
+
+    def _open(self, name: str | None, socket: str | None) -> Sums:
+        source = self._source
+        return Sums(name, socket, client=source.client, target=source.target, lun=source.lun)
+
+    def sample(self) -> list[tuple[str, Sample | None]]:
+        """Read all servers; None for one that is gone. Blocks until they have answered."""
+        samples: list[tuple[str, Sample | None]] = []
+        for name, sums in list(self._sums.items()):
+            try:
+                snapshot = sums.snapshot(reset=True)
+            except TraceError:
+                sums.close()
+                del self._sums[name]
+                samples.append((name, None))
+            else:
+                samples.append((name, sample_of(name, snapshot, sums.last_status)))
+        if time.monotonic() >= self._next_look:
+            self._look()
+        return samples
+
+    @property
+    def any_up(self) -> bool:
+        """Whether any server answers."""
+        return bool(self._sums)
+
+    def _look(self) -> None:
+        """Connect to what has come (back) since the last time."""
+        self._next_look = time.monotonic() + _LOOK
+        source = self._source
+        try:
+            if source.socket is not None:
+                if not self._sums:
+                    sums = self._open(None, source.socket)
+                    self._sums[sums.name] = sums
+                return
+            for entry in servers() if not self._sums or source.name is None else ():
+                if entry.name not in self._sums and source.name in (None, entry.name):
+                    self._sums[entry.name] = self._open(None, str(entry.paths.watch))
+        except TraceError:
+            return  # it is ending, or not ready yet: the next look finds it
+
+    def close(self) -> None:
+        """Hang up."""
+        for sums in self._sums.values():
+            sums.close()
