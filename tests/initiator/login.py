@@ -87,7 +87,9 @@ class Agreed:
 
 
 def _minimum(key: str, default: int, offers: dict[str, str], answers: dict[str, str]) -> int:
-    return min(int(offers.get(key, default)), int(answers.get(key, offers.get(key, default))))
+    offered = int(offers.get(key, default))
+    answer = answers.get(key, "")
+    return min(offered, int(answer)) if answer.isdigit() else offered  # else unanswered, or Irrelevant
 
 
 class LoginPhase:
