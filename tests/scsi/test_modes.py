@@ -1,0 +1,112 @@
+"""MODE SENSE and MODE SELECT."""
+
+from __future__ import annotations
+
+import pytest
+
+from .support import Bench
+
+CACHING = "0812040000000000000000000000000000000000"
+CONTROL = "0a0a00100000000000000000"
+
+
+def test_all_pages_fit_one_byte_of_length():
+    data = Bench().initiator().run("1a003f00ff00").data
+    assert data[0] == len(data) - 1 < 255
+    assert data[:12].hex() == f"{len(data) - 1:02x}001008" + "0000010000000200"
+    codes, at = [], 12
+    while at < len(data):
+        codes.append(data[at])
+        at += 2 + data[at + 1]
+    assert (codes, at) == ([0x01, 0x02, 0x08, 0x0A, 0x1C], len(data))
+
+
+@pytest.mark.parametrize(
+    ("cdb", "answer"),
+    [
+        ("1a080800ff00", "17001000" + CACHING),
+        ("1a084800ff00", "17001000" + "0812040000000000000000000000000000000000"),
+        ("1a080a00ff00", "0f001000" + CONTROL),
+        ("1a084a00ff00", "0f001000" + "0a0a00000800000000000000"),
+        ("1a088a00ff00", "0f001000" + CONTROL),
+        ("5a080a0000000000ff00", "0012001000000000" + CONTROL),
+        ("5a100a0000000000ff00", "0022001001000010" + "00000000000001000000000000000200" + CONTROL),
+        ("1a080a000500", "0f0010000a"),
+        ("1a080a000000", ""),
+    ],
+)
+def test_mode_sense(cdb, answer):
+    assert Bench().initiator().run(cdb).data.hex() == answer
+
+
+@pytest.mark.parametrize(
+    ("cdb", "code"),
+    [("1a080b00ff00", 0x2400), ("1a080a01ff00", 0x2400), ("1a08ca00ff00", 0x3900), ("1a080affff00", None)],
+)
+def test_mode_sense_fields(cdb, code):
+    assert Bench().initiator().run(cdb).code == (code and (5, code))
+
+
+def select(initiator, page: str, header: str = "00000000"):
+    data = bytes.fromhex(header + page)
+    return initiator.run(bytes([0x15, 0x10, 0, 0, len(data), 0]), data)
+
+
+def test_swp_protects_and_a_reset_keeps_it():
+    bench = Bench()
+    a, b = bench.initiator(), bench.initiator("bb")
+    assert select(a, "0a0a00100800000000000000").good
+    assert b.run("000000000000").code == (6, 0x2A01)
+    assert b.run("2a000000000000000100", bytes(512)).code == (7, 0x2702)
+    assert a.run("1a080a00ff00").data[2] == 0x90
+    bench.device.manage(5, a.nexus, 0, 0)
+    assert bench.unit.write_protected
+    a.run("000000000000")
+    assert select(a, CONTROL).good
+    assert a.run("2a000000000000000100", bytes(512)).good
+
+
+def test_wce_off_makes_writes_durable():
+    bench = Bench()
+    a = bench.initiator()
+    assert select(a, "0812000000000000000000000000000000000000", "00000008" + "0000000000000200").good
+    a.run("2a000000000000000100", bytes(512))
+    assert bench.store.calls == ["write", "flush"]
+    itl = bench.device.itl(a.nexus, 0)
+    assert itl is not None
+    assert (itl.fast_read, itl.fast_write) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code", "pointer"),
+    [
+        ("00000000" + "0a0a01100000000000000000", 0x2600, "880006"),
+        ("00000000" + "0a0900100000000000000000", 0x2600, "8f0005"),
+        ("00000000" + "0b0a00100000000000000000", 0x2600, "8d0004"),
+        ("00000000" + "0a0a0010", 0x1A00, "000000"),
+        ("0000", 0x1A00, "000000"),
+        ("00000007" + "0a0a00100000000000000000", 0x2600, "8f0003"),
+        ("00000008" + "0000000000000400" + CONTROL, 0x2600, "8f0009"),
+        ("00000008" + "0000000100000200" + CONTROL, 0x2600, "8f0004"),
+    ],
+)
+def test_mode_select_refuses(parameters, code, pointer):
+    answer = select(Bench().initiator(), parameters, "")
+    assert (answer.code, answer.sense[15:18].hex()) == ((5, code), pointer)
+
+
+def test_mode_select_takes_all_pages_or_none():
+    bench = Bench()
+    a = bench.initiator()
+    assert select(a, CACHING.replace("081204", "081200") + "0a0aff100000000000000000").code == (5, 0x2600)
+    assert bench.unit.write_cache
+
+
+def test_mode_select_cdb_and_short_data():
+    a = Bench().initiator()
+    assert a.run("151100001000", bytes(16)).code == (5, 0x2400)
+    assert a.run("150000001000", bytes(16)).code == (5, 0x2400)
+    assert a.run("151000001000", bytes(12)).code == (5, 0x1A00)
+    assert a.run("151000000000").good
+    data = bytes(8) + bytes.fromhex(CONTROL)
+    assert a.run(bytes([0x55, 0x10, 0, 0, 0, 0, 0, 0, len(data), 0]), data).good
