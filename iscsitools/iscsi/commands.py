@@ -180,6 +180,7 @@ def _send_response(command: Command) -> None:
     conn, task, session = command.conn, command.task, command.conn.session
     assert session is not None
     incoming = command.incoming
+    conn.written_bytes += len(task.data_out)
     moved = incoming.received if incoming is not None else 0
     flags, count = residual(task, moved, task.edtl)
     data = len(task.sense).to_bytes(2, "big") + task.sense if task.sense else b""
@@ -223,6 +224,7 @@ def _send_data(command: Command) -> None:
         out.put(header, data[offset:end])
         offset, sequence = end, sequence + 1
     conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    conn.read_bytes += total
     if mask & XFER_DONE:
         out.mark_here(command.number, command.itt, address, 0, total)
     if command.reserved:

@@ -111,7 +111,9 @@ class Connection:
         self.responder: TextResponder | None = None
         self.max_receive = 8192
         self.max_send = 8192
-        self.bytes_in = 0
+        self.read_bytes = 0
+        """Data that commands have read; :attr:`written_bytes`: written. Kept for the list of sessions."""
+        self.written_bytes = 0
         self.opened = now
         self.wake = wake
         self._handlers = handlers
@@ -151,7 +153,6 @@ class Connection:
         if not count:
             return
         self._heard = now
-        self.bytes_in += count
         direct = self._direct
         if direct is not None:
             missing = len(direct)
@@ -212,6 +213,7 @@ class Connection:
         unpack, pack = COMMAND.unpack_from, ANSWER.pack_into
         last_lun = -1
         itl: ItlNexus
+        read = written = 0
         while end - pos >= head:
             op, flags, _, lengths, lun, itt, edtl, cmdsn, _, cdb0, cdb1, mid, count, control = unpack(buf, pos)
             fired = False
@@ -261,6 +263,7 @@ class Connection:
                             if mask & (XFER_START | XFER_DONE | DATA_SEND):
                                 self._fire_read(mask, unit.number, itt, edtl, tail, data, done)
                             tail = done
+                            read += edtl
                             continue
                 elif flags | 1 == 0xA1 and (cdb0 == 0x2A or cdb0 == 0x8A) and lengths == edtl and itl.fast_write:
                     data = pos + head
@@ -279,6 +282,7 @@ class Connection:
                                 answered = False
                             if answered:
                                 pos = after
+                                written += edtl
                                 exp = exp + 1 & SERIAL_MASK
                                 pack(out_data, tail, 0x21, 0x80, 0, 0, 0, 0, itt, 0,
                                      statsn, exp, exp + ahead & SERIAL_MASK, 0, 0, 0)  # fmt: skip
@@ -290,14 +294,14 @@ class Connection:
                                     out_data[tail : tail + 4] = crc32c_wire(out_view[tail - 48 : tail])
                                     tail += 4
                                 continue
-            session.exp_cmdsn = exp
-            self.statsn = statsn
-            out.tail = tail
+            session.exp_cmdsn, self.statsn, out.tail = exp, statsn, tail
             if out.unsent() > OUTPUT_LIMIT:
                 self.stalled = True
                 break
             after = self._general(pos, end, now, fired)
             if after < 0 or self.close_reason or self._direct is not None:
+                self.read_bytes += read
+                self.written_bytes += written
                 return after if after >= 0 else pos
             pos = after
             chunk = out.open_chunk()
@@ -305,9 +309,9 @@ class Connection:
             exp, statsn = session.exp_cmdsn, self.statsn
             mask = probes.mask
             last_lun = -1
-        session.exp_cmdsn = exp
-        self.statsn = statsn
-        out.tail = tail
+        session.exp_cmdsn, self.statsn, out.tail = exp, statsn, tail
+        self.read_bytes += read
+        self.written_bytes += written
         return pos
 
     def _path(self, lun: int) -> ItlNexus | None:
@@ -451,6 +455,7 @@ class Connection:
             ANSWER.pack(0x21, 0x80, 0, 0, 0, 0, itt, 0, self.statsn, session.exp_cmdsn, session.max_cmdsn, 0, 0, 0)
         )
         self.statsn = self.statsn + 1 & SERIAL_MASK
+        self.written_bytes += edtl
         self.buffers.give(place)
         return True
 

@@ -13,7 +13,7 @@ from typing import Final
 from iscsitools.iscsi.buffers import CHUNK_SIZE, Buffers, Chunk
 from iscsitools.iscsi.digest import crc32c_wire
 from iscsitools.iscsi.pdu import DIGEST_LENGTH, RESERVED_TAG, padding
-from iscsitools.probes.sites import XFER_READ, ConnectionInfo, Probes
+from iscsitools.probes.sites import XFER_DONE, XFER_READ, ConnectionInfo, Probes
 from iscsitools.probes.table import Probe
 
 _PIECES: Final = 512
@@ -160,9 +160,10 @@ class Output:
             self._done(lun, itt, address, offset, length)
 
     def _done(self, lun: int, itt: int, address: int, offset: int, length: int) -> None:
-        self._probes.xfer(
-            Probe.XFER_DONE, self._info, lun, itt, RESERVED_TAG, address, offset, length, XFER_READ
-        )  # fmt: skip
+        if self._probes.mask & XFER_DONE:
+            self._probes.xfer(
+                Probe.XFER_DONE, self._info, lun, itt, RESERVED_TAG, address, offset, length, XFER_READ
+            )  # fmt: skip
 
     def abandon(self) -> None:
         """Give up what was not sent: transfers end with what had moved of them (xfer_len of xfer-done)."""

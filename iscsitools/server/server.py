@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from iscsitools.config import Config
-from iscsitools.errors import UserError
+from iscsitools.errors import RunError, UserError
 from iscsitools.iscsi.buffers import Buffers
 from iscsitools.iscsi.connection import Connection, Timers
 from iscsitools.iscsi.handlers import Handlers
@@ -24,11 +24,17 @@ from iscsitools.iscsi.session import Session, SessionTable
 from iscsitools.observers import Lifecycle, ObserverFeed, SessionNotice, TargetNotice
 from iscsitools.plugins import PluginManager
 from iscsitools.probes.sites import Probes
+from iscsitools.provider.backend import choose
+from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.server.assemble import assemble, auth_policy, negotiation_limits
 from iscsitools.server.link import Link
 from iscsitools.server.listeners import address_text, connection_info, listen, prepare
 from iscsitools.server.loop import Loop
+from iscsitools.server.state import ServerState
 from iscsitools.server.workers import Workers
+from iscsitools.trace.names import NameInUse
+from iscsitools.trace.protocol import TraceError
+from iscsitools.trace.server.service import TraceServer
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +47,11 @@ _ACCEPTS: Final = 16
 class Server:
     """Serves a configuration until :meth:`shut_down`. Everything but ``shut_down`` belongs to the loop's thread."""
 
-    def __init__(self, config: Config, plugins: PluginManager) -> None:
-        """Open backstores and portals; raises UserError, and then nothing stays open."""
+    def __init__(self, config: Config, plugins: PluginManager, provider: str = "auto") -> None:
+        """Open backstores and portals; raises UserError, and then nothing stays open.
+
+        ``provider``: which tracers of the system the probes serve (``iscsitools.provider.backend.Choice``).
+        """
         self.config = config
         self.loop = Loop()
         self.probes = Probes(time.monotonic_ns, self._subscriber_failed)
@@ -83,6 +92,22 @@ class Server:
         login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks)
         self._handlers = Handlers(login)
         self.login = login
+        self.trace = self._open_trace()
+        self._provider = choose(provider)
+        for warning in self._provider.warnings:
+            log.warning(warning)
+
+    def _open_trace(self) -> TraceServer | None:
+        """The sockets for those who watch. A name that is taken is an error; without a place for them we serve on."""
+        name = self.config.name or f"iscsi{os.getpid()}"
+        try:
+            return TraceServer(self.probes, name, group=self.config.watch_group, state=ServerState(self))
+        except NameInUse as error:
+            self._close_stores()
+            raise RunError(str(error)) from None
+        except TraceError as error:
+            log.warning("nobody can watch this server: %s", error)
+            return None
 
     def run(self, on_ready: Callable[[list[str]], None]) -> None:
         """Serve; ``on_ready`` is called with the portals' addresses once connections are accepted."""
@@ -90,6 +115,11 @@ class Server:
             self.loop.add_reader(sock.fileno(), lambda sock=sock: self._accept(sock))  # type: ignore[misc]
         self.loop.each_wake_up.append(self._flush_dirty)
         self.loop.call_later(1.0, self._tick)
+        if self.trace is not None:
+            self.trace.register(self.loop)
+        subscriber = ProviderSubscriber(self.probes, self._provider)
+        if self._provider.names:
+            self.loop.each_wake_up.append(subscriber.poll)
         self._feeds = [ObserverFeed(observer, name, self.probes) for name, observer in self._plugins.observers()]
         for target in self.assembly.targets:
             self._lifecycle.target_started(TargetNotice(target.name, tuple(self.addresses)))
@@ -97,6 +127,7 @@ class Server:
         try:
             self.loop.run()
         finally:
+            subscriber.close()
             self._close()
 
     def shut_down(self) -> None:
@@ -145,6 +176,8 @@ class Server:
         conn = link.conn
         self.links.pop(conn, None)
         self._dirty.pop(conn, None)
+        if self.trace is not None:
+            self.trace.connection_closed(conn.info.ident)
         log.info("connection closed remote=%s reason=%s", conn.info.remote, conn.close_reason)
 
     def _wake(self, conn: Connection) -> None:
@@ -235,6 +268,8 @@ class Server:
         for target in self.assembly.targets:
             self._lifecycle.target_stopped(TargetNotice(target.name, tuple(self.addresses)))
         self._close_stores()
+        if self.trace is not None:
+            self.trace.close()
         for feed in self._feeds:
             feed.close()
         self._lifecycle.close()

@@ -1,0 +1,111 @@
+"""What the live trace's sockets tell of the server itself: sessions, what is in flight, CPU time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from iscsitools.iscsi.connection import Connection
+from iscsitools.iscsi.negotiation import Parameters
+from iscsitools.iscsi.pdu import SERIAL_MASK
+from iscsitools.iscsi.session import Session
+from iscsitools.probes.sites import ConnectionInfo
+
+if TYPE_CHECKING:
+    from iscsitools.server.server import Server
+
+_KEYS = {
+    "MaxRecvDataSegmentLength": "max_recv_data_segment_length",
+    "InitiatorMaxRecvDataSegmentLength": "initiator_max_recv_data_segment_length",
+    "MaxBurstLength": "max_burst_length",
+    "FirstBurstLength": "first_burst_length",
+    "InitialR2T": "initial_r2t",
+    "ImmediateData": "immediate_data",
+    "MaxOutstandingR2T": "max_outstanding_r2t",
+    "MaxConnections": "max_connections",
+    "ErrorRecoveryLevel": "error_recovery_level",
+    "DefaultTime2Wait": "default_time2wait",
+    "DefaultTime2Retain": "default_time2retain",
+}
+
+
+class ServerState:
+    """Answers the requests of :class:`iscsitools.trace.server.state.State`; all on the loop's thread."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def connections(self) -> Iterable[ConnectionInfo]:
+        """The open connections."""
+        return [conn.info for conn in self._server.links]
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Each session with what was negotiated and how much it has done."""
+        now = time.monotonic_ns()
+        return [_session(session, now) for session in self._server.table]
+
+    def status(self) -> dict[str, Any]:
+        """Sessions and connections (numbers), CPU time in seconds, commands in flight by connection and LUN."""
+        server = self._server
+        return {
+            "sessions": len(server.table),
+            "connections": len(server.links),
+            "started": server.started,
+            "cpu": time.process_time(),
+            "in_flight": [entry for conn in server.links for entry in _in_flight(conn)],
+        }
+
+    def drop(self, session: str) -> bool:
+        """End a session by its number."""
+        found = self._server.table.by_ident(int(session)) if session.isdecimal() else None
+        if found is None:
+            return False
+        self._server.login.drop_session(found, "dropped by the administrator")
+        return True
+
+    def shut_down(self) -> None:
+        """Begin a clean end."""
+        self._server.shut_down()
+
+
+def _in_flight(conn: Connection) -> list[dict[str, Any]]:
+    counts = Counter(command.number for command in conn.commands.values())
+    info = conn.info
+    return [
+        {"remote": info.remote, "target": info.target, "lun": lun, "commands": count} for lun, count in counts.items()
+    ]
+
+
+def _total(session: Session, of: Callable[[Connection], int]) -> int:
+    return sum(of(conn) for conn in session.connections.values())
+
+
+def _session(session: Session, now: int) -> dict[str, Any]:
+    parameters = session.parameters
+    return {
+        "id": str(session.ident),
+        "initiator": session.initiator,
+        "alias": session.initiator_alias,
+        "addresses": [conn.info.remote for conn in session.connections.values()],
+        "target": session.target.name if session.target is not None else "",
+        "isid": session.isid.hex(),
+        "tsih": f"0x{session.tsih:04x}",
+        "age": (now - session.opened) / 1e9,
+        "chap": session.chap_user,
+        "header_digest": "CRC32C" if parameters.header_digest else "None",
+        "data_digest": "CRC32C" if parameters.data_digest else "None",
+        "commands": (session.exp_cmdsn - session.first_cmdsn) & SERIAL_MASK,
+        "read_bytes": _total(session, lambda conn: conn.read_bytes),
+        "written_bytes": _total(session, lambda conn: conn.written_bytes),
+        "keys": _keys(parameters),
+    }
+
+
+def _keys(parameters: Parameters) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, attribute in _KEYS.items():
+        value = getattr(parameters, attribute)
+        found[key] = ("Yes" if value else "No") if isinstance(value, bool) else value
+    return found
