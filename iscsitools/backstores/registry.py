@@ -5,8 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from iscsitools.backstores.base import Backstore, BackstoreError, Filter
+
+LUN_OPTION_NAMES: Final = frozenset(
+    {"block_size", "physical_block_size", "readonly", "thin", "removable", "cache", "serial"}
+)
+"""Options that every LUN has whatever it is made of; they are the disk's, not the backstore's."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -31,6 +37,11 @@ class Registry:
     def add_backstore(self, cls: type[Backstore]) -> None:
         """Add a backstore under its ``kind``. Raises BackstoreError when the name is taken or is none."""
         self._check(cls, Backstore, self.backstores, "backstore")
+        taken = LUN_OPTION_NAMES.intersection(option.name for option in cls.options)
+        if taken:
+            raise BackstoreError(
+                f"{cls.__qualname__}: {min(taken)} is an option of every LUN and cannot be a backstore's"
+            )
         if issubclass(cls, Filter):
             raise BackstoreError(f"{cls.__qualname__} is a filter: it goes to register_filters")
         self.backstores[cls.kind] = cls

@@ -12,15 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from iscsitools.backstores.base import Backstore, BackstoreError, Option
+from iscsitools.backstores.registry import LUN_OPTION_NAMES as LUN_OPTION_NAMES
 from iscsitools.backstores.registry import Registry, suggestion
-
-LUN_OPTION_NAMES: Final = frozenset(
-    {"block_size", "physical_block_size", "readonly", "thin", "removable", "cache", "serial"}
-)
-"""Options that every LUN has whatever it is made of; they are the disk's, not the backstore's."""
 
 Value = str | int | float | bool
 """What an option may be given as: text as in a spec, or TOML's own types."""

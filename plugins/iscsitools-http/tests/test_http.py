@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from http_server import ImageServer
+from iscsitools.backstores.base import Backstore, BackstoreError
+from iscsitools.backstores.spec import build, parse_spec
+from iscsitools.plugins import PluginManager
+
+KIB = 1024
+CONTENT = os.urandom(1000 * KIB + 512)
+FAST = "backoff=1ms,timeout=5s,fetch_size=64K,read_ahead=0"
+Opened = Callable[..., Backstore]
+
+
+@pytest.fixture(scope="session")
+def manager() -> PluginManager:
+    manager = PluginManager()
+    manager.load()
+    return manager
+
+
+@pytest.fixture
+def server() -> Iterator[ImageServer]:
+    server = ImageServer(CONTENT)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def opened(manager: PluginManager) -> Iterator[Opened]:
+    stores: list[Backstore] = []
+
+    def open_url(url: str, options: str = FAST) -> Backstore:
+        store = build(parse_spec(f"http:{url},{options}"), manager.registry)
+        store.open()
+        stores.append(store)
+        return store
+
+    yield open_url
+    for store in stores:
+        store.close()
+
+
+def read(store: Backstore, offset: int, length: int) -> bytes:
+    buffer = bytearray(length)
+    store.read_into(offset, memoryview(buffer))
+    return bytes(buffer)
+
+
+def test_the_plugin_is_found_as_any_other(manager: PluginManager) -> None:
+    plugin = next(p for p in manager.plugins if p.name == "http")
+    assert (plugin.status, plugin.distribution, plugin.provides) == ("loaded", "iscsitools-http", ["backstore http"])
+
+
+def test_the_disk_is_the_image(server: ImageServer, opened: Opened) -> None:
+    store = opened(server.url)
+    assert store.size == len(CONTENT)
+    assert store.capabilities.read_only
+    assert store.identity == f"http:{server.url}"
+    for offset, length in ((0, 512), (64 * KIB - 512, 1024), (999 * KIB, KIB + 512), (0, len(CONTENT))):
+        assert read(store, offset, length) == CONTENT[offset : offset + length]
+    with pytest.raises(OSError, match="cannot be written"):
+        store.write(0, memoryview(bytes(512)))
+
+
+def test_one_request_for_a_run_of_blocks_and_none_for_what_is_kept(server: ImageServer, opened: Opened) -> None:
+    store = opened(server.url)
+    assert server.asked == ["bytes=0-0"]
+    read(store, 64 * KIB, 128 * KIB)
+    assert server.asked == ["bytes=65536-196607"]
+    read(store, 100 * KIB, KIB)
+    buffer = memoryview(bytearray(KIB))
+    assert store.try_read_into(100 * KIB, buffer)
+    assert buffer == CONTENT[100 * KIB : 101 * KIB]
+    assert not store.try_read_into(0, buffer)
+    assert server.asked == []
+    assert len(server.connections) == 1
+
+
+def test_the_least_recently_used_block_goes_first(server: ImageServer, opened: Opened) -> None:
+    store = opened(server.url, FAST + ",cache_size=128K")
+    for block in (0, 1, 0, 2):
+        read(store, block * 64 * KIB, 512)
+    assert len(server.asked) == 4
+    read(store, 0, 512)
+    assert server.asked == []
+    read(store, 64 * KIB, 512)
+    assert server.asked == ["bytes=65536-131071"]
+
+
+def test_sequential_reads_fetch_ahead(server: ImageServer, opened: Opened) -> None:
+    store = opened(server.url, "fetch_size=64K,read_ahead=256K")
+    for block in range(8):
+        assert read(store, block * 64 * KIB, 64 * KIB) == CONTENT[block * 64 * KIB : (block + 1) * 64 * KIB]
+    assert server.asked == ["bytes=0-0", "bytes=0-65535", "bytes=65536-393215", "bytes=393216-720895"]
+    assert read(store, 15 * 64 * KIB, len(CONTENT) - 15 * 64 * KIB) == CONTENT[15 * 64 * KIB :]
+
+
+def test_threads_have_connections_of_their_own_and_fetch_nothing_twice(server: ImageServer, opened: Opened) -> None:
+    store = opened(server.url)
+    server.gate.clear()
+    results: dict[int, bytes] = {}
+
+    def work(number: int) -> None:
+        results[number] = read(store, number // 2 * 64 * KIB, 64 * KIB)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    server.gate.set()
+    for thread in threads:
+        thread.join()
+    assert all(results[n] == CONTENT[n // 2 * 64 * KIB :][: 64 * KIB] for n in range(8))
+    asked = server.asked
+    assert sorted(asked) == sorted({*asked})
+    assert len(asked) == 5
+
+
+@pytest.mark.parametrize("fault", [500, 503, 429, "close", "truncate", "garbage"])
+def test_passing_failures_are_tried_again(server: ImageServer, opened: Opened, fault: str | int) -> None:
+    store = opened(server.url)
+    server.faults = [fault] * 5
+    assert read(store, 0, 4096) == CONTENT[:4096]
+    assert server.faults == []
+
+
+def test_tries_come_to_an_end_and_the_next_read_begins_anew(server: ImageServer, opened: Opened) -> None:
+    store = opened(server.url, FAST + ",retries=2")
+    server.faults = [503] * 4  # the kept-alive connection's, and one for each of three tries
+    with pytest.raises(OSError, match="503"):
+        read(store, 0, 4096)
+    assert server.faults == []
+    assert read(store, 0, 4096) == CONTENT[:4096]
+
+
+def test_a_server_that_says_nothing_is_given_up_after_the_timeout(server: ImageServer, opened: Opened) -> None:
+    store = opened(server.url, "backoff=1ms,timeout=50ms,retries=1")
+    server.gate.clear()
+    with pytest.raises(OSError, match="timed out"):
+        read(store, 0, 512)
+    server.gate.set()
+    assert read(store, 0, 512) == CONTENT[:512]
+
+
+def test_a_server_that_was_restarted_is_found_again(server: ImageServer, opened: Opened) -> None:
+    store = opened(server.url)
+    store._image._link.connection.sock.shutdown(2)  # type: ignore[attr-defined]
+    assert read(store, 0, 512) == CONTENT[:512]
+
+
+@pytest.mark.parametrize("fault", ["shifted", "no range header"])
+def test_another_range_than_asked_for_is_an_error(server: ImageServer, opened: Opened, fault: str) -> None:
+    store = opened(server.url)
+    server.faults = [fault]
+    with pytest.raises(OSError, match="another range"):
+        read(store, 0, 512)
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        ({}, {"etag": '"v2"'}),
+        ({}, {"content": CONTENT + bytes(512), "etag": '"v2"'}),
+        ({"etag": None}, {"modified": "Tue, 03 Nov 2026 10:00:00 GMT"}),
+        ({"etag": 'W/"v1"'}, {"etag": 'W/"v2"'}),
+        ({"etag": None, "modified": None}, {"content": CONTENT + bytes(512)}),
+        ({"etag": None, "modified": None}, {"content": CONTENT[:4096]}),
+        ({"etag": None, "modified": "not a date"}, {"content": CONTENT[: 512 * KIB]}),
+    ],
+)  # fmt: skip
+def test_an_image_that_changes_is_an_error_for_good(
+    server: ImageServer, opened: Opened, before: dict[str, object], change: dict[str, object]
+) -> None:
+    for name, value in before.items():
+        setattr(server, name, value)
+    original = dict(vars(server))
+    store = opened(server.url)
+    assert read(store, 0, 512) == CONTENT[:512]
+    for name, value in change.items():
+        setattr(server, name, value)
+    with pytest.raises(OSError, match="has changed on the server"):
+        read(store, 512 * KIB, 512)
+    for name in change:
+        setattr(server, name, original[name])
+    for offset in (0, 512 * KIB):  # what is kept belongs to the old image as well
+        with pytest.raises(OSError, match="has changed on the server"):
+            read(store, offset, 512)
+    assert not store.try_read_into(0, memoryview(bytearray(512)))
+
+
+def test_redirects_are_followed_and_asked_again_when_they_end(server: ImageServer, opened: Opened) -> None:
+    server.redirects = {"/a": "/b", "/b": server.url}
+    store = opened(server.url.replace("/image", "/a"))
+    read(store, 0, 512)
+    assert [path for _, path, _ in server.requests] == ["/a", "/b", "/image", "/image"]
+    store._image._current = store._image._start.follow("/gone")  # type: ignore[attr-defined]
+    assert read(store, 512 * KIB, 512) == CONTENT[512 * KIB :][:512]
+
+
+def test_credentials_go_to_their_own_server_only(server: ImageServer, opened: Opened) -> None:
+    other = ImageServer(CONTENT)
+    try:
+        server.needs = {"Authorization": "Basic bWU6YTpiQGM="}
+        url = server.url.replace("//", "//me:a%3Ab%40c@")
+        store = opened(url)
+        assert "bWU6" in server.requests[0][2]["Authorization"]
+        assert "me" not in store.identity.partition("//")[2]
+        server.redirects = {"/away": other.url}
+        read(opened(url.replace("/image", "/away")), 0, 512)
+        assert all("Authorization" not in headers for _, _, headers in other.requests)
+    finally:
+        other.stop()
+
+
+def test_a_header_of_ones_own_is_sent(server: ImageServer, opened: Opened) -> None:
+    server.needs = {"Authorization": "Bearer x,y"}
+    opened(server.url, FAST + r",header=Authorization: Bearer x\,y")
+
+
+@pytest.mark.parametrize(
+    ("setup", "path", "options", "complaint"),
+    [
+        ({"ranges": False}, "/image", FAST, "no range requests"),
+        ({}, "/other", FAST, "the server answered 404"),
+        ({"needs": {"Authorization": "x"}}, "/image", FAST, "the server answered 401"),
+        ({"content": b""}, "/image", FAST, "is empty"),
+        ({"redirects": {"/r": "/r"}}, "/r", FAST, "more than 5 redirects"),
+        ({"redirects": {"/r": "ftp://x/"}}, "/r", FAST, "no http:// or https:// URL"),
+        ({"faults": [500] * 9}, "/image", FAST + ",retries=1", "answered 500"),
+        ({}, "/image", "fetch_size=0", "not more than 0"),
+        ({}, "/image", "timeout=0", "timeout has to be more than 0"),
+        ({}, "/image", "header=nothing", "NAME: VALUE"),
+        ({}, "/image", "ca=/no/such/file", "No such file"),
+    ],
+)
+def test_what_cannot_be_opened_is_said_in_one_line(
+    server: ImageServer, opened: Opened, setup: dict[str, object], path: str, options: str, complaint: str
+) -> None:
+    for name, value in setup.items():
+        setattr(server, name, value)
+    with pytest.raises(BackstoreError) as caught:
+        opened(server.url.replace("/image", path), options)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://h/x", "disk.img", "http://", "http://h:99999/x", "http://h/a b", "http://h/ä"])
+def test_what_is_no_url(manager: PluginManager, url: str) -> None:
+    with pytest.raises(BackstoreError, match=r"no http:// or https:// URL|no valid port|writes with %"):
+        build(parse_spec(f"http:{url}"), manager.registry)
+
+
+def test_a_wrong_url_does_not_show_the_password(manager: PluginManager) -> None:
+    with pytest.raises(BackstoreError) as caught:
+        build(parse_spec("http:http://me:secret@h:99999/x"), manager.registry)
+    assert "secret" not in str(caught.value)
+
+
+def test_nobody_listens(server: ImageServer, opened: Opened) -> None:
+    server.stop()
+    with pytest.raises(BackstoreError, match="refused"):
+        opened(server.url, "retries=1,backoff=1ms")
+    server.__init__(CONTENT)  # type: ignore[misc]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    pem = tmp_path / "server.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", pem, "-out", tmp_path / "ca.pem",
+         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with pem.open("a") as file:
+        file.write((tmp_path / "ca.pem").read_text())
+    return pem
+
+
+def test_https_checks_the_certificate(certificate: Path, server: ImageServer, opened: Opened) -> None:
+    secure = ImageServer(CONTENT, certificate)
+    try:
+        with pytest.raises(BackstoreError, match="its certificate"):
+            opened(secure.url)
+        store = opened(secure.url, f"{FAST},ca={certificate.parent}/ca.pem")
+        assert read(store, 4096, 8192) == CONTENT[4096 : 4096 + 8192]
+        secure.redirects = {"/down": server.url}
+        with pytest.raises(BackstoreError, match="redirects from https to"):
+            opened(secure.url.replace("/image", "/down"), f"{FAST},ca={certificate.parent}/ca.pem")
+    finally:
+        secure.stop()
