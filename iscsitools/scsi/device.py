@@ -40,7 +40,7 @@ class ScsiDevice:
         """
         unit = self.units.pop(number)
         unit.removed = True
-        ended = management.abort_calls(unit, unit.tasks.calls)
+        ended = management.tell_owners(management.abort_calls(unit, unit.tasks.calls))
         unit.refresh()
         unit.itls.clear()
         self._luns_changed()

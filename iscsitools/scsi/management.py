@@ -30,6 +30,14 @@ def abort_calls(unit: LogicalUnit, calls: Iterable[Call]) -> list[Task]:
     return [call.task for call in ended]
 
 
+def tell_owners(tasks: list[Task]) -> list[Task]:
+    """Have the transport forget tasks that something other than a task management function ended; returns them."""
+    for task in tasks:
+        if task.owner is not None:
+            task.owner.drop()
+    return tasks
+
+
 def manage(device: ScsiDevice, function: int, nexus: Nexus, lun: int, tag: int) -> Result:
     """Perform ``function`` for ``nexus``: the response, and the tasks that it ended, of any nexus.
 

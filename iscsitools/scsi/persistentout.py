@@ -181,7 +181,7 @@ def preempt_and_abort(call: Call) -> None:
     lost = _preempt(call)
     unit, own = call.unit, call.task.nexus
     others = [c for c in unit.tasks.calls if c.task.nexus is not own and Port.of(c.task.nexus) in lost]
-    management.abort_calls(unit, others)
+    management.tell_owners(management.abort_calls(unit, others))
 
 
 def register_and_move(call: Call) -> None:

@@ -149,12 +149,12 @@ def test_clear_task_set_tells_the_others(bench):
 
 def test_clearing_starts_none_of_the_cleared(bench):
     a = bench.initiator()
-    a.task(READ)
-    ordered = a.task(WRITE, bytes(512), attribute=Attribute.ORDERED)
-    bench.device.accept(ordered)
-    a.send(TUR)
-    bench.device.manage(ManagementFunction.CLEAR_TASK_SET, a.nexus, 0, 0)
-    assert len(a.ended) == 1
+    unsent = a.task(WRITE, bytes(512), attribute=Attribute.ORDERED)
+    bench.device.accept(unsent)
+    waiting = a.send(TUR)
+    assert bench.device.manage(ManagementFunction.CLEAR_TASK_SET, a.nexus, 0, 0)[1] == [unsent, waiting]
+    assert waiting not in a.ended
+    assert a.released == [unsent, waiting]
 
 
 @pytest.mark.parametrize(
