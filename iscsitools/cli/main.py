@@ -20,18 +20,18 @@ COMMANDS: Final = {
     "config": "Check a configuration file, or print an example.",
     "backstores": "List the backstores and filters with their options.",
     "plugins": "List the plugins.",
-    "top": "Show who does how much, live.",
-    "who": "Count events by client and probe.",
-    "io": "Count reads and writes and their bytes.",
-    "rwlat": "Show the latency of reads and writes.",
-    "snoop": "Print each event as it happens.",
-    "cmds": "Count SCSI commands, their latency and their errors.",
-    "sessions": "List the sessions, or end one.",
+    "top": "Show who loads the target, live.",
+    "who": "Count events by client and probe, as the script iscsiwho does.",
+    "io": "Report reads and writes by client, as the script iscsiio does.",
+    "rwlat": "Report the latency of reads and writes by client, as the script iscsirwlat does.",
+    "snoop": "Print one line per event, as it happens.",
+    "cmds": "Count SCSI commands by name, with their bytes, latencies and failures.",
+    "sessions": "List the sessions.",
     "record": "Write all events to a file.",
     "probes": "List the probes and who can see them.",
     "dtrace": "Run and install the D scripts.",
 }
-"""One-line help by name. A command is ``command`` of the module of its name, imported when it is used."""
+"""How each command's help begins, by name. It is ``command`` of the module of that name, imported when it is used."""
 
 REPORT: Final = "this is a bug in iscsitools: please report it with the output of the same command with --debug"
 
@@ -103,13 +103,22 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line (without the program's name); returns the exit status and never raises."""
     debug = "--debug" in arguments
     try:
-        status = _guarded(lambda: cli.main(list(arguments) or ["--help"], "iscsitools", standalone_mode=False), debug)
+        status = _guarded(lambda: _invoke(list(arguments) or ["--help"]), debug)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output has left, as `| head` does. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     return status
+
+
+def _invoke(arguments: list[str]) -> Any:
+    """What ``cli.main`` does, without its own ideas of what to print at Ctrl-C and into a closed pipe."""
+    try:
+        with cli.make_context("iscsitools", arguments) as ctx:
+            return cli.invoke(ctx)
+    except click.exceptions.Exit as end:
+        return end.exit_code
 
 
 def _guarded(command: Callable[[], Any], debug: bool) -> int:
@@ -141,7 +150,9 @@ def _complain(lines: Sequence[str], status: int) -> int:
 
 
 def main() -> NoReturn:
-    """Run this process's command line: the console script."""
+    """Run this process's command line, or complete one for a shell: the console script."""
+    if "_ISCSITOOLS_COMPLETE" in os.environ:
+        cli.main(prog_name="iscsitools")
     sys.exit(run(sys.argv[1:]))
 
 

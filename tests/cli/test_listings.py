@@ -1,0 +1,100 @@
+"""``backstores``, ``plugins``, ``config`` and the generated page of commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iscsitools.cli.output import size_text
+from iscsitools.cli.reference import commands_page
+from iscsitools.plugins import LoadedPlugin, PluginManager
+
+
+def test_backstores_table(iscsitools: Any) -> None:
+    result = iscsitools("backstores")
+    assert (result.status, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert lines[0].split() == ["BACKSTORE", "OPTION", "DEFAULT", "WHAT", "IT", "IS"]
+    assert any(line.startswith("ram:SIZE") for line in lines)
+    (delay,) = (line for line in lines if "delay.read=DURATION" in line)
+    assert delay.split()[1] == "0"
+
+
+def test_backstores_json(iscsitools: Any) -> None:
+    entries = {entry["name"]: entry for entry in json.loads(iscsitools("backstores", "--json").out)}
+    assert entries["file"]["type"] == "backstore"
+    assert entries["file"]["spec"] == "file:PATH"
+    options = {option["name"]: option for option in entries["file"]["options"]}
+    assert options["direct"]["default"] == "no"
+    assert options["size"]["value"] == "SIZE"
+    assert entries["cow"]["type"] == "filter"
+
+
+def test_plugins_table_and_json(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(manager: PluginManager) -> None:
+        manager.plugins = [
+            LoadedPlugin("good", "good-dist", "1.0", provides=["backstore x", "filter y"]),
+            LoadedPlugin("bad", "", "", "failed", "it is for plugin API 9, this is API 1"),
+        ]
+
+    monkeypatch.setattr(PluginManager, "load", load)
+    lines = iscsitools("plugins").out.splitlines()
+    assert lines[1].split() == ["good", "good-dist", "1.0", "loaded", "backstore", "x,", "filter", "y"]
+    assert lines[2].split(None, 4) == ["bad", "-", "-", "failed", "it is for plugin API 9, this is API 1"]
+    entries = json.loads(iscsitools("plugins", "--json").out)
+    assert [entry["status"] for entry in entries] == ["loaded", "failed"]
+    assert entries[1]["error"] == "it is for plugin API 9, this is API 1"
+
+
+def test_config_check(iscsitools: Any, tmp_path: Path) -> None:
+    file = tmp_path / "t.toml"
+    file.write_text(iscsitools("config", "example").out)
+    result = iscsitools("config", "check", str(file))
+    assert (result.status, result.out, result.err) == (0, f"{file}: no error; 1 target(s), 1 LUN(s)\n", "")
+    file.write_text("a = 1\nb = 2\n")
+    result = iscsitools("config", "check", str(file))
+    assert result.status == 2
+    assert [line.partition(": unknown")[0] for line in result.err.splitlines()] == [
+        f"iscsitools: {file}:1: a",
+        f"iscsitools: {file}:1: the key 'target' is missing",
+        f"iscsitools: {file}:2: b",
+    ]
+    result = iscsitools("config", "check", str(tmp_path / "absent"))
+    assert result.status == 1
+    assert result.err == f"iscsitools: {tmp_path}/absent: No such file or directory\n"
+
+
+def test_config_check_shows_warnings(iscsitools: Any, tmp_path: Path) -> None:
+    file = tmp_path / "t.toml"
+    file.write_text(
+        '[[target]]\niqn = "iqn.2026-11.example:a"\n[target.auth]\nmethod = "chap"\n'
+        'users = [{ name = "a", secret = "short" }]\n'
+    )
+    file.chmod(0o600)
+    result = iscsitools("config", "check", str(file))
+    assert result.status == 0
+    assert result.err.startswith(
+        f"iscsitools: warning: {file}:5: target[0].auth.users[0].secret: the secret has 5 bytes"
+    )
+
+
+def test_the_page_of_commands_is_up_to_date(project: Path) -> None:
+    assert (project / "docs" / "commands.md").read_text() == commands_page(), "run make docs"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KiB"),
+        (1 << 30, "1 GiB"),
+        (1 << 52, "4096 TiB"),
+        (1000 << 20, "1000 MiB"),
+    ],
+)
+def test_size_text(size: int, text: str) -> None:
+    assert size_text(size) == text
