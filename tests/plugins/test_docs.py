@@ -1,0 +1,129 @@
+"""The documentation is complete, and what it shows runs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from iscsitools_http.backstore import HttpBackstore
+
+from iscsitools import hookspecs
+from iscsitools.backstores.base import Backstore
+from iscsitools.backstores.filters.cow import CowFilter
+from iscsitools.backstores.registry import LUN_OPTION_NAMES, Registry
+from iscsitools.backstores.spec import build, parse_spec
+from iscsitools.observers import ObserverFeed
+from iscsitools.plugins import PluginManager
+from iscsitools.probes.sites import ConnectionInfo, Probes
+from iscsitools.probes.table import Probe
+
+HOOKS = [
+    name for name, value in vars(hookspecs).items() if inspect.isfunction(value) and hasattr(value, "iscsitools_spec")
+]
+
+
+def builtin() -> Registry:
+    manager = PluginManager()
+    manager.load()
+    names = next(p.provides for p in manager.plugins if p.name == "builtin")
+    registry = Registry()
+    registry.backstores = {k: c for k, c in manager.registry.backstores.items() if f"backstore {k}" in names}
+    registry.filters = {k: c for k, c in manager.registry.filters.items() if f"filter {k}" in names}
+    return registry
+
+
+def examples(project: Path, page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (project / "docs" / page).read_text(), re.DOTALL)
+
+
+def module_of(code: str) -> ModuleType:
+    module = ModuleType("example")
+    exec(compile(code, "example", "exec"), module.__dict__)
+    return module
+
+
+def section(page: str, title: str) -> str:
+    match = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    assert match is not None, f"docs/backstores.md has no section {title!r}"
+    return match[1]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_has_its_paragraph(project: Path, hook: str) -> None:
+    page = (project / "docs/plugins.md").read_text()
+    arguments = ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
+    assert re.search(rf"^## .*\b{hook}\({arguments}\)", page, re.MULTILINE), f"docs/plugins.md says nothing of {hook}"
+
+
+def test_every_backstore_filter_and_option_has_its_paragraph(project: Path) -> None:
+    page = (project / "docs/backstores.md").read_text()
+    registry = builtin()
+    assert len(registry.backstores) >= 3
+    titles = [(c, k) for k, c in registry.backstores.items()] + [
+        (f, f"Filter {k}") for k, f in registry.filters.items()
+    ]
+    for cls, title in titles:
+        text = section(page, title)
+        for option in cls.options:
+            assert f"\n- `{option.name}`: " in text, f"docs/backstores.md: {title} says nothing of {option.name}"
+    for name in LUN_OPTION_NAMES:
+        assert f"`{name}`" in page
+
+
+def test_the_http_plugin_documents_its_options(project: Path) -> None:
+    page = (project / "plugins/iscsitools-http/README.md").read_text()
+    for option in HttpBackstore.options:
+        assert f"\n| `{option.name}` |" in page
+
+
+def test_the_guide_names_every_method(project: Path) -> None:
+    page = (project / "docs/writing-a-backstore.md").read_text()
+    for name in vars(Backstore):
+        if not name.startswith("_"):
+            assert re.search(rf"`{name}\b", page), f"docs/writing-a-backstore.md says nothing of {name}"
+
+
+def test_the_guides_backstore_runs(project: Path) -> None:
+    code = examples(project, "writing-a-backstore.md")[0]
+    assert len(code.splitlines()) <= 60, "it has to fit on a screen"
+    manager = PluginManager()
+    plugin = manager.register(module_of(code), "sketch")
+    assert (plugin.status, plugin.provides) == ("loaded", ["backstore sketch"]), plugin.error
+    manager.registry.add_filter(CowFilter)
+    store = build(parse_spec("sketch+cow:64K,fill=255"), manager.registry)
+    store.open()
+    store.write(512, memoryview(b"ab" * 512))
+    store.discard(1024, 512)
+    buffer = bytearray(2048)
+    assert store.try_read_into(0, memoryview(buffer))
+    assert buffer == b"\xff" * 512 + b"ab" * 256 + bytes(512) + b"\xff" * 512
+    store.close()
+
+
+def test_the_guides_filter_runs(project: Path) -> None:
+    module = module_of(examples(project, "writing-a-backstore.md")[1])
+    registry = builtin()
+    registry.add_filter(module.Invert)
+    store = build(parse_spec("ram+invert:64K"), registry)
+    store.open()
+    store.write_zeroes(0, 512)
+    buffer = bytearray(1024)
+    store.read_into(0, memoryview(buffer))
+    assert buffer == bytes(512) + b"\xff" * 512
+    store.close()
+
+
+def test_the_plugin_pages_examples_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hello, logins = examples(project, "plugins.md")
+    manager = PluginManager()
+    assert manager.register(module_of(hello), "hello").provides == ["hook session_opened"]
+    assert manager.register(module_of(logins), "logins").status == "loaded"
+    probes = Probes(lambda: 0)
+    feeds = [ObserverFeed(observer, plugin, probes) for plugin, observer in manager.observers()]
+    probes.pdu(Probe.LOGIN_COMMAND, ConnectionInfo(1, remote="192.0.2.1:5", initiator="iqn.i"), 0, bytes(48))
+    for feed in feeds:
+        feed.close(10)
+    assert capsys.readouterr().out == "login-command iqn.i 192.0.2.1:5\n"
