@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.buffers import CHUNK_SIZE, RECEIVE_SIZE, Buffers
 from iscsitools.iscsi.digest import crc32c_wire
+from iscsitools.iscsi.negotiation import Parameters
 from iscsitools.iscsi.output import Output
 from iscsitools.iscsi.pdu import (
     ANSWER,
@@ -109,6 +110,8 @@ class Connection:
         """Tasks off the fast path, by ITT."""
         self.text: TextExchange | None = None
         self.responder: TextResponder | None = None
+        self.parameters = Parameters()
+        """What this connection's login agreed to; what belongs to the session is in ``session.parameters``."""
         self.max_receive = 8192
         self.max_send = 8192
         self.read_bytes = 0

@@ -18,7 +18,7 @@ from iscsitools.iscsi.discovery import TextResponder
 from iscsitools.iscsi.errors import LoginError, LoginStatus
 from iscsitools.iscsi.login import LoginEngine
 from iscsitools.iscsi.login_messages import LoginPending, LoginReply, LoginResult
-from iscsitools.iscsi.negotiation import NegotiationLimits
+from iscsitools.iscsi.negotiation import NegotiationLimits, Parameters
 from iscsitools.iscsi.node import Directory, Portal, TargetNode
 from iscsitools.iscsi.pdu import ANSWER, SERIAL_MASK, Opcode, Pdu
 from iscsitools.iscsi.session import Session, SessionTable
@@ -141,8 +141,8 @@ class LoginPhase:
         if conn.probes.mask & LOGIN_RESPONSE:
             conn.probes.pdu(Probe.LOGIN_RESPONSE, info, 0, header)
         conn.out.put(header, reply.data)
-        if session is not None:
-            self._begin(conn, session)
+        if session is not None and reply.result is not None:
+            self._begin(conn, session, reply.result.parameters)
         elif reply.done:
             self._hooks.login_failed(conn, reply)
             conn.close(f"login failed: {reply.message}")
@@ -174,17 +174,17 @@ class LoginPhase:
         self.table.add(session)
         return session
 
-    def _begin(self, conn: Connection, session: Session) -> None:
-        """Full feature phase begins for ``conn``."""
+    def _begin(self, conn: Connection, session: Session, own: Parameters) -> None:
+        """Full feature phase begins for ``conn``; digests and segment lengths are its own (RFC 7143 13.1, 13.12)."""
         del self._logins[conn]
         opened = not session.full_feature
         session.connections[conn.cid] = conn
         session.full_feature = True
-        parameters = session.parameters
-        conn.max_receive = parameters.max_recv_data_segment_length
-        conn.max_send = parameters.initiator_max_recv_data_segment_length
-        conn.responder = TextResponder(self.directory, session.initiator, session.target, _portal(conn), parameters)
-        conn.start_full_feature(session, parameters.header_digest, parameters.data_digest)
+        conn.parameters = own
+        conn.max_receive = own.max_recv_data_segment_length
+        conn.max_send = own.initiator_max_recv_data_segment_length
+        conn.responder = TextResponder(self.directory, session.initiator, session.target, _portal(conn), own)
+        conn.start_full_feature(session, own.header_digest, own.data_digest)
         if opened:
             self._hooks.session_opened(session)
 

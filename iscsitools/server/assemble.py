@@ -117,6 +117,6 @@ def negotiation_limits(config: LimitsConfig) -> NegotiationLimits:
         max_burst_length=config.max_burst_length,
         first_burst_length=config.first_burst_length,
         default_time2wait=config.default_time2wait,
-        default_time2retain=config.default_time2retain,
+        default_time2retain=0,
         max_outstanding_r2t=config.max_outstanding_r2t,
     )

@@ -84,6 +84,7 @@ def _total(session: Session, of: Callable[[Connection], int]) -> int:
 
 def _session(session: Session, now: int) -> dict[str, Any]:
     parameters = session.parameters
+    own = next((conn.parameters for conn in session.connections.values()), parameters)
     return {
         "id": str(session.ident),
         "initiator": session.initiator,
@@ -94,18 +95,19 @@ def _session(session: Session, now: int) -> dict[str, Any]:
         "tsih": f"0x{session.tsih:04x}",
         "age": (now - session.opened) / 1e9,
         "chap": session.chap_user,
-        "header_digest": "CRC32C" if parameters.header_digest else "None",
-        "data_digest": "CRC32C" if parameters.data_digest else "None",
+        "header_digest": "CRC32C" if own.header_digest else "None",
+        "data_digest": "CRC32C" if own.data_digest else "None",
         "commands": (session.exp_cmdsn - session.first_cmdsn) & SERIAL_MASK,
         "read_bytes": _total(session, lambda conn: conn.read_bytes),
         "written_bytes": _total(session, lambda conn: conn.written_bytes),
-        "keys": _keys(parameters),
+        "keys": _keys(parameters, own),
     }
 
 
-def _keys(parameters: Parameters) -> dict[str, Any]:
+def _keys(parameters: Parameters, own: Parameters) -> dict[str, Any]:
+    """The session's keys, and those of its connection (``own``)."""
     found: dict[str, Any] = {}
     for key, attribute in _KEYS.items():
-        value = getattr(parameters, attribute)
+        value = getattr(own if key.endswith("DataSegmentLength") else parameters, attribute)
         found[key] = ("Yes" if value else "No") if isinstance(value, bool) else value
     return found
