@@ -116,7 +116,12 @@ def start_target(
     runtime = Path(tempfile.mkdtemp(prefix="it-", dir="/tmp"))
     data = directory / "data"
     data.mkdir(parents=True, exist_ok=True)
-    own = {"XDG_RUNTIME_DIR": str(runtime), "XDG_DATA_HOME": str(data), "PYTHONUNBUFFERED": "1"}
+    own = {
+        "XDG_RUNTIME_DIR": str(runtime),
+        "XDG_DATA_HOME": str(data),
+        "XDG_CONFIG_HOME": str(data),
+        "PYTHONUNBUFFERED": "1",
+    }
     command = [*prefix, python, "-m", "iscsitools", "serve"]
     for portal in portals:
         command += ["--portal", portal]

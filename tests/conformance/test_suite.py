@@ -1,0 +1,62 @@
+"""libiscsi's conformance suite against our target: what it fails and skips is in expected.tsv, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.target import start_target
+from support.tools import needs
+
+HERE = Path(__file__).resolve().parent
+IQN = "iqn.2026-11.example:conformance"
+LUN = "file:{disk},size=100M,thin=yes,removable=yes"
+LEAST_PASSED = 195
+
+
+def read_results(path: Path) -> dict[str, str]:
+    """Results by test name from a file of tab-separated lines."""
+    lines = [line.split("\t") for line in path.read_text().splitlines() if not line.startswith("#")]
+    return {fields[0]: fields[1] for fields in lines}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What every test of the suite gave."""
+    needs("iscsi-test-cu", "libiscsi-bin")
+    needs("iscsi-swp", "libiscsi-bin")
+    needs("cc", "gcc")
+    directory = tmp_path_factory.mktemp("conformance")
+    out = directory / "out.tsv"
+    with start_target(directory, "--iqn", IQN, "--lun", "0=" + LUN.format(disk=directory / "disk.img")) as target:
+        subprocess.run(
+            [sys.executable, str(HERE / "run_suite.py"), "-q", target.portal, IQN, "0", str(out)], check=False
+        )
+    return read_results(out)
+
+
+@pytest.mark.slow
+def test_none_timed_out(results: dict[str, str]) -> None:
+    assert [name for name, result in results.items() if result == "TIMEOUT"] == []
+
+
+@pytest.mark.slow
+def test_enough_pass(results: dict[str, str]) -> None:
+    assert len(results) == 230
+    assert list(results.values()).count("PASS") >= LEAST_PASSED
+
+
+@pytest.mark.slow
+def test_no_other_than_expected_fails_or_skips(results: dict[str, str]) -> None:
+    expected = read_results(HERE / "expected.tsv")
+    found = {name: result for name, result in results.items() if result != "PASS"}
+    assert {name: result for name, result in found.items() if expected.get(name) != result} == {}
+
+
+@pytest.mark.slow
+def test_what_is_expected_to_fail_or_skip_still_does(results: dict[str, str]) -> None:
+    """A line of a test that passes now has to go from expected.tsv, so that it cannot fail again unseen."""
+    expected = read_results(HERE / "expected.tsv")
+    assert [name for name in expected if results.get(name) == "PASS"] == []
