@@ -25,11 +25,11 @@ $(BIN)/python:
 		{ echo "make: $(PYTHON) has no venv module (Debian package python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(RUN_STAMP): pyproject.toml $(wildcard setup.py) | $(BIN)/python
+$(RUN_STAMP): pyproject.toml $(wildcard setup.py provider/*) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(TEST_STAMP): pyproject.toml $(wildcard setup.py) $(PLUGINS) $(PLUGIN_FILES) | $(BIN)/python
+$(TEST_STAMP): pyproject.toml $(wildcard setup.py provider/*) $(PLUGINS) $(PLUGIN_FILES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	$(if $(PLUGINS),$(BIN)/python -m pip install --quiet --disable-pip-version-check $(dir $(PLUGINS)))
 	@touch $@ $(RUN_STAMP)
@@ -48,7 +48,7 @@ test: lint ## lint, then all tests, the plugins' too (ARGS: options of pytest)
 	$(BIN)/python -m pytest $(ARGS) tests $(wildcard plugins/*/tests)
 
 bench: $(TEST_STAMP) ## measure against tgtd and istgt (ARGS: options of the benchmark)
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python benchmarks/compare.py $(ARGS)
 
 docs: $(TEST_STAMP) ## write the generated pages anew
 	$(BIN)/python -m iscsitools.cli.reference docs
