@@ -26,7 +26,7 @@ class Flags(Flag):
 
     NONE = 0
     MEDIUM = auto()
-    """Needs a medium that is there and started: else NOT READY."""
+    """Needs a medium: else NOT READY."""
     WRITES = auto()
     """Changes the medium: refused when the unit is write-protected."""
     EXCLUSIVE = auto()

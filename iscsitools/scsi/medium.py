@@ -1,4 +1,4 @@
-"""The medium of a removable unit: loaded, started, locked; TEST UNIT READY and the commands that change this."""
+"""The medium of a removable unit: loaded, locked; TEST UNIT READY and the commands that change this."""
 
 from __future__ import annotations
 
@@ -13,27 +13,19 @@ _NO_FLUSH, _LOEJ, _START = 0x04, 0x02, 0x01
 class Medium:
     """The state of the medium, which no reset changes. ``removable``: it can be ejected and locked.
 
-    Not removable units can still be stopped and started (SBC-3 5.25).
+    There is no stopped power condition: nothing turns, and a unit that one initiator stopped would be lost to all.
     """
 
-    __slots__ = ("loaded", "locks", "removable", "started")
+    __slots__ = ("loaded", "locks", "removable")
 
     def __init__(self, removable: bool) -> None:
         self.removable = removable
         self.loaded = True
-        self.started = True
         self.locks: set[Nexus] = set()
 
-    @property
-    def ready(self) -> bool:
-        """Whether medium access commands are possible."""
-        return self.loaded and self.started
-
     def not_ready(self) -> ScsiError:
-        """Why they are not."""
-        if not self.loaded:
-            return check_condition(SenseKey.NOT_READY, Asc.MEDIUM_NOT_PRESENT)
-        return check_condition(SenseKey.NOT_READY, Asc.NOT_READY_INITIALIZING_COMMAND_REQUIRED)
+        """The answer to a medium access command while no medium is loaded."""
+        return check_condition(SenseKey.NOT_READY, Asc.MEDIUM_NOT_PRESENT)
 
 
 def test_unit_ready(call: Call) -> None:
@@ -41,14 +33,13 @@ def test_unit_ready(call: Call) -> None:
 
 
 def check_start_stop(call: Call) -> None:
-    """START STOP UNIT: ejecting is for removable units, and not while an initiator prevents it (SBC-3 5.25)."""
-    cdb = call.task.cdb
-    medium = call.unit.medium
+    """START STOP UNIT: loading and ejecting is for removable units, and not while an initiator prevents it."""
+    cdb, medium = call.task.cdb, call.unit.medium
     if cdb[4] >> 4 or not cdb[4] & _LOEJ:
         return
     if not medium.removable:
         raise invalid_field(4, 1)
-    if not cdb[4] & _START and medium.loaded and medium.locks:
+    if medium.locks:
         raise illegal_request(Asc.MEDIUM_REMOVAL_PREVENTED)
 
 
@@ -56,7 +47,7 @@ def start_stop_unit(call: Call) -> Work | None:
     """START STOP UNIT (SBC-3 5.25).
 
     With a POWER CONDITION, START and LOEJ are ignored; there is no power to save here, so every condition is GOOD.
-    What is in a volatile cache is written out when the unit stops or ejects, unless NO_FLUSH is set.
+    To stop is to write out what is in a volatile cache, unless NO_FLUSH is set.
     """
     cdb, unit, medium = call.task.cdb, call.unit, call.unit.medium
     if cdb[4] >> 4:
@@ -67,8 +58,7 @@ def start_stop_unit(call: Call) -> Work | None:
         if start and not medium.loaded:
             unit.attention(Asc.MEDIUM_MAY_HAVE_CHANGED, but=call.task.nexus)
         medium.loaded = start
-    medium.started = start or not medium.loaded
-    unit.refresh()
+        unit.refresh()
     flush = not start and not cdb[4] & _NO_FLUSH and unit.capabilities.volatile_cache
     return unit.store.flush if flush else None
 

@@ -63,7 +63,7 @@ def _finish(call: Call) -> None:
 def check_write_same(call: Call) -> None:
     """WRITE SAME: one block of data-out, and no other length; UNMAP only on a thin unit; not above the maximum.
 
-    0 blocks means up to the last block (WSNZ 0); the maximum is for lengths that a CDB says.
+    0 blocks means up to the last block (WSNZ 0), which may not pass the maximum either.
     """
     cdb, unit, task = call.task.cdb, call.unit, call.task
     if cdb[1] & _UNMAP and not unit.thin:
@@ -71,9 +71,9 @@ def check_write_same(call: Call) -> None:
     call.lba, call.blocks = block_range(cdb)
     if call.lba + call.blocks > unit.blocks or call.lba >= unit.blocks:
         raise illegal_request(Asc.LBA_OUT_OF_RANGE)
+    call.blocks = call.blocks or unit.blocks - call.lba
     if call.blocks > unit.limits.write_same:
         raise invalid_field(length_field(cdb), 7)
-    call.blocks = call.blocks or unit.blocks - call.lba
     length = 0 if cdb[1] & _NDOB else unit.block_size
     if length != (task.edtl if task.writes else 0):
         raise invalid_field(length_field(cdb), 7)

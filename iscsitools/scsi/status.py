@@ -19,7 +19,7 @@ def request_sense(call: Call) -> None:
     medium = call.unit.medium
     if asc is not None:
         sense = fixed_sense(SenseKey.UNIT_ATTENTION, asc)
-    elif not medium.ready:
+    elif not medium.loaded:
         sense = medium.not_ready().sense
     else:
         sense = fixed_sense(SenseKey.NO_SENSE, Asc.NO_ADDITIONAL_SENSE)

@@ -72,7 +72,7 @@ class LogicalUnit:
     @property
     def unobstructed(self) -> bool:
         """Whether a read needs no look at this unit's state other than reservations and unit attentions."""
-        return self.medium.ready and not self.tasks.barriers and not self.removed
+        return self.medium.loaded and not self.tasks.barriers and not self.removed
 
     @property
     def fast_writes(self) -> bool:
@@ -117,7 +117,7 @@ class LogicalUnit:
         """Raise when a reservation, the medium or write protection forbids the command now."""
         self.reservations.check(call)
         flags = call.command.flags
-        if Flags.MEDIUM in flags and not self.medium.ready:
+        if Flags.MEDIUM in flags and not self.medium.loaded:
             raise self.medium.not_ready()
         if Flags.WRITES in flags and self.write_protected:
             asc = Asc.SOFTWARE_WRITE_PROTECTED if self.modes.software_write_protect else Asc.WRITE_PROTECTED

@@ -38,14 +38,12 @@ def test_load_tells_the_others():
     assert b.run(TUR).code == (6, 0x2800)
 
 
-def test_stop_and_start():
+@pytest.mark.parametrize(("cdb", "calls"), [(STOP, ["flush"]), ("1b0000000400", []), (START, [])])
+def test_stop_writes_the_cache_out_and_the_unit_stays_ready(cdb, calls):
     bench = Bench()
     a = bench.initiator()
-    assert a.run(STOP).good
-    assert bench.store.calls == ["flush"]
-    assert a.run(TUR).code == (2, 0x0402)
-    assert a.run("03000000ff00").data[12:14].hex() == "0402"
-    assert a.run(START).good
+    assert a.run(cdb).good
+    assert bench.store.calls == calls
     assert a.run(TUR).good
 
 
@@ -70,6 +68,8 @@ def test_locks():
     assert a.run(EJECT).code == (5, 0x5302)
     bench.device.detach(b.nexus)
     assert a.run(EJECT).good
+    assert a.run("1e0000000100").good
+    assert a.run(LOAD).code == (5, 0x5302)
 
 
 def test_resize():

@@ -99,6 +99,7 @@ def test_write_same_beyond_its_maximum(bench):
     bench.unit.blocks = 1 << 20
     answer = bench.initiator().run("93000000000000000000000100000000", bytes(512))
     assert (answer.code, answer.sense[15:18].hex()) == ((5, 0x2400), "cf000a")
+    assert bench.initiator().run("41000000000000000000", bytes(512)).code == (5, 0x2400)
 
 
 def test_write_same_with_unmap_needs_a_thin_unit():
