@@ -181,10 +181,10 @@ def test_try_write_does_not_wait_for_a_page_to_be_read(opened: Opened, disk: Pat
     assert read(store, 8192, 4096) == b"a" * 4096
 
 
-def test_after_a_slow_write_the_loop_is_spared_for_a_second(disk: Path) -> None:
+def test_after_a_slow_write_the_loop_is_spared_for_a_while_and_longer_when_it_stays_slow(disk: Path) -> None:
     store = file_module.FileBackstore(str(disk))
     store.open()
-    now = [0]
+    now = [10**12]
 
     def slow_write(fd: int, data: memoryview, offset: int) -> int:
         now[0] += 30_000_000
@@ -193,11 +193,15 @@ def test_after_a_slow_write_the_loop_is_spared_for_a_second(disk: Path) -> None:
     def attempt() -> bool:
         return store.try_write(0, memoryview(bytes(4096)), slow_write, lambda: now[0])
 
+    for pause in (50_000_000, 100_000_000, 200_000_000):
+        assert attempt()
+        assert not attempt()
+        now[0] += pause - 1_000_000
+        assert not attempt()
+        now[0] += 2_000_000
+    now[0] += 5_000_000_000
     assert attempt()
-    assert not attempt()
-    now[0] += 999_000_000
-    assert not attempt()
-    now[0] += 2_000_000
+    now[0] += 51_000_000  # it had been fast for long: the pause is short again
     assert attempt()
     store.close()
 
