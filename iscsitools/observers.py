@@ -56,6 +56,16 @@ class Observer(Protocol):
         """Get one event. ``event.sequence`` counts from 1 for each observer; a gap is what was dropped."""
 
 
+def mask_of(observer: Observer) -> int:
+    """The probes that an observer wants, as bits. Raises TypeError for what is no probe."""
+    mask = 0
+    for probe in observer.probes:
+        if not isinstance(probe, Probe):
+            raise TypeError(f"{probe!r} in probes of {observer!r} is no iscsitools.probes.table.Probe")
+        mask |= 1 << probe
+    return mask
+
+
 class _Raw(NamedTuple):
     """An event as the loop leaves it; what takes time is done by the observer's thread."""
 
@@ -123,11 +133,8 @@ class ObserverFeed:
         self._probes = probes
         self._sequence = 0
         self._strings: dict[int, tuple[int, ConnectionStrings]] = {}
-        mask = 0
-        for probe in observer.probes:
-            mask |= 1 << probe
         self._worker = _Worker(f"observer of {plugin}", limit, self._deliver)
-        probes.subscribe(mask, self)
+        probes.subscribe(mask_of(observer), self)
 
     @property
     def dropped(self) -> int:

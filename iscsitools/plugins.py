@@ -14,7 +14,7 @@ from iscsitools import __version__, hookspecs
 from iscsitools.backstores import builtin
 from iscsitools.backstores.base import API_VERSION, BackstoreError
 from iscsitools.backstores.registry import Registry
-from iscsitools.observers import HookCall, Observer
+from iscsitools.observers import HookCall, Observer, mask_of
 
 if TYPE_CHECKING:
     import click
@@ -121,6 +121,7 @@ class PluginManager:
                 for observer in call() or ():  # type: ignore[attr-defined]
                     if not isinstance(observer, Observer):
                         raise PluginError(f"observe_probes returned {observer!r}, which has no probes and on_event")
+                    mask_of(observer)
                     found.append((plugin, observer))
             except Exception as error:
                 log.error("plugin %s: observe_probes failed: %s", plugin, _one_line(error))

@@ -256,7 +256,9 @@ class FileBackstore(Backstore):
         if now - start > _SLOW_NS:
             again = start - self._no_write_before < self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE_NS) if again else _FIRST_PAUSE_NS
-            self._no_write_before = max(self._no_write_before, now + self._pause)
+            self._no_write_before = now + self._pause
+            if self._failed is not None:  # a thread has set it, and _no_write_before, in between
+                self._no_write_before = _NEVER
         return True
 
     def _edges_cached(self, start: int, end: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -60,13 +62,16 @@ class NullBackstore(Backstore):
         fill_zeros(buffer)
 
     def write(self, offset: int, buffer: memoryview) -> None:
-        """Do nothing."""
+        """Do nothing, if it may be written."""
+        if self.read_only:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     def flush(self) -> None:
         """Do nothing."""
 
     def write_zeroes(self, offset: int, length: int) -> None:
-        """Do nothing."""
+        """Do nothing, if it may be written."""
+        self.write(offset, _ZEROS[:0])
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """One hole."""

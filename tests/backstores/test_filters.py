@@ -142,3 +142,37 @@ def test_error_number_is_the_one_asked_for(opened: Opened) -> None:
         with pytest.raises(OSError, match="No space") as caught:
             call()
         assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("spec", ["null:1M", "ram:1M", "ram+cow:1M"])
+def test_a_store_that_was_asked_to_be_read_only_refuses(opened: Opened, spec: str) -> None:
+    store = opened(spec, read_only=True)
+    assert store.capabilities.read_only
+    for call in (store.write, store.write_through, store.try_write):
+        with pytest.raises(OSError, match=r"ead-only|reading only"):
+            call(0, ZEROS)
+    for change in (store.discard, store.write_zeroes):
+        with pytest.raises(OSError, match=r"ead-only|reading only"):
+            change(0, 4096)
+    assert read(store, 0, 4096) == bytes(4096)
+
+
+@pytest.mark.parametrize("kind", ["null", "ram"])
+def test_memory_stores_change_their_size(opened: Opened, kind: str) -> None:
+    store = opened(f"{kind}:4M")
+    store.write(3 << 20, memoryview(b"x" * 4096))
+    store.resize(2 << 20)
+    store.resize(4 << 20)
+    assert store.size == 4 << 20
+    assert read(store, 3 << 20, 4096) == bytes(4096)
+    assert store.identity == kind
+
+
+def test_ram_gives_memory_back_and_finds_discards_of_terabytes_cheap(opened: Opened) -> None:
+    store = opened("ram:4096T")
+    store.write(5 << 40, memoryview(b"x" * 4096))
+    assert [e.state for e in store.extents(5 << 40, 4096)] == [Allocation.MAPPED]
+    store.discard(0, 4096 << 40)
+    assert [e.state for e in store.extents(5 << 40, 4096)] == [Allocation.HOLE]
+    with pytest.raises(MediumError):
+        read(store, (4096 << 40) - 512, 1024)

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from iscsitools_http.backstore import HttpBackstore
 
 from iscsitools import hookspecs
 from iscsitools.backstores.base import Backstore
@@ -71,12 +70,6 @@ def test_every_backstore_filter_and_option_has_its_paragraph(project: Path) -> N
             assert f"\n- `{option.name}`: " in text, f"docs/backstores.md: {title} says nothing of {option.name}"
     for name in LUN_OPTION_NAMES:
         assert f"`{name}`" in page
-
-
-def test_the_http_plugin_documents_its_options(project: Path) -> None:
-    page = (project / "plugins/iscsitools-http/README.md").read_text()
-    for option in HttpBackstore.options:
-        assert f"\n| `{option.name}` |" in page
 
 
 def test_the_guide_names_every_method(project: Path) -> None:

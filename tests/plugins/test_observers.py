@@ -21,7 +21,7 @@ WAIT = 10  # seconds, for what must happen; none of it is a measurement
 
 
 class Collector:
-    def __init__(self, *probes: Probe) -> None:
+    def __init__(self, *probes: Any) -> None:
         self.probes = probes
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.gate = threading.Event()
@@ -137,7 +137,7 @@ def test_lifecycle_hooks_run_elsewhere_and_one_that_raises_stops_no_other(caplog
 def test_observers_come_from_the_hook_and_wrong_ones_are_named(caplog: pytest.LogCaptureFixture) -> None:
     seen = Collector(Probe.NOP_SEND)
     manager = PluginManager()
-    for name, answer in (("one", [seen]), ("none", None), ("wrong", [object()])):
+    for name, answer in (("one", [seen]), ("none", None), ("wrong", [object()]), ("odd", [Collector("scsi-command")])):
 
         @hookimpl
         def observe_probes(answer: Any = answer) -> Any:
@@ -149,3 +149,4 @@ def test_observers_come_from_the_hook_and_wrong_ones_are_named(caplog: pytest.Lo
     with caplog.at_level(logging.ERROR):
         assert manager.observers() == [("one", seen)]
     assert "plugin wrong: observe_probes failed" in caplog.text
+    assert "plugin odd: observe_probes failed" in caplog.text

@@ -25,7 +25,7 @@ class ErrorFilter(Filter):
         Option("write", values.fraction, 0.0, "share of the writes, discards and zeroings that fail"),
         Option("flush", values.fraction, 0.0, "share of the flushes that fail"),
         Option("range", values.byte_ranges, (), "fail only what touches these bytes: OFFSET+LENGTH[/OFFSET+LENGTH]..."),
-        Option("errno", values.errno, errno_module.EIO, "the error, as EIO or ENOSPC"),
+        Option("errno", values.errno, errno_module.EIO, "the error by its name, as ENOSPC; EIO unless given"),
         Option("seed", values.integer, 0, "begin of the random numbers; the same seed fails the same calls"),
     )
 

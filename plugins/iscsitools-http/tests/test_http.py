@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import threading
@@ -57,6 +58,39 @@ def read(store: Backstore, offset: int, length: int) -> bytes:
 def test_the_plugin_is_found_as_any_other(manager: PluginManager) -> None:
     plugin = next(p for p in manager.plugins if p.name == "http")
     assert (plugin.status, plugin.distribution, plugin.provides) == ("loaded", "iscsitools-http", ["backstore http"])
+
+
+def test_every_option_has_its_line_in_the_readme(manager: PluginManager) -> None:
+    page = Path(__file__).parent.with_name("README.md").read_text()
+    for option in manager.registry.backstore("http").options:
+        assert f"\n| `{option.name}` |" in page
+
+
+@pytest.mark.parametrize("options", ["cache_size=0,fetch_size=4K,read_ahead=64K", "fetch_size=64K,read_ahead=0"])
+def test_threads_on_a_server_that_fails_at_random_read_the_image(
+    server: ImageServer, opened: Opened, options: str
+) -> None:
+    store = opened(server.url, options + ",retries=50,backoff=0")
+    faults: list[str | int] = ["", "", "", 503, "truncate", "close", "garbage", 500]
+    server.faults = random.Random(1).choices(faults, k=5000)
+    wrong: list[tuple[int, int]] = []
+
+    def work(seed: int) -> None:
+        numbers = random.Random(seed)
+        for _ in range(25):
+            offset = numbers.randrange(0, len(CONTENT) // 512) * 512
+            for start in (offset, offset + 8192):  # the second one is sequential
+                length = min(8192, len(CONTENT) - start)
+                if length > 0 and read(store, start, length) != CONTENT[start : start + length]:
+                    wrong.append((start, length))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(server.requests) > 17  # blocks; some were asked for more than once
 
 
 def test_the_disk_is_the_image(server: ImageServer, opened: Opened) -> None:
