@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -108,8 +110,16 @@ def greeting(config: Config, addresses: Sequence[Portal], sizes: Mapping[tuple[s
     first = next((target for target in config.targets if target.luns), None)
     if first is not None:
         lines.append(f"Connect: qemu-img info {_url(portal, first)}/{first.iqn}/{first.luns[0].number}")
-    lines += [f"Watch:   iscsitools top{f' --name {config.name}' if config.name else ''}", "Stop:    Ctrl-C"]
+    lines += [f"Watch:   {_program()} top{f' --name {config.name}' if config.name else ''}", "Stop:    Ctrl-C"]
     return "\n".join(lines)
+
+
+def _program() -> str:
+    """How to call this program from here: by its path if the shell would not find it, as in a virtual environment."""
+    own, found = os.path.abspath(sys.argv[0]), shutil.which("iscsitools")
+    if os.path.basename(own) != "iscsitools" or (found is not None and os.path.samefile(own, found)):
+        return "iscsitools"
+    return min(own, os.path.relpath(own), key=len)
 
 
 def _lun(lun: LunConfig, size: int | None) -> str:

@@ -150,3 +150,14 @@ def test_the_greeting_shows_names_and_no_secret() -> None:
     assert "    LUN 2: 1.5 KiB, 512-byte blocks, file+cow:d.img, readonly\n" in text
     assert "qemu-img info iscsi://alice%SECRET@[::1]:3260/iqn.2026-11.example:a/2\n" in text
     assert "horse" not in text
+
+
+def test_the_greeting_names_a_program_that_is_not_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "venv" / "bin" / "iscsitools"
+    own.parent.mkdir(parents=True)
+    own.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(own), "serve"])
+    monkeypatch.chdir(tmp_path)
+    for path, program in (("/usr/bin", "venv/bin/iscsitools"), (f"/usr/bin:{own.parent}", "iscsitools")):
+        monkeypatch.setenv("PATH", path)
+        assert f"Watch:   {program} top\n" in greeting(Config(), [Portal("127.0.0.1")], {})
