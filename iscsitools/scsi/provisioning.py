@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
-from iscsitools.backstores.base import Allocation
+from iscsitools.backstores.base import Allocation, Backstore
 from iscsitools.scsi.cdb import block_range, length_field, u16, u32, u64
 from iscsitools.scsi.command import Call, Work
 from iscsitools.scsi.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
@@ -44,20 +44,23 @@ def unmap(call: Call) -> Work | None:
             raise illegal_request(Asc.LBA_OUT_OF_RANGE)
         if blocks:
             ranges.append((lba, blocks))
-    return partial(_discard, call, ranges) if ranges else None
+    return _durable(call, partial(_discard, unit.store, unit.block_size, ranges)) if ranges else None
 
 
-def _discard(call: Call, ranges: list[tuple[int, int]]) -> None:
-    store, size = call.unit.store, call.unit.block_size
+def _discard(store: Backstore, block_size: int, ranges: list[tuple[int, int]]) -> None:
     for lba, blocks in ranges:
-        store.discard(lba * size, blocks * size)
-    _finish(call)
+        store.discard(lba * block_size, blocks * block_size)
 
 
-def _finish(call: Call) -> None:
-    """Make the change durable if the write cache is off."""
-    if call.unit.must_write_through(fua=False):
-        call.unit.store.flush()
+def _durable(call: Call, work: Work) -> Work:
+    """``work``, with a flush after it if the write cache is off."""
+    store = call.unit.store
+    return partial(_then_flush, work, store) if call.unit.must_write_through(fua=False) else work
+
+
+def _then_flush(work: Work, store: Backstore) -> None:
+    work()
+    store.flush()
 
 
 def check_write_same(call: Call) -> None:
@@ -85,32 +88,26 @@ def write_same(call: Call) -> Work:
 
     With UNMAP and other data the blocks are written (SBC-3 4.7.3.4.4).
     """
-    block = bytes(call.task.data_out)
+    unit, block = call.unit, bytes(call.task.data_out)
+    offset, length = call.lba * unit.block_size, call.blocks * unit.block_size
     if any(block):
-        return partial(_write_block, call, block)
-    return partial(_write_zeros, call, bool(call.task.cdb[1] & _UNMAP))
+        return _durable(call, partial(_write_block, unit.store, offset, length, block))
+    zero = unit.store.discard if call.task.cdb[1] & _UNMAP else unit.store.write_zeroes
+    return _durable(call, partial(zero, offset, length))
 
 
-def _write_zeros(call: Call, discard: bool) -> None:
-    store, size = call.unit.store, call.unit.block_size
-    (store.discard if discard else store.write_zeroes)(call.lba * size, call.blocks * size)
-    _finish(call)
-
-
-def _write_block(call: Call, block: bytes) -> None:
-    store = call.unit.store
-    length = call.blocks * len(block)
+def _write_block(store: Backstore, offset: int, length: int, block: bytes) -> None:
     piece = memoryview(block * (min(length, _PIECE) // len(block)))
-    offset, end = call.lba * len(block), call.lba * len(block) + length
+    end = offset + length
     while offset < end:
         n = min(end - offset, len(piece))
         store.write(offset, piece[:n])
         offset += n
-    _finish(call)
 
 
 _STATUS = {Allocation.MAPPED: 0, Allocation.HOLE: 1, Allocation.ZERO: 2}
 _MOST_DESCRIPTORS = 1024
+_MOST_BLOCKS = 0xFFFFFFFF
 
 
 def check_lba_status(call: Call) -> None:
@@ -122,29 +119,33 @@ def check_lba_status(call: Call) -> None:
 
 def lba_status(call: Call) -> Work:
     """GET LBA STATUS: descriptors from the very LBA that was asked for, as many as the initiator has room for."""
-    return partial(_lba_status, call)
-
-
-def _lba_status(call: Call) -> bytes:
-    allocation = u32(call.task.cdb, 10)
+    unit, allocation = call.unit, u32(call.task.cdb, 10)
     count = min(max(1, (allocation - _HEADER) // _DESCRIPTOR), _MOST_DESCRIPTORS)
-    body = b"".join(
-        struct.pack(">QIB3x", lba, blocks, status) for lba, blocks, status in islice(_descriptors(call), count)
-    )
+    return partial(_lba_status, unit.store, unit.block_size, range(call.lba, unit.blocks), count, allocation)
+
+
+def _lba_status(store: Backstore, block_size: int, lbas: range, count: int, allocation: int) -> bytes:
+    descriptors = islice(_descriptors(store, block_size, lbas), count)
+    body = b"".join(struct.pack(">QIB3x", lba, blocks, status) for lba, blocks, status in descriptors)
     return (struct.pack(">I4x", len(body) + 4) + body)[:allocation]
 
 
-def _descriptors(call: Call) -> Iterator[tuple[int, int, int]]:
-    """(LBA, blocks, provisioning status) of the extents from the call's LBA on; equal neighbours are one."""
-    unit = call.unit
-    size = unit.block_size
-    first, blocks, status = call.lba, 0, -1
-    for extent in unit.store.extents(call.lba * size, (unit.blocks - call.lba) * size):
+def _descriptors(store: Backstore, block_size: int, lbas: range) -> Iterator[tuple[int, int, int]]:
+    """(LBA, blocks, provisioning status) of the extents of ``lbas``; equal neighbours are one."""
+    first, blocks, status = lbas.start, 0, -1
+    for extent in store.extents(lbas.start * block_size, len(lbas) * block_size):
         found = _STATUS[extent.state]
-        if blocks and (found != status or blocks + extent.length // size > 0xFFFFFFFF):
-            yield first, blocks, status
-            first, blocks = first + blocks, 0
-        status = found
-        blocks += extent.length // size
-    if blocks:
-        yield first, min(blocks, 0xFFFFFFFF), status
+        if found != status:
+            yield from _pieces(first, blocks, status)
+            first, blocks, status = first + blocks, 0, found
+        blocks += extent.length // block_size
+    yield from _pieces(first, blocks, status)
+
+
+def _pieces(first: int, blocks: int, status: int) -> Iterator[tuple[int, int, int]]:
+    """A run of blocks as descriptors, whose NUMBER OF LOGICAL BLOCKS has 32 bits."""
+    while blocks:
+        n = min(blocks, _MOST_BLOCKS)
+        yield first, n, status
+        first += n
+        blocks -= n

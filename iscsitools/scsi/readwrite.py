@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from iscsitools.backstores.base import Backstore
 from iscsitools.scsi.cdb import block_range, length_field
 from iscsitools.scsi.command import Call, Work
 from iscsitools.scsi.errors import illegal_request, invalid_field
@@ -59,15 +60,15 @@ def read(call: Call) -> Work | None:
     task.data_in = buffer[:wanted]
     offset = call.lba * size
     if has_fua(task.cdb) and unit.write_cache:
-        return partial(_flush_and_read, call, offset, buffer)
+        return partial(_flush_and_read, unit.store, offset, buffer)
     if unit.store.try_read_into(offset, buffer):
         return None
     return partial(unit.store.read_into, offset, buffer)
 
 
-def _flush_and_read(call: Call, offset: int, buffer: memoryview) -> None:
-    call.unit.store.flush()
-    call.unit.store.read_into(offset, buffer)
+def _flush_and_read(store: Backstore, offset: int, buffer: memoryview) -> None:
+    store.flush()
+    store.read_into(offset, buffer)
 
 
 def arrived_blocks(call: Call) -> memoryview:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from iscsitools.backstores.base import Backstore
@@ -81,21 +82,19 @@ def write_and_verify(call: Call) -> Work | None:
     BYTCHK 0 asks only that the blocks can be read; the comparison costs little beside that.
     """
     data = arrived_blocks(call)
-    return partial(_write_and_compare, call, data) if data else None
+    unit = call.unit
+    return partial(_write_and_compare, unit.store, call.lba, unit.block_size, data) if data else None
 
 
-def _write_and_compare(call: Call, data: memoryview) -> None:
-    store, size = call.unit.store, call.unit.block_size
-    store.write_through(call.lba * size, data)
-    _compare(store, call.lba, size, data)
+def _write_and_compare(store: Backstore, lba: int, block_size: int, data: memoryview) -> None:
+    store.write_through(lba * block_size, data)
+    _compare(store, lba, block_size, data)
 
 
-def _store(call: Call, data: memoryview) -> None:
-    store, offset = call.unit.store, call.lba * call.unit.block_size
-    if call.unit.must_write_through(has_fua(call.task.cdb)):
-        store.write_through(offset, data)
-    else:
-        store.write(offset, data)
+def _writer(call: Call) -> Callable[[int, memoryview], None]:
+    """The backstore's method that makes the command's write as durable as it has to be."""
+    unit = call.unit
+    return unit.store.write_through if unit.must_write_through(has_fua(call.task.cdb)) else unit.store.write
 
 
 def check_compare_and_write(call: Call) -> None:
@@ -112,28 +111,32 @@ def check_compare_and_write(call: Call) -> None:
 
 def compare_and_write(call: Call) -> Work | None:
     """COMPARE AND WRITE: the second half of the data-out is written if the first is what the medium holds."""
-    data = call.task.data_out
-    return partial(_compare_and_write, call, data) if data else None
+    data, unit = call.task.data_out, call.unit
+    if not data:
+        return None
+    return partial(_compare_and_write, unit.store, call.lba * unit.block_size, data, _writer(call))
 
 
-def _compare_and_write(call: Call, data: memoryview) -> None:
+def _compare_and_write(
+    store: Backstore, offset: int, data: memoryview, write: Callable[[int, memoryview], None]
+) -> None:
     half = len(data) // 2
     found = memoryview(bytearray(half))
-    call.unit.store.read_into(call.lba * call.unit.block_size, found)
+    store.read_into(offset, found)
     index = first_difference(found, data[:half])
     if index >= 0:  # INFORMATION is the offset into the data-out here (SBC-3 5.3)
         raise check_condition(SenseKey.MISCOMPARE, Asc.MISCOMPARE_DURING_VERIFY, index)
-    _store(call, data[half:])
+    write(offset, data[half:])
 
 
 def orwrite(call: Call) -> Work | None:
     """ORWRITE(16): what the medium holds OR the data-out is written."""
-    data = arrived_blocks(call)
-    return partial(_or_write, call, data) if data else None
+    data, unit = arrived_blocks(call), call.unit
+    return partial(_or_write, unit.store, call.lba * unit.block_size, data, _writer(call)) if data else None
 
 
-def _or_write(call: Call, data: memoryview) -> None:
+def _or_write(store: Backstore, offset: int, data: memoryview, write: Callable[[int, memoryview], None]) -> None:
     found = memoryview(bytearray(len(data)))
-    call.unit.store.read_into(call.lba * call.unit.block_size, found)
+    store.read_into(offset, found)
     result = int.from_bytes(found, "little") | int.from_bytes(data, "little")
-    _store(call, memoryview(result.to_bytes(len(data), "little")))
+    write(offset, memoryview(result.to_bytes(len(data), "little")))

@@ -6,7 +6,9 @@ import struct
 
 import pytest
 
-from .support import Bench
+from iscsitools.backstores.base import Allocation, Extent
+
+from .support import Bench, MemoryStore
 
 STATUS = "9e12{:016x}{:08x}0000"
 
@@ -123,3 +125,21 @@ def test_lba_status_fits_the_allocation_length(bench):
     assert len(a.run(STATUS.format(0, 12)).data) == 12
     assert a.run(STATUS.format(0, 0)).data == b""
     assert a.run(STATUS.format(256, 24)).code == (5, 0x2100)
+
+
+class Huge(MemoryStore):
+    """Says that it is a hole of 5 TiB."""
+
+    @property
+    def size(self) -> int:
+        return 5 << 40
+
+    def extents(self, offset: int, length: int):
+        yield Extent(offset, length, Allocation.HOLE)
+
+
+def test_lba_status_of_more_blocks_than_a_descriptor_can_say():
+    data = Bench(Huge(), thin=True).initiator().run(STATUS.format(0, 4096)).data
+    found = [struct.unpack(">QIB3x", data[at : at + 16]) for at in range(8, len(data), 16)]
+    most = 0xFFFFFFFF
+    assert found == [(0, most, 1), (most, most, 1), (2 * most, (5 << 31) - 2 * most, 1)]

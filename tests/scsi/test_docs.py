@@ -1,0 +1,14 @@
+"""docs/scsi.md names every command, page and mode page that is there."""
+
+from __future__ import annotations
+
+from iscsitools.scsi.modepages import PAGES as MODE_PAGES
+from iscsitools.scsi.opcodes import THIN_COMMANDS
+from iscsitools.scsi.vpd import PAGES as VPD_PAGES
+
+
+def test_all_is_documented(project):
+    text = (project / "docs" / "scsi.md").read_text()
+    names = {part for command in THIN_COMMANDS for part in command.name.split(", ")}
+    codes = {f"| {code:02X}h " for code in (*MODE_PAGES, *VPD_PAGES)}
+    assert {name for name in names | codes if name not in text} == set()
