@@ -80,9 +80,8 @@ def _name(row: CommandRow) -> str:
 
 
 def failure_text(error: int) -> str:
-    """An error of a snapshot in words: (iSCSI response << 8 | SCSI status) << 24 | sense."""
+    """An error of a snapshot in words: (iSCSI response << 8 | SCSI status) << 24 | sense. Sense implies its status."""
     outcome, sense = error >> 24, error & 0xFFFFFF
     if outcome >> 8:
         return f"iSCSI response {outcome >> 8:02x}h"
-    status = status_name(outcome)
-    return f"{status}, {sense_text(sense)}" if sense else status
+    return sense_text(sense) if sense else status_name(outcome)
