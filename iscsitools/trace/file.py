@@ -28,7 +28,7 @@ class Recorder:
             self._out.write(encode(message))
         if block:
             count = len(block) // SIZE
-            self._out.write(encode({"records": count}))
+            self._out.write(encode({"block": count}))
             self._out.write(block)
             self.events += count
         for ident in trace.take_closed():

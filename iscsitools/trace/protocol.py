@@ -64,7 +64,7 @@ def decode(line: bytes | bytearray) -> Message:
 class StreamParser:
     """Takes bytes of a stream apart into messages and blocks of whole records.
 
-    A message ``{"records": N}`` is followed by N records; it comes out as the bytes of them.
+    A message ``{"block": N}`` is followed by N records; it comes out as the bytes of them.
     """
 
     def __init__(self) -> None:
@@ -89,9 +89,9 @@ class StreamParser:
                     raise TraceError("not a trace: a line without end")
                 return None
             message = self._line(end)
-            if "records" not in message:
+            if "block" not in message:
                 return message
-            count = message["records"]
+            count = message["block"]
             if not isinstance(count, int) or not 0 < count <= MAX_BLOCK:
                 raise TraceError("not a trace: a block of impossible size")
             self._block = count * SIZE

@@ -61,7 +61,7 @@ class BatchSink(Sink):
         while self._outlet.idle and (count := self._next_block()):
             slot = self._sent & self._capacity - 1
             block = bytes(self._memory[slot * SIZE : (slot + count) * SIZE])
-            self._outlet.send(encode({"records": count}) + block)
+            self._outlet.send(encode({"block": count}) + block)
             self._sent += count
         if self._outlet.idle and self.drops != self._drops_told:
             self._drops_told = self.drops

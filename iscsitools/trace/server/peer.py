@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 from collections.abc import Callable
@@ -10,16 +11,24 @@ from typing import Final
 from iscsitools.trace.protocol import MAX_REQUEST, Limits, Message, decode, encode
 from iscsitools.trace.server.loop import Loop
 
+log = logging.getLogger(__name__)
+
 _RECEIVE: Final = 4096
 _UCRED: Final = struct.Struct("iII")
 _SO_PEERGROUPS: Final = 59  # Linux 4.13; not in the socket module
-_MOST_GROUPS: Final = 4096
+_GROUPS_SIZE: Final = 1024  # what getsockopt of the socket module allows
 
 
 def credentials(sock: socket.socket) -> tuple[int, set[int]]:
-    """Return the user and all groups of the process at the other end, as the kernel knows them."""
+    """Return the user and the groups of the process at the other end, as the kernel knows them.
+
+    Of a process in more than 256 groups, only its first one.
+    """
     _, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    groups = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
+    try:
+        groups = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_SIZE)
+    except OSError:
+        return uid, {gid}
     return uid, {gid, *struct.unpack(f"{len(groups) // 4}I", groups)}
 
 
@@ -204,6 +213,9 @@ class Peer:
                 self._handle(self, decode(line))
             except ValueError as error:
                 self._refuse(f"bad request: {error}")
+            except Exception as error:  # a fault of ours must not end the target
+                log.exception("a trace request failed")
+                self._refuse(f"the server failed: {type(error).__name__}")
         self._listen()
 
     def _refuse(self, reason: str) -> None:

@@ -90,6 +90,11 @@ class Requests:
             for part in sums.parts:
                 part.close(ident)
 
+    def flush(self) -> None:
+        """Send readers over sockets what they can take now: the server is about to end."""
+        for sink in self._sinks.values():
+            sink.flush()
+
     def let_go(self, peer: Peer) -> None:
         """Take down what a reader that is gone had attached."""
         sums = self._sums.pop(peer, None)

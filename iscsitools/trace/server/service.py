@@ -89,6 +89,8 @@ class TraceServer:
                 self._loop.remove_reader(sock.fileno())
             sock.close()
         self._sockets = []
+        if self._requests:
+            self._requests.flush()
         for peer in list(self._peers):
             peer.close()
         if self._lock >= 0:

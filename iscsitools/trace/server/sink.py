@@ -59,7 +59,7 @@ class Sink:
             self._lost()
 
         self._writer = make_writer(
-            self._memory, self._capacity, self.selection.lun, clock, failed, self.introduce, self._grant
+            self._memory, self._words, self._capacity, self.selection.lun, clock, failed, self.introduce, self._grant
         )
         return self._writer.pdu, self._writer.xfer
 
@@ -86,6 +86,9 @@ class Sink:
         """Tell the reader that a connection it knows is no more."""
         if self._known.pop(ident, (0, False))[1]:
             self._tell({"closed": ident, "after": self.written})
+
+    def flush(self) -> None:
+        """Send what can still be sent."""
 
     def release(self) -> None:
         """Let go of the memory; the sink must no longer be subscribed."""

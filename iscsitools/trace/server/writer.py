@@ -24,6 +24,7 @@ class Writer(NamedTuple):
 
 def make_writer(
     memory: memoryview,
+    words: memoryview,
     capacity: int,
     lun_wanted: int | None,
     clock: Callable[[], int],
@@ -33,6 +34,8 @@ def make_writer(
 ) -> Writer:
     """Make the calls that write to ``memory``, ``capacity`` records (a power of two) used in a circle.
 
+    ``words`` is the same memory as 64-bit words.
+
     ``introduce`` is called for a connection, or new strings of it, before its first record, and says whether its
     records are wanted. ``grant`` is called with the number of records written when no more may be, and returns up to
     which number they may; the same number is a drop. What it grants it has marked as not written: a record is there
@@ -40,7 +43,6 @@ def make_writer(
 
     Hot: four calls for a 4 KB read. One pack and one word stored per record; benchmarks/trace_cost.py measures it.
     """
-    words = memory.cast("Q")
     mask = capacity - 1
     pack, pack_long, pack_xfer = PDU.pack_into, LONG_PDU.pack_into, XFER.pack_into
     written = limit = 0
