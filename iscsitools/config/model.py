@@ -108,7 +108,6 @@ class Limits:
     initial_r2t: bool = False
     immediate_data: bool = True
     default_time2wait: int = 2
-    default_time2retain: int = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,8 @@ class Connection:
         self._timers = timers
         self._header_digest = False
         self._data_digest = False
+        self._largest_read = 0
+        self._largest_immediate = 0
         self._stash = b""
         self._direct: memoryview | None = None
         self._arriving: _Arriving | None = None
@@ -188,6 +190,7 @@ class Connection:
             self._direct = self._arriving = None
         elif self._direct is None:
             self._stash = bytes(self.buffers.receive_view[max(pos, 0) : end])
+        self.out.settle()
 
     def _run(self, pos: int, end: int, now: int) -> int:
         """Serve all whole PDUs of the receive buffer from ``pos`` to ``end``; returns where an unfinished one begins.
@@ -212,7 +215,7 @@ class Connection:
         statsn = self.statsn
         header_digest, data_digest = self._header_digest, self._data_digest
         head = BHS_LENGTH + DIGEST_LENGTH if header_digest else BHS_LENGTH
-        largest = min(self.max_send, FAST_MAXIMUM)
+        largest, largest_immediate = self._largest_read, self._largest_immediate
         unpack, pack = COMMAND.unpack_from, ANSWER.pack_into
         last_lun = -1
         itl: ItlNexus
@@ -268,7 +271,12 @@ class Connection:
                             tail = done
                             read += edtl
                             continue
-                elif flags | 1 == 0xA1 and (cdb0 == 0x2A or cdb0 == 0x8A) and lengths == edtl and itl.fast_write:
+                elif (
+                    flags | 1 == 0xA1
+                    and (cdb0 == 0x2A or cdb0 == 0x8A)
+                    and lengths == edtl <= largest_immediate
+                    and itl.fast_write
+                ):
                     data = pos + head
                     done = data + edtl
                     after = done + 4 if data_digest else done
@@ -444,9 +452,9 @@ class Connection:
         if itl is None or not itl.fast_write or cdb1 or control or flags | 1 != 0xA1:
             return False
         unit = itl.unit
-        if cmdsn != session.exp_cmdsn or itt in self.commands or lengths != edtl or lba + count > unit.blocks:
+        if cmdsn != session.exp_cmdsn or itt in self.commands or lba + count > unit.blocks:
             return False
-        if edtl != count * unit.block_size:
+        if lengths != edtl or edtl != count * unit.block_size or edtl > self._largest_immediate:
             return False
         try:
             if not unit.store.try_write(lba * unit.block_size, pdu.data):
@@ -481,7 +489,16 @@ class Connection:
         self.session = session
         self._header_digest = header_digest
         self._data_digest = data_digest
+        self.set_max_send(self.max_send)
         self.out.start_digests(header_digest, data_digest)
+
+    def set_max_send(self, length: int) -> None:
+        """The initiator takes data segments of at most ``length`` bytes (RFC 7143 13.12)."""
+        self.max_send = length
+        if self.session is not None:
+            parameters = self.session.parameters
+            self._largest_read = min(length, parameters.max_burst_length, FAST_MAXIMUM)
+            self._largest_immediate = parameters.first_burst_length if parameters.immediate_data else 0
 
     # -- bytes out
 

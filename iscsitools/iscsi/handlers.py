@@ -56,9 +56,12 @@ class Handlers:
 
     def dispatch(self, conn: Connection, pdu: Pdu, fired: bool) -> None:
         """Serve one whole PDU. ``fired``: its receive probe has fired."""
+        session = conn.session
+        if session is None and pdu.opcode == Opcode.LOGIN_REQUEST:
+            conn.info.isid, conn.info.tsih = pdu.bhs[8:14].hex(), f"0x{pdu.word(12) & 0xFFFF:04x}"
+            conn.info.generation += 1
         if conn.probes.mask and not fired:
             self._fire(conn, pdu)
-        session = conn.session
         try:
             if session is None or not session.full_feature:
                 self._login.request(conn, pdu)
@@ -86,14 +89,13 @@ class Handlers:
 
     def _in_order(self, conn: Connection, session: Session, pdu: Pdu) -> None:
         place = session.place(pdu.cmdsn)
-        if place > 0:
-            copy = Pdu(pdu.bhs, pdu.ahs, memoryview(bytearray(pdu.data)), pdu.now)
-            session.held.setdefault(pdu.cmdsn, (conn, copy))
+        if place > 0 and not session.hold(conn, pdu):
+            raise ProtocolError("no memory for requests that came before their turn")
         if place != 0:
             return
         session.advance()
         _SERVE[pdu.opcode](conn, session, pdu)
-        while (held := session.held.pop(session.exp_cmdsn, None)) is not None:
+        while (held := session.take_held()) is not None:
             session.advance()
             its_conn, its_pdu = held
             try:

@@ -97,7 +97,6 @@ class LoginPhase:
             engine = LoginEngine(self.directory, self._limits, self, local, self._hooks.random_bytes)
             login = self._logins[conn] = _Login(engine, pdu, pdu.cmdsn)
             conn.statsn = pdu.expstatsn
-            conn.info.isid = pdu.bhs[8:14].hex()
         login.pdu = Pdu(pdu.bhs, b"", memoryview(b""), pdu.now)
         reply = login.engine.on_request(pdu.bhs, bytes(pdu.data))
         if isinstance(reply, LoginPending):
@@ -157,6 +156,7 @@ class LoginPhase:
         if not result.leading:
             session = self.table.by_tsih(result.tsih)
             assert session is not None  # the engine has just asked join()
+            session.drop_held()
             self._replace(session.connections.pop(result.cid), "connection reinstated")
             return session
         if result.target is not None:
@@ -208,7 +208,7 @@ class LoginPhase:
         if self.table.by_tsih(session.tsih) is not session:
             return
         self.table.remove(session)
-        session.held.clear()
+        session.drop_held()
         if session.nexus is not None and session.device is not None:
             session.device.detach(session.nexus)
         self._hooks.session_closed(session)

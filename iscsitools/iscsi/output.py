@@ -128,7 +128,11 @@ class Output:
             self._fire_marks()
         while self._releases and self._releases[0][0] <= self.bytes_sent:
             self._releases.popleft()[1]()
-        if not queue and self.tail == self._start:
+        self.settle()
+
+    def settle(self) -> None:
+        """Give the chunks back when nothing waits to be sent."""
+        if not self._queue and self.tail == self._start:
             self._return_chunks()
 
     def _return_chunks(self) -> None:

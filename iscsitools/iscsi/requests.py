@@ -118,7 +118,7 @@ def text(conn: Connection, session: Session, pdu: Pdu) -> None:
     except RejectError:
         conn.text = None
         raise
-    conn.max_send = conn.parameters.initiator_max_recv_data_segment_length
+    conn.set_max_send(conn.parameters.initiator_max_recv_data_segment_length)
     exchange.pieces = list(keys.split_text(answer, conn.max_send)) or [b""]
     _send_text(conn, session, exchange)
 

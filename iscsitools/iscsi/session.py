@@ -67,6 +67,28 @@ class Session:
         ahead = (cmdsn - self.exp_cmdsn) & SERIAL_MASK
         return ahead if ahead < self.window else -1
 
+    def hold(self, conn: Connection, pdu: Pdu) -> bool:
+        """Keep a copy of a request that came before its turn; False when the memory for it is not to be had."""
+        if pdu.cmdsn in self.held:
+            return True
+        if not conn.buffers.reserve(len(pdu.data)):
+            return False
+        self.held[pdu.cmdsn] = (conn, Pdu(pdu.bhs, pdu.ahs, memoryview(bytearray(pdu.data)), pdu.now))
+        return True
+
+    def take_held(self) -> tuple[Connection, Pdu] | None:
+        """The held request whose turn it is now."""
+        found = self.held.pop(self.exp_cmdsn, None)
+        if found is not None:
+            found[0].buffers.release(len(found[1].data))
+        return found
+
+    def drop_held(self) -> None:
+        """Forget all requests that came before their turn."""
+        for conn, pdu in self.held.values():
+            conn.buffers.release(len(pdu.data))
+        self.held.clear()
+
     def advance(self) -> None:
         """The command that was next has been taken."""
         self.exp_cmdsn = (self.exp_cmdsn + 1) & SERIAL_MASK
