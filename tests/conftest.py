@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says something of the machine and its load, not of the code.
+settings.register_profile("iscsitools", deadline=None)
+settings.load_profile("iscsitools")
 
 
 @pytest.fixture(autouse=True)
