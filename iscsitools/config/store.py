@@ -90,8 +90,11 @@ def check_store(reader: Reader, spec: StackSpec, block_size: int, path: Path) ->
     except BackstoreError as error:
         reader.problem(path, str(error))
         return
-    _check_size(reader, cls, spec, given, block_size, path)
-    _check_path(reader, cls, spec, given, path)
+    try:
+        _check_size(reader, cls, spec, given, block_size, path)
+        _check_path(reader, cls, spec, given, path)
+    except ValueError as error:
+        reader.problem((*path, "what"), str(error))
 
 
 def _check_options(

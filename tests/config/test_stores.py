@@ -28,6 +28,7 @@ LUN = '[[target]]\niqn = "iqn.2026-11.example:a"\n[[target.lun]]\n'
         ('"file:no/disk.img,size=1M"', [".what: the directory no does not exist"]),
         ('"file:.,size=1M"', [".what: . is a directory"]),
         ('"file:a.img,size=1000"', [".size: the size 1000 is no multiple of the block size 512"]),
+        (r'"file:a\u0000b"', [".what: a path cannot contain a null character"]),
         ('"file:"', [": file: a path has to follow the colon"]),
         ("{ what = 1 }", [".what: a text was expected, not a whole number"]),
         ('{ what = "1M" }', [": the key 'kind' is missing"]),
