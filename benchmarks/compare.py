@@ -26,9 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=10, help="interleaved rounds (default 10)")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds measured in each run (default 3)")
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds before that (default 0.5)")
-    parser.add_argument(
-        "--peers", default=",".join(USUAL), help="default %(default)s; also tgtd-direct"
-    )
+    parser.add_argument("--peers", default=",".join(USUAL), help="default %(default)s; also tgtd-direct")
     parser.add_argument("--cases", default="", help="only loads whose name contains one of these, comma-separated")
     parser.add_argument("--disk", type=Path, help="the file to serve; made when it is not there")
     parser.add_argument("--size", type=int, default=1024, help="its size in MiB (default 1024)")

@@ -1,0 +1,82 @@
+"""Feed the engine alone, without sockets, with a recorded stream; ``engine.py`` runs this under callgrind.
+
+usage: feed.py PACKAGES STREAM BYTES
+
+``PACKAGES`` is the directory that holds the iscsitools package to measure, ``STREAM`` a file of ``stream.record``,
+``BYTES`` how many bytes of answers it has to get. Nothing here is done for an I/O but the engine's own work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+
+from iscsitools.backstores.null import NullBackstore
+from iscsitools.iscsi.buffers import Buffers
+from iscsitools.iscsi.connection import Connection, Timers
+from iscsitools.iscsi.handlers import Handlers
+from iscsitools.iscsi.login_phase import LoginHooks, LoginPhase
+from iscsitools.iscsi.negotiation import NegotiationLimits
+from iscsitools.iscsi.node import Directory, Portal, TargetNode
+from iscsitools.iscsi.session import SessionTable
+from iscsitools.probes.sites import ConnectionInfo, Probes
+from iscsitools.scsi.device import ScsiDevice
+from iscsitools.scsi.options import UnitOptions
+from iscsitools.scsi.task import InlineExecutor
+from iscsitools.scsi.unit import LogicalUnit
+
+TARGET = "iqn.2026-11.example:engine"
+
+
+def nothing(*_: object) -> None:
+    """For hooks that nobody waits for."""
+
+
+def engine() -> Connection:
+    """A connection in front of a null disk."""
+    store = NullBackstore("1G")
+    store.open()
+    device = ScsiDevice(TARGET)
+    unit = LogicalUnit(0, store, InlineExecutor(), UnitOptions(target=TARGET))
+    device.add_unit(unit)
+    directory = Directory([Portal("127.0.0.1", 3260)])
+    directory.add(TargetNode(TARGET, device))
+    hooks = LoginHooks(os.urandom, nothing, nothing, nothing, nothing)
+    login = LoginPhase(directory, NegotiationLimits(), SessionTable(), 128, hooks)
+    info = ConnectionInfo(1, "127.0.0.1:3260", "127.0.0.1:50000")
+    probes = Probes(lambda: 0)
+    return Connection(info, Buffers(), probes, Handlers(login), 0, Timers(), nothing)
+
+
+def feed(connection: Connection, data: memoryview) -> int:
+    """One readable event: the bytes in, all answers out; returns how many bytes those had."""
+    buffer = connection.get_buffers()[0]
+    buffer[: len(data)] = data
+    connection.received(len(data), 0)
+    sent = 0
+    while connection.out.unsent():
+        count = sum(map(len, connection.output()))
+        connection.sent(count, 0)
+        sent += count
+    return sent
+
+
+def main() -> None:
+    """Feed all pieces and check that every command was answered, by the bytes of all answers."""
+    recorded = memoryview(Path(sys.argv[2]).read_bytes())
+    connection = engine()
+    position = answered = 0
+    while position < len(recorded):
+        begin = position + 4
+        position = begin + int.from_bytes(recorded[position:begin], "big")
+        sent = feed(connection, recorded[begin:position])
+        if connection.session is not None and connection.session.full_feature:
+            answered += sent
+    if connection.close_reason or answered < int(sys.argv[3]):
+        sys.exit(f"{answered} bytes of answers, expected {sys.argv[3]} ({connection.close_reason or 'still open'})")
+
+
+main()
