@@ -11,9 +11,9 @@ from .support import Host
 
 @pytest.fixture
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    directory = tmp_path / "iscsitools"
-    directory.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    directory = tmp_path / "run" / "iscsitools"
+    directory.mkdir(mode=0o700, parents=True)
     return directory
 
 
