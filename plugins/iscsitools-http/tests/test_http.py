@@ -175,7 +175,7 @@ def test_tries_come_to_an_end_and_the_next_read_begins_anew(server: ImageServer,
 
 
 def test_a_server_that_says_nothing_is_given_up_after_the_timeout(server: ImageServer, opened: Opened) -> None:
-    store = opened(server.url, "backoff=1ms,timeout=50ms,retries=1")
+    store = opened(server.url, "backoff=1ms,timeout=400ms,retries=2")
     server.gate.clear()
     with pytest.raises(OSError, match="timed out"):
         read(store, 0, 512)
