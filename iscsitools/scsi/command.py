@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Flag, auto
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,10 @@ class Call:
     command: Command
     lba: int = 0
     blocks: int = 0
+    alone: bool = False
+    """It waits for every task before it (see taskset)."""
+    barrier: bool = False
+    """SIMPLE tasks after it wait for its end (see taskset)."""
     ready: bool = False
     """execute() was called: data-out is there."""
     started: bool = False
@@ -83,13 +87,14 @@ def no_check(call: Call) -> None:
     """The check of commands of which the usage bitmap says everything."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Command:
     """An entry of the operation code table.
 
     ``usage`` is the CDB usage data (SPC-4 6.34.3): a bit of the CDB that is 0 there must be 0 in a CDB, or it is
     answered with INVALID FIELD IN CDB; bits of ``ignored`` are exempt. ``check`` runs in accept(), ``run`` in
-    execute(); ``run`` returns medium work, or None when the command is complete.
+    execute(); ``run`` returns medium work, or None when the command is complete. The last fields are looked up for
+    every task, so they are plain copies of what the others say.
     """
 
     name: str
@@ -100,19 +105,29 @@ class Command:
     flags: Flags = Flags.NONE
     check: Callable[[Call], None] = no_check
     ignored: bytes = b""
+    length: int = field(init=False)
+    """The CDB's length in bytes."""
+    needs_medium: bool = field(init=False)
+    writes: bool = field(init=False)
+    exclusive: bool = field(init=False)
+    ignores_attention: bool = field(init=False)
+    _unknown: int = field(init=False)
 
-    @property
-    def length(self) -> int:
-        """The CDB's length in bytes."""
-        return len(self.usage)
+    def __post_init__(self) -> None:
+        self.length = len(self.usage)
+        self.needs_medium = Flags.MEDIUM in self.flags
+        self.writes = Flags.WRITES in self.flags
+        self.exclusive = Flags.EXCLUSIVE in self.flags
+        self.ignores_attention = Flags.IGNORES_ATTENTION in self.flags
+        known = int.from_bytes(self.usage, "big") | int.from_bytes(self.ignored, "big")
+        self._unknown = ~known & ((1 << 8 * (self.length - 1)) - 1)
 
     def check_usage(self, cdb: bytes) -> None:
         """Raise INVALID FIELD IN CDB, pointing at the first bit that this command does not know."""
-        length = len(self.usage)
-        known = int.from_bytes(self.usage, "big") | int.from_bytes(self.ignored, "big")
+        length = self.length
         if len(cdb) < length:
             raise invalid_field(len(cdb))
-        unknown = int.from_bytes(cdb[:length], "big") & ~known & ((1 << 8 * (length - 1)) - 1)
+        unknown = int.from_bytes(cdb[:length], "big") & self._unknown
         if unknown:
             place = unknown.bit_length() - 1
             raise invalid_field(length - 1 - place // 8, place % 8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iscsitools.scsi import absent, management
-from iscsitools.scsi.command import Call, Flags
+from iscsitools.scsi.command import Call
 from iscsitools.scsi.errors import ScsiError, invalid_field
 from iscsitools.scsi.itl import ItlNexus
 from iscsitools.scsi.sense import Asc
@@ -104,7 +104,7 @@ class ScsiDevice:
             raise ScsiError(Status.TASK_SET_FULL)
         command = unit.commands.find(task.cdb)
         call = Call(task, self, unit, itl, command)
-        if Flags.IGNORES_ATTENTION not in command.flags:
+        if not command.ignores_attention:
             asc = itl.take_attention()
             if asc is not None:
                 raise unit_attention(asc)

@@ -15,17 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from iscsitools.scsi.command import Call, Flags
+from iscsitools.scsi.command import Call
 from iscsitools.scsi.task import Attribute
-
-
-def _runs_alone(call: Call) -> bool:
-    return call.task.attribute == Attribute.ORDERED or Flags.EXCLUSIVE in call.command.flags
-
-
-def is_barrier(call: Call) -> bool:
-    """Whether SIMPLE tasks accepted after this one wait for its end."""
-    return call.task.attribute == Attribute.HEAD_OF_QUEUE or _runs_alone(call)
 
 
 class TaskSet:
@@ -56,8 +47,11 @@ class TaskSet:
 
     def enter(self, call: Call) -> None:
         """Accept a task."""
+        attribute = call.task.attribute
+        call.alone = attribute == Attribute.ORDERED or call.command.exclusive
+        call.barrier = call.alone or attribute == Attribute.HEAD_OF_QUEUE
         self._calls[call] = None
-        if is_barrier(call):
+        if call.barrier:
             self.barriers += 1
             if self.barriers == 1:
                 self._changed()
@@ -78,7 +72,7 @@ class TaskSet:
         del self._calls[call]
         if not self.barriers:
             return
-        if is_barrier(call):
+        if call.barrier:
             self.barriers -= 1
             if not self.barriers:
                 self._changed()
@@ -100,10 +94,9 @@ class TaskSet:
         oldest = True
         blocked = False
         for call in self._calls:
-            barrier = is_barrier(call)
-            allowed = (oldest or not _runs_alone(call)) if barrier else not blocked
+            allowed = (oldest or not call.alone) if call.barrier else not blocked
             if allowed and call.ready and not call.started:
                 return call
             oldest = False
-            blocked = blocked or barrier
+            blocked = blocked or call.barrier
         return None

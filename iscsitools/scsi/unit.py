@@ -6,7 +6,7 @@ import logging
 from functools import partial
 
 from iscsitools.backstores.base import Backstore
-from iscsitools.scsi.command import Call, Flags, Work
+from iscsitools.scsi.command import Call, Work
 from iscsitools.scsi.errors import ScsiError, backstore_error, check_condition
 from iscsitools.scsi.identity import Identity, derive_identity
 from iscsitools.scsi.itl import ItlNexus
@@ -116,10 +116,10 @@ class LogicalUnit:
     def check_state(self, call: Call) -> None:
         """Raise when a reservation, the medium or write protection forbids the command now."""
         self.reservations.check(call)
-        flags = call.command.flags
-        if Flags.MEDIUM in flags and not self.medium.loaded:
+        command = call.command
+        if command.needs_medium and not self.medium.loaded:
             raise self.medium.not_ready()
-        if Flags.WRITES in flags and self.write_protected:
+        if command.writes and self.write_protected:
             asc = Asc.SOFTWARE_WRITE_PROTECTED if self.modes.software_write_protect else Asc.WRITE_PROTECTED
             raise check_condition(SenseKey.DATA_PROTECT, asc)
 
@@ -193,8 +193,7 @@ class LogicalUnit:
                 "LUN %d: %s failed: %s: %s", self.number, call.command.name, kind.__name__, error,
                 exc_info=None if isinstance(error, OSError) else error,
             )  # fmt: skip
-        writes = Flags.WRITES in call.command.flags
-        self.end(call, backstore_error(error, call.lba, self.block_size, writes))
+        self.end(call, backstore_error(error, call.lba, self.block_size, call.command.writes))
 
 
 def _keep_result(call: Call, work: Work) -> None:
