@@ -209,6 +209,7 @@ class Connection:
         mask = probes.mask
         info = self.info
         commands = self.commands
+        held = session.held
         paths = self._paths
         exp = session.exp_cmdsn
         ahead = session.window - 1
@@ -223,7 +224,7 @@ class Connection:
         while end - pos >= head:
             op, flags, _, lengths, lun, itt, edtl, cmdsn, _, cdb0, cdb1, mid, count, control = unpack(buf, pos)
             fired = False
-            if op == 0x01 and cmdsn == exp and not cdb1 and itt not in commands:
+            if op == 0x01 and cmdsn == exp and not cdb1 and itt not in commands and not held:
                 if lun != last_lun:
                     path = paths.get(lun) or self._path(lun)
                     if path is not None:
@@ -452,7 +453,7 @@ class Connection:
         if itl is None or not itl.fast_write or cdb1 or control or flags | 1 != 0xA1:
             return False
         unit = itl.unit
-        if cmdsn != session.exp_cmdsn or itt in self.commands or lba + count > unit.blocks:
+        if session.held or cmdsn != session.exp_cmdsn or itt in self.commands or lba + count > unit.blocks:
             return False
         if lengths != edtl or edtl != count * unit.block_size or edtl > self._largest_immediate:
             return False

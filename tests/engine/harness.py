@@ -1,0 +1,205 @@
+"""The engine without sockets: a connection over a disk in memory, fed with bytes, its output cut into PDUs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from initiator.pdu import BHS, NO_TAG, Opcode, Pdu, encode_lun, make_bhs
+
+from iscsitools.backstores.ram import RamBackstore
+from iscsitools.iscsi.buffers import Buffers
+from iscsitools.iscsi.connection import Connection, Timers
+from iscsitools.iscsi.handlers import Handlers
+from iscsitools.iscsi.login_phase import LoginHooks, LoginPhase
+from iscsitools.iscsi.negotiation import NegotiationLimits
+from iscsitools.iscsi.node import Directory, TargetNode
+from iscsitools.iscsi.session import Session, SessionTable
+from iscsitools.probes.sites import ConnectionInfo, Probes
+from iscsitools.scsi.device import ScsiDevice
+from iscsitools.scsi.options import UnitOptions
+from iscsitools.scsi.task import Executor, InlineExecutor
+from iscsitools.scsi.unit import LogicalUnit
+
+IQN = "iqn.2026-11.example:engine"
+INITIATOR = "iqn.2026-11.example:wire"
+KEYS = {
+    "InitiatorName": INITIATOR,
+    "SessionType": "Normal",
+    "TargetName": IQN,
+    "AuthMethod": "None",
+    "HeaderDigest": "None",
+    "DataDigest": "None",
+    "InitialR2T": "No",
+    "ImmediateData": "Yes",
+    "MaxRecvDataSegmentLength": "262144",
+    "MaxBurstLength": "262144",
+    "FirstBurstLength": "65536",
+    "MaxOutstandingR2T": "2",
+    "ErrorRecoveryLevel": "0",
+}
+SECOND = 1_000_000_000
+
+
+class SlowDisk(RamBackstore):
+    """A disk in memory whose calls may block: all of them go through the executor."""
+
+    blocking = True
+
+
+class ManualExecutor:
+    """Keeps calls until the test lets them run."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = []
+
+    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+        self.waiting.append((work, done))
+
+    def run_one(self, index: int = 0) -> None:
+        work, done = self.waiting.pop(index)
+        error: BaseException | None = None
+        try:
+            work()
+        except Exception as raised:
+            error = raised
+        done(error)
+
+
+@dataclass
+class Target:
+    """One target of one unit, and everything that a server would have around it."""
+
+    executor: Executor = field(default_factory=InlineExecutor)
+    slow: bool = False
+    window: int = 128
+    size: int = 4 << 20
+    memory: int = 64 << 20
+    now: int = SECOND
+    woken: list[Connection] = field(default_factory=list)
+    closed: list[Session] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = (SlowDisk if self.slow else RamBackstore)(str(self.size))
+        self.store.open()
+        self.device = ScsiDevice(IQN)
+        self.unit = LogicalUnit(0, self.store, self.executor, UnitOptions(target=IQN))
+        self.device.add_unit(self.unit)
+        self.directory = Directory()
+        self.directory.add(TargetNode(IQN, self.device))
+        self.probes = Probes(lambda: self.now)
+        self.buffers = Buffers(self.memory)
+        self.table = SessionTable()
+        hooks = LoginHooks(lambda n: bytes(n), lambda c, p: None, lambda s: None, self.closed.append, lambda c, r: None)
+        self.login = LoginPhase(self.directory, NegotiationLimits(), self.table, self.window, hooks)
+        self.handlers = Handlers(self.login)
+        self._idents = itertools.count(1)
+
+    def connect(self, timers: Timers | None = None) -> Wire:
+        info = ConnectionInfo(next(self._idents), "127.0.0.1:3260", "127.0.0.1:50000")
+        conn = Connection(
+            info, self.buffers, self.probes, self.handlers, self.now, timers or Timers(), self.woken.append
+        )
+        return Wire(self, conn)
+
+    def session(self, keys: dict[str, str] | None = None, **login: int) -> Wire:
+        """A connection in full feature phase, its unit attention taken."""
+        wire = self.connect()
+        wire.log_in(keys, **login)
+        wire.command(bytes(6))
+        return wire
+
+
+class Wire:
+    """The initiator's end of a connection: bytes in, PDUs out. No digests."""
+
+    def __init__(self, target: Target, conn: Connection) -> None:
+        self.target = target
+        self.conn = conn
+        self.cmd_sn = 1
+        self.itt = 0
+        self._rest = b""
+
+    def feed(self, data: bytes, piece: int = 0) -> None:
+        """Give the engine bytes, at most ``piece`` at a time, as far as it takes them."""
+        at = 0
+        while at < len(data) and not self.conn.close_reason:
+            count = 0
+            for buffer in self.conn.get_buffers():
+                part = data[at : at + min(len(buffer), piece - count if piece else len(buffer))]
+                buffer[: len(part)] = part
+                at += len(part)
+                count += len(part)
+            self.conn.received(count, self.target.now)
+
+    def receive(self) -> list[Pdu]:
+        """All PDUs that the engine has to send."""
+        while True:
+            pieces = self.conn.output()
+            if not pieces and not self.conn.stalled:
+                break
+            data = b"".join(pieces)
+            self._rest += data
+            self.conn.sent(len(data), self.target.now)
+            if self.conn.stalled:
+                self.conn.resume(self.target.now)
+        return list(self._cut())
+
+    def _cut(self) -> Iterator[Pdu]:
+        while len(self._rest) >= BHS:
+            length = int.from_bytes(self._rest[5:8], "big")
+            end = BHS + length + (-length & 3)
+            assert len(self._rest) >= end, "half a PDU in the output"
+            yield Pdu(self._rest[:BHS], b"", self._rest[BHS : BHS + length])
+            self._rest = self._rest[end:]
+        assert not self._rest
+
+    def log_in(
+        self, keys: dict[str, str] | None = None, tsih: int = 0, cid: int = 1, isid: int = 0x400001370000
+    ) -> Pdu:
+        """Log in in one request, from the operational stage; returns the last response."""
+        text = b"".join(f"{k}={v}\0".encode() for k, v in {**KEYS, **(keys or {})}.items() if k != "AuthMethod")
+        bhs = make_bhs(
+            Opcode.LOGIN_REQUEST, immediate=True, flags=0x87, data_length=len(text), isid=isid, tsih=tsih, cid=cid,
+            cmd_sn=self.cmd_sn,
+        )  # fmt: skip
+        self.feed(bhs + text + bytes(-len(text) & 3))
+        return self.receive()[-1]
+
+    def request(
+        self, cdb: bytes, *, read: int = 0, write: bytes = b"", edtl: int | None = None, **fields: int
+    ) -> bytes:
+        """The bytes of a SCSI Command with immediate data; the next ITT and CmdSN."""
+        self.itt += 1
+        flags = 0x81 | (0x40 if read else 0) | (0x20 if write or fields.pop("writes", 0) else 0)
+        values = {"flags": flags, "itt": self.itt, "cmd_sn": self.cmd_sn, "lun": encode_lun(0)} | fields
+        bhs = make_bhs(
+            Opcode.SCSI_COMMAND, cdb=cdb, edtl=edtl if edtl is not None else read or len(write),
+            data_length=len(write), **values,
+        )  # fmt: skip
+        self.cmd_sn = (self.cmd_sn + 1) & 0xFFFFFFFF
+        return bhs + write + bytes(-len(write) & 3)
+
+    def command(self, cdb: bytes, **how: object) -> list[Pdu]:
+        """Send a command and return what came."""
+        self.feed(self.request(cdb, **how))  # type: ignore[arg-type]
+        return self.receive()
+
+    def data_out(
+        self, itt: int, data: bytes, offset: int, *, ttt: int = NO_TAG, sn: int = 0, final: bool = True
+    ) -> bytes:
+        """The bytes of a Data-Out."""
+        bhs = make_bhs(
+            Opcode.DATA_OUT, flags=0x80 if final else 0, itt=itt, ttt=ttt, data_sn=sn, buffer_offset=offset,
+            data_length=len(data), lun=encode_lun(0),
+        )  # fmt: skip
+        return bhs + data + bytes(-len(data) & 3)
+
+
+def read10(lba: int, blocks: int) -> bytes:
+    return b"\x28\0" + lba.to_bytes(4, "big") + b"\0" + blocks.to_bytes(2, "big") + b"\0"
+
+
+def write10(lba: int, blocks: int, fua: bool = False) -> bytes:
+    return b"\x2a" + (b"\x08" if fua else b"\0") + lba.to_bytes(4, "big") + b"\0" + blocks.to_bytes(2, "big") + b"\0"

@@ -1,0 +1,232 @@
+"""Commands through the engine: the fast path and the task's way give the same answers, however the bytes arrive."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from initiator.pdu import NO_TAG, Opcode, Pdu, encode_lun
+
+from .harness import ManualExecutor, Target, read10, write10
+
+
+def fields(pdus: list[Pdu]) -> list[tuple[dict[str, int], bytes]]:
+    return [(pdu.fields(), pdu.data) for pdu in pdus]
+
+
+def mixed_work(wire) -> bytes:
+    """Reads, writes and others of many sizes, in one piece."""
+    rng = random.Random(1)
+    data = bytearray()
+    for _ in range(60):
+        blocks = rng.choice((1, 8, 64, 129, 512))
+        lba = rng.randrange(4096)
+        if rng.random() < 0.5:
+            data += wire.request(read10(lba, blocks), read=blocks * 512)
+        else:
+            payload = rng.randbytes(min(blocks, 128) * 512)
+            data += wire.request(write10(lba, len(payload) // 512), write=payload)
+        if rng.random() < 0.1:
+            data += wire.request(bytes(6))
+    return bytes(data)
+
+
+def test_answers_do_not_depend_on_how_the_bytes_arrive():
+    seen = []
+    for piece in (0, 1, 7, 48, 49, 4096, 100_000):
+        wire = Target().session()
+        wire.feed(mixed_work(wire), piece)
+        seen.append(fields(wire.receive()))
+    assert len(seen[0]) > 60
+    assert all(other == seen[0] for other in seen)
+
+
+def test_the_fast_path_and_the_task_way_answer_alike():
+    answers, disks = [], []
+    for slow in (False, True):
+        target = Target(slow=slow)
+        wire = target.session()
+        wire.feed(mixed_work(wire))
+        answers.append(fields(wire.receive()))
+        content = bytearray(target.size)
+        target.store.read_into(0, memoryview(content))
+        disks.append(bytes(content))
+    assert disks[0] == disks[1]
+    assert answers[0] == answers[1]
+
+
+def test_a_read_ends_with_status_in_its_last_data_in():
+    wire = Target().session()
+    wire.command(write10(8, 2), write=bytes(range(256)) * 4)
+    (answer,) = wire.command(read10(8, 2), read=1024)
+    assert answer.opcode == Opcode.DATA_IN
+    assert (answer.flags, answer.status, answer.residual) == (0x81, 0, 0)
+    assert (answer.data_sn, answer.buffer_offset, answer.ttt) == (0, 0, NO_TAG)
+    assert answer.data == bytes(range(256)) * 4
+    assert (answer.exp_cmd_sn, answer.max_cmd_sn) == (wire.cmd_sn, wire.cmd_sn + 127)
+
+
+def test_data_in_is_cut_to_what_the_initiator_takes_and_to_bursts():
+    wire = Target().session({"MaxRecvDataSegmentLength": "3072", "MaxBurstLength": "8192"})
+    answers = wire.command(read10(0, 40), read=20480)
+    assert [(p.buffer_offset, p.data_length, p.data_sn) for p in answers] == [
+        (0, 3072, 0), (3072, 3072, 1), (6144, 2048, 2), (8192, 3072, 3), (11264, 3072, 4), (14336, 2048, 5),
+        (16384, 3072, 6), (19456, 1024, 7),
+    ]  # fmt: skip
+    assert [p.flags for p in answers] == [0, 0, 0x80, 0, 0, 0x80, 0, 0x81]
+    assert [p.stat_sn for p in answers[:-1]] == [0] * 7
+
+
+def test_statsn_counts_answers():
+    wire = Target().session()
+    numbers = [wire.command(bytes(6))[0].stat_sn, wire.command(read10(0, 1), read=512)[0].stat_sn]
+    numbers += [wire.command(write10(0, 1), write=bytes(512))[0].stat_sn]
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "edtl", "flags", "residual", "moved"),
+    [(2, 1024, 0x81, 0, 1024), (2, 512, 0x85, 512, 512), (2, 2048, 0x83, 1024, 1024), (2, 700, 0x85, 324, 700)],
+)
+def test_read_residuals(blocks, edtl, flags, residual, moved):
+    (answer,) = Target().session().command(read10(0, blocks), read=edtl)
+    assert (answer.opcode, answer.flags, answer.residual, len(answer.data)) == (0x25, flags, residual, moved)
+
+
+@pytest.mark.parametrize(
+    ("sent", "blocks", "flags", "residual"), [(1024, 2, 0x80, 0), (512, 2, 0x84, 512), (1536, 2, 0x82, 512)]
+)
+def test_write_residuals(sent, blocks, flags, residual):
+    target = Target()
+    (answer,) = target.session().command(write10(0, blocks), write=b"x" * sent)
+    assert (answer.opcode, answer.flags, answer.status, answer.residual) == (0x21, flags, 0, residual)
+    content = bytearray(2048)
+    target.store.read_into(0, memoryview(content))
+    assert bytes(content) == b"x" * min(sent, blocks * 512) + bytes(2048 - min(sent, blocks * 512))
+
+
+def test_an_error_has_sense_data_and_the_whole_residual():
+    wire = Target().session()
+    (answer,) = wire.command(read10(0x7FFFFFFF, 1), read=512)
+    assert (answer.opcode, answer.status, answer.flags, answer.residual) == (0x21, 2, 0x82, 512)
+    assert int.from_bytes(answer.data[:2], "big") == len(answer.data) - 2
+    assert (answer.data[4] & 0xF, answer.data[14], answer.data[15]) == (5, 0x21, 0)
+
+
+def test_r2ts_ask_for_what_was_not_sent_within_burst_and_count():
+    wire = Target().session({"MaxBurstLength": "4096", "FirstBurstLength": "1024"})
+    request = wire.request(write10(0, 32), edtl=16384, writes=1)
+    wire.feed(request)
+    data = random.Random(2).randbytes(16384)
+    r2ts = wire.receive()
+    asked = []
+    while r2ts:
+        assert all(p.opcode == Opcode.R2T for p in r2ts)
+        assert len(r2ts) <= 2
+        first = r2ts.pop(0)
+        asked.append((first.buffer_offset, first.desired_length, first.r2t_sn))
+        begin = first.buffer_offset
+        for sn in range(2):
+            at = begin + sn * 2048
+            wire.feed(wire.data_out(first.itt, data[at : at + 2048], at, ttt=first.ttt, sn=sn, final=sn == 1))
+        r2ts += wire.receive()
+        if r2ts and r2ts[-1].opcode == Opcode.SCSI_RESPONSE:
+            break
+    assert asked == [(0, 4096, 0), (4096, 4096, 1), (8192, 4096, 2), (12288, 4096, 3)]
+    assert (r2ts[-1].status, r2ts[-1].exp_data_sn) == (0, 4)
+    assert b"".join(p.data for p in wire.command(read10(0, 32), read=16384)) == data
+
+
+def test_immediate_then_unsolicited_then_solicited_data_is_put_together():
+    target = Target(slow=True)
+    wire = target.session({"FirstBurstLength": "8192", "MaxBurstLength": "16384"})
+    data = random.Random(3).randbytes(20480)
+    wire.feed(wire.request(write10(64, 40), write=data[:2048], edtl=20480, flags=0x21))
+    itt = wire.itt
+    wire.feed(wire.data_out(itt, data[2048:5000], 2048, sn=0, final=False))
+    wire.feed(wire.data_out(itt, data[5000:8192], 5000, sn=1))
+    (r2t,) = wire.receive()
+    assert (r2t.buffer_offset, r2t.desired_length) == (8192, 12288)
+    wire.feed(wire.data_out(itt, data[8192:], 8192, ttt=r2t.ttt), 1000)
+    (answer,) = wire.receive()
+    assert (answer.opcode, answer.status) == (0x21, 0)
+    assert b"".join(p.data for p in wire.command(read10(64, 40), read=20480)) == data
+
+
+def sense(answer: Pdu) -> tuple[int, int, int]:
+    return answer.data[4] & 0xF, answer.data[14], answer.data[15]
+
+
+@pytest.mark.parametrize(
+    ("offset", "sn", "length"), [(512, 0, 1024), (0, 1, 1024), (0, 0xFFFFFFFF, 1024), (0, 0, 1536)]
+)
+def test_a_sequence_that_breaks_the_rules_fails_its_command_and_nothing_else(offset, sn, length):
+    target = Target()
+    wire = target.session()
+    wire.feed(wire.request(write10(0, 2), edtl=1024, writes=1))
+    (r2t,) = wire.receive()
+    wire.feed(wire.data_out(r2t.itt, b"y" * length, offset, ttt=r2t.ttt, sn=sn))
+    (answer,) = wire.receive()
+    assert (answer.status, sense(answer)[0]) == (2, 0xB)
+    wire.feed(wire.data_out(r2t.itt, b"y" * 512, 512, ttt=r2t.ttt, sn=1))  # what still comes goes nowhere
+    assert wire.receive() == []
+    assert wire.command(read10(0, 2), read=1024)[0].data == bytes(1024)
+    assert target.buffers.reserved == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "request_"),
+    [
+        ({"ImmediateData": "No"}, {"write": bytes(512)}),
+        ({"InitialR2T": "Yes"}, {"edtl": 512, "flags": 0x21}),
+        ({"FirstBurstLength": "512"}, {"write": bytes(1024)}),
+    ],
+)
+def test_data_that_was_not_agreed_on_is_refused(keys, request_):
+    wire = Target().session(keys)
+    (answer,) = wire.command(write10(0, 2), **request_)
+    assert (answer.status, *sense(answer)[:2]) == (2, 0xB, 0x0C)
+
+
+def test_commands_of_a_slow_disk_are_answered_as_they_end():
+    executor = ManualExecutor()
+    target = Target(executor=executor, slow=True)
+    wire = target.session()
+    wire.feed(b"".join(wire.request(read10(n, 1), read=512) for n in range(3)))
+    assert wire.receive() == []
+    target.woken.clear()
+    executor.run_one(2)
+    executor.run_one(0)
+    assert target.woken == [wire.conn] * 2
+    assert [p.itt for p in wire.receive()] == [4, 2]
+    executor.run_one(0)
+    assert [p.itt for p in wire.receive()] == [3]
+
+
+def test_no_memory_is_busy_and_not_growth():
+    target = Target(executor=ManualExecutor(), slow=True, memory=8192)
+    wire = target.session()
+    wire.feed(b"".join(wire.request(read10(0, 8), read=4096) for _ in range(3)))
+    (answer,) = wire.receive()
+    assert (answer.itt, answer.status) == (4, 8)
+    assert target.buffers.reserved == 8192
+    for _ in range(2):
+        target.executor.run_one()
+    assert [p.status for p in wire.receive()] == [0, 0]
+    assert target.buffers.reserved == 0
+
+
+def test_more_output_than_fits_waits_and_nothing_is_lost():
+    wire = Target(size=64 << 20).session()
+    wire.feed(b"".join(wire.request(read10(n * 512, 512), read=262144) for n in range(100)))
+    assert wire.conn.stalled
+    assert wire.conn.out.unsent() < 2 << 20
+    answers = wire.receive()
+    assert [p.itt for p in answers] == list(range(2, 102))
+    assert all(p.data_length == 262144 and p.flags == 0x81 for p in answers)
+    assert not wire.conn.stalled
+
+
+def test_an_unknown_lun_is_a_sense_code():
+    (answer,) = Target().session().command(read10(0, 1), read=512, lun=encode_lun(5))
+    assert (answer.status, sense(answer)) == (2, (5, 0x25, 0))
