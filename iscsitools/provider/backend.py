@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from iscsitools.probes.sites import ConnectionInfo, Xfer
 from iscsitools.probes.table import PROVIDER_PROBES
-from iscsitools.provider import registration
+from iscsitools.provider import registration as dtrace
 from iscsitools.provider.errors import ProviderError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _no_dtrace() -> str:
         native_module()
     except ProviderError as error:
         return str(error)
-    return registration.unavailable()
+    return dtrace.unavailable()
 
 
 def _no_sdt() -> str:
@@ -91,7 +91,8 @@ class Backend:
     mask: Callable[[], int] = _no_mask
     """The enabled probes as bits, in well under 100 ns while none is."""
     _native: ModuleType | None = field(default=None, repr=False)
-    _registration: registration.Registration | None = field(default=None, repr=False)
+    registration: dtrace.Registration | None = field(default=None, repr=False)
+    """What DTrace was told, while it is."""
 
     def enabled(self, probe: int) -> bool:
         """Whether a tracer has enabled this probe now."""
@@ -109,12 +110,12 @@ class Backend:
 
     def close(self) -> None:
         """Take the provider back and leave no file. The backend is as ``none`` afterwards."""
-        if self._registration is not None:
-            self._registration.close()
+        if self.registration is not None:
+            self.registration.close()
         if self._native is not None:
             self._native.use_sdt(False)
             self._native.forget()
-        self.names, self.mask, self._native, self._registration = (), _no_mask, None, None
+        self.names, self.mask, self._native, self.registration = (), _no_mask, None, None
 
 
 def choose(name: str) -> Backend:
@@ -147,14 +148,14 @@ def _add_dtrace(backend: Backend, warnings: list[str]) -> None:
     """Register with DTrace, or say why not."""
     native = native_module()
     try:
-        backend._registration = registration.Registration(native)
+        backend.registration = dtrace.Registration(native)
         backend.names = ("dtrace",)
     except (ProviderError, OSError, MemoryError) as error:
         warnings.append(_warning("DTrace probes", error))
 
 
 def _linux_without_dtrace() -> bool:
-    return bool(_no_dtrace()) and bool(native_module().HAVE_SDT) and not Path(registration.DEVICES["Linux"]).exists()
+    return bool(_no_dtrace()) and bool(native_module().HAVE_SDT) and not Path(dtrace.DEVICES["Linux"]).exists()
 
 
 def _warning(what: str, reason: object) -> str:

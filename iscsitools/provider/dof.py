@@ -37,6 +37,7 @@ _SECTION_HEADER_SIZE: Final = 32
 _SECTIONS: Final = 6
 _PRIVATE, _EVOLVING = 1, 5  # DTRACE_STABILITY_*
 _UNKNOWN, _ISA = 0, 4  # DTRACE_CLASS_*
+_VERSION_AT: Final = 6  # DOF_ID_VERSION in dofh_ident
 _ATTRIBUTES_AT: Final = 20  # dofpv_provattr in dof_provider_t
 
 
@@ -80,10 +81,10 @@ class Dof:
     """One provider's DOF in memory that libusdt allocated; ``free`` gives it back.
 
     ``points`` are the tracepoints' addresses, in the order of PROVIDER_PROBES. They have to stay valid, as has the DOF,
-    for as long as it is registered.
+    for as long as it is registered. ``version``: the DOF version to say, where libusdt's choice is not right.
     """
 
-    def __init__(self, library: ctypes.CDLL, points: ctypes.Array[Tracepoint]) -> None:
+    def __init__(self, library: ctypes.CDLL, points: ctypes.Array[Tracepoint], version: int | None = None) -> None:
         self._library = library
         self._provider = library.usdt_create_provider(PROVIDER.encode(), MODULE.encode())
         self._strings = StringTable()
@@ -98,6 +99,8 @@ class Dof:
         for section in sections:
             library.usdt_dof_file_append_section(self.file, byref(section))
         library.usdt_dof_file_generate(self.file, byref(self._strings))
+        if version is not None:
+            ctypes.memset(self.address + _VERSION_AT, version, 1)
         library.usdt_dof_section_free(ctypes.cast(byref(self._strings), ctypes.POINTER(Section)))
         for section in sections:
             library.usdt_dof_section_free(byref(section))

@@ -2,7 +2,8 @@
 
 It places uprobes, so a tracepoint has to be in a file that has a name, mapped privately and executable, with its code
 in the file before it is mapped (a uprobe copies the instruction from the file). Its is-enabled probes write 1 through
-the first argument of ``int f(int *enabled)``.
+the first argument of ``int f(int *enabled)``, and exist only in DOF of version 3: in older DOF it ignores them, because
+those came from code that looks at the result instead.
 
 The file is locked while its process lives, and removed at exit; one that a killed process left behind is no longer
 locked, and the next start removes it.
@@ -25,6 +26,7 @@ from iscsitools.provider.dof import Dof
 from iscsitools.provider.errors import ProviderError
 from iscsitools.provider.libusdt import Tracepoint
 
+DOF_VERSION: Final = 3
 PREFIX: Final = "iscsitools-probes-"
 _FOLDERS: Final = (tempfile.gettempdir(), "/var/tmp", "/dev/shm")
 _SIZE: Final = 4 * mmap.PAGESIZE

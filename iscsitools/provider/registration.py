@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import platform
@@ -92,17 +93,24 @@ class Registration:
         if self._mapping is not None:
             mapping.clean()
             self._points = self._mapping.points
+            self._dof = Dof(self._library, self._points, mapping.DOF_VERSION)
         else:
             self._points = create_tracepoints(self._library)
-        self._dof = Dof(self._library, self._points)
+            self._dof = Dof(self._library, self._points)
         try:
             self._register()
         except BaseException:
             self._release()
             raise
+        atexit.register(self.close)
+
+    def image(self) -> bytes:
+        """The DOF that was sent."""
+        return self._dof.image()
 
     def close(self) -> None:
-        """Take the provider back: DTrace lists it no more, and no file is left."""
+        """Take the provider back: DTrace lists it no more, and no file is left. At exit at the latest."""
+        atexit.unregister(self.close)
         self._native.set_tracepoints(self._native.CONVENTION_NONE, b"", 0, 0)
         file = self._dof.file.contents
         if self._system == "FreeBSD":

@@ -42,9 +42,10 @@ class Sent:
         if system == "Linux":
             self.mapping = mapping.Mapping()
             self.points = self.mapping.points
+            self.dof = dof.Dof(self.library, self.points, mapping.DOF_VERSION)
         else:
             self.points = registration.create_tracepoints(self.library)
-        self.dof = dof.Dof(self.library, self.points)
+            self.dof = dof.Dof(self.library, self.points)
         self.image = self.dof.image()
 
     def code(self, address: int, length: int) -> bytes:
