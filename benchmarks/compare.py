@@ -12,7 +12,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from disk import check_pattern, prepare, warm
+from disk import check_pattern, prepare, settle
 from loadgen import CASES, Case, Endpoint, MissingError, build, cache_directory, run
 from peers import PEERS, USUAL
 from results import REFERENCE, Results, render, write_json, write_plot
@@ -78,12 +78,6 @@ class Bench:
         self.cpu = generator_cpu
         self.results = Results(arguments.rounds, arguments.seconds)
 
-    def settle(self) -> None:
-        """Let no run pay for writing back, or reading in again, what another one wrote."""
-        with self.disk.open("rb") as file:
-            os.fsync(file.fileno())
-        warm(self.disk)
-
     def best_way(self, case: Case, name: str, ways: list[Endpoint]) -> Endpoint:
         """The endpoint with the lowest metric in a short trial."""
         if len(ways) == 1:
@@ -91,7 +85,7 @@ class Bench:
         found: dict[str, list[float]] = {way.target: [] for way in ways}
         for _ in range(TRIAL_ROUNDS):
             for way in ways:
-                self.settle()
+                settle(self.disk)
                 sample = run(case, way, TRIAL_SECONDS, self.arguments.warm_up, self.cpu)
                 found[way.target].append(getattr(sample, case.metric))
         best = min(ways, key=lambda way: median(found[way.target]))
@@ -107,7 +101,7 @@ class Bench:
         chosen = {name: self.best_way(case, name, ways) for name, ways in usable.items()}
         for number in range(self.arguments.rounds):
             for name, endpoint in chosen.items():
-                self.settle()
+                settle(self.disk)
                 sample = run(case, endpoint, self.arguments.seconds, self.arguments.warm_up, self.cpu)
                 self.results.add(case, name, sample)
                 say(f"{case.name} {number + 1}/{self.arguments.rounds} {name}: {sample.cpu_us_per_io:.2f} us/IO")
