@@ -16,7 +16,7 @@ from iscsitools.cli.logs import set_up_logging
 from iscsitools.cli.output import size_text
 from iscsitools.config import AuthMethod, Config, LunConfig, Portal, TargetConfig, load_config
 from iscsitools.config.commandline import config_from_options
-from iscsitools.config.schema import LOG_FORMATS, LOG_LEVELS
+from iscsitools.config.schema import LOG_FORMATS, LOG_LEVELS, PROVIDERS
 from iscsitools.errors import UsageError
 from iscsitools.plugins import PluginManager
 
@@ -54,10 +54,11 @@ class OrderedCommand(click.Command):
 @click.option("--name", help="Name of the server, for the commands that watch it.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="The least important log lines to write.")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Log lines for people, or JSON.")
+@click.option("--provider", type=click.Choice(PROVIDERS), help="Tracers that the probes serve.  [default: auto]")
 @click.pass_context
 def command(
     ctx: click.Context, file: str | None, portals: tuple[str, ...], iqn: tuple[str, ...], lun: tuple[str, ...],
-    name: str | None, log_level: str | None, log_format: str | None,
+    name: str | None, log_level: str | None, log_format: str | None, provider: str | None,
 ) -> int:  # fmt: skip
     """Serve disks over iSCSI.
 
@@ -70,7 +71,13 @@ def command(
     set_up_logging(log_level or "info", log_format or "text")
     plugins = PluginManager()
     plugins.load()
-    given = {"portals": list(portals), "name": name, "log_level": log_level, "log_format": log_format}
+    given = {
+        "portals": list(portals),
+        "name": name,
+        "log_level": log_level,
+        "log_format": log_format,
+        "provider": provider,
+    }
     top = {key: value for key, value in given.items() if value}
     if file is None:
         config, warnings = config_from_options(ctx.meta["iscsitools.ordered"], top, plugins.registry)

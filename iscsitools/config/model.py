@@ -116,6 +116,7 @@ class Config:
 
     ``name`` names the server's sockets; None: one is derived from its process id. ``discovery``: authentication of
     discovery sessions. ``watch_group``: the group that may open the watch socket; None: the owner only.
+    ``provider``: ``auto`` takes every tracer that the system has, else ``dtrace``, ``sdt`` or ``none``.
     """
 
     name: str | None = None
@@ -126,3 +127,4 @@ class Config:
     log_level: str = "info"
     log_format: str = "text"
     watch_group: str | None = None
+    provider: str = "auto"

@@ -18,6 +18,7 @@ from iscsitools.iscsi.node import ChapAlgorithm
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
+PROVIDERS: Final = ("auto", "dtrace", "sdt", "none")
 _ALGORITHM: Final = t.enum_choice(ChapAlgorithm, "md5", "sha1", "sha256", "sha3-256")
 
 USER: Final = Table(
@@ -113,6 +114,7 @@ CONFIG: Final = Table(
         Key("log_format", t.choice(*LOG_FORMATS), "Log lines for people and grep, or one JSON object each."),
         Key("watch_group", t.GROUP, "The group that may watch the server live; not given: its owner only.",
             example='"root"'),
+        Key("provider", t.choice(*PROVIDERS), "Which tracers of the system the 18 probes serve."),
         Key("limits", LIMITS, "Bounds and timers."),
         Key("discovery", AUTH, "Authentication of discovery sessions."),
         Key("target", Tables(TARGET, 1), "The targets.", field="targets", required=True),

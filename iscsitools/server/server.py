@@ -47,11 +47,8 @@ _ACCEPTS: Final = 16
 class Server:
     """Serves a configuration until :meth:`shut_down`. Everything but ``shut_down`` belongs to the loop's thread."""
 
-    def __init__(self, config: Config, plugins: PluginManager, provider: str = "auto") -> None:
-        """Open backstores and portals; raises UserError, and then nothing stays open.
-
-        ``provider``: which tracers of the system the probes serve (``iscsitools.provider.backend.Choice``).
-        """
+    def __init__(self, config: Config, plugins: PluginManager) -> None:
+        """Open backstores and portals; raises UserError, and then nothing stays open."""
         self.config = config
         self.loop = Loop()
         self.probes = Probes(time.monotonic_ns, self._subscriber_failed)
@@ -93,7 +90,7 @@ class Server:
         self._handlers = Handlers(login)
         self.login = login
         self.trace = self._open_trace()
-        self._provider = choose(provider)
+        self._provider = choose(config.provider)
         for warning in self._provider.warnings:
             log.warning(warning)
 
