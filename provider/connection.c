@@ -54,7 +54,7 @@ static void parse_address(const char *text, struct sockaddr_storage *storage)
     size_t length;
 
     memset(storage, 0, sizeof *storage);
-    if (colon == NULL || (size_t)(colon - text) < (size_t)bracket * 2)
+    if (colon == NULL || (bracket && colon[-1] != ']'))
         return;
     text += bracket;
     length = strcspn(text, bracket ? "%]" : ":"); /* the zone of a link-local address has no place here */

@@ -1,0 +1,51 @@
+"""``iscsitools probes``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from iscsitools.cli import probes
+from iscsitools.probes.table import PROVIDER_PROBES, Probe
+from iscsitools.provider import backend
+from iscsitools.provider.errors import ProviderError
+
+
+def _absent() -> None:
+    raise ProviderError("the native module was not built")
+
+
+def test_lists_all_probes_and_backends() -> None:
+    out = CliRunner().invoke(probes.command, []).output.splitlines()
+    assert out[0].split() == ["PROBE", "ENABLED", "ARGUMENTS"]
+    assert [line.split()[:2] for line in out[1:19]] == [[p.label, "-"] for p in PROVIDER_PROBES]
+    assert out[1 + Probe.SCSI_COMMAND].endswith("conninfo_t *, iscsiinfo_t *, scsicmd_t *")
+    assert out[20].split() == ["BACKEND", "FOUND", "WHY", "NOT"]
+    assert [line.split()[0] for line in out[21:23]] == ["dtrace", "sdt"]
+
+
+def test_says_which_are_enabled_in_the_server() -> None:
+    command = probes.make_command(lambda: 1 << Probe.DATA_SEND)
+    found = json.loads(CliRunner().invoke(command, ["--json"]).output)
+    assert [p["name"] for p in found["probes"] if p["enabled"]] == ["data-send"]
+    assert found["provider"] == "iscsi"
+
+
+def test_path_is_the_native_module() -> None:
+    pytest.importorskip("iscsitools.provider._native", reason="the native module is not built", exc_type=ImportError)
+    path = Path(CliRunner().invoke(probes.command, ["--path"]).output.strip())
+    assert path.is_file()
+    assert path.name.startswith("_native")
+
+
+def test_without_the_native_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "native_module", _absent)
+    found = json.loads(CliRunner().invoke(probes.command, ["--json"]).output)
+    assert [b["available"] for b in found["backends"]] == [False, False]
+    assert found["path"] is None
+    result = CliRunner().invoke(probes.command, ["--path"])
+    assert result.exit_code == 1
+    assert "the native module was not built" in str(result.exception)
