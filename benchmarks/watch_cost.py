@@ -1,0 +1,216 @@
+"""Measure what watching costs the target: CPU for a 4 KiB I/O with and without a reader; see docs/tracing-cost.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from compare import processors, say, wanted_cases
+from disk import prepare, settle
+from loadgen import Case, Endpoint, MissingError, Sample, build, cache_directory, pinned, run
+from peers import Ours
+from results import machine, ratio_text
+from tabulate import tabulate
+
+READERS: dict[str, tuple[str, ...]] = {
+    "top": ("top", "--batch", "1"),
+    "record": ("record", "--output", "{file}"),
+}
+"""Commands that are attached while the load runs; ``{file}`` is a file of the run's own."""
+GOALS = {"top": 1.30, "record": 1.60}
+EVENTS = re.compile(r"(\d+) events(?:, (\d+) drops)?")
+
+
+@dataclass
+class Watched:
+    """A reader from its start-up line to its end."""
+
+    cpu: float = 0.0
+    """Seconds on a CPU between those."""
+    events: int = 0
+    """Records that it wrote; 0 for one that asks for sums."""
+    drops: int = 0
+
+
+@dataclass
+class Pair:
+    """Two runs, one after the other: nobody attached, and a reader."""
+
+    off: Sample
+    on: Sample
+    watched: Watched
+    ios: float
+
+    @property
+    def ratio(self) -> float:
+        return self.on.cpu_us_per_io / self.off.cpu_us_per_io
+
+
+@dataclass
+class Measured:
+    """All pairs by load and reader."""
+
+    pairs: dict[tuple[Case, str], list[Pair]] = field(default_factory=dict)
+
+    def add(self, case: Case, reader: str, pair: Pair) -> None:
+        self.pairs.setdefault((case, reader), []).append(pair)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What all threads of a process have had of a CPU."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+@contextmanager
+def attached(reader: str, runtime: Path, directory: Path, cpu: int | None) -> Iterator[Watched]:
+    """Run a reader; what it used is known when the block has been left."""
+    file = directory / "events"
+    command = [part.format(file=file) for part in READERS[reader]]
+    process = subprocess.Popen(
+        [*pinned(cpu), sys.executable, "-m", "iscsitools", *command],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(runtime), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    watched = Watched()
+    try:
+        assert process.stdout is not None
+        if "Hit Ctrl-C" not in process.stdout.readline():
+            raise RuntimeError(f"{reader} does not start: {process.communicate()[0]}")
+        before = cpu_seconds(process.pid)
+        yield watched
+        watched.cpu = cpu_seconds(process.pid) - before
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate()
+        file.unlink(missing_ok=True)
+    if found := EVENTS.search(output):
+        watched.events, watched.drops = int(found[1]), int(found[2] or 0)
+
+
+class Bench:
+    """The runs themselves."""
+
+    def __init__(self, arguments: argparse.Namespace, disk: Path, target: Ours, endpoint: Endpoint, directory: Path):
+        self.arguments = arguments
+        self.disk = disk
+        self.runtime = target.target.runtime
+        self.endpoint = endpoint
+        self.directory = directory
+        self.cpu = processors()[1]
+
+    def load(self, case: Case) -> Sample:
+        return run(case, self.endpoint, self.arguments.seconds, self.arguments.warm_up, self.cpu)
+
+    def pair(self, case: Case, reader: str, reader_first: bool) -> Pair:
+        """One run of each kind; which one comes first changes from round to round."""
+        settle(self.disk)
+        off = None if reader_first else self.load(case)
+        settle(self.disk)
+        with attached(reader, self.runtime, self.directory, self.cpu) as watched:
+            on = self.load(case)
+        settle(self.disk)
+        off = off or self.load(case)
+        return Pair(off, on, watched, on.iops * (self.arguments.seconds + self.arguments.warm_up))
+
+    def all(self, cases: list[Case], readers: list[str]) -> Measured:
+        measured = Measured()
+        for case in cases:
+            for number in range(self.arguments.rounds):
+                for reader in readers:
+                    pair = self.pair(case, reader, bool(number % 2))
+                    measured.add(case, reader, pair)
+                    say(f"{case.name} {number + 1}/{self.arguments.rounds} {reader}: {pair.ratio:.3f}")
+        return measured
+
+
+def reader_text(pairs: list[Pair]) -> str:
+    """The reader's own CPU: for an event, or for an I/O when the server counts for it."""
+    if pairs[0].watched.events:
+        return f"{median(p.watched.cpu / p.watched.events for p in pairs) * 1e6:.3f} us/event"
+    return f"{median(p.watched.cpu / p.ios for p in pairs) * 1e6:.3f} us/IO"
+
+
+def table(measured: Measured, style: str) -> str:
+    rows = []
+    for (case, reader), pairs in measured.pairs.items():
+        rows.append([
+            case.name, reader, len(pairs),
+            f"{median(p.off.cpu_us_per_io for p in pairs):.2f}",
+            f"{median(p.on.cpu_us_per_io for p in pairs):.2f}",
+            ratio_text([p.ratio for p in pairs]), f"{GOALS[reader]:.2f}",
+            reader_text(pairs), sum(p.watched.drops for p in pairs),
+        ])  # fmt: skip
+    headers = ("load", "attached", "pairs", "off us/IO", "on us/IO", "ratio", "goal", "reader's CPU", "drops")
+    return tabulate(rows, headers, tablefmt=style, disable_numparse=True)
+
+
+def write_json(measured: Measured, path: Path) -> None:
+    """Every pair, so that others can compute what they like."""
+    pairs = [
+        {
+            "case": case.name,
+            "attached": reader,
+            "pairs": [{"off": p.off.values(), "on": p.on.values(), "reader": vars(p.watched)} for p in found],
+        }
+        for (case, reader), found in measured.pairs.items()
+    ]
+    path.write_text(json.dumps({"machine": machine(), "measured": pairs}, indent=1) + "\n")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10, help="pairs of each load and reader (default 10)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds measured in each run (default 3)")
+    parser.add_argument("--warm-up", type=float, default=0.5, help="seconds before that (default 0.5)")
+    parser.add_argument("--cases", default="4K read QD32,4K write QD32", help="loads (default %(default)s)")
+    parser.add_argument("--readers", default=",".join(READERS), help="default %(default)s")
+    parser.add_argument("--size", type=int, default=256, help="size of the served file in MiB (default 256)")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--json", type=Path, help="write every sample to this file")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    readers = arguments.readers.split(",")
+    if unknown := set(readers) - set(READERS):
+        say(f"no such reader: {', '.join(sorted(unknown))}; there are {', '.join(READERS)}")
+        return 2
+    try:
+        build("iscsi-load")
+    except MissingError as error:
+        say(str(error))
+        return 1
+    disk = cache_directory() / f"watched-{arguments.size}M.img"
+    prepare(disk, arguments.size << 20)
+    with tempfile.TemporaryDirectory(prefix="it-watch-") as name:
+        directory, target = Path(name), Ours()
+        (endpoint,) = target.start(disk, directory, processors()[0])
+        try:
+            bench = Bench(arguments, disk, target, endpoint, directory)
+            measured = bench.all(wanted_cases(arguments.cases), readers)
+        finally:
+            target.stop()
+    print(table(measured, "github" if arguments.markdown else "simple"))
+    print(f"\nMedian (lowest-highest) of the pairs. {machine()}")
+    if arguments.json:
+        write_json(measured, arguments.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
