@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from textwrap import wrap
 
 from iscsitools.trace.snapshot import CommandRow, Snapshot
-from iscsitools.trace.views.report import Column, Record, Report, microseconds, table
+from iscsitools.trace.views.report import INDENT, Column, Record, Report, microseconds, table
 from iscsitools.trace.views.scsi_names import command_name, status_name
 from iscsitools.trace.views.sense_names import sense_text
 
@@ -69,7 +70,8 @@ def cmds_report(snapshot: Snapshot, elapsed: int) -> Report:
     lines = table(_COLUMNS, rows)
     if failures:
         lines += ["", "   Failed commands"]
-        lines += [f"   {count:>8} {name}: {text}" for count, name, text in sorted(failures)]
+        for count, name, text in sorted(failures):
+            lines += wrap(f"{count:>8} {name}: {text}", 80, initial_indent=INDENT, subsequent_indent=" " * 14)
     return Report(records, lines)
 
 

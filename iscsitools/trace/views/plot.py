@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from iscsitools.trace.views.timegrid import TimeGrid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 COLUMNS: Final = 240
 _COLORS: Final = {"read": "#1f5fa8", "write": "#c2571a"}
@@ -26,10 +28,8 @@ def check_plot_file(path: Path) -> None:
         raise PlotError(f"{path}: a plot's name ends in .png or .svg")
     if not path.absolute().parent.is_dir():
         raise PlotError(f"{path.parent}: no such directory")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise PlotError("--plot needs matplotlib, which the extra brings: pip install 'iscsitools[plot]'") from None
+    if importlib.util.find_spec("matplotlib") is None:
+        raise PlotError("--plot needs matplotlib, which the extra `plot` brings: pip install 'iscsitools[plot]'")
 
 
 def write_plot(view: GridView, path: Path) -> None:
@@ -41,8 +41,9 @@ def write_plot(view: GridView, path: Path) -> None:
         raise PlotError("No read or write has ended: there is nothing to plot.")
     figure = Figure(figsize=(11, 3.6 * len(grids)), layout="constrained")
     axes = figure.subplots(len(grids), 2, squeeze=False, width_ratios=[2.2, 1])
+    end = max(len(grid.columns) * grid.width for _, grid in grids) / 1e9
     for row, (operation, grid) in zip(axes, grids, strict=True):
-        _over_time(row[0], operation, grid)
+        _over_time(row[0], operation, grid, end)
         _distribution(row[1], operation, grid)
     try:
         figure.savefig(path, dpi=120)
@@ -50,7 +51,7 @@ def write_plot(view: GridView, path: Path) -> None:
         raise PlotError(f"{path}: {error.strerror}") from None
 
 
-def _over_time(axes: Axes, operation: str, grid: TimeGrid) -> None:
+def _over_time(axes: Axes, operation: str, grid: TimeGrid, end: float) -> None:
     width = grid.width / 1e9
     points = [(n * width + width / 2, column) for n, column in enumerate(grid.columns) if column.count]
     times = [time for time, _ in points]
@@ -63,7 +64,8 @@ def _over_time(axes: Axes, operation: str, grid: TimeGrid) -> None:
         values = [column.percentile(fraction) / 1e6 for _, column in points]
         axes.plot(times, values, label=label, color=_COLORS[operation], **style)
     axes.set_yscale("log")
-    axes.set_xlim(left=0)
+    _plain_numbers(axes.yaxis)
+    axes.set_xlim(0, end)
     axes.set_xlabel("seconds since tracing began")
     axes.set_ylabel("latency (ms)")
     axes.set_title(f"{operation} latency over time, by {width:g} s")
@@ -77,7 +79,18 @@ def _distribution(axes: Axes, operation: str, grid: TimeGrid) -> None:
     left = [max(value, 1) / 1e6 for value in counts]
     axes.bar(left, list(counts.values()), width=left, align="edge", color=_COLORS[operation], edgecolor="white")
     axes.set_xscale("log")
-    axes.set_xlabel("latency (ms), by powers of two of a nanosecond")
+    _plain_numbers(axes.xaxis)
+    axes.set_xlabel("latency (ms)")
     axes.set_ylabel("commands")
     axes.set_title(f"{every.count} {operation}s, p99 {every.percentile(0.99) / 1e6:.3g} ms")
     axes.grid(True, axis="y", alpha=0.3)
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """Write 0.5 and 20, not powers of ten; with few powers on the axis, name steps between them too."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    text = FuncFormatter(lambda value, place: f"{value:g}")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axis.set_major_formatter(text)
+    axis.set_minor_formatter(FuncFormatter(lambda value, place: ""))

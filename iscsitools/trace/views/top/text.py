@@ -12,6 +12,8 @@ _NUMBERS: Final = (("R/s", 5), ("W/s", 5), ("RKB/s", 6), ("WKB/s", 6), ("AVG", 5
 _NUMBERS_WIDTH: Final = sum(width + 1 for _, width in _NUMBERS)
 _GRAPH_LEAST: Final = 4
 _GRAPH_MOST: Final = 60
+_NAME_MOST: Final = 40
+"""How much wider than its least width the first name column gets."""
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _ASCII_BARS: Final = " .:-=+*#@"
 
@@ -70,15 +72,12 @@ class Layout:
     def __init__(self, group: str, width: int) -> None:
         self.headings = GROUPS[group][0]
         left = width - _NUMBERS_WIDTH - sum(_KEY_WIDTHS[name] + 1 for name in self.headings)
-        self.graph = max(min(left, _GRAPH_MOST), _GRAPH_LEAST)
-        spare = max(left - self.graph, 0)
         self.widths = dict(_KEY_WIDTHS)
-        if "TARGET" in self.headings and left > 20:
-            # a name is worth more than a longer graph
-            self.graph = max(self.graph - 20, _GRAPH_LEAST)
-            self.widths["TARGET"] += min(20, left - self.graph) + spare
-        elif spare:
-            self.widths[self.headings[0]] += spare
+        grows = "TARGET" if "TARGET" in self.headings else self.headings[0]
+        # Half of what is left over is the name's, which is worth more than a longer graph.
+        self.widths[grows] += min(max(left - _GRAPH_LEAST, 0) // 2, _NAME_MOST)
+        left -= self.widths[grows] - _KEY_WIDTHS[grows]
+        self.graph = max(min(left, _GRAPH_MOST), _GRAPH_LEAST)
 
     def header(self, sort: str) -> str:
         """The line of headings; the sorted column's has a star."""
@@ -133,4 +132,4 @@ def batch_lines(model: TopModel, group: str, sort: str, width: int = 80) -> list
     lines = [server_text(server) for server in model.servers()]
     lines.append(layout.header(sort).rstrip())
     lines += [layout.line(row, ascii_only=True).rstrip() for row in rows]
-    return [*lines, layout.total(model.total(), ascii_only=True).rstrip(), ""]
+    return [*lines, layout.total(model.total(), ascii_only=True).rstrip()]

@@ -1,0 +1,168 @@
+"""The live screen in a real terminal: tmux types the keys and shows what is on the screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.tools import needs
+
+PATIENCE = 30
+
+
+class Terminal:
+    """A tmux server of its own with one window."""
+
+    def __init__(self, directory: str, width: int, height: int) -> None:
+        self._socket = os.path.join(directory, "tmux")
+        program = [sys.executable, "-m", "iscsitools", "top", "0.5"]
+        self._tmux(
+            "-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "-s", "top",
+            "env", "LANG=C.UTF-8", "TERM=screen-256color", *program,
+        )  # fmt: skip
+        self._tmux("set-option", "-g", "remain-on-exit", "on")
+
+    def _tmux(self, *arguments: str) -> str:
+        command = ["tmux", "-u", "-S", self._socket, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def keys(self, *keys: str) -> None:
+        self._tmux("send-keys", *keys)
+
+    def resize(self, width: int, height: int) -> None:
+        self._tmux("resize-window", "-x", str(width), "-y", str(height))
+
+    def screen(self) -> str:
+        return self._tmux("capture-pane", "-p")
+
+    def until(self, pattern: str, *, absent: bool = False) -> str:
+        """The screen, once it matches (or, with ``absent``, no longer does)."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            screen = self.screen()
+            if bool(re.search(pattern, screen, re.MULTILINE)) is not absent:
+                return screen
+            time.sleep(0.05)
+        raise AssertionError(f"{pattern!r} {'stayed on' if absent else 'did not come to'} the screen:\n{self.screen()}")
+
+    def ended(self) -> bool:
+        return self._tmux("display-message", "-p", "#{pane_dead}").strip() == "1"
+
+    def close(self) -> None:
+        subprocess.run(["tmux", "-S", self._socket, "kill-server"], capture_output=True, check=False)
+
+
+def start_stage(name: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "views.stage", name],
+        cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def end_stage(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture
+def loaded() -> Iterator[list[subprocess.Popen[str]]]:
+    """A list of running servers; the test may end them and add others."""
+    running = [start_stage("demo")]
+    yield running
+    for process in running:
+        end_stage(process)
+
+
+@pytest.fixture
+def terminal(loaded: list[subprocess.Popen[str]]) -> Iterator[Terminal]:
+    needs("tmux", "tmux")
+    directory = tempfile.mkdtemp(prefix="it-", dir="/tmp")  # short: the path of a Unix socket has at most 107 bytes
+    shown = Terminal(directory, 80, 24)
+    yield shown
+    shown.close()
+    shutil.rmtree(directory)
+
+
+def test_screen_keys_resize_and_quit(terminal: Terminal) -> None:
+    screen = terminal.until(r"^192\.0\.2\.7 +disks +0 +[1-9]")
+    assert "demo: 1 session, CPU " in screen
+    assert re.search(r"^2001:db8::7 +disks +1 +0 +[1-9]", screen, re.MULTILINE)
+    assert re.search(r"^total +[1-9]", screen, re.MULTILINE)
+    assert re.search(r"^192\.0\.2\.7.* 3 +0 ", screen, re.MULTILINE)  # in flight, by the server's own count
+    assert max(map(len, screen.splitlines())) <= 80
+    assert "q quit" in screen.splitlines()[-1]
+
+    terminal.keys("g")
+    terminal.until("by client, sorted")
+    terminal.until(r"^CLIENT +TARGET", absent=True)
+    terminal.keys("s")
+    terminal.until(r"\*R/s")
+    terminal.keys(">")
+    screen = terminal.until(r"\*W/s")
+    assert screen.index("2001:db8::7") < screen.index("192.0.2.7")
+    terminal.keys("r")
+    terminal.until(r"^192\.0\.2\.7(.|\n)*^2001:db8::7")
+    terminal.keys("+")
+    terminal.until("every 1 s")
+    terminal.keys("-")
+    terminal.until(r"every 0\.5 s")
+
+    terminal.keys("/")
+    terminal.until("^Filter:")
+    terminal.keys("-l", "db8")
+    terminal.keys("Enter")
+    terminal.until(r"only 'db8'")
+    terminal.until(r"^192\.0\.2\.7", absent=True)
+    terminal.keys("/")
+    terminal.keys("Escape")
+    terminal.until(r"^192\.0\.2\.7")
+
+    terminal.keys("h")
+    terminal.until("Any key closes this page")
+    terminal.keys("x")
+    terminal.until("Any key closes this page", absent=True)
+
+    terminal.keys("p")
+    terminal.until("PAUSED")
+    terminal.keys("p")
+    terminal.until("PAUSED", absent=True)
+
+    terminal.resize(140, 40)
+    screen = terminal.until(r"LAST MIN.*$")
+    terminal.until(r"^q quit")
+    assert len(terminal.screen().splitlines()) == 40
+    terminal.resize(60, 10)
+    terminal.until(r"^192\.0\.2\.7")
+
+    assert not terminal.ended()
+    terminal.keys("q")
+    terminal.until("Pane is dead")
+
+
+def test_a_restart_of_the_target(terminal: Terminal, loaded: list[subprocess.Popen[str]]) -> None:
+    terminal.until(r"^192\.0\.2\.7 +disks +0 +[1-9]")
+    end_stage(loaded.pop())
+    terminal.until("demo: gone, waiting for it to come back")
+    loaded.append(start_stage("demo"))
+    terminal.until(r"^192\.0\.2\.7 +disks +0 +[1-9]")
+    terminal.until("demo: 1 session")
+
+
+def test_all_servers_are_shown(terminal: Terminal, loaded: list[subprocess.Popen[str]]) -> None:
+    terminal.until("demo: 1 session")
+    loaded.append(start_stage("second"))
+    terminal.until("second: 1 session")
+    for _ in range(4):
+        terminal.keys("g")
+    terminal.until(r"^demo +[1-9](.|\n)*^second +[1-9]|^second +[1-9](.|\n)*^demo +[1-9]")
