@@ -64,7 +64,7 @@ def rows(results: Results) -> list[list[str]]:
                 f"{middle(samples, 'MBps'):.0f}",
                 *(f"{middle(samples, name):.1f}" for name in ("lat_us", "p50_us", "p99_us")),
             ]
-            of = "latency" if case.metric == "lat_us" else "CPU"
+            of = "p50" if case.metric == "p50_us" else "CPU"
             table.append([case.name, peer, *numbers, ratio, of])
     return table
 
@@ -123,7 +123,7 @@ def write_json(results: Results, path: Path) -> None:
 
 
 def write_plot(results: Results, path: Path) -> None:
-    """Bars of CPU per I/O (latency for QD1) by load and target, with the range of all rounds."""
+    """Bars of CPU per I/O (median latency for QD1) by load and target, with the range of all rounds."""
     import matplotlib  # an extra: only needed for the plot
 
     matplotlib.use("Agg")
@@ -138,7 +138,7 @@ def write_plot(results: Results, path: Path) -> None:
         axis.bar(range(len(peers)), middles, yerr=spread, color=[f"C{i}" for i in range(len(peers))], capsize=3)
         axis.set_xticks(range(len(peers)), list(peers), rotation=60)
         axis.set_title(case.name, fontsize=9)
-        axis.set_ylabel("latency, us" if case.metric == "lat_us" else "CPU per I/O, us", fontsize=8)
+        axis.set_ylabel("median latency, us" if case.metric == "p50_us" else "CPU per I/O, us", fontsize=8)
     figure.suptitle(f"Medians and ranges of {results.rounds} rounds")
     figure.tight_layout()
     figure.savefig(path)
