@@ -11,10 +11,10 @@ closed connection its own; an end whose start was not seen counts nothing; a com
 from __future__ import annotations
 
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from iscsitools.probes.sites import (
     DATA_RECEIVE,
@@ -28,30 +28,25 @@ from iscsitools.probes.sites import (
     XferCall,
 )
 from iscsitools.trace import histogram
+from iscsitools.trace.calls import of_lun
 from iscsitools.trace.selection import Selection
 
-MAX_CELLS: Final = 8192
-"""Kept per aggregation, about 5 KB each; commands beyond that are summed up in one cell of no connection."""
+MAX_CELLS: Final = 2048
+"""Kept per aggregation; commands beyond that are summed up in one cell of no connection."""
 MAX_CLOSED: Final = 16384
 """Rows of closed connections kept until they are read."""
 MAX_STARTS: Final = 65536
 """Unended commands kept per connection; a peer may send commands that nobody answers (outside the CmdSN window)."""
 MAX_FUNCTIONS: Final = 256
 """Unanswered task management functions kept per connection."""
+_MAX_ALIASES: Final = 4096
 
-# The members of a cell, a plain list because that is what CPython counts in fastest.
-COMMANDS, ENDED, LATENCY, MAXIMUM, FAILED, IN_PDUS, IN_BYTES, OUT_PDUS, OUT_BYTES = range(9)
-HISTOGRAM, ERRORS, LUN, CODE, DIRECTION = range(9, 14)
-COUNTERS: Final = 9
-NO_CODE: Final = -1
-"""In place of an operation code: data of commands that began before the aggregation did."""
-
-Cell = list[Any]
-
-# Flags, bytes 2 and 3 (a response has Response and Status there), TotalAHSLength and DataSegmentLength, ITT.
-_FIELDS: Final = struct.Struct(">xBHI8xI").unpack_from
+# Flags, lengths (TotalAHSLength and DataSegmentLength), ITT, and the operation code of a SCSI Command PDU.
+_COMMAND: Final = struct.Struct(">xB2xI8xI12xB").unpack_from
+# Flags, Response and Status, lengths, ITT of the others.
+_OTHER: Final = struct.Struct(">xBHI8xI").unpack_from
 _REFERENCED: Final = struct.Struct(">I").unpack_from
-_GOOD: Final = frozenset({0x00, 0x04})  # GOOD and CONDITION MET (SAM-5 5.3)
+_CONDITION_MET: Final = 0x04  # with GOOD (0) what is no failure (SAM-5 5.3)
 # Task management functions (RFC 7143 11.5.1).
 _ABORT_TASK: Final = 1
 _ABORT_TASK_SET: Final = 2
@@ -74,20 +69,68 @@ def service_action(cdb: bytes) -> int | None:
 
 
 @dataclass(slots=True, eq=False)
+class Cell:
+    """The counters of one connection, LUN and command. ``opcode`` None: data of commands that began before the sums."""
+
+    lun: int
+    opcode: int | None = None
+    service_action: int | None = None
+    reads: bool = False
+    writes: bool = False
+    commands: int = 0
+    ended: int = 0
+    latency: int = 0
+    maximum: int = 0
+    failed: int = 0
+    in_pdus: int = 0
+    in_bytes: int = 0
+    out_pdus: int = 0
+    out_bytes: int = 0
+    histogram: Counter[int] = field(default_factory=Counter)
+    errors: Counter[int] = field(default_factory=Counter)
+    recent: list[int] = field(default_factory=list)
+    """Latencies that are not in ``ended``, ``latency``, ``maximum`` and ``histogram`` yet: many at once are cheaper."""
+
+    def fold(self) -> None:
+        """Work the recent latencies in."""
+        if self.recent:
+            self.ended += len(self.recent)
+            self.latency += sum(self.recent)
+            self.maximum = max(self.maximum, *self.recent)
+            self.histogram.update(histogram.count(self.recent))
+            self.recent.clear()
+
+    @property
+    def used(self) -> bool:
+        """Whether anything was counted."""
+        return bool(self.commands or self.ended or self.failed or self.in_pdus or self.out_pdus)
+
+    def reset(self) -> None:
+        """Begin again from 0."""
+        self.commands = self.ended = self.latency = self.maximum = self.failed = 0
+        self.in_pdus = self.in_bytes = self.out_pdus = self.out_bytes = 0
+        self.histogram = Counter()
+        self.errors = Counter()
+
+
+Starts = dict[int, tuple[int, Cell]]
+_Key = tuple[int, int | None, int | None, int]
+
+
+@dataclass(slots=True, eq=False)
 class _Connection:
     """What the sums keep of one connection."""
 
     info: ConnectionInfo
     generation: int = -1
     admitted: bool = False
-    cells: dict[int, Cell] = field(default_factory=dict)
-    starts: dict[int, tuple[int, Cell]] = field(default_factory=dict)
+    cells: dict[_Key, Cell] = field(default_factory=dict)
+    """By LUN, operation code, service action and direction."""
+    aliases: dict[int, Cell] = field(default_factory=dict)
+    """The same cells by LUN << 16 | operation code << 8 | flags: the hot path's key."""
+    starts: Starts = field(default_factory=dict)
     functions: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """Unanswered task management functions by ITT: function, LUN, Referenced Task Tag."""
-
-
-def _new_cell(lun: int, code: int, direction: int) -> Cell:
-    return [0] * COUNTERS + [[0] * histogram.SIZE, {}, lun, code, direction]
 
 
 class CommandSums:
@@ -96,9 +139,9 @@ class CommandSums:
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
         self._connections: dict[int, _Connection] = {}
-        self._closed: deque[tuple[ConnectionInfo, list[Cell]]] = deque()
+        self._closed: deque[tuple[ConnectionInfo, Cell]] = deque()
         self._nobody = ConnectionInfo(0)
-        self._overflow = _new_cell(-1, NO_CODE, 0)
+        self._overflow = Cell(-1)
         self._count = 0
         self.lost = 0
         """Cells of closed connections that were given up because nobody read them."""
@@ -112,20 +155,19 @@ class CommandSums:
         """Make the calls for the call sites (see ``probes.sites.DirectSubscriber``).
 
         Hot: two to four calls per command. Flat on purpose, one unpack per event, no look-up beyond the connection's
-        own tables; ``benchmarks/trace_cost.py`` measures it.
+        own tables, latencies only put by; ``benchmarks/trace_cost.py`` measures it.
         """
         last: ConnectionInfo | None = None
         generation = -1
-        cells: dict[int, Cell] = {}
-        starts: dict[int, tuple[int, Cell]] = {}
-        lun_wanted = self._selection.lun
+        aliases: dict[int, Cell] = {}
+        starts: Starts = {}
+        state = _Connection(self._nobody)
 
         def turn_to(conn: ConnectionInfo) -> bool:
-            nonlocal last, generation, cells, starts
+            nonlocal last, generation, aliases, starts, state
             state = self._state(conn)
-            last, generation, cells, starts = conn, conn.generation, state.cells, state.starts
-            if not state.admitted:
-                last = None
+            last = conn if state.admitted else None
+            generation, aliases, starts = conn.generation, state.aliases, state.starts
             return state.admitted
 
         def pdu(
@@ -140,68 +182,61 @@ class CommandSums:
             try:
                 if (conn is not last or conn.generation != generation) and not turn_to(conn):
                     return
-                if lun_wanted is not None and lun != lun_wanted and probe < 11:  # not task management
-                    return
-                flags, outcome, length, itt = _FIELDS(buffer, offset)
                 if probe == 6:  # scsi-command
-                    code = cdb[0]
-                    key = lun << 10 | code << 2 | flags >> 5 & 3
-                    if code in _SERVICE_ACTIONS:
-                        key |= ((service_action(cdb) or 0) + 1) << 80
+                    flags, length, itt, opcode = _COMMAND(buffer, offset)
+                    alias = lun << 16 | opcode << 8 | flags
                     try:
-                        cell = cells[key]
+                        cell = aliases[alias]
                     except KeyError:
-                        cell = self._add_cell(cells, key, lun, cdb, flags >> 5 & 3)
-                    cell[COMMANDS] += 1
-                    length &= 0xFFFFFF
-                    if length and flags & 0x20:  # immediate data of a write
-                        cell[OUT_PDUS] += 1
-                        cell[OUT_BYTES] += length
-                    if not cell[COMMANDS] & 1023:
+                        cell = self._cell_of(state, alias, lun, cdb, flags)
+                    cell.commands = number = cell.commands + 1
+                    if flags & 0x20 and length & 0xFFFFFF:  # immediate data of a write
+                        cell.out_pdus += 1
+                        cell.out_bytes += length & 0xFFFFFF
+                    if not number & 255:
+                        cell.fold()
                         _trim(starts)
                     starts[itt] = clock(), cell
                     return
-                if probe == 8:  # data-send
-                    start = starts.pop(itt, None) if flags & 1 else starts.get(itt)
-                    cell = self._unknown(cells, lun) if start is None else start[1]
-                    cell[IN_PDUS] += 1
-                    cell[IN_BYTES] += length & 0xFFFFFF
-                    if not flags & 1:  # no status in it
+                flags, outcome, length, itt = _OTHER(buffer, offset)
+                if probe == 8:  # data-send, which has no AHS
+                    if flags & 1:  # and the status, which ends the command
+                        start = starts.pop(itt, None)
+                        cell = start[1] if start is not None else self._unknown(state, lun)
+                        cell.in_pdus += 1
+                        cell.in_bytes += length
+                    else:
+                        start = starts.get(itt)
+                        cell = start[1] if start is not None else self._unknown(state, lun)
+                        cell.in_pdus += 1
+                        cell.in_bytes += length
                         return
                 elif probe == 7:  # scsi-response
                     start = starts.pop(itt, None)
                 elif probe == 9:  # data-receive
                     start = starts.get(itt)
-                    cell = self._unknown(cells, lun) if start is None else start[1]
-                    cell[OUT_PDUS] += 1
-                    cell[OUT_BYTES] += length & 0xFFFFFF
+                    cell = start[1] if start is not None else self._unknown(state, lun)
+                    cell.out_pdus += 1
+                    cell.out_bytes += length & 0xFFFFFF
                     return
                 else:
                     if probe == 11:  # task-command
-                        self._managed(conn, itt, flags & 0x7F, lun, _REFERENCED(buffer, offset + 20)[0])
+                        self._managed(state, itt, flags & 0x7F, lun, _REFERENCED(buffer, offset + 20)[0])
                     elif probe == 12 and outcome >> 8 == 0:  # task-response: function complete (RFC 7143 11.6.1)
-                        self._clear(conn, itt)
+                        self._clear(state, itt)
                     return
                 if start is None:
                     return
-                if outcome in _GOOD:  # a response that is not 0 is a failure too: its high byte
-                    latency = clock() - start[0]
-                    cell = start[1]
-                    cell[ENDED] += 1
-                    cell[LATENCY] += latency
-                    if latency > cell[MAXIMUM]:
-                        cell[MAXIMUM] = latency
-                    bits = latency.bit_length()
-                    cell[HISTOGRAM][bits << 3 | (latency << 4 >> bits) & 7] += 1
-                else:
-                    cell = start[1]
-                    cell[FAILED] += 1
-                    error = outcome << 24 | sense
-                    cell[ERRORS][error] = cell[ERRORS].get(error, 0) + 1
+                began, cell = start
+                if not outcome or outcome == _CONDITION_MET:
+                    cell.recent.append(clock() - began)
+                else:  # the status, or the high byte: an iSCSI response other than "completed at target"
+                    cell.failed += 1
+                    cell.errors[outcome << 24 | sense] += 1
             except Exception as error:
                 fail(error)
 
-        return pdu, _ignore_xfer
+        return of_lun(self._selection.lun, pdu, _ignore_xfer, TASK_COMMAND | TASK_RESPONSE)
 
     def _state(self, conn: ConnectionInfo) -> _Connection:
         state = self._connections.get(conn.ident)
@@ -212,45 +247,52 @@ class CommandSums:
             state.admitted = self._selection.admits(conn)
         return state
 
-    def _add_cell(self, cells: dict[int, Cell], key: int, lun: int, cdb: bytes, direction: int) -> Cell:
-        if self._count >= MAX_CELLS:
-            return self._overflow
-        self._count += 1
+    def _cell_of(self, state: _Connection, alias: int, lun: int, cdb: bytes, flags: int) -> Cell:
+        """Find or make the cell of a command; without a service action the hot path finds it by itself next time."""
         action = service_action(cdb)
-        code = cdb[0] if action is None else cdb[0] | action + 1 << 8
-        cell = cells[key] = _new_cell(lun, code, direction)
+        key = lun, cdb[0], action, flags >> 5 & 3
+        cell = state.cells.get(key)
+        if cell is None:
+            if self._count >= MAX_CELLS:
+                return self._overflow
+            self._count += 1
+            cell = state.cells[key] = Cell(lun, cdb[0], action, bool(flags & 0x40), bool(flags & 0x20))
+        if action is None and len(state.aliases) < _MAX_ALIASES:
+            state.aliases[alias] = cell
         return cell
 
-    def _unknown(self, cells: dict[int, Cell], lun: int) -> Cell:
-        key = lun << 10 | NO_CODE << 100
-        if key not in cells and self._count < MAX_CELLS:
+    def _unknown(self, state: _Connection, lun: int) -> Cell:
+        key = lun, None, None, 0
+        cell = state.cells.get(key)
+        if cell is None:
+            if self._count >= MAX_CELLS:
+                return self._overflow
             self._count += 1
-            cells[key] = _new_cell(lun, NO_CODE, 0)
-        return cells.get(key, self._overflow)
+            cell = state.cells[key] = Cell(lun)
+        return cell
 
-    def _managed(self, conn: ConnectionInfo, itt: int, function: int, lun: int, referenced: int) -> None:
+    def _managed(self, state: _Connection, itt: int, function: int, lun: int, referenced: int) -> None:
         """Keep a task management function until it is answered."""
-        functions = self._connections[conn.ident].functions
-        if len(functions) >= MAX_FUNCTIONS:
-            del functions[next(iter(functions))]
-        functions[itt] = function, lun, referenced
+        if len(state.functions) >= MAX_FUNCTIONS:
+            del state.functions[next(iter(state.functions))]
+        state.functions[itt] = function, lun, referenced
 
-    def _clear(self, conn: ConnectionInfo, itt: int) -> None:
+    def _clear(self, asker: _Connection, itt: int) -> None:
         """Forget the starts of the tasks that a task management function ended (RFC 7143 11.5.1, SAM-5 7)."""
-        function, lun, referenced = self._connections[conn.ident].functions.pop(itt, (0, 0, 0))
+        function, lun, referenced = asker.functions.pop(itt, (0, 0, 0))
         if function == _ABORT_TASK:
-            self._connections[conn.ident].starts.pop(referenced, None)
+            asker.starts.pop(referenced, None)
             return
         if function == _ABORT_TASK_SET:
-            affected = [s for s in self._connections.values() if _same_session(s.info, conn)]
+            affected = [s for s in self._connections.values() if _same_session(s.info, asker.info)]
         elif function in (_CLEAR_TASK_SET, _LOGICAL_UNIT_RESET, *_TARGET_RESETS):
-            affected = [s for s in self._connections.values() if s.info.target == conn.target]
+            affected = [s for s in self._connections.values() if s.info.target == asker.info.target]
         else:
             return
         every_lun = function in _TARGET_RESETS
         for state in affected:
-            for itt in [i for i, (_, cell) in state.starts.items() if every_lun or cell[LUN] == lun]:
-                del state.starts[itt]
+            for tag in [tag for tag, (_, cell) in state.starts.items() if every_lun or cell.lun == lun]:
+                del state.starts[tag]
 
     def close(self, ident: int) -> None:
         """A connection was closed: its unended commands are forgotten, its sums kept until they are read."""
@@ -258,44 +300,41 @@ class CommandSums:
         if state is None:
             return
         self._count -= len(state.cells)
-        cells = [cell for cell in state.cells.values() if any(cell[:COUNTERS])]
-        for cell in cells:
-            cell[HISTOGRAM] = _sparse(cell[HISTOGRAM])
-        # The calls may still have this connection at hand; whatever they count now goes to lists that are gone.
-        self._closed.append((state.info, cells))
+        for cell in state.cells.values():
+            cell.fold()
+            if cell.used:
+                self._closed.append((state.info, cell))
         while len(self._closed) > MAX_CLOSED:
-            self.lost += len(self._closed.popleft()[1])
+            self.lost += 1
+            self._closed.popleft()
 
-    def read(self, reset: bool) -> list[tuple[ConnectionInfo, list[Any]]]:
-        """Return the counters, histogram, errors, LUN, code and direction of each cell that counted anything.
-
-        With ``reset`` all of them begin again from 0, commands under way excepted.
-        """
-        rows = [(info, list(cell)) for info, cells in self._closed for cell in cells]
-        live = [(s.info, cell) for s in self._connections.values() for cell in s.cells.values()]
-        for info, cell in [*live, (self._nobody, self._overflow)]:
-            if any(cell[:COUNTERS]):
-                rows.append((info, [*cell[:HISTOGRAM], _sparse(cell[HISTOGRAM]), dict(cell[ERRORS]), *cell[LUN:]]))
-            if reset:
-                cell[:LUN] = _new_cell(0, 0, 0)[:LUN]
-        if reset:
-            self._closed.clear()
+    def read(self) -> list[tuple[ConnectionInfo, Cell]]:
+        """Return the cells that counted anything."""
+        rows = [(s.info, cell) for s in self._connections.values() for cell in s.cells.values()]
+        rows.append((self._nobody, self._overflow))
+        for _, cell in rows:
+            cell.fold()
         for state in self._connections.values():
             _trim(state.starts)
-        return rows
+        return [*self._closed, *(row for row in rows if row[1].used)]
+
+    def reset(self) -> None:
+        """Begin again from 0, with the commands that are under way."""
+        self._closed.clear()
+        self._overflow.reset()
+        for state in self._connections.values():
+            for cell in state.cells.values():
+                cell.fold()
+                cell.reset()
 
 
 def _same_session(one: ConnectionInfo, other: ConnectionInfo) -> bool:
     return (one.target, one.tsih) == (other.target, other.tsih)
 
 
-def _trim(starts: dict[int, tuple[int, Cell]]) -> None:
+def _trim(starts: Starts) -> None:
     while len(starts) > MAX_STARTS:
         del starts[next(iter(starts))]
-
-
-def _sparse(buckets: list[int]) -> dict[int, int]:
-    return {index: count for index, count in enumerate(buckets) if count}
 
 
 def _ignore_xfer(

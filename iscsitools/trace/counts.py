@@ -8,6 +8,7 @@ from collections.abc import Callable
 from iscsitools.probes.sites import ConnectionInfo, PduCall, XferCall
 from iscsitools.probes.table import Probe
 from iscsitools.trace.aggregate import MAX_CLOSED
+from iscsitools.trace.calls import of_lun
 from iscsitools.trace.selection import Selection
 
 
@@ -31,7 +32,6 @@ class EventCounts:
         last: ConnectionInfo | None = None
         generation = -1
         counts: list[int] = []
-        lun_wanted = self._selection.lun
 
         def turn_to(conn: ConnectionInfo) -> bool:
             nonlocal last, generation, counts
@@ -52,18 +52,17 @@ class EventCounts:
             cdb: bytes = b"",
             sense: int = 0,
         ) -> None:
-            if (conn is not last or conn.generation != generation) and not turn_to(conn):
-                return
-            if lun_wanted is None or lun == lun_wanted:
+            if (conn is last and conn.generation == generation) or turn_to(conn):
                 counts[probe] += 1
 
         def xfer(
             probe: int, conn: ConnectionInfo, lun: int, itt: int, ttt: int, laddr: int, loffset: int, length: int,
             kind: int,
         ) -> None:  # fmt: skip
-            pdu(probe, conn, lun, b"")
+            if (conn is last and conn.generation == generation) or turn_to(conn):
+                counts[probe] += 1
 
-        return pdu, xfer
+        return of_lun(self._selection.lun, pdu, xfer)
 
     def close(self, ident: int) -> None:
         """A connection was closed: its counts are kept until they are read."""
@@ -73,11 +72,13 @@ class EventCounts:
                 self._closed.popleft()
                 self.lost += 1
 
-    def read(self, reset: bool) -> list[tuple[ConnectionInfo, list[int]]]:
-        """Return each connection's counts, indexed by probe; with ``reset`` they begin again from 0."""
-        rows = list(self._closed) + [(self._infos[i], list(counts)) for i, counts in self._counts.items()]
-        if reset:
-            self._closed.clear()
-            for counts in self._counts.values():
-                counts[:] = [0] * len(counts)
+    def read(self) -> list[tuple[ConnectionInfo, list[int]]]:
+        """Return each connection's counts, indexed by probe."""
+        rows = [*self._closed, *((self._infos[ident], list(counts)) for ident, counts in self._counts.items())]
         return [(info, counts) for info, counts in rows if any(counts)]
+
+    def reset(self) -> None:
+        """Begin again from 0."""
+        self._closed.clear()
+        for counts in self._counts.values():
+            counts[:] = [0] * len(counts)

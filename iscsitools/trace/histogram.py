@@ -1,46 +1,57 @@
-"""The histogram of the sums: eight steps to each power of two, so that quantize's rows are exact sums of it.
+"""The histogram of the sums: sixteen steps to each power of two, so that quantize's rows are exact sums of it.
 
-A value of n significant bits (``int.bit_length``) falls into bucket ``8 * n`` plus the three bits below its leading
-one. The widest bucket is an eighth of its lower bound, which bounds the error of a percentile read from it.
+A value's bucket is the first 16 bits of it as an IEEE 754 double: sign, exponent, and the four bits after the leading
+one. Many values are sorted into buckets at the speed of C that way. A bucket is at most a sixteenth of its lower bound
+wide, which bounds the error of a percentile. Exact below 2**53.
 """
 
 from __future__ import annotations
 
+import struct
+import sys
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-STEPS: Final = 8
-SIZE: Final = 65 * STEPS
-"""Buckets enough for 64 bits."""
+_DOUBLE: Final = struct.Struct(">d")
+_BUCKET: Final = struct.Struct(">H6x")
+_FIRST: Final = 3 if sys.byteorder == "little" else 0
+_EXPONENT_BIAS: Final = 1023
 
 
 def index_of(value: int) -> int:
     """Return the bucket of a value that is not negative."""
-    return value.bit_length() << 3 | (value << 4 >> value.bit_length()) & 7
+    index: int = _BUCKET.unpack(_DOUBLE.pack(value))[0]
+    return index
 
 
-def lower_bound(index: int) -> int:
-    """Return the smallest value of a bucket (for values under 8 several buckets of a power share it)."""
-    bits, step = divmod(index, STEPS)
-    return 0 if bits == 0 else (STEPS + step) << bits >> 4
+def count(values: Iterable[int]) -> Counter[int]:
+    """Return how many values fall into each bucket."""
+    doubles = memoryview(array("d", values))
+    return Counter(doubles.cast("B").cast("H")[_FIRST::4].tolist())
+
+
+def lower_bound(index: int) -> float:
+    """Return the smallest value of a bucket."""
+    value: float = _DOUBLE.unpack(_BUCKET.pack(index))[0]
+    return value
 
 
 def merged(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
     """Add histograms up."""
-    total: dict[int, int] = {}
+    total: Counter[int] = Counter()
     for histogram in histograms:
-        for index, count in histogram.items():
-            total[index] = total.get(index, 0) + count
-    return total
+        total.update(histogram)
+    return dict(total)
 
 
 def powers(histogram: Mapping[int, int]) -> dict[int, int]:
     """Return quantize's rows: counts by the power of two that is the row's lower bound, 0 for the value 0."""
     rows: dict[int, int] = {}
-    for index, count in histogram.items():
-        bits = index // STEPS
-        bound = 1 << bits - 1 if bits else 0
-        rows[bound] = rows.get(bound, 0) + count
+    for index, number in histogram.items():
+        bound = 1 << (index >> 4) - _EXPONENT_BIAS if index else 0
+        rows[bound] = rows.get(bound, 0) + number
     return dict(sorted(rows.items()))
 
 
@@ -50,5 +61,5 @@ def percentile(histogram: Mapping[int, int], share: float) -> int:
     for index in sorted(histogram):
         left -= histogram[index]
         if left <= 0:
-            return (lower_bound(index) + lower_bound(index + 1)) // 2
+            return int(lower_bound(index) + lower_bound(index + 1)) // 2
     return 0

@@ -37,11 +37,6 @@ WORDS: Final = SIZE // 8
 CDB_KEPT: Final = 32
 CDB_IN_BHS: Final = 16
 
-BODY: Final = 8
-"""Where the part begins that the structures below pack; the sequence number before it is stored by itself."""
-PDU: Final = struct.Struct("<QqIIIII4x48s32x")
-LONG_PDU: Final = struct.Struct("<QqIIIII4x48s16s16x")
-XFER: Final = struct.Struct("<QqIIIII4xIIQIII52x")
 WHOLE: Final = struct.Struct("<QQqIIIII4x48s16s16x")
 
 _XFER_BODY: Final = struct.Struct("<IIQIII")

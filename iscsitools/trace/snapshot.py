@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from iscsitools.probes.sites import ConnectionInfo
 from iscsitools.probes.table import Probe
-from iscsitools.trace.aggregate import COUNTERS, NO_CODE, CommandSums
+from iscsitools.trace.aggregate import Cell, CommandSums
 from iscsitools.trace.counts import EventCounts
 from iscsitools.trace.events import ConnectionStrings
 
@@ -111,21 +111,22 @@ def _row_from_json(conns: dict[int, ConnectionStrings], fields: list[Any]) -> Co
 
 
 def take(since: int, now: int, sums: CommandSums | None, counts: EventCounts | None, reset: bool) -> Snapshot:
-    """Read sums and counts, either of which may be missing."""
-    commands = [_command_row(info, cell) for info, cell in sums.read(reset)] if sums else []
+    """Read sums and counts, either of which may be missing; with ``reset`` they begin again from 0."""
+    commands = [_command_row(info, cell) for info, cell in sums.read()] if sums else []
     events = (
-        [EventRow(strings_of(info), {p: row[p] for p in Probe if row[p]}) for info, row in counts.read(reset)]
+        [EventRow(strings_of(info), {p: row[p] for p in Probe if row[p]}) for info, row in counts.read()]
         if counts
         else []
     )
+    if reset:
+        for part in (sums, counts):
+            if part is not None:
+                part.reset()
     lost = (sums.lost if sums else 0) + (counts.lost if counts else 0)
     return Snapshot(since, now, commands, events, lost)
 
 
-def _command_row(info: ConnectionInfo, cell: list[Any]) -> CommandRow:
-    histogram, errors, lun, code, direction = cell[COUNTERS:]
-    known = code != NO_CODE
-    opcode = code & 0xFF if known else None
-    action = (code >> 8) - 1 if known and code >> 8 else None
-    values: list[Any] = [opcode, action, bool(direction & 2), bool(direction & 1), *cell[:COUNTERS], histogram, errors]
-    return CommandRow(strings_of(info), lun, *values)
+def _command_row(info: ConnectionInfo, cell: Cell) -> CommandRow:
+    counters: list[Any] = [getattr(cell, name) for name in CommandRow.__slots__[1:-2]]
+    values: list[Any] = [strings_of(info), *counters, dict(cell.histogram), dict(cell.errors)]
+    return CommandRow(*values)

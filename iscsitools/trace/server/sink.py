@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from iscsitools.probes.sites import ConnectionInfo, PduCall, XferCall
+from iscsitools.trace.calls import of_lun
 from iscsitools.trace.protocol import Message
 from iscsitools.trace.record import SIZE
 from iscsitools.trace.selection import Selection
@@ -59,9 +60,9 @@ class Sink:
             self._lost()
 
         self._writer = make_writer(
-            self._memory, self._words, self._capacity, self.selection.lun, clock, failed, self.introduce, self._grant
+            self._memory, self._words, self._capacity, clock, failed, self.introduce, self._grant
         )
-        return self._writer.pdu, self._writer.xfer
+        return of_lun(self.selection.lun, self._writer.pdu, self._writer.xfer)
 
     @property
     def written(self) -> int:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from iscsitools.probes.sites import ConnectionInfo, PduCall, XferCall
-from iscsitools.trace.record import LONG_PDU, PDU, XFER
 
 _BHS: Final = struct.Struct("48s").unpack_from
 _MASK32: Final = 0xFFFFFFFF
+# Records as trace.record describes them, without the sequence number; connection and generation are one number.
+_PDU: Final = struct.Struct("<QqQIII4x48s32x").pack_into
+_LONG_PDU: Final = struct.Struct("<QqQIII4x48s16s16x").pack_into
+_XFER: Final = struct.Struct("<QqQI12xIIQIII52x").pack_into
 
 
 class Writer(NamedTuple):
@@ -26,7 +29,6 @@ def make_writer(
     memory: memoryview,
     words: memoryview,
     capacity: int,
-    lun_wanted: int | None,
     clock: Callable[[], int],
     fail: Callable[[Exception], None],
     introduce: Callable[[ConnectionInfo], bool],
@@ -44,17 +46,19 @@ def make_writer(
     Hot: four calls for a 4 KB read. One pack and one word stored per record; benchmarks/trace_cost.py measures it.
     """
     mask = capacity - 1
-    pack, pack_long, pack_xfer = PDU.pack_into, LONG_PDU.pack_into, XFER.pack_into
+    pack, pack_long, pack_xfer, bhs_at = _PDU, _LONG_PDU, _XFER, _BHS
     written = limit = 0
     last: ConnectionInfo | None = None
-    ident = generation = -1
+    generation = -1
+    source = 0
 
     def turn_to(conn: ConnectionInfo) -> bool:
-        nonlocal last, ident, generation
+        nonlocal last, source, generation
         last = None
         if not introduce(conn):
             return False
-        last, ident, generation = conn, conn.ident, conn.generation
+        last, generation = conn, conn.generation
+        source = conn.ident | (generation & _MASK32) << 32
         return True
 
     def more() -> bool:
@@ -73,22 +77,17 @@ def make_writer(
     ) -> None:
         nonlocal written
         try:
-            if lun_wanted is not None and lun != lun_wanted:
-                return
             if (conn is not last or conn.generation != generation) and not turn_to(conn):
                 return
             if written == limit and not more():
                 return
             slot = written & mask
-            (bhs,) = _BHS(buffer, offset)
             length = len(cdb)
-            if length <= 16:
-                pack(memory, (slot << 7) + 8, clock(), lun, ident, generation & _MASK32, probe, sense, length, bhs)
+            if length <= 16:  # all of it is in the BHS
+                pack(memory, (slot << 7) + 8, clock(), lun, source, probe, sense, length, bhs_at(buffer, offset)[0])
             else:
-                at = (slot << 7) + 8
-                pack_long(
-                    memory, at, clock(), lun, ident, generation & _MASK32, probe, sense, length, bhs, cdb[16:32]
-                )  # fmt: skip
+                (bhs,) = bhs_at(buffer, offset)
+                pack_long(memory, (slot << 7) + 8, clock(), lun, source, probe, sense, length, bhs, cdb[16:32])
             written += 1
             words[slot << 4] = written
         except Exception as error:
@@ -99,17 +98,12 @@ def make_writer(
     ) -> None:
         nonlocal written
         try:
-            if lun_wanted is not None and lun != lun_wanted:
-                return
             if (conn is not last or conn.generation != generation) and not turn_to(conn):
                 return
             if written == limit and not more():
                 return
             slot = written & mask
-            pack_xfer(
-                memory, (slot << 7) + 8, clock(), lun, ident, generation & _MASK32, probe, 0, 0,
-                itt, ttt, laddr, loffset, length, kind,
-            )  # fmt: skip
+            pack_xfer(memory, (slot << 7) + 8, clock(), lun, source, probe, itt, ttt, laddr, loffset, length, kind)
             written += 1
             words[slot << 4] = written
         except Exception as error:
