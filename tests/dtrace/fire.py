@@ -1,7 +1,8 @@
 """Registers the provider and fires each probe N + 1 times (N: its number) with known values, once a tracer is there.
 
-Prints ``pid PID`` and ``warning ...`` lines at the start, ``fired PROBE COUNT`` at the end. ``--hold``: only registers,
-says ``ready``, and waits to be killed.
+Prints ``pid PID``, ``warning ...`` lines and ``ready`` at the start, ``fired PROBE COUNT`` and what is left enabled at
+the end. ``--on-line``: fires when a line is read besides: a tracer may enable a probe before it listens to it.
+``--hold``: only registers, says ``ready``, and waits to be killed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import select
 import sys
 import time
 from pathlib import Path
@@ -65,7 +65,7 @@ def wait_for(subscriber: ProviderSubscriber, mask: int, seconds: float) -> bool:
     """Poll until exactly these probes are enabled."""
     end = time.monotonic() + seconds
     while subscriber.mask != mask and time.monotonic() < end:
-        select.select([sys.stdin], [], [], 0.02)
+        time.sleep(0.02)
         subscriber.poll()
     return subscriber.mask == mask
 
@@ -74,6 +74,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--provider", default="dtrace")
     parser.add_argument("--mask", type=lambda text: int(text, 0), default=(1 << 18) - 1)
+    parser.add_argument("--on-line", action="store_true")
     parser.add_argument("--hold", action="store_true")
     parser.add_argument("--dof", type=Path, help="write the DOF here")
     arguments = parser.parse_args()
@@ -89,11 +90,13 @@ def main() -> int:
         arguments.dof.write_bytes(held.image())
     print("ready", json.dumps(backend.names), flush=True)
     if arguments.hold:
-        select.select([], [], [], 600)
+        time.sleep(600)
     elif not wait_for(subscriber, arguments.mask, 300):
         print(f"enabled {subscriber.mask:#x}, not {arguments.mask:#x}", flush=True)
         return 1
     else:
+        if arguments.on_line:
+            sys.stdin.readline()
         fire_all(probes)
         wait_for(subscriber, 0, 60)
         print(f"left enabled {subscriber.mask:#x}", flush=True)

@@ -1,0 +1,107 @@
+"""Firing through libusdt's own functions, with its tracepoints patched as DTrace patches them."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from ctypes import CFUNCTYPE, c_long, c_size_t, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iscsitools.probes.sites import ConnectionInfo, Xfer
+from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe
+from iscsitools.provider import backend, libusdt, registration
+from iscsitools.provider.errors import ProviderError
+
+from .systems import Sent
+
+try:
+    NATIVE = backend.native_module()
+    libusdt.package_folder()
+    MISSING = registration.unknown_processor()
+except ProviderError as error:
+    MISSING = str(error)
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+ENABLED_AT = 8  # xorq %rax, %rax in libusdt's is-enabled function: the trap makes its result 1
+
+
+class Tracer:
+    """Stands in for DTrace: an enabled tracepoint calls here with its argument registers."""
+
+    def __init__(self, sent: Sent) -> None:
+        self.sent = sent
+        self.fired: list[tuple[int, int, int]] = []
+        self._current = 0
+        self._callback = CFUNCTYPE(None, c_uint64, c_uint64)(self._trap)
+        target = ctypes.cast(self._callback, c_void_p).value or 0
+        # Within 2 GB of the tracepoints, so that a 5-byte call reaches it: movabs $target, %rax; jmp *%rax
+        libc = ctypes.CDLL(None)
+        libc.mmap.restype = c_void_p
+        libc.mmap.argtypes = (c_void_p, c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, c_long)
+        near = (sent.points[0].isenabled_addr & -mmap.PAGESIZE) + (64 << 20)
+        protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+        self._relay = libc.mmap(near, mmap.PAGESIZE, protection, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        ctypes.memmove(self._relay, b"\x48\xb8" + target.to_bytes(8, "little") + b"\xff\xe0", 12)
+
+    def _trap(self, first: int, second: int) -> None:
+        self.fired.append((self._current, first, second))
+
+    def enable(self, probe: int) -> None:
+        self._current = probe
+        point = self.sent.points[probe]
+        ctypes.memmove(point.isenabled_addr + ENABLED_AT, b"\xb0\x01\x90", 3)  # movb $1, %al; nop
+        distance = self._relay - (point.probe_addr + 5)
+        assert abs(distance) < 1 << 31, "the relay is too far from the tracepoints"
+        ctypes.memmove(point.probe_addr, b"\xe8" + distance.to_bytes(4, "little", signed=True), 5)
+
+    def disable(self, probe: int) -> None:
+        point = self.sent.points[probe]
+        ctypes.memmove(point.isenabled_addr + ENABLED_AT, b"\x48\x31\xc0", 3)
+        ctypes.memmove(point.probe_addr, b"\x90" * 5, 5)
+
+
+@pytest.fixture
+def tracer(tmp_path: Path) -> Any:
+    sent = Sent("SunOS", tmp_path)
+    registration.set_libusdt_tracepoints(NATIVE, sent.library, sent.points)
+    yield Tracer(sent)
+    NATIVE.set_tracepoints(NATIVE.CONVENTION_NONE, b"", 0, 0)
+    NATIVE.forget()
+
+
+def fire(probe: int) -> None:
+    if probe in XFER_PROBES:
+        NATIVE.on_xfer(probe, 0, ConnectionInfo(1), 7, Xfer(1, 2, 3, 4, 5, 1))
+    else:
+        NATIVE.on_pdu(probe, 0, ConnectionInfo(1), 7, bytes(range(48)), b"\x12" + bytes(5), 0)
+
+
+@pytest.mark.parametrize("probe", PROVIDER_PROBES)
+def test_each_probe_delivers_its_native_arguments(tracer: Tracer, probe: Probe) -> None:
+    assert NATIVE.mask() == 0
+    tracer.enable(probe)
+    assert NATIVE.enabled(probe)
+    assert NATIVE.mask() == 1 << probe
+    for other in PROVIDER_PROBES:
+        fire(other)
+    ((_, first, second),) = tracer.fired
+    fire(probe)
+    proto, command, xfer = NATIVE.last_event()
+    assert ctypes.string_at(first, len(proto)) == proto
+    if probe is Probe.SCSI_COMMAND:
+        assert ctypes.string_at(second, len(command)) == command
+    elif probe in XFER_PROBES:
+        assert ctypes.string_at(second, len(xfer)) == xfer
+
+
+def test_a_disabled_probe_leaves_the_mask_within_64_calls(tracer: Tracer) -> None:
+    tracer.enable(Probe.DATA_SEND)
+    assert NATIVE.mask() == 1 << Probe.DATA_SEND
+    tracer.disable(Probe.DATA_SEND)
+    assert not NATIVE.enabled(Probe.DATA_SEND)
+    assert 0 in [NATIVE.mask() for _ in range(64)]
+    fire(Probe.DATA_SEND)
+    assert not tracer.fired
