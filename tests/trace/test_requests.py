@@ -1,0 +1,138 @@
+"""Questions about the target, and the control socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from iscsitools import trace
+from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.trace.server import peer
+from iscsitools.trace.server.peer import credentials
+
+from .support import Host, connection, fire_read
+
+
+class FakeState:
+    def __init__(self, connections: int = 1) -> None:
+        self.dropped: list[str] = []
+        self.ended = False
+        self.open = [connection(ident) for ident in range(1, connections + 1)]
+
+    def connections(self) -> Iterable[ConnectionInfo]:
+        return self.open
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return [{"id": "1", "initiator": "iqn.2026-11.example:ünï", "filler": "x" * 100}] * len(self.open)
+
+    def status(self) -> dict[str, Any]:
+        return {"cpu": 1.5, "in_flight": [[1, 0, 3]]}
+
+    def drop(self, session: str) -> bool:
+        self.dropped.append(session)
+        return session == "1"
+
+    def shut_down(self) -> None:
+        self.ended = True
+
+
+@pytest.fixture
+def state() -> FakeState:
+    return FakeState()
+
+
+@pytest.fixture
+def server(make_host: Callable[..., Host], state: FakeState) -> Host:
+    return make_host(state=state)
+
+
+def test_questions(server: Host, state: FakeState) -> None:
+    with trace.Server() as asked:
+        assert asked.sessions() == state.sessions()
+        assert asked.status() == state.status()
+        assert asked.probes() == []
+        with trace.attach(probes=["nop-send"]):
+            assert asked.probes() == ["nop-send"]
+        assert asked.server["pid"] == os.getpid()
+    with trace.Sums() as sums:
+        sums.snapshot()
+        assert sums.last_status == state.status()
+
+
+def test_only_the_control_socket_changes_anything(server: Host, state: FakeState) -> None:
+    with trace.Server() as watching:
+        for change in (lambda: watching.drop("1"), watching.shut_down):
+            with pytest.raises(trace.TraceError, match="only the control socket"):
+                change()
+    assert state.dropped == []
+    with trace.Server(control=True) as controlling:
+        controlling.drop("1")
+        with pytest.raises(trace.TraceError, match="no session '2'"):
+            controlling.drop("2")
+        controlling.shut_down()
+    assert state.dropped == ["1", "2"]
+    assert state.ended
+
+
+def test_long_answers_arrive_whole(make_host: Callable[..., Host]) -> None:
+    """A thousand sessions are more than a socket takes at once."""
+    state = FakeState(3000)
+    make_host(state=state)
+    with trace.Server() as asked:
+        assert asked.sessions() == state.sessions()
+
+
+def test_attaching_to_a_server_with_many_connections(make_host: Callable[..., Host]) -> None:
+    """Their strings fill the socket several times over: events begin when they have been taken."""
+    state = FakeState(3000)
+    host = make_host(state=state)
+    with trace.attach(mode="ring") as source:
+        host.call(lambda: [fire_read(host.probes, conn) for conn in state.open])
+        seen: set[int] = set()
+        while len(seen) < 3000:
+            seen |= {event.conn.ident for event in source.poll(10)}
+    assert source.drops == 0
+
+
+@pytest.mark.parametrize(
+    ("uid", "groups", "watch", "control"),
+    [
+        (0, set(), True, True),
+        (os.geteuid(), set(), True, True),
+        (os.geteuid() + 12345, {os.getegid()}, True, False),
+        (os.geteuid() + 12345, {os.getegid() + 12345}, False, False),
+    ],
+)
+def test_who_may_connect(
+    host: Host, monkeypatch: pytest.MonkeyPatch, uid: int, groups: set[int], watch: bool, control: bool
+) -> None:
+    monkeypatch.setattr("iscsitools.trace.server.service.credentials", lambda sock: (uid, groups))
+    for path, allowed in ((host.watch, watch), (host.control, control)):
+        if allowed:
+            trace.Server(socket=path).close()
+        else:
+            with pytest.raises(trace.TraceError, match="may not use this socket"):
+                trace.Server(socket=path)
+
+
+def test_credentials_come_from_the_kernel() -> None:
+    one, other = socket.socketpair(socket.AF_UNIX)
+    with one, other:
+        uid, groups = credentials(one)
+    assert uid == os.geteuid()
+    assert groups == {os.getegid(), *os.getgroups()}
+
+
+def test_a_fault_of_the_state_is_an_error_for_its_reader_only(
+    server: Host, state: FakeState, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(state, "sessions", lambda: 1 // 0)
+    with trace.Server() as asked, pytest.raises(trace.TraceError, match="ZeroDivisionError"):
+        asked.sessions()
+    assert [record.name for record in caplog.records] == [peer.__name__]
+    with trace.Server() as asked:
+        assert asked.status()
