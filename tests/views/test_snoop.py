@@ -61,9 +61,9 @@ def test_a_line_per_event() -> None:
     script.read(connection(1), backstore=49_000)
     assert lines_of(SnoopView(), script) == [
         " 0.000000 192.0.2.7       scsi-command     0 1        READ(10) 2048+8",
-        " 0.000050 192.0.2.7       xfer-start       0 1        read 4096 bytes at 0",
+        " 0.000050 192.0.2.7       xfer-start       0 1        read 4096 at 0",
         " 0.000051 192.0.2.7       data-send        0 1        4096 bytes GOOD",
-        " 0.000052 192.0.2.7       xfer-done        0 1        read 4096 bytes at 0",
+        " 0.000052 192.0.2.7       xfer-done        0 1        read 4096 at 0",
     ]
 
 

@@ -20,10 +20,10 @@ def command_text(cdb: bytes) -> str:
 
 
 def status_text(status: int, sense: int, wide: bool) -> str:
-    """A status, with its sense: the numbers alone, or with ``wide`` in words."""
+    """A status, with its sense in words; without ``wide``, so that it fits a line, the sense's numbers alone."""
     if not sense:
         return status_name(status)
-    return f"{status_name(status)}, {sense_text(sense)}" if wide else f"{status_name(status)} {sense_codes(sense)}"
+    return f"{status_name(status)}, {sense_text(sense)}" if wide else f"CHECK {sense_codes(sense)}"
 
 
 def detail_of(event: Event, wide: bool = False) -> str:
@@ -113,7 +113,7 @@ def _xfer(event: Event, wide: bool) -> str:
     if event.xfer is None:
         return ""
     direction = "read" if event.xfer.type == XFER_READ else "write"
-    return f"{direction} {event.xfer.length} bytes at {event.xfer.loffset}"
+    return f"{direction} {event.xfer.length} at {event.xfer.loffset}"
 
 
 def _named(names: dict[int, str], number: int) -> str:

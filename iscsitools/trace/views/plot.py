@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,24 +54,24 @@ def write_plot(view: GridView, path: Path) -> None:
 
 def _over_time(axes: Axes, operation: str, grid: TimeGrid, end: float) -> None:
     width = grid.width / 1e9
-    points = [(n * width + width / 2, column) for n, column in enumerate(grid.columns) if column.count]
-    times = [time for time, _ in points]
+    times = [n * width + width / 2 for n in range(len(grid.columns))]
     styles: list[tuple[str, float, dict[str, Any]]] = [
         ("maximum", 1.0, {"marker": ".", "linestyle": "", "markersize": 4, "alpha": 0.55}),
-        ("p99", 0.99, {"linewidth": 1.0, "linestyle": "--"}),
-        ("median", 0.5, {"linewidth": 1.8}),
+        ("p99", 0.99, {"linewidth": 1.0, "linestyle": "--", "marker": "_", "markersize": 3}),
+        ("median", 0.5, {"linewidth": 1.8, "marker": ".", "markersize": 3}),
     ]
     for label, fraction, style in styles:
-        values = [column.percentile(fraction) / 1e6 for _, column in points]
+        # Where no command ended there is no latency: a gap, not a line from one side to the other.
+        values = [column.percentile(fraction) / 1e6 if column.count else math.nan for column in grid.columns]
         axes.plot(times, values, label=label, color=_COLORS[operation], **style)
     axes.set_yscale("log")
-    _plain_numbers(axes.yaxis)
+    _plain_numbers(axes.yaxis, axes.get_ylim())
     axes.set_xlim(0, end)
     axes.set_xlabel("seconds since tracing began")
     axes.set_ylabel("latency (ms)")
     axes.set_title(f"{operation} latency over time, by {width:g} s")
     axes.grid(True, which="major", alpha=0.3)
-    axes.legend(loc="upper right", fontsize="small")
+    axes.legend(loc="best", fontsize="small")
 
 
 def _distribution(axes: Axes, operation: str, grid: TimeGrid) -> None:
@@ -79,18 +80,18 @@ def _distribution(axes: Axes, operation: str, grid: TimeGrid) -> None:
     left = [max(value, 1) / 1e6 for value in counts]
     axes.bar(left, list(counts.values()), width=left, align="edge", color=_COLORS[operation], edgecolor="white")
     axes.set_xscale("log")
-    _plain_numbers(axes.xaxis)
+    _plain_numbers(axes.xaxis, axes.get_xlim())
     axes.set_xlabel("latency (ms)")
     axes.set_ylabel("commands")
     axes.set_title(f"{every.count} {operation}s, p99 {every.percentile(0.99) / 1e6:.3g} ms")
     axes.grid(True, axis="y", alpha=0.3)
 
 
-def _plain_numbers(axis: Axis) -> None:
-    """Write 0.5 and 20, not powers of ten; with few powers on the axis, name steps between them too."""
+def _plain_numbers(axis: Axis, limits: tuple[float, float]) -> None:
+    """Write 0.5 and 20, not powers of ten; on an axis of a few decades name steps between them too."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
-    text = FuncFormatter(lambda value, place: f"{value:g}")
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-    axis.set_major_formatter(text)
+    steps = (1.0,) if limits[1] > limits[0] * 300 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axis.set_minor_formatter(FuncFormatter(lambda value, place: ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
 from iscsitools.probes import sites
@@ -119,7 +120,8 @@ class SlowView:
         if command.response:
             result = f"response {command.response:02x}h"
         where = f"{address_of(command.conn.remote)} LUN {command.lun}"
-        lines = [f"{command_text(command.cdb)} from {where} took {took:.3f} ms", f"  {result}"]
+        lines = [f"{command_text(command.cdb)} from {where} took {took:.3f} ms"]
+        lines += wrap(result, 80, initial_indent="  ", subsequent_indent="    ")
         for event in command.events:
             seconds = (event.time - start) / 1e9
             lines.append(_wide_line(event, seconds) if self._wide else _line(event, seconds))

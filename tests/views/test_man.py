@@ -1,0 +1,99 @@
+"""The manual pages: one per command, complete, and good roff."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+from support.tools import needs
+
+from iscsitools.cli.main import load_command
+from iscsitools.trace.views import cmds, io
+from iscsitools.trace.views.top.model import TopModel
+from iscsitools.trace.views.top.text import batch_lines
+
+COMMANDS = ("top", "who", "io", "rwlat", "snoop", "cmds", "sessions")
+HEADINGS = ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "FIELDS", "OVERHEAD", "EXAMPLES", "SEE ALSO")
+
+
+@pytest.fixture(scope="module")
+def build(project: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build_man", project / "packaging" / "man" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def page(project: Path, command: str) -> str:
+    return (project / "docs" / "man" / f"iscsitools-{command}.1.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_page_has_every_part(project: Path, command: str) -> None:
+    found = [line[3:] for line in page(project, command).splitlines() if line.startswith("## ")]
+    assert [heading for heading in HEADINGS if heading not in found] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_described(project: Path, command: str) -> None:
+    common = (project / "docs" / "man" / "iscsitools-watch.7.md").read_text(encoding="utf-8")
+    text = page(project, command) + common
+    loaded = load_command(command)
+    options = [option for p in loaded.params if isinstance(p, click.Option) for option in p.opts]
+    assert [option for option in options if f"`{option}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("io", [column.heading for column in io._COLUMNS]),
+        ("cmds", [column.heading for column in cmds._COLUMNS]),
+        ("top", batch_lines(TopModel(), "client, target, LUN", "ALL/s")[0].replace("LAST", "LAST MIN").split("  ")),
+        ("who", ["REMOTE IP", "iSCSI EVENT", "COUNT"]),
+        ("snoop", ["TIME(s)", "CLIENT", "EVENT", "LUN", "ITT", "DETAIL"]),
+        ("rwlat", ["value", "Distribution", "count", "BACKSTORE", "WAITING", "SENDING", "TOTAL", "max"]),
+    ],
+)
+def test_every_column_is_a_field(project: Path, command: str, names: list[str]) -> None:
+    fields = page(project, command).split("## FIELDS")[1].split("\n## ")[0]
+    wanted = [word.strip() for name in names for word in ([name] if command != "top" else name.split(" ")) if word]
+    assert [name for name in wanted if name not in fields] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_transcripts_fit_80_columns(project: Path, command: str) -> None:
+    examples = page(project, command).split("## EXAMPLES")[1].split("\n## ")[0]
+    assert [line for line in examples.splitlines() if line[:1] in (" ", "$") and len(line) > 80] == []
+
+
+def test_pages_are_good_roff(build: ModuleType, project: Path, tmp_path: Path) -> None:
+    man = needs("man", "man-db")
+    pages = build.build(project / "docs" / "man", tmp_path, "1")
+    assert len(pages) >= len(COMMANDS)
+    for path in pages:
+        shown = subprocess.run(
+            [man, "--warnings", "-E", "UTF-8", "-l", "-Tutf8", str(path)], capture_output=True, text=True, check=True
+        )
+        assert shown.stderr == ""
+        assert path.stem.upper() in shown.stdout
+
+
+def test_transcripts_survive_the_way_to_roff(build: ModuleType) -> None:
+    text = "# a-b(1)\n\n## NAME\n\na-b - it\n\n```\n.x 'y' \\n -1\n'z\n```\n"
+    name, roff = build.roff("a.md", text, "1")
+    assert name == "a-b.1"
+    assert ".EX\n\\&.x 'y' \\en \\-1\n\\&'z\n.EE" in roff
+
+
+@pytest.mark.parametrize(
+    "text", ["no title\n", "# a(1)\n\n| table |\n", "# a(1)\n\n- no colon\n", "# a(1)\n\n```\nopen\n"]
+)
+def test_what_is_no_page_is_refused(build: ModuleType, text: str) -> None:
+    with pytest.raises(build.PageError, match="line"):
+        build.roff("a.md", text, "1")
