@@ -1,0 +1,165 @@
+"""Every PDU that tshark dissects is one event of the right kind, in order, with the same fields."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from initiator import Opcode
+from support.target import RunningTarget, start_target
+
+from iscsitools.probes.table import XFER_PROBES, Probe
+from iscsitools.trace import Event, attach
+
+from . import work
+from .capture import Capture, WirePdu
+from .fields import FIELDS, NOT_IN_THE_PROBE
+
+CONFIG = """\
+name = "truth"
+[limits]
+nop_interval = 1
+max_recv_data_segment_length = 8192
+first_burst_length = 32768
+max_burst_length = 65536
+max_outstanding_r2t = 2
+[[target]]
+iqn = "{target}"
+lun = [{luns}]
+"""
+KINDS = {
+    Opcode.NOP_OUT: Probe.NOP_RECEIVE,
+    Opcode.SCSI_COMMAND: Probe.SCSI_COMMAND,
+    Opcode.TASK_REQUEST: Probe.TASK_COMMAND,
+    Opcode.LOGIN_REQUEST: Probe.LOGIN_COMMAND,
+    Opcode.TEXT_REQUEST: Probe.TEXT_COMMAND,
+    Opcode.DATA_OUT: Probe.DATA_RECEIVE,
+    Opcode.LOGOUT_REQUEST: Probe.LOGOUT_COMMAND,
+    Opcode.SNACK: Probe.SNACK_RECEIVE,
+    Opcode.NOP_IN: Probe.NOP_SEND,
+    Opcode.SCSI_RESPONSE: Probe.SCSI_RESPONSE,
+    Opcode.TASK_RESPONSE: Probe.TASK_RESPONSE,
+    Opcode.LOGIN_RESPONSE: Probe.LOGIN_RESPONSE,
+    Opcode.TEXT_RESPONSE: Probe.TEXT_RESPONSE,
+    Opcode.DATA_IN: Probe.DATA_SEND,
+    Opcode.LOGOUT_RESPONSE: Probe.LOGOUT_RESPONSE,
+    Opcode.R2T: Probe.DATA_REQUEST,
+    Opcode.ASYNC: Probe.ASYNC_SEND,
+    Opcode.REJECT: Probe.REJECT_SEND,
+}
+SENT = frozenset(probe for opcode, probe in KINDS.items() if opcode & 0x20)
+
+Stream = tuple[str, bool]
+"""The initiator's ``address:port``, and whether the target sent."""
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]:
+    """The same work as tshark saw it and as the live trace told it, by connection and direction."""
+    directory = tmp_path_factory.mktemp("tshark")
+    luns = ", ".join(f'{{ number = {number}, store = "{store}" }}' for number, store in work.LUNS.items())
+    config = directory / "target.toml"
+    config.write_text(CONFIG.format(target=work.TARGET, luns=luns))
+    with start_target(directory, "--config", str(config), portals=("127.0.0.1:0", "[::1]:0")) as target:
+        four, six = target.addresses
+        with (
+            Capture(directory / "work.pcapng", four[1], six[1]) as capture,
+            attach(socket=_watch(target.runtime), ring_size=16 << 20) as trace,
+        ):
+            _work(target, four, six)
+            events = list(trace)
+            capture.stop()
+            assert trace.drops == 0
+    return _streams(capture.pdus()), _event_streams(events)
+
+
+def _work(target: RunningTarget, four: work.Address, six: work.Address) -> None:
+    """Three sessions that agreed on different ways, up to the end of the server."""
+    with (
+        work.connect(four, 1) as plain,
+        work.connect(four, 2, MaxRecvDataSegmentLength="512", InitialR2T="Yes", ImmediateData="No") as slow,
+        work.connect(six, 3, MaxRecvDataSegmentLength="4096", FirstBurstLength="16384") as other,
+    ):
+        for session in (plain, slow, other):
+            work.all_work(session)
+        work.await_ping(plain)
+        for session in (slow, other):
+            session.nop()  # behind it, a ping has been answered: an answer after the logout is no event
+        slow.logout()
+        target.process.send_signal(signal.SIGTERM)
+        for session in (plain, other):
+            work.await_farewell(session)
+
+
+def _watch(runtime: Path) -> Path:
+    (found,) = runtime.rglob("*.watch")
+    return found
+
+
+def _streams(pdus: Iterator[WirePdu]) -> dict[Stream, list[WirePdu]]:
+    streams: dict[Stream, list[WirePdu]] = {}
+    for pdu in pdus:
+        if pdu.sent == bool(pdu.opcode & 0x20):  # else it is the header that a Reject returns: tshark shows it as well
+            streams.setdefault((pdu.client, pdu.sent), []).append(pdu)
+    return streams
+
+
+def _event_streams(events: list[Event]) -> dict[Stream, list[Event]]:
+    streams: dict[Stream, list[Event]] = {}
+    for event in events:
+        if event.probe not in XFER_PROBES:
+            streams.setdefault((event.conn.remote, event.probe in SENT), []).append(event)
+    return streams
+
+
+def test_the_work_is_mixed(both: tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]) -> None:
+    wire, _ = both
+    assert len(wire) == 6
+    assert {pdu.opcode for pdus in wire.values() for pdu in pdus} == set(KINDS)
+
+
+def test_every_pdu_is_one_event_of_its_kind_in_order(
+    both: tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]],
+) -> None:
+    wire, events = both
+    assert wire.keys() == events.keys()
+    for stream, pdus in wire.items():
+        expected = [KINDS[Opcode(pdu.opcode)] for pdu in pdus]
+        assert [event.probe for event in events[stream]] == expected, stream
+
+
+def test_every_field_is_equal(both: tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]) -> None:
+    wire, events = both
+    compared: Counter[tuple[Probe, str]] = Counter()
+    for stream, pdus in wire.items():
+        for pdu, event in zip(pdus, events[stream], strict=True):
+            for field in pdu.fields:
+                assert event.bhs[field.place : field.place + len(field.raw)] == field.raw, (field, event)
+                read = FIELDS.get(field.name)
+                if read is not None and field.name not in NOT_IN_THE_PROBE.get(event.probe, ()):
+                    assert read(event) == field.value, (field, event)
+                    compared[event.probe, field.name] += 1
+    missed = {probe for probe in KINDS.values() if not any(p is probe for p, _ in compared)}
+    assert not missed
+
+
+def test_connections_are_named(both: tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]) -> None:
+    wire, events = both
+    for (client, sent), pdus in wire.items():
+        logins = [pdu for pdu in pdus if pdu.get("iscsi.isid") is not None]
+        for event in events[client, sent]:
+            assert int(event.conn.isid, 16) == logins[0].get("iscsi.isid")
+            assert event.conn.protocol == ("ipv6" if client.startswith("[") else "ipv4")
+
+
+def test_events_are_in_the_order_of_their_times(
+    both: tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]],
+) -> None:
+    events = sorted((event for found in both[1].values() for event in found), key=lambda event: event.sequence)
+    times = [event.time for event in events]
+    assert times == sorted(times)
+    assert [key for key, _ in groupby(event.sequence for event in events)] == [event.sequence for event in events]
