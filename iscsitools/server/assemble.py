@@ -12,12 +12,13 @@ from iscsitools.backstores.registry import Registry
 from iscsitools.backstores.spec import build
 from iscsitools.config import AuthConfig, AuthMethod, LunConfig, TargetConfig
 from iscsitools.config import Limits as LimitsConfig
-from iscsitools.errors import RunError, UsageError
+from iscsitools.errors import RunError, UsageError, UserError
 from iscsitools.iscsi.negotiation import NegotiationLimits
 from iscsitools.iscsi.node import AuthPolicy, TargetNode
 from iscsitools.scsi.device import ScsiDevice
 from iscsitools.scsi.options import UnitOptions
 from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.server.ending import OpenStore
 from iscsitools.server.loop import Loop
 from iscsitools.server.workers import Workers
 
@@ -32,29 +33,22 @@ class Assembly:
     """The targets of a server and what has to be closed at its end."""
 
     targets: list[TargetNode] = field(default_factory=list)
-    stores: list[tuple[str, Backstore, Workers]] = field(default_factory=list)
+    stores: list[OpenStore] = field(default_factory=list)
+    units: list[tuple[str, LogicalUnit]] = field(default_factory=list)
+    """Every logical unit, with where it is served, for messages."""
 
 
 def assemble(
-    targets: tuple[TargetConfig, ...], registry: Registry, authenticators: Mapping[str, Authenticator], loop: Loop
-) -> Assembly:
-    """Open every backstore and make the targets. Raises UserError naming the LUN; nothing stays open then."""
-    assembly = Assembly()
-    try:
-        for config in targets:
-            device = ScsiDevice(config.iqn)
-            for lun in config.luns:
-                device.add_unit(_unit(config.iqn, lun, registry, loop, assembly))
-            policy = auth_policy(config.auth, authenticators)
-            assembly.targets.append(
-                TargetNode(config.iqn, device, config.alias, auth=policy, initiators=config.initiators)
-            )
-    except BaseException:
-        for _, store, workers in assembly.stores:
-            store.close()
-            workers.close()
-        raise
-    return assembly
+    assembly: Assembly, targets: tuple[TargetConfig, ...], registry: Registry,
+    authenticators: Mapping[str, Authenticator], loop: Loop,
+) -> None:  # fmt: skip
+    """Open every backstore and make the targets. Raises UserError naming the LUN; what is open then stands in it."""
+    for config in targets:
+        device = ScsiDevice(config.iqn)
+        for lun in config.luns:
+            device.add_unit(_unit(config.iqn, lun, registry, loop, assembly))
+        policy = auth_policy(config.auth, authenticators)
+        assembly.targets.append(TargetNode(config.iqn, device, config.alias, auth=policy, initiators=config.initiators))
 
 
 def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: Assembly) -> LogicalUnit:
@@ -64,19 +58,27 @@ def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: As
         store.block_size = lun.block_size
         store.read_only = lun.readonly
         store.open()
+        workers = Workers(loop, lun.threads, f"lun{lun.number}")
+        assembly.stores.append((where, store, workers))
+        unit = _logical_unit(iqn, lun, store, workers)
     except BackstoreError as error:
         raise RunError(f"{where}: {error}") from None
+    except UserError as error:
+        raise type(error)(f"{where}: {error}") from None
     except OSError as error:
-        raise RunError(f"{where}: {error.filename or lun.stack.what}: {error.strerror}") from None
-    except Exception as error:
+        raise RunError(f"{where}: {error.filename or lun.stack.what}: {error.strerror or error}") from None
+    except (Exception, SystemExit) as error:
         log.debug("opening %s", where, exc_info=True)
         raise RunError(f"{where}: backstore {lun.stack.kind} failed: {type(error).__name__}: {error}") from None
-    workers = Workers(loop, lun.threads, f"lun{lun.number}")
-    assembly.stores.append((where, store, workers))
+    assembly.units.append((where, unit))
+    return unit
+
+
+def _logical_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) -> LogicalUnit:
     block_size = store.block_size
     size = store.size
     if size < block_size or size % block_size:
-        raise UsageError(f"{where}: its size, {size} bytes, is no multiple of the block size, {block_size}")
+        raise UsageError(f"its size, {size} bytes, is no multiple of the block size, {block_size}")
     thin = lun.thin if lun.thin is not None else store.capabilities.thin
     options = UnitOptions(
         block_size=block_size,

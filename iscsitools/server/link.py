@@ -6,11 +6,17 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from typing import Final
 
 from iscsitools.iscsi.connection import Connection
 from iscsitools.server.loop import READ, WRITE, Loop
 
 log = logging.getLogger(__name__)
+
+_TURNS: Final = 8
+"""How often one event goes on with input that had waited for output: 8 MiB, then the other connections get theirs."""
+_LINGER_NS: Final = 5_000_000_000
+"""How long a connection that is to be closed may take to accept its last output."""
 
 
 class Link:
@@ -24,6 +30,8 @@ class Link:
         self._fd = sock.fileno()
         self._interest = READ
         self._open = True
+        self._reads = True
+        self._close_by = 0
 
     def start(self, conn: Connection) -> None:
         """Begin to serve ``conn`` with this socket."""
@@ -49,14 +57,14 @@ class Link:
             pass
         except OSError as error:
             self.close(error.strerror or str(error))
-        except Exception:
-            log.exception("connection %s: internal error", conn.info.remote)
-            self.close("internal error")
+        except (Exception, SystemExit):
+            self._broken()
 
     def flush(self) -> None:
         """Send what there is to send, as far as the socket takes it."""
         conn = self.conn
         out = conn.out
+        turns = _TURNS
         while self._open:
             while unsent := out.unsent():
                 pieces = conn.output()
@@ -71,11 +79,12 @@ class Link:
             if conn.close_reason and not unsent:
                 self.close(conn.close_reason)
                 return
-            if conn.stalled and not unsent:
+            if conn.stalled and not unsent and turns:
+                turns -= 1
                 conn.resume(time.monotonic_ns())
                 continue
-            reading = 0 if conn.stalled or conn.close_reason else READ
-            interest = reading | (WRITE if unsent else 0)
+            reading = READ if self._reads and not conn.stalled and not conn.close_reason else 0
+            interest = reading | (WRITE if unsent or conn.stalled else 0)
             if interest != self._interest:
                 self._interest = interest
                 self._loop.change(self._fd, interest)
@@ -87,12 +96,29 @@ class Link:
             self.flush()
         except OSError as error:
             self.close(error.strerror or str(error))
+        except (Exception, SystemExit):
+            self._broken()
+
+    def stop_reading(self) -> None:
+        """Receive nothing more; answers still go out."""
+        self._reads = False
+        self.flush_safely()
 
     def on_time(self, now: int) -> None:
-        """Let the engine look at the clock, if it wants to."""
-        if self._open and 0 < self.conn.deadline <= now:
-            self.conn.on_time(now)
+        """Let the engine look at the clock, if it wants to. A peer that takes no output cannot keep us from closing."""
+        conn = self.conn
+        if conn.close_reason:
+            self._close_by = self._close_by or now + _LINGER_NS
+            if now >= self._close_by:
+                self.close(conn.close_reason)
+        elif self._open and 0 < conn.deadline <= now:
+            conn.on_time(now)
             self.flush_safely()
+
+    def _broken(self) -> None:
+        """A defect of ours, or a backstore that raises on the loop what it must not: it ends this connection only."""
+        log.exception("internal error", extra={"remote": self.conn.info.remote})
+        self.close("internal error")
 
     def close(self, reason: str) -> None:
         """Close the socket and tell the engine."""
@@ -104,5 +130,7 @@ class Link:
         self.sock.close()
         try:
             self.conn.closed()
+        except Exception:
+            log.exception("internal error", extra={"remote": self.conn.info.remote})
         finally:
             self._gone(self)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
-from typing import Any
+from typing import Any, Final
 
 from iscsitools.config import Portal
 from iscsitools.errors import RunError
 from iscsitools.probes.sites import ConnectionInfo
+
+PEERS_FAULT: Final = frozenset(
+    {errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN,
+     errno.ENETUNREACH, errno.EOPNOTSUPP, errno.EPERM, errno.ETIMEDOUT, errno.EINTR}
+)  # fmt: skip
+"""What accept() may say of one connection that came to nothing; the next one may be well (accept(2))."""
 
 
 def listen(portal: Portal) -> list[socket.socket]:

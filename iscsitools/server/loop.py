@@ -173,7 +173,7 @@ class Loop:
         self._calls.append(callback)
         if not self._signalled:
             self._signalled = True
-            with contextlib.suppress(BlockingIOError):  # the pipe is full: a wake-up is on its way
+            with contextlib.suppress(OSError):  # the pipe is full: a wake-up is on its way; or the loop has ended
                 os.write(self._wake_out, b"\0")
 
     def _woken(self, what: int) -> None:
@@ -227,6 +227,9 @@ class Loop:
         """Give the descriptors back."""
         self.unwatch(self._wake_in)
         os.close(self._wake_in)
-        os.close(self._wake_out)
+        # A worker that returns from here on must not write to a descriptor that is somebody else's by then.
+        self._signalled = True
+        wake_out, self._wake_out = self._wake_out, -1
+        os.close(wake_out)
         if hasattr(self._poller, "close"):
             self._poller.close()

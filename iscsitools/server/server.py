@@ -5,50 +5,50 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, Final
 
 from iscsitools.config import Config
-from iscsitools.errors import RunError, UserError
+from iscsitools.errors import RunError
 from iscsitools.iscsi.buffers import Buffers
 from iscsitools.iscsi.connection import Connection, Timers
 from iscsitools.iscsi.handlers import Handlers
 from iscsitools.iscsi.login_messages import LoginPending, LoginReply
 from iscsitools.iscsi.login_phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.node import Directory, Portal
-from iscsitools.iscsi.pdu import AsyncEvent
-from iscsitools.iscsi.requests import async_message
 from iscsitools.iscsi.session import Session, SessionTable
 from iscsitools.observers import Lifecycle, ObserverFeed, SessionNotice, TargetNotice
 from iscsitools.plugins import PluginManager
 from iscsitools.probes.sites import Probes
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
-from iscsitools.server.assemble import assemble, auth_policy, negotiation_limits
+from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits
+from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.link import Link
-from iscsitools.server.listeners import address_text, connection_info, listen, prepare
+from iscsitools.server.listeners import PEERS_FAULT, address_text, connection_info, listen, prepare
+from iscsitools.server.lookups import Lookups
 from iscsitools.server.loop import Loop
 from iscsitools.server.state import ServerState
-from iscsitools.server.workers import Workers
 from iscsitools.trace.names import NameInUse
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.server.service import TraceServer
 
 log = logging.getLogger(__name__)
 
-_LOGOUT_GRACE: Final = 2.0
-"""Seconds that initiators have to log out when the server ends."""
 _ACCEPTS: Final = 16
 """Connections accepted in one go, so that a flood of them does not starve the others."""
 
 
 class Server:
-    """Serves a configuration until :meth:`shut_down`. Everything but ``shut_down`` belongs to the loop's thread."""
+    """Serves a configuration until :meth:`shut_down`. Only ``shut_down`` and ``read_sizes`` are for other threads."""
 
     def __init__(self, config: Config, plugins: PluginManager) -> None:
         """Open backstores and portals; raises UserError, and then nothing stays open."""
+        limits = config.limits
         self.config = config
         self.loop = Loop()
         self.probes = Probes(time.monotonic_ns, self._subscriber_failed)
@@ -57,38 +57,47 @@ class Server:
         self.addresses: list[str] = []
         self.stuck = False
         """At the end: a backstore call did not return, so the process has to be left by force."""
-        limits = config.limits
         self.table = SessionTable(limits.max_sessions)
+        self.assembly = Assembly()
+        self.trace: TraceServer | None = None
         self._plugins = plugins
         self._lifecycle = Lifecycle(plugins.calls)
         self._feeds: list[ObserverFeed] = []
         self._listeners: list[socket.socket] = []
         self._buffers = Buffers(limits.buffer_memory)
-        self._logins = Workers(self.loop, 4, "login")
+        self._lookups = Lookups(self.loop)
         self._timers = Timers(
             int(limits.login_timeout * 1e9), int(limits.nop_interval * 1e9), int(limits.nop_timeout * 1e9)
         )
+        timers = [t for t in (limits.login_timeout, limits.nop_interval, limits.nop_timeout) if t]
+        self._tick_seconds = max(0.05, min([1.0, *(seconds / 4 for seconds in timers)]))
         self._dirty: dict[Connection, None] = {}
         self._connections = 0
-        self._ending = False
-        self.assembly = assemble(config.targets, plugins.registry, plugins.authenticators, self.loop)
+        self._ending = Ending(self.loop, self.links, self._calls_running, limits.exit_timeout)
+        self._closer = StoreCloser()
+        self._closing = False
         try:
-            for portal in config.portals:
-                self._listeners += listen(portal)
-            self.addresses = [address_text(sock.getsockname()) for sock in self._listeners]
-            directory = Directory(
-                [Portal(str(s.getsockname()[0]), int(s.getsockname()[1])) for s in self._listeners],
-                auth_policy(config.discovery, plugins.authenticators),
-            )
-        except UserError:
-            self._close_stores()
+            self._open()
+        except BaseException:
+            self._close()
             raise
+
+    def _open(self) -> None:
+        config, plugins = self.config, self._plugins
+        assemble(self.assembly, config.targets, plugins.registry, plugins.authenticators, self.loop)
+        for portal in config.portals:
+            self._listeners += listen(portal)
+        self.addresses = [address_text(sock.getsockname()) for sock in self._listeners]
+        directory = Directory(
+            [Portal(str(s.getsockname()[0]), int(s.getsockname()[1])) for s in self._listeners],
+            auth_policy(config.discovery, plugins.authenticators),
+        )
         for target in self.assembly.targets:
             directory.add(target)
         hooks = LoginHooks(os.urandom, self._look_up, self._session_opened, self._session_closed, self._login_failed)
-        login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks)
-        self._handlers = Handlers(login)
-        self.login = login
+        limits = config.limits
+        self.login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks)
+        self._handlers = Handlers(self.login)
         self.trace = self._open_trace()
         self._provider = choose(config.provider)
         for warning in self._provider.warnings:
@@ -100,7 +109,6 @@ class Server:
         try:
             return TraceServer(self.probes, name, group=self.config.watch_group, state=ServerState(self))
         except NameInUse as error:
-            self._close_stores()
             raise RunError(str(error)) from None
         except TraceError as error:
             log.warning("nobody can watch this server: %s", error)
@@ -108,28 +116,38 @@ class Server:
 
     def run(self, on_ready: Callable[[list[str]], None]) -> None:
         """Serve; ``on_ready`` is called with the portals' addresses once connections are accepted."""
-        for sock in self._listeners:
-            self.loop.add_reader(sock.fileno(), lambda sock=sock: self._accept(sock))  # type: ignore[misc]
-        self.loop.each_wake_up.append(self._flush_dirty)
-        self.loop.call_later(1.0, self._tick)
-        if self.trace is not None:
-            self.trace.register(self.loop)
         subscriber = ProviderSubscriber(self.probes, self._provider)
-        if self._provider.names:
-            self.loop.each_wake_up.append(subscriber.poll)
-        self._feeds = [ObserverFeed(observer, name, self.probes) for name, observer in self._plugins.observers()]
-        for target in self.assembly.targets:
-            self._lifecycle.target_started(TargetNotice(target.name, tuple(self.addresses)))
-        on_ready(self.addresses)
         try:
+            self._start(subscriber)
+            on_ready(self.addresses)
             self.loop.run()
         finally:
-            subscriber.close()
-            self._close()
+            self._close(subscriber.close)
+
+    def _start(self, subscriber: ProviderSubscriber) -> None:
+        for sock in self._listeners:
+            self.loop.add_reader(sock.fileno(), partial(self._accept, sock))
+        self.loop.each_wake_up.append(self._flush_dirty)
+        self.loop.call_later(self._tick_seconds, self._tick)
+        if self.trace is not None:
+            self.trace.register(self.loop)
+        if self._provider.names:
+            self.loop.each_wake_up.append(subscriber.poll)
+        for name, observer in self._plugins.observers():
+            self._feeds.append(ObserverFeed(observer, name, self.probes))
+        for target in self.assembly.targets:
+            self._lifecycle.target_started(TargetNotice(target.name, tuple(self.addresses)))
 
     def shut_down(self) -> None:
-        """End in an orderly way; the second call ends at once. May be called from any thread and signal handler."""
-        self.loop.call_soon(self._begin_end)
+        """End in an orderly way; the second call does not wait for initiators. For any thread and signal handler."""
+        if self._closing:
+            self._closer.hurry()
+        else:
+            self.loop.call_soon(self._begin_end)
+
+    def read_sizes(self) -> None:
+        """Read the size of every backstore anew and tell the initiators. For any thread and signal handler."""
+        self.loop.call_soon(self._read_sizes)
 
     # -- connections
 
@@ -140,6 +158,8 @@ class Server:
             except BlockingIOError:
                 return
             except OSError as error:
+                if error.errno in PEERS_FAULT:
+                    continue
                 # Out of descriptors: stop listening for a moment rather than turn in circles.
                 log.warning("cannot accept a connection: %s", error.strerror)
                 self.loop.remove_reader(listener.fileno())
@@ -153,7 +173,7 @@ class Server:
 
     def _adopt(self, sock: socket.socket) -> None:
         if len(self.links) >= self.config.limits.max_connections:
-            log.warning("connection refused: there are %d, as many as allowed", len(self.links))
+            log.warning("connection refused: as many as allowed", extra={"connections": len(self.links)})
             sock.close()
             return
         try:
@@ -175,7 +195,7 @@ class Server:
         self._dirty.pop(conn, None)
         if self.trace is not None:
             self.trace.connection_closed(conn.info.ident)
-        log.info("connection closed remote=%s reason=%s", conn.info.remote, conn.close_reason)
+        log.info("connection closed", extra={"remote": conn.info.remote, "reason": conn.close_reason})
 
     def _wake(self, conn: Connection) -> None:
         self._dirty[conn] = None
@@ -188,128 +208,115 @@ class Server:
                 link.flush_safely()
 
     def _tick(self) -> None:
+        self.loop.call_later(self._tick_seconds, self._tick)
         now = time.monotonic_ns()
         for link in list(self.links.values()):
             link.on_time(now)
-        self.loop.call_later(1.0, self._tick)
 
     # -- what login and plugins ask and tell
 
     def _look_up(self, conn: Connection, pending: LoginPending) -> None:
-        found: list[bytes | None] = [None]
-
-        def work() -> None:
-            found[0] = pending.look_up()
-
-        def done(error: BaseException | None) -> None:
-            if error is not None:
-                log.error("looking up a CHAP secret failed: %s: %s", type(error).__name__, error)
+        def answered(secret: bytes | None) -> None:
             if conn in self.links:
-                self._handlers.login_answered(conn, found[0])
+                self._handlers.login_answered(conn, secret)
 
-        self._logins.submit(work, done)
+        self._lookups.ask(pending, answered)
 
     def _session_opened(self, session: Session) -> None:
-        log.info("session opened %s", _described(session))
+        log.info("session opened", extra=_described(session))
         self._lifecycle.session_opened(_notice(session))
 
     def _session_closed(self, session: Session) -> None:
-        log.info("session closed %s", _described(session))
+        log.info("session closed", extra=_described(session))
         self._lifecycle.session_closed(_notice(session))
 
     def _login_failed(self, conn: Connection, reply: LoginReply) -> None:
+        info = conn.info
         log.warning(
-            "login failed remote=%s initiator=%s status=%04x reason=%s",
-            conn.info.remote, conn.info.initiator, reply.status, reply.message,
-        )  # fmt: skip
+            "login failed",
+            extra={
+                "remote": info.remote,
+                "initiator": info.initiator,
+                "target": info.target,
+                "status": f"{reply.status:04x}",
+                "reason": reply.message,
+            },
+        )
 
     def _subscriber_failed(self, subscriber: object, error: Exception) -> None:
         log.error("a probe subscriber failed and is detached: %s: %s", type(error).__name__, error)
 
+    # -- sizes
+
+    def _read_sizes(self) -> None:
+        for where, unit in self.assembly.units:
+            if unit.store.blocking:
+                # In a thread first: a store that hangs must not keep the loop.
+                unit.executor.submit(partial(getattr, unit.store, "size"), partial(_size_read, where, unit))
+            else:
+                _size_read(where, unit, None)
+
     # -- the end
 
     def _begin_end(self) -> None:
-        if self._ending:
+        if self._ending.begun:
+            self._closer.hurry()
             self.loop.stop()
             return
-        self._ending = True
         for sock in self._listeners:
             self.loop.remove_reader(sock.fileno())
             sock.close()
-        for conn in list(self.links):
-            async_message(conn, AsyncEvent.LOGOUT_REQUEST, (0, 0, int(_LOGOUT_GRACE)))
-            self._wake(conn)
-        self._wait_for_logouts(time.monotonic() + _LOGOUT_GRACE, time.monotonic() + self.config.limits.exit_timeout)
+        self._ending.begin()
 
-    def _wait_for_logouts(self, grace: float, limit: float) -> None:
-        """Until all are gone; or until the grace is over and no command is outstanding; or until the limit."""
-        now = time.monotonic()
-        busy = any(conn.commands or conn.out.unsent() for conn in self.links)
-        if not self.links or now >= limit or (now >= grace and not busy):
+    def _calls_running(self) -> int:
+        return sum(workers.running for _, _, workers in self.assembly.stores)
+
+    def _close(self, *steps: Callable[[], None]) -> None:
+        """Close everything, ``steps`` too, whatever one of them raises; connections first, the loop last."""
+        self._closing = True
+        with ExitStack() as stack:
+            stack.callback(self.loop.close)
+            stack.callback(self._lookups.close)
+            stack.callback(self._lifecycle.close)
+            for step in (*steps, *(feed.close for feed in self._feeds)):
+                stack.callback(step)
+            if self.trace is not None:
+                stack.callback(self.trace.close)
+            stack.callback(self._close_stores)
+            for target in self.assembly.targets:
+                stack.callback(self._lifecycle.target_stopped, TargetNotice(target.name, tuple(self.addresses)))
             for link in list(self.links.values()):
-                link.close("the server ends")
-            self._wait_for_workers(limit)
-        else:
-            self.loop.call_later(0.05, lambda: self._wait_for_logouts(grace, limit))
-
-    def _wait_for_workers(self, limit: float) -> None:
-        running = sum(workers.running for _, _, workers in self.assembly.stores)
-        if not running or time.monotonic() >= limit:
-            self.loop.stop()
-        else:
-            self.loop.call_later(0.02, lambda: self._wait_for_workers(limit))
-
-    def _close(self) -> None:
-        for link in list(self.links.values()):
-            link.close("the server ends")
-        for target in self.assembly.targets:
-            self._lifecycle.target_stopped(TargetNotice(target.name, tuple(self.addresses)))
-        self._close_stores()
-        if self.trace is not None:
-            self.trace.close()
-        for feed in self._feeds:
-            feed.close()
-        self._lifecycle.close()
-        self.loop.close()
+                stack.callback(link.close, REASON)
+            for sock in self._listeners:
+                stack.callback(sock.close)
 
     def _close_stores(self) -> None:
-        """Flush and close every backstore, each in a thread of its own: one that hangs does not keep the others."""
-        for sock in self._listeners:
-            sock.close()
-        threads: list[tuple[str, threading.Thread]] = []
-        for where, store, workers in self.assembly.stores:
-            if workers.running:
-                log.error("%s: %d calls of its backstore have not returned", where, workers.running)
-                self.stuck = True
-            thread = threading.Thread(target=_finish, args=(where, store, bool(workers.running)), daemon=True)
-            thread.start()
-            threads.append((where, thread))
-            workers.close()
-        limit = time.monotonic() + self.config.limits.exit_timeout
-        for where, thread in threads:
-            thread.join(max(0.1, limit - time.monotonic()))
-            if thread.is_alive():
-                log.error("%s: its backstore did not close in time", where)
-                self.stuck = True
+        limit = self._ending.limit if self._ending.begun else time.monotonic() + self.config.limits.exit_timeout
+        self.stuck = not self._closer.close(self.assembly.stores, limit)
 
 
-def _finish(where: str, store: object, stuck: bool) -> None:
-    from iscsitools.backstores.base import Backstore
-
-    assert isinstance(store, Backstore)
+def _size_read(where: str, unit: LogicalUnit, error: BaseException | None) -> None:
+    """Take over a size that the store has just told without hanging."""
+    before = unit.blocks
     try:
-        if not store.capabilities.read_only:
-            store.flush()
-        if not stuck:
-            store.close()
-    except Exception as error:
-        log.error("%s: flushing at the end failed: %s", where, error)
+        if error is not None:
+            raise error
+        if unit.store.size < unit.block_size:
+            raise OSError("it has no block left")
+        unit.capacity_changed()
+    except Exception as raised:
+        log.error("%s: its size cannot be read, and stays what it was: %s", where, raised)
+    if unit.blocks != before:
+        log.info("%s: its size has changed", where, extra={"blocks": unit.blocks, "before": before})
 
 
-def _described(session: Session) -> str:
-    remote = ",".join(conn.info.remote for conn in session.connections.values())
-    target = session.target.name if session.target is not None else "discovery"
-    return f"initiator={session.initiator} target={target} tsih={session.tsih:#06x} remote={remote}"
+def _described(session: Session) -> dict[str, Any]:
+    return {
+        "initiator": session.initiator,
+        "target": session.target.name if session.target is not None else "",
+        "tsih": f"{session.tsih:#06x}",
+        "remote": ",".join(conn.info.remote for conn in session.connections.values()),
+    }
 
 
 def _notice(session: Session) -> SessionNotice:
