@@ -162,11 +162,12 @@ class LoginEngine:
 
     def _identify(self, request: LoginRequest, keys: dict[str, str]) -> Negotiator:
         """Find out who logs in to what, and by which policy (RFC 7143 6.3, 11.12.6, 11.12.7)."""
-        self.initiator = normalise(keys.get("InitiatorName", ""))
-        if not self.initiator:
+        initiator = normalise(keys.get("InitiatorName", ""))
+        if not initiator:
             raise LoginError(LoginStatus.MISSING_PARAMETER, "no InitiatorName")
-        if len(self.initiator.encode()) > MAX_NAME or not all(c.isprintable() and c != " " for c in self.initiator):
-            raise bad("InitiatorName is no iSCSI name")
+        if len(initiator.encode()) > MAX_NAME or not all(c.isprintable() and c != " " for c in initiator):
+            raise bad(f"InitiatorName={initiator[:80]} is no iSCSI name")
+        self.initiator = initiator  # only now: logs and probes show it as it is
         session_type = keys.get("SessionType", "Normal")
         if session_type not in ("Normal", "Discovery"):
             raise LoginError(LoginStatus.SESSION_TYPE_NOT_SUPPORTED, f"SessionType={session_type[:80]}")
@@ -233,7 +234,7 @@ class LoginEngine:
             initiator=self.initiator,
             initiator_alias=negotiator.declared.get("InitiatorAlias", ""),
             isid=request.isid,
-            tsih=request.tsih or self._sessions.new_tsih(),
+            tsih=request.tsih or self._sessions.new_tsih(self.initiator, request.isid, self.target),
             cid=request.cid,
             target=self.target,
             parameters=negotiator.finish(),

@@ -122,5 +122,8 @@ class Sessions(Protocol):
         Changes nothing. Raises LoginError: SESSION_DOES_NOT_EXIST, TOO_MANY_CONNECTIONS, CANNOT_INCLUDE_IN_SESSION.
         """
 
-    def new_tsih(self) -> int:
-        """A TSIH for a new session, not 0 and not in use; LoginError (OUT_OF_RESOURCES) when there is none."""
+    def new_tsih(self, initiator: str, isid: bytes, target: TargetNode | None) -> int:
+        """A TSIH for a new session, not 0 and not in use; LoginError (OUT_OF_RESOURCES) when there is none.
+
+        The session may take the place of an old one of the same initiator port and target (RFC 7143 6.3.5).
+        """

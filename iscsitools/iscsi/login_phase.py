@@ -74,9 +74,10 @@ class LoginPhase:
         if cid not in session.connections:
             raise LoginError(LoginStatus.TOO_MANY_CONNECTIONS, f"session {tsih:#06x} has its one connection")
 
-    def new_tsih(self) -> int:
-        """A TSIH for a new session."""
-        tsih = self.table.allocate()
+    def new_tsih(self, initiator: str, isid: bytes, target: TargetNode | None) -> int:
+        """A TSIH for a new session; one that takes an old one's place finds room in a full table too."""
+        replaces = target is not None and self.table.find(initiator, isid, target.name) is not None
+        tsih = self.table.allocate(replaces)
         if tsih is None:
             raise LoginError(LoginStatus.OUT_OF_RESOURCES, "as many sessions as allowed")
         return tsih
@@ -194,6 +195,7 @@ class LoginPhase:
             command.abort()
         old.session = None
         old.close(reason)
+        old.out.abandon()  # it may have been given up just because nobody takes its output
         old.wake(old)
 
     def drop_session(self, session: Session, reason: str) -> None:

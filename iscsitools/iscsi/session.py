@@ -109,9 +109,12 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._by_tsih)
 
-    def allocate(self) -> int | None:
-        """A TSIH that no session has, not the last one again; None when there are as many sessions as allowed."""
-        if len(self._by_tsih) >= self._limit:
+    def allocate(self, replaces: bool = False) -> int | None:
+        """A TSIH that no session has, not the last one again; None when there are as many sessions as allowed.
+
+        ``replaces``: one of those will make room.
+        """
+        if len(self._by_tsih) - replaces >= min(self._limit, 0xFFFF - replaces):
             return None
         tsih = self._last
         while True:

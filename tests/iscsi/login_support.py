@@ -32,7 +32,7 @@ class Sessions:
         if cid != 1:
             raise LoginError(LoginStatus.TOO_MANY_CONNECTIONS, "one connection only")
 
-    def new_tsih(self):
+    def new_tsih(self, initiator, isid, target):
         if self.next > 3:
             raise LoginError(LoginStatus.OUT_OF_RESOURCES, "no TSIH left")
         self.next += 1
