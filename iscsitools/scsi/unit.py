@@ -156,7 +156,7 @@ class LogicalUnit:
         except ScsiError as error:
             self.end(call, error)
             return
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._failed(call, error)
             return
         if work is None:
@@ -170,7 +170,7 @@ class LogicalUnit:
         error: BaseException | None = None
         try:
             _keep_result(call, work)
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:
             error = raised
         self._worked(call, error)
 
