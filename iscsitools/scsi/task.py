@@ -126,7 +126,6 @@ class Task:
     """Who in the transport keeps this task; told when a task management function of anybody ended it."""
     call: object = None
     """The device server's own note of the task."""
-    service_started: int = 0
 
 
 class TaskOwner(Protocol):
