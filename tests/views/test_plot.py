@@ -29,7 +29,7 @@ def test_a_picture_is_written(tmp_path: Path, name: str, begins: bytes) -> None:
 
 
 def test_the_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plot.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(plot.PlotError, match=r"iscsitools\[plot\]"):
         plot.check_plot_file(tmp_path / "a.png")
 

@@ -35,7 +35,17 @@ def test_rates_are_of_the_last_interval() -> None:
     (row,) = model.rows()
     assert (row.reads, row.read_kb, row.average) == (50.0, 200.0, 100_000.0)
     assert row.p99 == pytest.approx(100_000, rel=0.125)
-    assert row.graph == [1000.0, 50.0]
+    assert row.graph == [0.0] * 58 + [1000.0, 50.0]
+
+
+def test_graph_is_by_time_whatever_the_interval() -> None:
+    model = TopModel()
+    counters = Counters(reads=300)
+    for since, end in ((0.0, 10.0), (10.0, 10.5), (10.5, 12.0)):
+        model.update("demo", Sample(int(since * SECOND), int(end * SECOND), {A: counters}))
+    (row,) = model.rows()
+    # 30/s for ten seconds; 600/s for half a second and 200/s for the other half; 200/s
+    assert row.graph == pytest.approx([0.0] * 48 + [30.0] * 10 + [400.0, 200.0])
 
 
 def test_an_idle_row_stays_for_a_minute() -> None:

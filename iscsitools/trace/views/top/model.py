@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,8 +10,9 @@ from typing import Final, NamedTuple
 
 from iscsitools.trace.histogram import merged, percentile
 
-HISTORY: Final = 60_000_000_000
-"""Nanoseconds that a row's graph covers; a row that was idle for so long is dropped."""
+CELLS: Final = 60
+"""Seconds that a row's graph covers, each a cell of it; a row that was idle for so long is dropped."""
+_SECOND: Final = 1_000_000_000
 
 
 class RowKey(NamedTuple):
@@ -63,7 +65,10 @@ class Sample:
 
 @dataclass(slots=True)
 class Row:
-    """A line of the screen: rates per second, latencies in nanoseconds; ``graph``: commands/s, oldest first."""
+    """A line of the screen: rates per second, latencies in nanoseconds.
+
+    ``graph``: commands per second in each second of the last minute, oldest first.
+    """
 
     key: tuple[str, ...]
     reads: float = 0.0
@@ -121,9 +126,9 @@ SORTS: Final[dict[str, Callable[[Row], float]]] = {
 
 @dataclass(slots=True)
 class _Series:
-    """One row key's history: time, and commands per second until then."""
+    """One row key's history: for each interval its end, its length in seconds, and commands per second in it."""
 
-    points: deque[tuple[int, float]] = field(default_factory=deque)
+    points: deque[tuple[int, float, float]] = field(default_factory=deque)
     errors: int = 0
 
 
@@ -149,10 +154,11 @@ class _Server:
         for key, series in list(self.series.items()):
             counters = sample.rows.get(key, Counters())
             series.errors += counters.errors
-            series.points.append((sample.time, (counters.reads + counters.writes) / (self.seconds or 1.0)))
-            while series.points[0][0] <= sample.time - HISTORY:
+            rate = (counters.reads + counters.writes) / (self.seconds or 1.0)
+            series.points.append((sample.time, self.seconds, rate))
+            while series.points[0][0] <= sample.time - CELLS * _SECOND:
                 series.points.popleft()
-            if not sample.in_flight.get(key) and not any(rate for _, rate in series.points):
+            if not sample.in_flight.get(key) and not any(point[2] for point in series.points):
                 del self.series[key]
 
 
@@ -203,7 +209,7 @@ class TopModel:
 def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]]) -> Row:
     """Rates over each server's own last interval, added up."""
     row = Row(name)
-    series = []
+    row.graph = [0.0] * CELLS
     for state, key in parts:
         if state.now is None:
             continue
@@ -216,19 +222,17 @@ def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]]) -> Row:
         row.write_kb += counters.write_bytes / 1024 / seconds
         row.in_flight += state.now.in_flight.get(key, 0)
         row.errors += state.series[key].errors
-        series.append(state.series[key].points)
+        _add_history(row.graph, state.series[key].points, state.now.time)
     if row.counters.timed:
         row.average = row.counters.latency / row.counters.timed
     row.p99 = percentile(row.counters.histogram, 0.99)
-    row.graph = _added(series)
     return row
 
 
-def _added(series: Iterable[deque[tuple[int, float]]]) -> list[float]:
-    """Series added point by point from the newest one back."""
-    added: list[float] = []
-    for points in series:
-        added += [0.0] * (len(points) - len(added))
-        for n, (_, rate) in enumerate(reversed(points)):
-            added[n] += rate
-    return added[::-1]
+def _add_history(cells: list[float], points: Iterable[tuple[int, float, float]], now: int) -> None:
+    """Add a history to the cells; an interval that covers a part of a second counts for that part."""
+    for end, seconds, rate in points:
+        youngest = (now - end) / _SECOND
+        oldest = youngest + seconds
+        for age in range(int(youngest), min(math.ceil(oldest), CELLS)):
+            cells[-1 - age] += rate * (min(age + 1, oldest) - max(age, youngest))
