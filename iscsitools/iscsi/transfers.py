@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from iscsitools.iscsi.buffers import address_of
 from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode, Pdu
-from iscsitools.probes.sites import DATA_REQUEST, XFER_WRITE
+from iscsitools.probes.sites import DATA_REQUEST, XFER_DONE, XFER_START, XFER_WRITE
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.sense import Asc
 from iscsitools.scsi.task import Status
@@ -34,6 +34,8 @@ class Sequence:
     length: int
     received: int = 0
     datasn: int = 0
+    address: int = 0
+    """Of its first byte, for the xfer probes: kept, because an abort takes the buffer away before xfer-done fires."""
 
 
 def unsolicited_error(parameters: Parameters, pdu: Pdu) -> int:
@@ -83,11 +85,13 @@ class Incoming:
     def fire(self, probe: Probe, sequence: Sequence, length: int) -> None:
         """Fire xfer-start or xfer-done of a sequence."""
         conn = self.command.conn
-        if conn.probes.mask >> probe & 1:
-            address = address_of(self.view[sequence.offset :]) if self.want > sequence.offset else 0
+        mask = conn.probes.mask
+        if mask & (XFER_START | XFER_DONE) and not sequence.address and self.want > sequence.offset:
+            sequence.address = address_of(self.view[sequence.offset :])
+        if mask >> probe & 1:
             conn.probes.xfer(
-                probe, conn.info, self.command.number, self.command.itt, sequence.ttt, address, sequence.offset,
-                length, XFER_WRITE,
+                probe, conn.info, self.command.number, self.command.itt, sequence.ttt, sequence.address,
+                sequence.offset, length, XFER_WRITE,
             )  # fmt: skip
 
     def store(self, offset: int, data: memoryview) -> None:
