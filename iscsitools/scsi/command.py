@@ -15,6 +15,7 @@ from iscsitools.scsi.task import Task
 if TYPE_CHECKING:
     from iscsitools.scsi.device import ScsiDevice
     from iscsitools.scsi.itl import ItlNexus
+    from iscsitools.scsi.job import Job
     from iscsitools.scsi.unit import LogicalUnit
 
 Work = Callable[[], Buffer | None]
@@ -66,6 +67,8 @@ class Call:
     waited: bool = False
     """It was dormant behind other tasks, which may have changed the unit's state."""
     result: Buffer | None = None
+    job: Job | None = None
+    """Its medium work, when a thread is to do it."""
 
     def reply(self, data: Buffer, allocation_length: int) -> None:
         """Return ``data`` as data-in, truncated to the CDB's ALLOCATION LENGTH (SPC-4 4.2.5.6)."""

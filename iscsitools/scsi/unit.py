@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 from iscsitools.backstores.base import Backstore
 from iscsitools.scsi.command import Call, Work
 from iscsitools.scsi.errors import ScsiError, backstore_error, check_condition
 from iscsitools.scsi.identity import Identity, derive_identity
 from iscsitools.scsi.itl import ItlNexus
+from iscsitools.scsi.job import Job
 from iscsitools.scsi.medium import Medium
 from iscsitools.scsi.modepages import ModePages
 from iscsitools.scsi.opcodes import COMMANDS, THIN_COMMANDS
@@ -140,7 +140,7 @@ class LogicalUnit:
     def abort(self, call: Call) -> None:
         """End a task without status. A thread that works for it keeps its buffers and its place in the task set."""
         call.task.aborted = True
-        if not call.started:
+        if not call.started or (call.job is not None and call.job.withdraw()):
             self._release(call)
             self.tasks.leave(call)
 
@@ -162,14 +162,15 @@ class LogicalUnit:
         if work is None:
             self.end(call)
         elif self.store.blocking:
-            self.executor.submit(partial(_keep_result, call, work), partial(self._worked, call))
+            job = call.job = Job(call, work, self._worked)
+            self.executor.submit(job.run, job.done)
         else:
             self._work_here(call, work)
 
     def _work_here(self, call: Call, work: Work) -> None:
         error: BaseException | None = None
         try:
-            _keep_result(call, work)
+            call.result = work()
         except (Exception, SystemExit) as raised:
             error = raised
         self._worked(call, error)
@@ -194,7 +195,3 @@ class LogicalUnit:
                 exc_info=None if isinstance(error, OSError) else error,
             )  # fmt: skip
         self.end(call, backstore_error(error, call.lba, self.block_size, call.command.writes))
-
-
-def _keep_result(call: Call, work: Work) -> None:
-    call.result = work()

@@ -49,22 +49,21 @@ class SlowDisk(RamBackstore):
 
 
 class ManualExecutor:
-    """Keeps calls until the test lets them run."""
+    """Begins calls at once, and reports them when the test says so."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = []
+        self.waiting: list[Callable[[], None]] = []
 
     def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
-        self.waiting.append((work, done))
-
-    def run_one(self, index: int = 0) -> None:
-        work, done = self.waiting.pop(index)
         error: BaseException | None = None
         try:
             work()
         except Exception as raised:
             error = raised
-        done(error)
+        self.waiting.append(lambda: done(error))
+
+    def run_one(self, index: int = 0) -> None:
+        self.waiting.pop(index)()
 
 
 @dataclass

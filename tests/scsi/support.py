@@ -78,13 +78,22 @@ class MemoryStore(Backstore):
 
 
 class HeldExecutor:
-    """Keeps calls until the test runs them, as threads that take their time would."""
+    """Reports calls when the test says so. They are begun at once, or with ``begins`` False when they are reported."""
 
     def __init__(self) -> None:
+        self.begins = True
         self.held: list[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = []
 
     def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
-        self.held.append((work, done))
+        if not self.begins:
+            self.held.append((work, done))
+            return
+        error: BaseException | None = None
+        try:
+            work()
+        except Exception as raised:
+            error = raised
+        self.held.append((lambda: None, lambda _: done(error)))
 
     def run(self, index: int = 0) -> None:
         work, done = self.held.pop(index)

@@ -106,6 +106,18 @@ def test_abort_of_a_running_write_keeps_its_buffer_until_it_returns(bench):
     assert task not in a.ended
 
 
+def test_abort_of_a_call_that_no_thread_has_begun_takes_it_back(bench):
+    bench.executor.begins = False
+    a = bench.initiator()
+    task = a.send(WRITE, b"\x11" * 512)
+    response, ended = bench.device.manage(ManagementFunction.ABORT_TASK, a.nexus, 0, task.tag)
+    assert (response, ended, a.released) == (ManagementResponse.COMPLETE, [task], [task])
+    assert bench.unit.tasks.calls == []
+    bench.executor.run()
+    assert (a.released, bench.store.data[0]) == ([task], 0)
+    assert task not in a.ended
+
+
 def test_abort_before_the_data_came_releases_at_once(bench):
     a = bench.initiator()
     task = a.task(WRITE, bytes(512))

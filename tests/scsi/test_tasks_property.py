@@ -22,6 +22,7 @@ STEPS = st.one_of(
     st.tuples(st.just("return"), st.integers(0, 20)),
     st.tuples(st.just("abort"), st.integers(0, 20)),
     st.tuples(st.just("clear"), st.booleans()),
+    st.tuples(st.just("threads are free"), st.booleans()),
 )
 
 
@@ -51,6 +52,8 @@ class Run:
         elif kind == "abort" and self.sent:
             task = self.sent[args[0] % len(self.sent)]
             self.bench.device.manage(ManagementFunction.ABORT_TASK, task.nexus, 0, task.tag)
+        elif kind == "threads are free":
+            self.bench.executor.begins = args[0]
         elif kind == "clear":
             self.bench.device.manage(ManagementFunction.CLEAR_TASK_SET, self.both[args[0]].nexus, 0, 0)
 
