@@ -91,6 +91,9 @@ class Subscriber(Protocol):
         """A transfer begins or has ended."""
 
 
+Buffer = bytes | bytearray | memoryview
+
+
 class PduCall(Protocol):
     """What a call site calls for a PDU; its BHS begins at ``offset`` of ``buffer`` and has to be copied."""
 
@@ -99,7 +102,7 @@ class PduCall(Protocol):
         probe: int,
         conn: ConnectionInfo,
         lun: int,
-        buffer: bytes | bytearray | memoryview,
+        buffer: Buffer,
         offset: int = 0,
         cdb: bytes = b"",
         sense: int = 0,
@@ -117,14 +120,51 @@ class XferCall(Protocol):
         """Fire."""
 
 
+class ReadCall(Protocol):
+    """What the fast path calls once for a read's scsi-command, xfer-start and data-send (with status).
+
+    ``began`` is the time of the scsi-command, read by the call site when it would have fired; the other two fire now.
+    ``operation``: the CDB's first two bytes; the BHSs are at ``at`` of ``request`` and at ``answer_at`` of ``answer``.
+    """
+
+    def __call__(
+        self, began: int, conn: ConnectionInfo, lun: int, operation: int, itt: int, address: int, length: int,
+        request: Buffer, at: int, answer: Buffer, answer_at: int,
+    ) -> None:  # fmt: skip
+        """Fire the three."""
+
+
+class WriteCall(Protocol):
+    """The same for a write's scsi-command, xfer-start and xfer-done of its immediate data, and scsi-response.
+
+    ``began``, ``started`` and ``moved`` are the times of the first three; the last one fires now.
+    """
+
+    def __call__(
+        self, began: int, started: int, moved: int, conn: ConnectionInfo, lun: int, operation: int, itt: int,
+        address: int, length: int, request: Buffer, at: int, answer: Buffer, answer_at: int,
+    ) -> None:  # fmt: skip
+        """Fire the four."""
+
+
+class Calls(NamedTuple):
+    """What a direct subscriber is called by."""
+
+    pdu: PduCall
+    xfer: XferCall
+    read: ReadCall | None = None
+    """None: it wants every event by itself, at its time."""
+    write: WriteCall | None = None
+
+
 @runtime_checkable
 class DirectSubscriber(Protocol):
     """A subscriber that the call sites may call without anything in between, for the cost of one call per event.
 
-    Its two calls read the clock themselves. They must not raise: they report to ``fail`` and go on.
+    Its calls read the clock themselves. They must not raise: they report to ``fail`` and go on.
     """
 
-    def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> tuple[PduCall, XferCall]:
+    def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
         """Return the calls for the call sites. ``fail`` detaches this subscriber."""
 
 
@@ -138,37 +178,42 @@ class Probes:
     ``pdu`` and ``xfer`` change with the subscribers: call sites read them from here for each event, or at most keep
     them while one batch of received bytes is worked on. A subscriber's mask is tested only where there are several;
     one alone gets all events that call sites fire by ``mask``.
+
+    ``read`` and ``write`` stand for all events of a command that the fast path answers; they are None while somebody
+    listens who has to see each event when it happens, or several do. Then the call site fires one by one.
     """
 
-    __slots__ = ("_calls", "_clock", "_failed", "_failing", "mask", "pdu", "xfer")
+    __slots__ = ("_calls", "_failed", "_failing", "clock", "mask", "pdu", "read", "write", "xfer")
 
     mask: int
     pdu: PduCall
     """Fire a PDU's probe."""
     xfer: XferCall
     """Fire xfer-start or xfer-done."""
+    read: ReadCall | None
+    write: WriteCall | None
 
     def __init__(
         self,
         clock: Callable[[], int],
         failed: Callable[[AnySubscriber, Exception], None] | None = None,
     ) -> None:
-        self._clock = clock
+        self.clock = clock
         self._failed = failed
         self._failing = False
-        self._calls: tuple[tuple[int, PduCall, XferCall, AnySubscriber], ...] = ()
+        self._calls: tuple[tuple[int, Calls, AnySubscriber], ...] = ()
         self._bind()
 
     def subscribe(self, mask: int, subscriber: AnySubscriber) -> None:
         """Give ``subscriber`` the events of ``mask`` (bits as above); a second call changes its mask, 0 ends it."""
-        kept = [call for call in self._calls if call[3] is not subscriber]
+        kept = [call for call in self._calls if call[2] is not subscriber]
         if mask:
 
             def fail(error: Exception) -> None:
                 self._detach(subscriber, error)
 
             make = subscriber.direct if isinstance(subscriber, DirectSubscriber) else partial(_adapt, subscriber)
-            kept.append((mask, *make(self._clock, fail), subscriber))
+            kept.append((mask, make(self.clock, fail), subscriber))
         self._calls = tuple(kept)
         self._bind()
 
@@ -177,31 +222,31 @@ class Probes:
         for mask, *_ in self._calls:
             self.mask |= mask
         if len(self._calls) == 1 and not self._failing:
-            _, self.pdu, self.xfer, _ = self._calls[0]
+            self.pdu, self.xfer, self.read, self.write = self._calls[0][1]
         else:
-            self.pdu, self.xfer = self._pdu_to_all, self._xfer_to_all
+            self.pdu, self.xfer, self.read, self.write = self._pdu_to_all, self._xfer_to_all, None, None
 
     def _pdu_to_all(
         self,
         probe: int,
         conn: ConnectionInfo,
         lun: int,
-        buffer: bytes | bytearray | memoryview,
+        buffer: Buffer,
         offset: int = 0,
         cdb: bytes = b"",
         sense: int = 0,
     ) -> None:
-        for mask, pdu, _, _ in self._calls:
+        for mask, calls, _ in self._calls:
             if mask >> probe & 1:
-                pdu(probe, conn, lun, buffer, offset, cdb, sense)
+                calls.pdu(probe, conn, lun, buffer, offset, cdb, sense)
 
     def _xfer_to_all(
         self, probe: int, conn: ConnectionInfo, lun: int, itt: int, ttt: int, laddr: int, loffset: int,
         length: int, kind: int,
     ) -> None:  # fmt: skip
-        for mask, _, xfer, _ in self._calls:
+        for mask, calls, _ in self._calls:
             if mask >> probe & 1:
-                xfer(probe, conn, lun, itt, ttt, laddr, loffset, length, kind)
+                calls.xfer(probe, conn, lun, itt, ttt, laddr, loffset, length, kind)
 
     def _detach(self, subscriber: AnySubscriber, error: Exception) -> None:
         # Called while an event fires, maybe by a mask that is now too wide for who is left: go on testing masks.
@@ -212,16 +257,14 @@ class Probes:
             self._failed(subscriber, error)
 
 
-def _adapt(
-    subscriber: Subscriber, clock: Callable[[], int], fail: Callable[[Exception], None]
-) -> tuple[PduCall, XferCall]:
-    """Make a plain subscriber's two calls."""
+def _adapt(subscriber: Subscriber, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
+    """Make a plain subscriber's calls."""
 
     def pdu(
         probe: int,
         conn: ConnectionInfo,
         lun: int,
-        buffer: bytes | bytearray | memoryview,
+        buffer: Buffer,
         offset: int = 0,
         cdb: bytes = b"",
         sense: int = 0,
@@ -240,4 +283,4 @@ def _adapt(
         except Exception as error:
             fail(error)
 
-    return pdu, xfer
+    return Calls(pdu, xfer)

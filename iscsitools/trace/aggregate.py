@@ -23,9 +23,9 @@ from iscsitools.probes.sites import (
     SCSI_RESPONSE,
     TASK_COMMAND,
     TASK_RESPONSE,
+    Buffer,
+    Calls,
     ConnectionInfo,
-    PduCall,
-    XferCall,
 )
 from iscsitools.trace import histogram
 from iscsitools.trace.calls import of_lun
@@ -128,6 +128,8 @@ class _Connection:
     """By LUN, operation code, service action and direction."""
     aliases: dict[int, Cell] = field(default_factory=dict)
     """The same cells by LUN << 16 | operation code << 8 | flags: the hot path's key."""
+    fast: dict[int, Cell] = field(default_factory=dict)
+    """The same cells by LUN << 16 | the first two bytes of the CDB: of what the fast path answers."""
     starts: Starts = field(default_factory=dict)
     functions: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """Unanswered task management functions by ITT: function, LUN, Referenced Task Tag."""
@@ -151,7 +153,7 @@ class CommandSums:
         """The probes to subscribe to."""
         return SCSI_COMMAND | SCSI_RESPONSE | DATA_SEND | DATA_RECEIVE | TASK_COMMAND | TASK_RESPONSE
 
-    def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> tuple[PduCall, XferCall]:
+    def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
         """Make the calls for the call sites (see ``probes.sites.DirectSubscriber``).
 
         Hot: two to four calls per command. Flat on purpose, one unpack per event, no look-up beyond the connection's
@@ -160,21 +162,22 @@ class CommandSums:
         last: ConnectionInfo | None = None
         generation = -1
         aliases: dict[int, Cell] = {}
+        fast: dict[int, Cell] = {}
         starts: Starts = {}
         state = _Connection(self._nobody)
 
         def turn_to(conn: ConnectionInfo) -> bool:
-            nonlocal last, generation, aliases, starts, state
+            nonlocal last, generation, aliases, fast, starts, state
             state = self._state(conn)
             last = conn if state.admitted else None
-            generation, aliases, starts = conn.generation, state.aliases, state.starts
+            generation, aliases, fast, starts = conn.generation, state.aliases, state.fast, state.starts
             return state.admitted
 
         def pdu(
             probe: int,
             conn: ConnectionInfo,
             lun: int,
-            buffer: bytes | bytearray | memoryview,
+            buffer: Buffer,
             offset: int = 0,
             cdb: bytes = b"",
             sense: int = 0,
@@ -236,7 +239,47 @@ class CommandSums:
             except Exception as error:
                 fail(error)
 
-        return of_lun(self._selection.lun, pdu, _ignore_xfer, TASK_COMMAND | TASK_RESPONSE)
+        def read(
+            began: int, conn: ConnectionInfo, lun: int, operation: int, itt: int, address: int, length: int,
+            request: Buffer, at: int, answer: Buffer, answer_at: int,
+        ) -> None:  # fmt: skip
+            try:
+                if (conn is not last or conn.generation != generation) and not turn_to(conn):
+                    return
+                try:
+                    cell = fast[lun << 16 | operation]
+                except KeyError:
+                    cell = self._fast_cell(state, lun, operation, 0x40)
+                cell.commands = number = cell.commands + 1
+                cell.in_pdus += 1
+                cell.in_bytes += length
+                cell.recent.append(clock() - began)
+                if not number & 255:
+                    cell.fold()
+            except Exception as error:
+                fail(error)
+
+        def write(
+            began: int, started: int, moved: int, conn: ConnectionInfo, lun: int, operation: int, itt: int,
+            address: int, length: int, request: Buffer, at: int, answer: Buffer, answer_at: int,
+        ) -> None:  # fmt: skip
+            try:
+                if (conn is not last or conn.generation != generation) and not turn_to(conn):
+                    return
+                try:
+                    cell = fast[lun << 16 | operation]
+                except KeyError:
+                    cell = self._fast_cell(state, lun, operation, 0x20)
+                cell.commands = number = cell.commands + 1
+                cell.out_pdus += 1
+                cell.out_bytes += length
+                cell.recent.append(clock() - began)
+                if not number & 255:
+                    cell.fold()
+            except Exception as error:
+                fail(error)
+
+        return of_lun(self._selection.lun, Calls(pdu, _ignore_xfer, read, write), TASK_COMMAND | TASK_RESPONSE)
 
     def _state(self, conn: ConnectionInfo) -> _Connection:
         state = self._connections.get(conn.ident)
@@ -259,6 +302,13 @@ class CommandSums:
             cell = state.cells[key] = Cell(lun, cdb[0], action, bool(flags & 0x40), bool(flags & 0x20))
         if action is None and len(state.aliases) < _MAX_ALIASES:
             state.aliases[alias] = cell
+        return cell
+
+    def _fast_cell(self, state: _Connection, lun: int, operation: int, flags: int) -> Cell:
+        """Find or make the cell of a read or write that the fast path answered."""
+        cell = self._cell_of(state, lun << 16 | operation & 0xFF00 | flags, lun, operation.to_bytes(2, "big"), flags)
+        if cell is not self._overflow and len(state.fast) < _MAX_ALIASES:
+            state.fast[lun << 16 | operation] = cell
         return cell
 
     def _unknown(self, state: _Connection, lun: int) -> Cell:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from iscsitools.probes.sites import ConnectionInfo, PduCall, XferCall
+from iscsitools.probes.sites import Buffer, Calls, ConnectionInfo
 
 
-def of_lun(wanted: int | None, pdu: PduCall, xfer: XferCall, always: int = 0) -> tuple[PduCall, XferCall]:
-    """Wrap two calls in a test of the LUN, which probes in the mask ``always`` pass; None leaves them as they are."""
+def of_lun(wanted: int | None, calls: Calls, always: int = 0) -> Calls:
+    """Wrap calls in a test of the LUN, which probes in the mask ``always`` pass; None leaves them as they are."""
     if wanted is None:
-        return pdu, xfer
+        return calls
+    pdu, xfer = calls.pdu, calls.xfer
 
     def pdu_of_lun(
-        probe: int,
-        conn: ConnectionInfo,
-        lun: int,
-        buffer: bytes | bytearray | memoryview,
-        offset: int = 0,
-        cdb: bytes = b"",
-        sense: int = 0,
+        probe: int, conn: ConnectionInfo, lun: int, buffer: Buffer, offset: int = 0, cdb: bytes = b"", sense: int = 0
     ) -> None:
         if lun == wanted or always >> probe & 1:
             pdu(probe, conn, lun, buffer, offset, cdb, sense)
@@ -28,4 +23,4 @@ def of_lun(wanted: int | None, pdu: PduCall, xfer: XferCall, always: int = 0) ->
         if lun == wanted:
             xfer(probe, conn, lun, itt, ttt, laddr, loffset, length, kind)
 
-    return pdu_of_lun, xfer_of_lun
+    return Calls(pdu_of_lun, xfer_of_lun)

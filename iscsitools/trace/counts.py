@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from iscsitools.probes.sites import ConnectionInfo, PduCall, XferCall
+from iscsitools.probes.sites import Calls, ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.aggregate import MAX_CLOSED
 from iscsitools.trace.calls import of_lun
@@ -27,7 +27,7 @@ class EventCounts:
         """The probes to subscribe to."""
         return self._selection.effective_mask
 
-    def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> tuple[PduCall, XferCall]:
+    def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
         """Make the calls for the call sites. Hot."""
         last: ConnectionInfo | None = None
         generation = -1
@@ -62,7 +62,7 @@ class EventCounts:
             if (conn is last and conn.generation == generation) or turn_to(conn):
                 counts[probe] += 1
 
-        return of_lun(self._selection.lun, pdu, xfer)
+        return of_lun(self._selection.lun, Calls(pdu, xfer))
 
     def close(self, ident: int) -> None:
         """A connection was closed: its counts are kept until they are read."""

@@ -22,7 +22,7 @@ class Replay:
         self._time = self._since = 0
         self._wanted = selection.effective_mask
         self._calls = [
-            (subscriber.mask, *subscriber.direct(self._now, _raise))
+            (subscriber.mask, *subscriber.direct(self._now, _raise)[:2])
             for subscriber in (self._sums, self._counts)
             if subscriber is not None
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from iscsitools.probes.sites import ConnectionInfo, PduCall, XferCall
+from iscsitools.probes.sites import DATA_SEND, SCSI_COMMAND, SCSI_RESPONSE, XFER_DONE, XFER_START, Calls, ConnectionInfo
 from iscsitools.trace.calls import of_lun
 from iscsitools.trace.protocol import Message
 from iscsitools.trace.record import SIZE
@@ -13,6 +13,9 @@ from iscsitools.trace.selection import Selection
 from iscsitools.trace.server.writer import Writer, make_writer
 from iscsitools.trace.snapshot import STRINGS
 
+_READ: Final = SCSI_COMMAND | XFER_START | DATA_SEND
+_WRITE: Final = SCSI_COMMAND | XFER_START | XFER_DONE | SCSI_RESPONSE
+"""The events that one call stands for."""
 _CHUNK: Final = 256
 """Records granted to the writer at a time."""
 
@@ -52,7 +55,7 @@ class Sink:
         self._writer: Writer | None = None
         self._zeros = memoryview(bytes(_CHUNK * 8)).cast("Q")
 
-    def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> tuple[PduCall, XferCall]:
+    def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
         """Make the calls for the call sites (see ``probes.sites.DirectSubscriber``)."""
 
         def failed(error: Exception) -> None:
@@ -62,7 +65,10 @@ class Sink:
         self._writer = make_writer(
             self._memory, self._words, self._capacity, clock, failed, self.introduce, self._grant
         )
-        return of_lun(self.selection.lun, self._writer.pdu, self._writer.xfer)
+        pdu, xfer, read, write = self._writer.calls
+        mask = self.selection.mask
+        whole = Calls(pdu, xfer, read if mask & _READ == _READ else None, write if mask & _WRITE == _WRITE else None)
+        return of_lun(self.selection.lun, whole)
 
     @property
     def written(self) -> int:
