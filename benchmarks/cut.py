@@ -1,7 +1,8 @@
 """Copies the package, with the probes' call sites or without: what is compared is what they cost when nobody looks.
 
-Cut out is what tests a mask of probes (``if mask & SCSI_COMMAND:``, ``probes.mask and ...``) and the local that holds
-the mask where nothing else uses it. Both copies go through the same unparser, so that they differ in nothing else.
+Cut out is what tests a mask of probes (``if mask & SCSI_COMMAND:``, ``if mask:``, ``probes.mask and ...``) and the
+local that holds the mask where nothing else uses it. Both copies go through the same unparser, so that they differ in
+nothing else.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def is_off(test: ast.expr) -> bool:
     if isinstance(test, ast.BinOp) and isinstance(test.op, ast.BitAnd):
         holds_mask = is_mask(test.left) or (isinstance(test.left, ast.Name) and test.left.id == "mask")
         return holds_mask and any(isinstance(n, ast.Name) and n.id in BITS for n in ast.walk(test.right))
-    return is_mask(test)
+    return is_mask(test) or (isinstance(test, ast.Name) and test.id == "mask")
 
 
 class Cutter(ast.NodeTransformer):

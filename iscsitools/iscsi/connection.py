@@ -24,8 +24,15 @@ from iscsitools.iscsi.pdu import (
     BHS_LENGTH,
     COMMAND,
     DIGEST_LENGTH,
+    FAST_ANSWER,
+    LONG_CDB,
+    READ_COMMAND,
+    READ_DONE,
     RESERVED_TAG,
     SERIAL_MASK,
+    UNTAGGED,
+    WRITE_COMMAND,
+    WRITE_DONE,
     Pdu,
     padding,
     unit_number,
@@ -206,105 +213,110 @@ class Connection:
         chunk = out.open_chunk()
         out_data, out_view, tail = chunk.data, chunk.view, out.tail
         probes = self.probes
-        mask = probes.mask
+        mask = probes.mask or False  # to test False itself costs a tenth of testing 0
         info = self.info
-        commands = self.commands
-        held = session.held
-        paths = self._paths
-        exp = session.exp_cmdsn
-        ahead = session.window - 1
-        statsn = self.statsn
+        commands, held, paths = self.commands, session.held, self._paths
+        exp, statsn, max_cmdsn = session.exp_cmdsn, self.statsn, session.max_cmdsn
         header_digest, data_digest = self._header_digest, self._data_digest
+        digests = header_digest or data_digest
         head = BHS_LENGTH + DIGEST_LENGTH if header_digest else BHS_LENGTH
         largest, largest_immediate = self._largest_read, self._largest_immediate
-        unpack, pack = COMMAND.unpack_from, ANSWER.pack_into
+        full = CHUNK_SIZE - BHS_LENGTH - 2 * DIGEST_LENGTH
+        unpack, pack = COMMAND.unpack_from, FAST_ANSWER.pack_into
         last_lun = -1
-        itl: ItlNexus
+        fired = False
         read = written = 0
         while end - pos >= head:
-            op, flags, _, lengths, lun, itt, edtl, cmdsn, _, cdb0, cdb1, mid, count, control = unpack(buf, pos)
-            fired = False
-            if op == 0x01 and cmdsn == exp and not cdb1 and itt not in commands and not held:
-                if lun != last_lun:
-                    path = paths.get(lun) or self._path(lun)
-                    if path is not None:
-                        itl = path
+            first, lengths, lun, itt, edtl, cmdsn, operation, lba, count, control = unpack(buf, pos)
+            if cmdsn == exp and itt not in commands and not held:
+                if lun != last_lun and first & 0xFF000000 == 0x01000000:
+                    itl = paths.get(lun) or self._path(lun)
+                    if itl is not None:
                         last_lun = lun
                         unit = itl.unit
-                        store = unit.store
-                        block_size = unit.block_size
-                if cdb0 == 0x28 or cdb0 == 0x2A:
-                    lba, count, control = mid >> 32, mid >> 8 & 0xFFFF, mid & 0xFF0000FF
-                else:
-                    lba = mid
-                if lun != last_lun or control or edtl != count * block_size or not edtl or lba + count > unit.blocks:
+                        store, block_size, blocks = unit.store, unit.block_size, unit.blocks
+                        fast_read, fast_write = itl.fast_read, itl.fast_write
+                if operation >= 0x8000:
+                    lba, count, _, control = LONG_CDB.unpack_from(buf, pos + 34)
+                if lun != last_lun or control or not edtl or edtl != count * block_size or lba + count > blocks:
                     pass
-                elif flags | 1 == 0xC1 and (cdb0 == 0x28 or cdb0 == 0x88):
-                    if itl.fast_read and not lengths and edtl <= largest:
+                elif first == READ_COMMAND or first == READ_COMMAND - UNTAGGED:
+                    if edtl <= largest and fast_read and not lengths and (operation == 0x2800 or operation == 0x8800):
                         data = tail + head
                         done = data + edtl
-                        if done + DIGEST_LENGTH > CHUNK_SIZE:
+                        if done > full:
                             self.stalled = True
                             break
                         if header_digest and not self._header_intact(pos, BHS_LENGTH):
                             return end
-                        if mask & SCSI_COMMAND:
+                        if mask:
                             fired = True
-                            cdb = bytes(buf[pos + 32 : pos + (42 if cdb0 == 0x28 else 48)])
-                            probes.pdu(6, info, unit.number, buf, pos, cdb)
+                            self._fire_command(mask, unit.number, pos)
                         try:
                             answered = store.try_read_into(lba * block_size, out_view[data:done])
                         except Exception:
                             answered = False  # the slow path meets it again, and makes sense data of it
                         if answered:
                             pos += head
-                            exp = exp + 1 & SERIAL_MASK
-                            pack(out_data, tail, 0x25, 0x81, 0, 0, edtl, 0, itt, RESERVED_TAG,
-                                 statsn, exp, exp + ahead & SERIAL_MASK, 0, 0, 0)  # fmt: skip
-                            statsn = statsn + 1 & SERIAL_MASK
-                            if header_digest:
-                                out_data[tail + 48 : data] = crc32c_wire(out_view[tail : tail + 48])
-                            if data_digest:
-                                out_data[done : done + 4] = crc32c_wire(out_view[data:done])
-                                done += 4
-                            if mask & (XFER_START | XFER_DONE | DATA_SEND):
+                            exp += 1
+                            if exp > SERIAL_MASK:
+                                exp = 0
+                            max_cmdsn += 1
+                            if max_cmdsn > SERIAL_MASK:
+                                max_cmdsn = 0
+                            pack(out_data, tail, READ_DONE, edtl, itt, RESERVED_TAG, statsn, exp, max_cmdsn)
+                            statsn += 1
+                            if statsn > SERIAL_MASK:
+                                statsn = 0
+                            if digests:
+                                done = self._add_digests(out_view, tail, data, done)
+                            if mask:
+                                fired = False
                                 self._fire_read(mask, unit.number, itt, edtl, tail, data, done)
                             tail = done
                             read += edtl
                             continue
                 elif (
-                    flags | 1 == 0xA1
-                    and (cdb0 == 0x2A or cdb0 == 0x8A)
+                    (first == WRITE_COMMAND or first == WRITE_COMMAND - UNTAGGED)
                     and lengths == edtl <= largest_immediate
-                    and itl.fast_write
+                    and fast_write
+                    and (operation == 0x2A00 or operation == 0x8A00)
                 ):
                     data = pos + head
                     done = data + edtl
-                    after = done + 4 if data_digest else done
-                    if after <= end and tail + head <= CHUNK_SIZE:
+                    after = done + DIGEST_LENGTH if data_digest else done
+                    if after <= end and tail <= full:
                         if header_digest and not self._header_intact(pos, BHS_LENGTH):
                             return end
                         if not data_digest or buf[done:after] == crc32c_wire(view[data:done]):
-                            if mask & (SCSI_COMMAND | XFER_START | XFER_DONE):
+                            if mask:
                                 fired = True
-                                self._fire_write(mask, unit.number, pos, data, edtl)
+                                self._fire_command(mask, unit.number, pos)
+                                self._fire_write(mask, unit.number, itt, data, edtl)
                             try:
                                 answered = store.try_write(lba * block_size, view[data:done])
                             except Exception:
                                 answered = False
                             if answered:
                                 pos = after
-                                written += edtl
-                                exp = exp + 1 & SERIAL_MASK
-                                pack(out_data, tail, 0x21, 0x80, 0, 0, 0, 0, itt, 0,
-                                     statsn, exp, exp + ahead & SERIAL_MASK, 0, 0, 0)  # fmt: skip
-                                statsn = statsn + 1 & SERIAL_MASK
-                                if mask & SCSI_RESPONSE:
-                                    probes.pdu(7, info, unit.number, out_data, tail)
-                                tail += 48
+                                exp += 1
+                                if exp > SERIAL_MASK:
+                                    exp = 0
+                                max_cmdsn += 1
+                                if max_cmdsn > SERIAL_MASK:
+                                    max_cmdsn = 0
+                                pack(out_data, tail, WRITE_DONE, 0, itt, 0, statsn, exp, max_cmdsn)
+                                statsn += 1
+                                if statsn > SERIAL_MASK:
+                                    statsn = 0
+                                if mask:
+                                    fired = False
+                                    if mask & SCSI_RESPONSE:
+                                        probes.pdu(7, info, unit.number, out_data, tail)
                                 if header_digest:
-                                    out_data[tail : tail + 4] = crc32c_wire(out_view[tail - 48 : tail])
-                                    tail += 4
+                                    self._add_digests(out_view, tail, tail + head, tail + head)
+                                tail += head
+                                written += edtl
                                 continue
             session.exp_cmdsn, self.statsn, out.tail = exp, statsn, tail
             if out.unsent() > OUTPUT_LIMIT:
@@ -318,9 +330,10 @@ class Connection:
             pos = after
             chunk = out.open_chunk()
             out_data, out_view, tail = chunk.data, chunk.view, out.tail
-            exp, statsn = session.exp_cmdsn, self.statsn
-            mask = probes.mask
+            exp, statsn, max_cmdsn = session.exp_cmdsn, self.statsn, session.max_cmdsn
+            mask = probes.mask or False
             last_lun = -1
+            fired = False
         session.exp_cmdsn, self.statsn, out.tail = exp, statsn, tail
         self.read_bytes += read
         self.written_bytes += written
@@ -342,6 +355,12 @@ class Connection:
 
     # -- probes of the fast path, only reached while somebody looks
 
+    def _fire_command(self, mask: int, lun: int, pos: int) -> None:
+        if mask & SCSI_COMMAND:
+            buf = self.buffers.receive
+            cdb = bytes(buf[pos + 32 : pos + (42 if buf[pos + 32] < 0x80 else 48)])
+            self.probes.pdu(6, self.info, lun, buf, pos, cdb)
+
     def _fire_read(self, mask: int, lun: int, itt: int, length: int, tail: int, data: int, done: int) -> None:
         probes, info, out = self.probes, self.info, self.out
         chunk = out.open_chunk()
@@ -353,18 +372,22 @@ class Connection:
         if mask & XFER_DONE:
             out.mark(done, lun, itt, address, 0, length)
 
-    def _fire_write(self, mask: int, lun: int, pos: int, data: int, length: int) -> None:
-        probes, info, buf = self.probes, self.info, self.buffers.receive
-        if mask & SCSI_COMMAND:
-            cdb = bytes(buf[pos + 32 : pos + (42 if buf[pos + 32] == 0x2A else 48)])
-            probes.pdu(6, info, lun, buf, pos, cdb)
-        if mask & (XFER_START | XFER_DONE):
-            itt = int.from_bytes(buf[pos + 16 : pos + 20], "big")
-            address = self.buffers.receive_address + data
-            if mask & XFER_START:
-                probes.xfer(Probe.XFER_START, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
-            if mask & XFER_DONE:
-                probes.xfer(Probe.XFER_DONE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
+    def _fire_write(self, mask: int, lun: int, itt: int, data: int, length: int) -> None:
+        probes, info = self.probes, self.info
+        address = self.buffers.receive_address + data
+        if mask & XFER_START:
+            probes.xfer(Probe.XFER_START, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
+        if mask & XFER_DONE:
+            probes.xfer(Probe.XFER_DONE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
+
+    def _add_digests(self, view: memoryview, header: int, data: int, done: int) -> int:
+        """Put the digests of the PDU at ``header`` into the output; returns where it ends."""
+        if self._header_digest:
+            view[header + BHS_LENGTH : data] = crc32c_wire(view[header : header + BHS_LENGTH])
+        if self._data_digest and done > data:
+            view[done : done + DIGEST_LENGTH] = crc32c_wire(view[data:done])
+            done += DIGEST_LENGTH
+        return done
 
     # -- one PDU at a time
 
@@ -444,13 +467,13 @@ class Connection:
         place = pdu.data.obj
         if session is None or self.probes.mask or type(place) is not bytearray or place is self.buffers.receive:
             return False
-        _, flags, _, lengths, lun, itt, edtl, cmdsn, _, cdb0, cdb1, lba, count, control = COMMAND.unpack(pdu.bhs)
-        if cdb0 == 0x2A:
-            lba, count, control = lba >> 32, lba >> 8 & 0xFFFF, lba & 0xFF0000FF
-        elif cdb0 != 0x8A:
+        first, lengths, lun, itt, edtl, cmdsn, operation, lba, count, control = COMMAND.unpack(pdu.bhs)
+        if operation == 0x8A00:
+            lba, count, _, control = LONG_CDB.unpack_from(pdu.bhs, 34)
+        elif operation != 0x2A00:
             return False
         itl = self._paths.get(lun)
-        if itl is None or not itl.fast_write or cdb1 or control or flags | 1 != 0xA1:
+        if itl is None or not itl.fast_write or control or first | UNTAGGED != WRITE_COMMAND:
             return False
         unit = itl.unit
         if session.held or cmdsn != session.exp_cmdsn or itt in self.commands or lba + count > unit.blocks:

@@ -81,15 +81,29 @@ class AsyncEvent(IntEnum):
     NEGOTIATION_REQUEST = 4
 
 
-# opcode, flags, 2 reserved, TotalAHSLength and DataSegmentLength, LUN, ITT, EDTL, CmdSN, ExpStatSN, and of the CDB:
-# byte 0, byte 1, bytes 2 to 9, bytes 10 to 13, bytes 14 and 15 (RFC 7143 11.3).
-COMMAND: Final = struct.Struct(">BBHIQIIIIBBQIH")
+# A SCSI Command with a CDB of 10 bytes (RFC 7143 11.3, SBC-3 5.10): opcode, flags and reserved bytes;
+# TotalAHSLength and DataSegmentLength; LUN; ITT; EDTL; CmdSN; CDB bytes 0 and 1, LBA, TRANSFER LENGTH, CONTROL.
+# Few and small numbers: each one is an object, and one of more than 30 bits costs twice as much.
+COMMAND: Final = struct.Struct(">IIQIII4xHIxHB6x")
+# Of a CDB of 16 bytes, from byte 2 of it on: LBA, TRANSFER LENGTH, GROUP NUMBER, CONTROL (SBC-3 5.12).
+LONG_CDB: Final = struct.Struct(">QIBB")
+# The answer to one of them: the first 4 bytes, DataSegmentLength, ITT, TTT, StatSN, ExpCmdSN, MaxCmdSN; the rest is 0.
+FAST_ANSWER: Final = struct.Struct(">II8xIIIII12x")
+READ_COMMAND: Final = 0x01C10000
+WRITE_COMMAND: Final = 0x01A10000
+"""First four bytes of a SCSI Command that reads or writes: F set, SIMPLE."""
+UNTAGGED: Final = 0x10000
+"""What is less in them in an untagged command, which is as good as a SIMPLE one."""
+READ_DONE: Final = 0x25810000
+"""First four bytes of a Data-In that ends a command with status GOOD."""
+WRITE_DONE: Final = 0x21800000
+"""The same of a SCSI Response."""
 # opcode, flags, response, status, lengths, reserved or LUN, ITT, TTT, StatSN, ExpCmdSN, MaxCmdSN, then by PDU:
 # Data-In (11.7): DataSN, Buffer Offset, Residual Count. SCSI Response (11.4): ExpDataSN, Bidirectional Read
 # Residual Count, Residual Count. R2T (11.8): R2TSN, Buffer Offset, Desired Data Transfer Length.
 ANSWER: Final = struct.Struct(">BBBBIQIIIIIIII")
 
-assert COMMAND.size == ANSWER.size == BHS_LENGTH
+assert COMMAND.size == ANSWER.size == FAST_ANSWER.size == BHS_LENGTH
 
 
 def padding(length: int) -> int:
