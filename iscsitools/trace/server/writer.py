@@ -16,8 +16,11 @@ _PDU: Final = struct.Struct("<QqQIII4x48s32x")
 _LONG_PDU: Final = struct.Struct("<QqQIII4x48s16s16x")
 _XFER: Final = struct.Struct("<QqQI12xIIQIII52x")
 # The three records of a read and the four of a write, with their (spoiled) sequence numbers in between.
-_READ: Final = struct.Struct("<QqQIII4x48s32x8xQqQI12xIIQIII52x8xQqQIII4x48s32x")
-_WRITE: Final = struct.Struct("<QqQIII4x48s32x8xQqQI12xIIQIII52x8xQqQI12xIIQIII52x8xQqQIII4x48s32x")
+_COMMAND: Final = "QqQI4xI4x48s32x"
+_IMMEDIATE: Final = "QqQI12xIIQ4xII52x"
+_ANSWER: Final = "QqQI12x48s32x"
+_READ: Final = struct.Struct("<" + "8x".join((_COMMAND, _IMMEDIATE, _ANSWER)))
+_WRITE: Final = struct.Struct("<" + "8x".join((_COMMAND, _IMMEDIATE, _IMMEDIATE, _ANSWER)))
 
 
 class Writer(NamedTuple):
@@ -131,16 +134,18 @@ def make_writer(
         try:
             if (conn is not last or conn.generation != generation) and not turn_to(conn):
                 return
-            command = began, lun, source, 6, 0, 10 if operation < 0x8000 else 16, bhs_at(request, at)[0]
-            start = clock(), lun, source, 16, itt, RESERVED_TAG, address, 0, length, XFER_READ
-            data = clock(), lun, source, 8, 0, 0, bhs_at(answer, answer_at)[0]
             if limit - written < 3:
-                put(_PDU.pack(*command))
-                put(_XFER.pack(*start))
-                put(_PDU.pack(*data))
+                put(_PDU.pack(began, lun, source, 6, 0, 10 if operation < 0x8000 else 16, bhs_at(request, at)[0]))
+                put(_XFER.pack(clock(), lun, source, 16, itt, RESERVED_TAG, address, 0, length, XFER_READ))
+                put(_PDU.pack(clock(), lun, source, 8, 0, 0, bhs_at(answer, answer_at)[0]))
                 return
             slot = written & mask
-            pack_read(memory, (slot << 7) + 8, *command, *start, *data)
+            pack_read(
+                memory, (slot << 7) + 8,
+                began, lun, source, 6, 10 if operation < 0x8000 else 16, bhs_at(request, at)[0],
+                clock(), lun, source, 16, itt, RESERVED_TAG, address, length, XFER_READ,
+                clock(), lun, source, 8, bhs_at(answer, answer_at)[0],
+            )  # fmt: skip
             words[slot << 4] = written + 1
             words[slot + 1 << 4] = written + 2
             written += 3
@@ -156,18 +161,20 @@ def make_writer(
         try:
             if (conn is not last or conn.generation != generation) and not turn_to(conn):
                 return
-            command = began, lun, source, 6, 0, 10 if operation < 0x8000 else 16, bhs_at(request, at)[0]
-            start = started, lun, source, 16, itt, RESERVED_TAG, address, 0, length, XFER_WRITE
-            done = moved, lun, source, 17, itt, RESERVED_TAG, address, 0, length, XFER_WRITE
-            response = clock(), lun, source, 7, 0, 0, bhs_at(answer, answer_at)[0]
             if limit - written < 4:
-                put(_PDU.pack(*command))
-                put(_XFER.pack(*start))
-                put(_XFER.pack(*done))
-                put(_PDU.pack(*response))
+                put(_PDU.pack(began, lun, source, 6, 0, 10 if operation < 0x8000 else 16, bhs_at(request, at)[0]))
+                put(_XFER.pack(started, lun, source, 16, itt, RESERVED_TAG, address, 0, length, XFER_WRITE))
+                put(_XFER.pack(moved, lun, source, 17, itt, RESERVED_TAG, address, 0, length, XFER_WRITE))
+                put(_PDU.pack(clock(), lun, source, 7, 0, 0, bhs_at(answer, answer_at)[0]))
                 return
             slot = written & mask
-            pack_write(memory, (slot << 7) + 8, *command, *start, *done, *response)
+            pack_write(
+                memory, (slot << 7) + 8,
+                began, lun, source, 6, 10 if operation < 0x8000 else 16, bhs_at(request, at)[0],
+                started, lun, source, 16, itt, RESERVED_TAG, address, length, XFER_WRITE,
+                moved, lun, source, 17, itt, RESERVED_TAG, address, length, XFER_WRITE,
+                clock(), lun, source, 7, bhs_at(answer, answer_at)[0],
+            )  # fmt: skip
             words[slot << 4] = written + 1
             words[slot + 1 << 4] = written + 2
             words[slot + 2 << 4] = written + 3
