@@ -214,6 +214,8 @@ class Connection:
         out_data, out_view, tail = chunk.data, chunk.view, out.tail
         probes = self.probes
         mask = probes.mask or False  # to test False itself costs a tenth of testing 0
+        clock, all_of_read, all_of_write = probes.clock, probes.read, probes.write
+        began = started = moved = 0
         info = self.info
         commands, held, paths = self.commands, session.held, self._paths
         exp, statsn, max_cmdsn = session.exp_cmdsn, self.statsn, session.max_cmdsn
@@ -250,8 +252,11 @@ class Connection:
                         if header_digest and not self._header_intact(pos, BHS_LENGTH):
                             return end
                         if mask:
-                            fired = True
-                            self._fire_command(mask, unit.number, pos)
+                            if all_of_read:
+                                began = clock()
+                            else:
+                                fired = True
+                                self._fire_command(mask, unit.number, pos)
                         try:
                             answered = store.try_read_into(lba * block_size, out_view[data:done])
                         except Exception:
@@ -272,7 +277,14 @@ class Connection:
                                 done = self._add_digests(out_view, tail, data, done)
                             if mask:
                                 fired = False
-                                self._fire_read(mask, unit.number, itt, edtl, tail, data, done)
+                                if all_of_read:
+                                    address = chunk.address + data
+                                    all_of_read(began, info, unit.number, operation, itt, address, edtl,
+                                                buf, pos - head, out_data, tail)  # fmt: skip
+                                    if mask & XFER_DONE:
+                                        out.mark(done, unit.number, itt, address, 0, edtl)
+                                else:
+                                    self._fire_read(mask, unit.number, itt, edtl, tail, data, done)
                             tail = done
                             read += edtl
                             continue
@@ -290,15 +302,18 @@ class Connection:
                             return end
                         if not data_digest or buf[done:after] == crc32c_wire(view[data:done]):
                             if mask:
-                                fired = True
-                                self._fire_command(mask, unit.number, pos)
-                                self._fire_write(mask, unit.number, itt, data, edtl)
+                                if all_of_write:
+                                    began, started, moved = clock(), clock(), clock()
+                                else:
+                                    fired = True
+                                    self._fire_command(mask, unit.number, pos)
+                                    self._fire_write(mask, unit.number, itt, data, edtl)
                             try:
                                 answered = store.try_write(lba * block_size, view[data:done])
                             except Exception:
                                 answered = False
                             if answered:
-                                pos = after
+                                begin, pos = pos, after
                                 exp += 1
                                 if exp > SERIAL_MASK:
                                     exp = 0
@@ -311,7 +326,11 @@ class Connection:
                                     statsn = 0
                                 if mask:
                                     fired = False
-                                    if mask & SCSI_RESPONSE:
+                                    if all_of_write:
+                                        all_of_write(began, started, moved, info, unit.number, operation, itt,
+                                                     self.buffers.receive_address + data, edtl, buf, begin,
+                                                     out_data, tail)  # fmt: skip
+                                    elif mask & SCSI_RESPONSE:
                                         probes.pdu(7, info, unit.number, out_data, tail)
                                 if header_digest:
                                     self._add_digests(out_view, tail, tail + head, tail + head)
@@ -331,7 +350,7 @@ class Connection:
             chunk = out.open_chunk()
             out_data, out_view, tail = chunk.data, chunk.view, out.tail
             exp, statsn, max_cmdsn = session.exp_cmdsn, self.statsn, session.max_cmdsn
-            mask = probes.mask or False
+            mask, all_of_read, all_of_write = probes.mask or False, probes.read, probes.write
             last_lun = -1
             fired = False
         session.exp_cmdsn, self.statsn, out.tail = exp, statsn, tail
