@@ -9,7 +9,10 @@
 #if HAVE_SDT
 
 /* Tools look for semaphores in .probes. Hidden, so that the notes' references need no relocation at load. */
-__attribute__((section(".probes"), visibility("hidden"), used, aligned(8))) volatile unsigned short sdt_semaphores[PROBE_COUNT];
+__attribute__((section(".probes"), visibility("hidden"), used)) volatile union {
+    unsigned short counts[PROBE_COUNT];
+    uint64_t words[(PROBE_COUNT + 3) / 4];
+} sdt_semaphores;
 
 #define ARGUMENTS 9
 
@@ -73,16 +76,21 @@ __attribute__((noinline, noclone)) void sdt_fire(int probe, const struct event *
 
 uint32_t sdt_mask(void)
 {
+    uint64_t any = 0;
     uint32_t mask = 0;
 
+    for (size_t i = 0; i < sizeof sdt_semaphores.words / sizeof sdt_semaphores.words[0]; i++)
+        any |= sdt_semaphores.words[i];
+    if (any == 0) /* nobody attached: the case that has to be quick */
+        return 0;
     for (int i = 0; i < PROBE_COUNT; i++)
-        mask |= (uint32_t)(sdt_semaphores[i] != 0) << i;
+        mask |= (uint32_t)(sdt_semaphores.counts[i] != 0) << i;
     return mask;
 }
 
 unsigned sdt_count(int probe)
 {
-    return sdt_semaphores[probe];
+    return sdt_semaphores.counts[probe];
 }
 
 #endif
