@@ -2,8 +2,8 @@
 
 Fires the four events of a 4 KB read (scsi-command, xfer-start, data-send with status, xfer-done) as the engine's call
 sites do, with nobody attached, with a reader of each kind, and with two of them, and prints the time per event that
-was recorded and per read. The reader only says that it has read. The loop around the calls is measured empty and
-subtracted.
+was recorded and per read. Where one reader is alone and wants them all, the first three events are one call, as in the
+engine's fast path. The reader only says that it has read. The loop around the calls is measured empty and subtracted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ DATA = memoryview(bytearray.fromhex("258100000000100000000000000000000000000100"
 
 def fire_reads(probes: Probes, count: int) -> None:
     conn, command, data, cdb = CONN, COMMAND, DATA, CDB
-    mask = probes.mask
+    mask, read = probes.mask, probes.read
+    if read is not None:
+        for _ in range(count):
+            read(probes.clock(), conn, 0, 0x2800, 1, 140000000000000, 4096, command, 0, data, 0)
+            if mask & 1 << 17:
+                probes.xfer(17, conn, 0, 1, 0xFFFFFFFF, 140000000000000, 0, 4096, 0)
+        return
     for _ in range(count):
         if mask & 1 << 6:
             probes.pdu(6, conn, 0, command, 0, cdb)

@@ -11,9 +11,8 @@ closed connection its own; an end whose start was not seen counts nothing; a com
 from __future__ import annotations
 
 import struct
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from iscsitools.probes.sites import (
@@ -27,8 +26,8 @@ from iscsitools.probes.sites import (
     Calls,
     ConnectionInfo,
 )
-from iscsitools.trace import histogram
 from iscsitools.trace.calls import of_lun
+from iscsitools.trace.cells import Cell, ConnectionCells, Starts
 from iscsitools.trace.selection import Selection
 
 MAX_CELLS: Final = 2048
@@ -68,79 +67,12 @@ def service_action(cdb: bytes) -> int | None:
     return cdb[1] & 0x1F
 
 
-@dataclass(slots=True, eq=False)
-class Cell:
-    """The counters of one connection, LUN and command. ``opcode`` None: data of commands that began before the sums."""
-
-    lun: int
-    opcode: int | None = None
-    service_action: int | None = None
-    reads: bool = False
-    writes: bool = False
-    commands: int = 0
-    ended: int = 0
-    latency: int = 0
-    maximum: int = 0
-    failed: int = 0
-    in_pdus: int = 0
-    in_bytes: int = 0
-    out_pdus: int = 0
-    out_bytes: int = 0
-    histogram: Counter[int] = field(default_factory=Counter)
-    errors: Counter[int] = field(default_factory=Counter)
-    recent: list[int] = field(default_factory=list)
-    """Latencies that are not in ``ended``, ``latency``, ``maximum`` and ``histogram`` yet: many at once are cheaper."""
-
-    def fold(self) -> None:
-        """Work the recent latencies in."""
-        if self.recent:
-            self.ended += len(self.recent)
-            self.latency += sum(self.recent)
-            self.maximum = max(self.maximum, *self.recent)
-            self.histogram.update(histogram.count(self.recent))
-            self.recent.clear()
-
-    @property
-    def used(self) -> bool:
-        """Whether anything was counted."""
-        return bool(self.commands or self.ended or self.failed or self.in_pdus or self.out_pdus)
-
-    def reset(self) -> None:
-        """Begin again from 0."""
-        self.commands = self.ended = self.latency = self.maximum = self.failed = 0
-        self.in_pdus = self.in_bytes = self.out_pdus = self.out_bytes = 0
-        self.histogram = Counter()
-        self.errors = Counter()
-
-
-Starts = dict[int, tuple[int, Cell]]
-_Key = tuple[int, int | None, int | None, int]
-
-
-@dataclass(slots=True, eq=False)
-class _Connection:
-    """What the sums keep of one connection."""
-
-    info: ConnectionInfo
-    generation: int = -1
-    admitted: bool = False
-    cells: dict[_Key, Cell] = field(default_factory=dict)
-    """By LUN, operation code, service action and direction."""
-    aliases: dict[int, Cell] = field(default_factory=dict)
-    """The same cells by LUN << 16 | operation code << 8 | flags: the hot path's key."""
-    fast: dict[int, Cell] = field(default_factory=dict)
-    """The same cells by LUN << 16 | the first two bytes of the CDB: of what the fast path answers."""
-    starts: Starts = field(default_factory=dict)
-    functions: dict[int, tuple[int, int, int]] = field(default_factory=dict)
-    """Unanswered task management functions by ITT: function, LUN, Referenced Task Tag."""
-
-
 class CommandSums:
     """Commands, data PDUs, latencies and failures. Give it the events of :attr:`mask`."""
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
-        self._connections: dict[int, _Connection] = {}
+        self._connections: dict[int, ConnectionCells] = {}
         self._closed: deque[tuple[ConnectionInfo, Cell]] = deque()
         self._nobody = ConnectionInfo(0)
         self._overflow = Cell(-1)
@@ -164,7 +96,7 @@ class CommandSums:
         aliases: dict[int, Cell] = {}
         fast: dict[int, Cell] = {}
         starts: Starts = {}
-        state = _Connection(self._nobody)
+        state = ConnectionCells(self._nobody)
 
         def turn_to(conn: ConnectionInfo) -> bool:
             nonlocal last, generation, aliases, fast, starts, state
@@ -281,16 +213,16 @@ class CommandSums:
 
         return of_lun(self._selection.lun, Calls(pdu, _ignore_xfer, read, write), TASK_COMMAND | TASK_RESPONSE)
 
-    def _state(self, conn: ConnectionInfo) -> _Connection:
+    def _state(self, conn: ConnectionInfo) -> ConnectionCells:
         state = self._connections.get(conn.ident)
         if state is None:
-            state = self._connections[conn.ident] = _Connection(conn)
+            state = self._connections[conn.ident] = ConnectionCells(conn)
         if state.generation != conn.generation:
             state.generation = conn.generation
             state.admitted = self._selection.admits(conn)
         return state
 
-    def _cell_of(self, state: _Connection, alias: int, lun: int, cdb: bytes, flags: int) -> Cell:
+    def _cell_of(self, state: ConnectionCells, alias: int, lun: int, cdb: bytes, flags: int) -> Cell:
         """Find or make the cell of a command; without a service action the hot path finds it by itself next time."""
         action = service_action(cdb)
         key = lun, cdb[0], action, flags >> 5 & 3
@@ -304,14 +236,14 @@ class CommandSums:
             state.aliases[alias] = cell
         return cell
 
-    def _fast_cell(self, state: _Connection, lun: int, operation: int, flags: int) -> Cell:
+    def _fast_cell(self, state: ConnectionCells, lun: int, operation: int, flags: int) -> Cell:
         """Find or make the cell of a read or write that the fast path answered."""
         cell = self._cell_of(state, lun << 16 | operation & 0xFF00 | flags, lun, operation.to_bytes(2, "big"), flags)
         if cell is not self._overflow and len(state.fast) < _MAX_ALIASES:
             state.fast[lun << 16 | operation] = cell
         return cell
 
-    def _unknown(self, state: _Connection, lun: int) -> Cell:
+    def _unknown(self, state: ConnectionCells, lun: int) -> Cell:
         key = lun, None, None, 0
         cell = state.cells.get(key)
         if cell is None:
@@ -321,13 +253,13 @@ class CommandSums:
             cell = state.cells[key] = Cell(lun)
         return cell
 
-    def _managed(self, state: _Connection, itt: int, function: int, lun: int, referenced: int) -> None:
+    def _managed(self, state: ConnectionCells, itt: int, function: int, lun: int, referenced: int) -> None:
         """Keep a task management function until it is answered."""
         if len(state.functions) >= MAX_FUNCTIONS:
             del state.functions[next(iter(state.functions))]
         state.functions[itt] = function, lun, referenced
 
-    def _clear(self, asker: _Connection, itt: int) -> None:
+    def _clear(self, asker: ConnectionCells, itt: int) -> None:
         """Forget the starts of the tasks that a task management function ended (RFC 7143 11.5.1, SAM-5 7)."""
         function, lun, referenced = asker.functions.pop(itt, (0, 0, 0))
         if function == _ABORT_TASK:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from iscsitools.probes.sites import ConnectionInfo
 from iscsitools.probes.table import Probe
-from iscsitools.trace.aggregate import Cell, CommandSums
+from iscsitools.trace.aggregate import CommandSums
+from iscsitools.trace.cells import Cell
 from iscsitools.trace.counts import EventCounts
 from iscsitools.trace.events import ConnectionStrings
 
