@@ -2,7 +2,7 @@
 
 Prints ``pid PID``, ``warning ...`` lines and ``ready`` at the start, ``fired PROBE COUNT`` and what is left enabled at
 the end. ``--on-line``: fires when a line is read besides: a tracer may enable a probe before it listens to it.
-``--hold``: only registers, says ``ready``, and waits to be killed.
+``--hold``: only registers, says ``ready``, and ends at SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -78,6 +79,7 @@ def main() -> int:
     parser.add_argument("--hold", action="store_true")
     parser.add_argument("--dof", type=Path, help="write the DOF here")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     probes = Probes(time.monotonic_ns)
     backend = choose(arguments.provider)
     print("pid", os.getpid(), flush=True)

@@ -35,12 +35,12 @@ three=$started
 echo "pids $two $three" > "$out/two.txt"
 providers >> "$out/two.txt"
 kill -9 "$two"
-kill -INT "$three"
+kill -TERM "$three"
 wait "$two" "$three"
 ls /tmp | grep -c iscsitools-probes- > "$out/killed.txt"
 start four --hold
 ls /tmp | grep -c iscsitools-probes- >> "$out/killed.txt"
-kill -INT "$started"
+kill -TERM "$started"
 wait "$started"
 ls /tmp | grep -c iscsitools-probes- >> "$out/killed.txt"
 providers > "$out/gone.txt" 2>&1
