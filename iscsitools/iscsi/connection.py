@@ -307,7 +307,6 @@ class Connection:
                                 else:
                                     fired = True
                                     self._fire_command(mask, unit.number, pos)
-                                    self._fire_write(mask, unit.number, itt, data, edtl)
                             try:
                                 answered = store.try_write(lba * block_size, view[data:done])
                             except Exception:
@@ -330,8 +329,8 @@ class Connection:
                                         all_of_write(began, started, moved, info, unit.number, operation, itt,
                                                      self.buffers.receive_address + data, edtl, buf, begin,
                                                      out_data, tail)  # fmt: skip
-                                    elif mask & SCSI_RESPONSE:
-                                        probes.pdu(7, info, unit.number, out_data, tail)
+                                    else:
+                                        self._fire_write(mask, unit.number, itt, data, edtl, tail)
                                 if header_digest:
                                     self._add_digests(out_view, tail, tail + head, tail + head)
                                 tail += head
@@ -391,13 +390,16 @@ class Connection:
         if mask & XFER_DONE:
             out.mark(done, lun, itt, address, 0, length)
 
-    def _fire_write(self, mask: int, lun: int, itt: int, data: int, length: int) -> None:
+    def _fire_write(self, mask: int, lun: int, itt: int, data: int, length: int, tail: int) -> None:
+        # Not before the backstore has taken it: a write that goes to a task after all has its transfer there.
         probes, info = self.probes, self.info
         address = self.buffers.receive_address + data
         if mask & XFER_START:
             probes.xfer(Probe.XFER_START, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
         if mask & XFER_DONE:
             probes.xfer(Probe.XFER_DONE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
+        if mask & SCSI_RESPONSE:
+            probes.pdu(7, info, lun, self.out.open_chunk().data, tail)
 
     def _add_digests(self, view: memoryview, header: int, data: int, done: int) -> int:
         """Put the digests of the PDU at ``header`` into the output; returns where it ends."""
@@ -521,6 +523,11 @@ class Connection:
             return True
         self.close("header digest error")
         return False
+
+    @property
+    def in_place(self) -> bool:
+        """A long data segment is being received into its place."""
+        return self._direct is not None
 
     @property
     def arriving_owner(self) -> Command | None:

@@ -38,6 +38,16 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTarget]:
         yield running
 
 
+@pytest.fixture(params=["alone", "beside another"])
+def company(request: pytest.FixtureRequest, target: RunningTarget) -> Iterator[None]:
+    """Whether somebody else reads the same events: call sites may take other ways then."""
+    if request.param == "alone":
+        yield
+    else:
+        with attach(socket=watch_socket(target)):
+            yield
+
+
 @contextmanager
 def watched(target: RunningTarget) -> Iterator[Callable[[], list[Event]]]:
     """A function that returns the events so far; it ends with those of a login that marks the place."""
@@ -83,6 +93,7 @@ def of(events: list[Event], probe: Probe, itt: int) -> list[Event]:
 
 
 @pytest.mark.parametrize("lun", [QUICK, SLOW, FILE])
+@pytest.mark.usefixtures("company")
 def test_a_read_is_one_transfer_around_its_data(target: RunningTarget, lun: int) -> None:
     with settled(target) as session, watched(target) as events:
         task = session.start_command(read10(7, 100), lun, read=HUNDRED)
@@ -99,6 +110,7 @@ def test_a_read_is_one_transfer_around_its_data(target: RunningTarget, lun: int)
 
 
 @pytest.mark.parametrize("lun", [QUICK, SLOW, FILE])
+@pytest.mark.usefixtures("company")
 def test_all_unsolicited_data_is_one_transfer(target: RunningTarget, lun: int) -> None:
     with settled(target) as session, watched(target) as events:
         for immediate, unsolicited in ((True, False), (False, True)):
@@ -140,6 +152,7 @@ def open_write(session: Session, lun: int) -> int:
     return task.itt
 
 
+@pytest.mark.usefixtures("company")
 def test_an_aborted_transfer_ends_with_what_had_moved(target: RunningTarget) -> None:
     with settled(target) as session, watched(target) as events:
         itt = open_write(session, QUICK)
@@ -155,6 +168,7 @@ def test_an_aborted_transfer_ends_with_what_had_moved(target: RunningTarget) -> 
         assert done.sequence < answer.sequence
 
 
+@pytest.mark.usefixtures("company")
 def test_transfers_end_with_their_connection(target: RunningTarget) -> None:
     with watched(target) as events:
         session = settled(target)
@@ -173,6 +187,7 @@ def test_transfers_end_with_their_connection(target: RunningTarget) -> None:
         assert lost[1].xfer.length == 0
 
 
+@pytest.mark.usefixtures("company")
 def test_a_command_in_the_backstore_when_its_connection_is_lost(target: RunningTarget) -> None:
     with watched(target) as events:
         session = settled(target)
@@ -258,3 +273,25 @@ def test_a_sense_code_goes_with_its_response(target: RunningTarget) -> None:
         key, asc, ascq = session.wait(task).sense_code
         (response,) = of(events(), Probe.SCSI_RESPONSE, task.itt)
         assert response.sense == key << 16 | asc << 8 | ascq != 0
+
+
+@pytest.mark.parametrize(
+    "probes",
+    [["scsi-command"], ["data-send"], ["scsi-response"], ["xfer-start"], ["xfer-done"], ["data-send", "xfer-done"]],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("company")
+def test_a_reader_gets_what_it_asked_for(target: RunningTarget, probes: list[str]) -> None:
+    with settled(target) as session, attach(socket=watch_socket(target), probes=probes) as trace:
+        for _ in range(3):
+            session.read(0, 8, QUICK)
+            session.write(0, bytes(4096), QUICK)
+        session.write(0, bytes(4096), FILE, immediate=False, unsolicited=False)
+        session.read(0, 8, FILE)
+        expected = {"scsi-command": 8, "data-send": 4, "scsi-response": 4, "xfer-start": 8, "xfer-done": 8}
+        events: list[Event] = []
+        while len(events) < sum(expected[probe] for probe in probes):
+            events += trace.poll(30)
+        session.nop()
+        events += trace.poll(0)
+        assert Counter(event.probe.label for event in events) == {probe: expected[probe] for probe in probes}
