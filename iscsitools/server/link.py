@@ -13,6 +13,7 @@ from iscsitools.server.loop import READ, WRITE, Loop
 
 log = logging.getLogger(__name__)
 
+_RECEIVES: Final = 4
 _TURNS: Final = 8
 """How often one event goes on with input that had waited for output: 8 MiB, then the other connections get theirs."""
 _LINGER_NS: Final = 5_000_000_000
@@ -39,26 +40,39 @@ class Link:
         self._loop.watch(self._fd, READ, self.on_event)
 
     def on_event(self, what: int) -> None:
-        """Take one readable event: receive once, however much there is, so that the other connections get their turn.
+        """Take one readable event and answer it.
 
         Hot: once for a batch of PDUs. A handler that raises is a defect of ours; it ends this connection only.
         """
-        conn = self.conn
         try:
-            if what & ~WRITE and not conn.stalled:
-                buffers = conn.get_buffers()
-                count = self.sock.recv_into(buffers[0]) if len(buffers) == 1 else self.sock.recvmsg_into(buffers)[0]
-                if not count:
-                    self.close("connection closed by the initiator")
-                    return
-                conn.received(count, time.monotonic_ns())
-            self.flush()
-        except BlockingIOError:
-            pass
+            if what & ~WRITE and not self.conn.stalled:
+                self._receive()
+            if self._open:
+                self.flush()
         except OSError as error:
             self.close(error.strerror or str(error))
         except (Exception, SystemExit):
             self._broken()
+
+    def _receive(self) -> None:
+        """Receive once, however much there is, so that the other connections get their turn.
+
+        A long data segment that is received in place fills one buffer at a time; then a few times, so that the
+        answers to several writes go out together.
+        """
+        conn = self.conn
+        for _ in range(_RECEIVES):
+            buffers = conn.get_buffers()
+            try:
+                count = self.sock.recv_into(buffers[0]) if len(buffers) == 1 else self.sock.recvmsg_into(buffers)[0]
+            except BlockingIOError:
+                return
+            if not count:
+                self.close("connection closed by the initiator")
+                return
+            conn.received(count, time.monotonic_ns())
+            if not conn.in_place or conn.stalled or conn.close_reason:
+                return
 
     def flush(self) -> None:
         """Send what there is to send, as far as the socket takes it."""
