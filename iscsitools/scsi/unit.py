@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from iscsitools.backstores.base import Backstore
-from iscsitools.scsi.command import Call, Work
+from iscsitools.scsi.command import Call, Flags, Work
 from iscsitools.scsi.errors import ScsiError, backstore_error, check_condition
 from iscsitools.scsi.identity import Identity, derive_identity
 from iscsitools.scsi.itl import ItlNexus
@@ -194,4 +194,5 @@ class LogicalUnit:
                 "LUN %d: %s failed: %s: %s", self.number, call.command.name, kind.__name__, error,
                 exc_info=None if isinstance(error, OSError) else error,
             )  # fmt: skip
-        self.end(call, backstore_error(error, call.lba, self.block_size, call.command.writes))
+        reads = Flags.READS in call.command.flags  # a flush that fails has lost writes
+        self.end(call, backstore_error(error, call.lba, self.block_size, writes=not reads))
