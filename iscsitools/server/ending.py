@@ -89,7 +89,7 @@ class StoreCloser:
 
     def hurry(self) -> None:
         """Leave the stores a second from now. May be called from any thread and signal handler."""
-        self._limit = time.monotonic() + _LEAST
+        self._limit = min(self._limit, time.monotonic() + _LEAST)
         self._closed.put(-1)
 
     def close(self, stores: Sequence[OpenStore], limit: float) -> bool:

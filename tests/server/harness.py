@@ -50,6 +50,14 @@ class Gate(RamBackstore):
         self.errors: dict[str, BaseException] = {}
         self.go = threading.Event()
         self.closed = 0
+        self.grow_to = 0
+
+    @property
+    def size(self) -> int:
+        if not self.grow_to:
+            return self._size
+        self.meet("size")
+        return self.grow_to
 
     def meet(self, verb: str) -> None:
         self.calls.append(verb)
@@ -187,8 +195,8 @@ def running(folder: Path, text: str, *plugins: Any) -> Iterator[Running]:
 
 
 def one_target(*luns: str, limits: str = "", more: str = "") -> str:
-    """The TOML document of one target; ``luns``: stores, or tables' contents when they have a ``=``."""
-    tables = ", ".join("{ " + (lun if "store" in lun else f'store = "{lun}"') + " }" for lun in luns)
+    """The TOML document of one target; ``luns``: stores, or tables' contents when they say ``store =``."""
+    tables = ", ".join("{ " + (lun if "store =" in lun else f'store = "{lun}"') + " }" for lun in luns)
     return f'{more}\n[limits]\n{limits}\n[[target]]\niqn = "{IQN}"\nlun = [{tables}]\n'
 
 

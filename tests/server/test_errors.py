@@ -1,0 +1,122 @@
+"""What a backstore raises becomes sense data; the connection and the process live on."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from iscsitools.backstores.base import MediumError
+
+from .harness import SYNCHRONIZE_CACHE, TEST_UNIT_READY, eventually, one_target, read10, running, write10
+
+DATA = bytes(range(256)) * 16
+MEDIUM, HARDWARE, DATA_PROTECT, NOT_READY = 3, 4, 7, 2
+
+
+def failing(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize(
+    ("verb", "error", "code"),
+    [
+        ("write", failing(errno.ENOSPC), (DATA_PROTECT, 0x27, 0x07)),
+        ("write", failing(errno.EROFS), (DATA_PROTECT, 0x27, 0x00)),
+        ("write", failing(errno.EIO), (MEDIUM, 0x0C, 0x00)),
+        ("read", failing(errno.EIO), (MEDIUM, 0x11, 0x00)),
+        ("read", failing(errno.ENODEV), (NOT_READY, 0x04, 0x00)),
+        ("read", MediumError("gone", 8 * 512 + 1024), (MEDIUM, 0x11, 0x00)),
+        ("read", ValueError("a defect"), (HARDWARE, 0x44, 0x00)),
+        ("read", SystemExit(3), (HARDWARE, 0x44, 0x00)),
+        ("write", SystemExit(3), (HARDWARE, 0x44, 0x00)),
+        ("flush", failing(errno.EIO), (MEDIUM, 0x0C, 0x00)),
+        ("flush", ValueError("a defect"), (HARDWARE, 0x44, 0x00)),
+    ],
+    ids=str,
+)
+def test_an_exception_becomes_sense_data_and_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, verb: str, error: BaseException, code: tuple[int, int, int]
+) -> None:
+    how = {
+        "read": (read10(8, 8), {"read": 4096}),
+        "write": (write10(8, 8), {"write": DATA}),
+        "flush": (SYNCHRONIZE_CACHE, {}),
+    }
+    cdb, data = how[verb]
+    with running(tmp_path, one_target("gate:1M")) as target, target.connect() as session:
+        gate = target.gate()
+        gate.errors[verb] = error
+        for _ in range(3):
+            assert session.command(cdb, **data).sense_code[:2] == code[:2]
+        assert session.command(cdb, **data).sense_code == code
+        gate.errors.clear()
+        assert session.command(cdb, **data).good
+        eventually(lambda: target.reserved == 0, "the release of the buffers")
+        logged = [r for r in caplog.records if r.name == "iscsitools.scsi.unit" and r.levelno >= logging.ERROR]
+        assert len(logged) == 1
+        assert type(error).__name__ in logged[0].getMessage()
+
+
+@pytest.mark.parametrize("error", [failing(errno.EIO), ValueError("a defect")], ids=str)
+def test_an_exception_on_the_event_loop(tmp_path: Path, error: BaseException) -> None:
+    with running(tmp_path, one_target("inline:1M")) as target, target.connect() as session:
+        gate = target.gate()
+        gate.errors = {"read": error, "write": error}
+        assert session.command(read10(0, 8), read=4096).status == 2
+        assert session.command(write10(0, 8), write=DATA).status == 2
+        assert session.command(TEST_UNIT_READY).good
+        gate.errors.clear()
+        assert session.command(write10(0, 8), write=DATA).good
+        assert session.read(0, 8) == DATA
+
+
+def test_a_backstore_that_leaves_the_interpreter_from_the_loop_leaves_the_process(tmp_path: Path) -> None:
+    with running(tmp_path, one_target("inline:1M")) as target:
+        with target.connect() as session:
+            target.gate().errors["flush"] = SystemExit(5)
+            assert session.command(SYNCHRONIZE_CACHE).sense_code == (HARDWARE, 0x44, 0)
+            assert session.command(TEST_UNIT_READY).good
+        target.gate().errors.clear()
+
+
+def test_the_error_filter_fails_its_range_and_names_the_block(tmp_path: Path) -> None:
+    store = "ram+error:1M,error.range=8K+512"
+    with running(tmp_path, one_target(store)) as target, target.connect() as session:
+        failed = session.command(read10(0, 32), read=16384)
+        assert failed.sense_code == (MEDIUM, 0x11, 0)
+        assert (failed.sense[0], int.from_bytes(failed.sense[3:7], "big")) == (0xF0, 16)
+        assert session.command(write10(16, 1), write=bytes(512)).sense_code == (MEDIUM, 0x0C, 0)
+        session.write(17, DATA)
+        assert session.read(17, 8) == DATA
+
+
+def test_the_error_filter_with_another_error(tmp_path: Path) -> None:
+    store = "ram+error:1M,error.write=1,error.errno=ENOSPC"
+    with running(tmp_path, one_target(store)) as target, target.connect() as session:
+        assert session.command(write10(0, 8), write=DATA).sense_code == (DATA_PROTECT, 0x27, 7)
+        assert session.read(0, 8) == bytes(4096)
+
+
+def test_delayed_calls_wait_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight reads are all inside their delay before the first has ended."""
+    from iscsitools.backstores.filters import delay
+
+    started: list[float] = []
+    barrier = threading.Barrier(8)
+
+    def sleep(seconds: float) -> None:
+        if seconds:  # not the flush at the end
+            started.append(seconds)
+            barrier.wait(30)
+
+    monkeypatch.setattr(delay, "time", SimpleNamespace(sleep=sleep))
+    with running(tmp_path, one_target("ram+delay:1M,delay.read=5ms")) as target, target.connect() as session:
+        tasks = [session.start_command(read10(8 * n, 8), read=4096) for n in range(8)]
+        assert all(session.wait(task).data == bytes(4096) for task in tasks)
+    assert started == [0.005] * 8
