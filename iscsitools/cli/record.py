@@ -15,7 +15,7 @@ from iscsitools.errors import RunError, UsageError
 from iscsitools.probes.table import BY_LABEL
 from iscsitools.trace import Recorder, Trace, attach
 from iscsitools.trace.selection import Selection, mask_of
-from iscsitools.trace.views.run import Source, Stop
+from iscsitools.trace.views.watch import Source, Stop
 
 _RING_BYTES = 32 << 20
 _LOOK = 0.2

@@ -11,8 +11,8 @@ from iscsitools.errors import UsageError
 from iscsitools.trace.client import Server
 from iscsitools.trace.selection import address_of
 from iscsitools.trace.views.report import as_csv
-from iscsitools.trace.views.run import Source
 from iscsitools.trace.views.sessions import sessions_report
+from iscsitools.trace.views.watch import Source
 
 
 @click.group(invoke_without_command=True)

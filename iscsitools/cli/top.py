@@ -9,9 +9,9 @@ import click
 
 from iscsitools.cli.watching import Watch, source_options
 from iscsitools.errors import UsageError
-from iscsitools.trace.views.run import Stop
 from iscsitools.trace.views.top.batch import batch_reports
 from iscsitools.trace.views.top.feed import LiveFeed
+from iscsitools.trace.views.watch import Stop
 
 
 @click.command()

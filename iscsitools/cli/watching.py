@@ -17,8 +17,9 @@ from iscsitools.errors import RunError, UsageError
 from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.views.report import Record, Report, as_csv, as_json
-from iscsitools.trace.views.run import Source, Stop, event_batches, snapshots
+from iscsitools.trace.views.run import event_batches, snapshots
 from iscsitools.trace.views.snoop import SlowView, SnoopView
+from iscsitools.trace.views.watch import Source, Stop
 
 STARTED = "Tracing... Hit Ctrl-C to end."
 

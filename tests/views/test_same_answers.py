@@ -21,9 +21,10 @@ from iscsitools.trace.views.heatmap import heatmap_report
 from iscsitools.trace.views.io import io_report
 from iscsitools.trace.views.over_time import GridView, PhaseView
 from iscsitools.trace.views.report import Report
-from iscsitools.trace.views.run import Source, Stop, event_batches, snapshots
+from iscsitools.trace.views.run import event_batches, snapshots
 from iscsitools.trace.views.rwlat import percentile_report, rwlat_report
 from iscsitools.trace.views.snoop import SlowView, SnoopView
+from iscsitools.trace.views.watch import Source, Stop
 from iscsitools.trace.views.who import WhoSums
 
 from .stage import Stage

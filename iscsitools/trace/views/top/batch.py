@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 
 from iscsitools.trace.views.report import Record, Report
-from iscsitools.trace.views.run import Listener, Source, Stop, snapshots
+from iscsitools.trace.views.run import snapshots
 from iscsitools.trace.views.top.feed import LiveFeed, sample_of
 from iscsitools.trace.views.top.model import Row, TopModel
 from iscsitools.trace.views.top.text import batch_lines
+from iscsitools.trace.views.watch import Listener, Source, Stop
 
 GROUP = "client, target, LUN"
 SORT = "ALL/s"

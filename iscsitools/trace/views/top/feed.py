@@ -11,8 +11,8 @@ from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.selection import address_of
 from iscsitools.trace.snapshot import Snapshot
-from iscsitools.trace.views.run import Source
 from iscsitools.trace.views.top.model import Counters, RowKey, Sample
+from iscsitools.trace.views.watch import Source
 
 _LOOK: Final = 2.0
 """Seconds between two looks for servers: each look knocks at every socket."""
