@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -36,13 +37,13 @@ class Found:
 
 
 def native_module() -> ModuleType:
-    """The native module; ProviderError when it was not built."""
+    """The native module; ProviderError when it was not built or does not load."""
+    if importlib.util.find_spec("iscsitools.provider._native") is None:
+        raise ProviderError("the native module was not built: that needs a C compiler at installation")
     try:
         from iscsitools.provider import _native
     except ImportError as error:
-        raise ProviderError(
-            f"the native module was not built: it needs a C compiler at installation ({error})"
-        ) from error
+        raise ProviderError(f"the native module does not load: {error}") from error
     return _native
 
 

@@ -86,6 +86,7 @@ class Registration:
         if reason:
             raise ProviderError(reason)
         self._system = platform.system()
+        self._pid = os.getpid()
         self._native = native
         self._library = libusdt.load(self._system)
         self._mapping = mapping.Mapping() if self._system == "Linux" else None
@@ -111,6 +112,8 @@ class Registration:
     def close(self) -> None:
         """Take the provider back: DTrace lists it no more, and no file is left. At exit at the latest."""
         atexit.unregister(self.close)
+        if os.getpid() != self._pid:
+            return  # a forked child: the provider is its parent's
         self._native.set_tracepoints(self._native.CONVENTION_NONE, b"", 0, 0)
         file = self._dof.file.contents
         if self._system == "FreeBSD":
