@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from iscsitools.cli.record import command
 from iscsitools.probes.table import Probe
 from iscsitools.trace import Trace, record
 from iscsitools.trace.protocol import MAX_REQUEST, Limits
@@ -86,3 +87,9 @@ def test_requests_and_limits(project: Path) -> None:
         f"A record is {record.SIZE} bytes",
     ):
         assert words in text, words
+
+
+def test_the_manual_page_of_record_has_every_option(project: Path) -> None:
+    page = (project / "docs" / "man" / "iscsitools-record.1.md").read_text()
+    names = [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
+    assert [name for name in names if f"`{name}`" not in page] == []
