@@ -1,0 +1,144 @@
+"""The adapter between socket and engine, with a socket that takes everything and one that takes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from iscsitools.server.link import _LINGER_NS, _TURNS, Link
+from iscsitools.server.loop import READ, WRITE
+
+
+class Loop:
+    def __init__(self) -> None:
+        self.interest = -1
+
+    def watch(self, fd: int, interest: int, handler: Any) -> None:
+        self.interest = interest
+
+    def change(self, fd: int, interest: int) -> None:
+        self.interest = interest
+
+    def unwatch(self, fd: int) -> None:
+        self.interest = -1
+
+
+class Socket:
+    def __init__(self) -> None:
+        self.full = False
+        self.closed = False
+
+    def fileno(self) -> int:
+        return 99
+
+    def send(self, data: memoryview) -> int:
+        if self.full:
+            raise BlockingIOError
+        return len(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Engine:
+    """A connection whose input always makes more output: it stalls again each time that it goes on."""
+
+    def __init__(self) -> None:
+        self.stalled = True
+        self.close_reason = ""
+        self.deadline = 0
+        self.waiting = 0
+        self.resumed = 0
+        self.raises: BaseException | None = None
+        self.info = type("Info", (), {"remote": "192.0.2.1:5"})
+        self.out = self
+
+    def unsent(self) -> int:
+        return self.waiting
+
+    def output(self) -> list[memoryview]:
+        return [memoryview(bytes(self.waiting))]
+
+    def sent(self, count: int, now: int) -> None:
+        self.waiting -= count
+
+    def resume(self, now: int) -> None:
+        if self.raises:
+            raise self.raises
+        self.resumed += 1
+        self.waiting = 1000
+
+    def on_time(self, now: int) -> None:
+        raise AssertionError("nobody asked for the time")
+
+    def close(self, reason: str) -> None:
+        self.close_reason = self.close_reason or reason
+        self.stalled = False
+
+    def closed(self) -> None:
+        self.waiting = 0
+
+
+@pytest.fixture
+def parts() -> tuple[Link, Any, Any, Any, list[Link]]:
+    loop, sock, engine, gone = Loop(), Socket(), Engine(), []
+    link = Link(loop, sock, gone.append)  # type: ignore[arg-type]
+    link.start(engine)  # type: ignore[arg-type]
+    return link, loop, sock, engine, gone
+
+
+def test_one_event_has_a_bound_and_asks_for_the_next(parts):
+    link, loop, _, engine, _ = parts
+    link.flush()
+    assert (engine.resumed, loop.interest) == (_TURNS, WRITE)
+    link.on_event(WRITE)
+    assert engine.resumed == 2 * _TURNS
+    engine.stalled = False
+    link.on_event(WRITE)
+    assert (engine.resumed, loop.interest) == (2 * _TURNS, READ)
+
+
+def test_output_that_nobody_takes_does_not_keep_a_connection(parts):
+    link, loop, sock, engine, gone = parts
+    engine.stalled, engine.waiting, sock.full = False, 500, True
+    engine.close("logged out")
+    link.flush_safely()
+    assert (loop.interest, sock.closed) == (WRITE, False)
+    link.on_time(1)
+    link.on_time(_LINGER_NS)
+    assert not sock.closed
+    link.on_time(1 + _LINGER_NS)
+    assert (sock.closed, gone) == (True, [link])
+    link.on_time(2 + _LINGER_NS)
+    assert gone == [link]
+
+
+def test_the_last_output_leaves_before_the_close(parts):
+    link, _, sock, engine, gone = parts
+    engine.stalled, engine.waiting, sock.full = False, 500, True
+    engine.close("logged out")
+    link.flush_safely()
+    sock.full = False
+    link.on_event(WRITE)
+    assert (engine.waiting, sock.closed, gone) == (0, True, [link])
+
+
+@pytest.mark.parametrize("error", [OSError(104, "Connection reset by peer"), ValueError("a defect"), SystemExit(1)])
+@pytest.mark.parametrize("way", ["flush_safely", "on_event"])
+def test_whatever_is_raised_ends_this_connection_only(parts, error, way):
+    link, _, sock, engine, gone = parts
+    engine.raises = error
+    link.flush_safely() if way == "flush_safely" else link.on_event(WRITE)
+    assert (sock.closed, gone) == (True, [link])
+    assert engine.close_reason == ("Connection reset by peer" if isinstance(error, OSError) else "internal error")
+
+
+def test_a_link_that_stopped_reading_still_sends(parts):
+    link, loop, sock, engine, _ = parts
+    engine.stalled, engine.waiting, sock.full = False, 500, True
+    link.stop_reading()
+    assert loop.interest == WRITE
+    sock.full = False
+    link.on_event(WRITE)
+    assert (engine.waiting, loop.interest, sock.closed) == (0, 0, False)
