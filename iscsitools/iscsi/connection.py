@@ -119,6 +119,8 @@ class Connection:
         self.responder: TextResponder | None = None
         self.parameters = Parameters()
         """What this connection's login agreed to; what belongs to the session is in ``session.parameters``."""
+        self.transfer_fired = -1
+        """ITT of the write whose immediate data has had its xfer-start and xfer-done, before it became a task."""
         self.max_receive = 8192
         self.max_send = 8192
         self.read_bytes = 0
@@ -307,6 +309,7 @@ class Connection:
                                 else:
                                     fired = True
                                     self._fire_command(mask, unit.number, pos)
+                                    self._fire_write(mask, unit.number, itt, data, edtl)
                             try:
                                 answered = store.try_write(lba * block_size, view[data:done])
                             except Exception:
@@ -330,7 +333,9 @@ class Connection:
                                                      self.buffers.receive_address + data, edtl, buf, begin,
                                                      out_data, tail)  # fmt: skip
                                     else:
-                                        self._fire_write(mask, unit.number, itt, data, edtl, tail)
+                                        self.transfer_fired = -1
+                                        if mask & SCSI_RESPONSE:
+                                            probes.pdu(7, info, unit.number, out_data, tail)
                                 if header_digest:
                                     self._add_digests(out_view, tail, tail + head, tail + head)
                                 tail += head
@@ -350,7 +355,7 @@ class Connection:
             out_data, out_view, tail = chunk.data, chunk.view, out.tail
             exp, statsn, max_cmdsn = session.exp_cmdsn, self.statsn, session.max_cmdsn
             mask, all_of_read, all_of_write = probes.mask or False, probes.read, probes.write
-            last_lun = -1
+            last_lun = self.transfer_fired = -1
             fired = False
         session.exp_cmdsn, self.statsn, out.tail = exp, statsn, tail
         self.read_bytes += read
@@ -390,16 +395,14 @@ class Connection:
         if mask & XFER_DONE:
             out.mark(done, lun, itt, address, 0, length)
 
-    def _fire_write(self, mask: int, lun: int, itt: int, data: int, length: int, tail: int) -> None:
-        # Not before the backstore has taken it: a write that goes to a task after all has its transfer there.
+    def _fire_write(self, mask: int, lun: int, itt: int, data: int, length: int) -> None:
+        self.transfer_fired = itt
         probes, info = self.probes, self.info
         address = self.buffers.receive_address + data
         if mask & XFER_START:
             probes.xfer(Probe.XFER_START, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
         if mask & XFER_DONE:
             probes.xfer(Probe.XFER_DONE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
-        if mask & SCSI_RESPONSE:
-            probes.pdu(7, info, lun, self.out.open_chunk().data, tail)
 
     def _add_digests(self, view: memoryview, header: int, data: int, done: int) -> int:
         """Put the digests of the PDU at ``header`` into the output; returns where it ends."""

@@ -13,7 +13,7 @@ from typing import Final
 from iscsitools.iscsi.buffers import CHUNK_SIZE, Buffers, Chunk
 from iscsitools.iscsi.digest import crc32c_wire
 from iscsitools.iscsi.pdu import DIGEST_LENGTH, RESERVED_TAG, padding
-from iscsitools.probes.sites import XFER_DONE, XFER_READ, ConnectionInfo, Probes
+from iscsitools.probes.sites import XFER_DONE, XFER_READ, ConnectionInfo, Mark, Probes
 from iscsitools.probes.table import Probe
 
 _PIECES: Final = 512
@@ -37,7 +37,7 @@ class Output:
         self._queue: deque[memoryview] = deque()
         self._queued = 0
         self._releases: deque[tuple[int, Callable[[], None]]] = deque()
-        self._marks: deque[tuple[int, int, int, int, int, int]] = deque()
+        self._marks: deque[Mark] = deque()
         self._header_digest = False
         self._data_digest = False
 
@@ -158,7 +158,9 @@ class Output:
         self.mark(self.tail, lun, itt, address, offset, length)
 
     def _fire_marks(self) -> None:
-        marks = self._marks
+        marks, all_sent = self._marks, self._probes.sent
+        if all_sent is not None:
+            all_sent(self._info, marks, self.bytes_sent)
         while marks and marks[0][0] <= self.bytes_sent:
             _, lun, itt, address, offset, length = marks.popleft()
             self._done(lun, itt, address, offset, length)

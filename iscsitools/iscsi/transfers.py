@@ -117,12 +117,13 @@ def begin(command: Command, pdu: Pdu, want: int) -> None:
     if immediate or not final:
         limit = min(command.edtl, session.parameters.first_burst_length)
         first = Sequence(RESERVED_TAG, 0, immediate if final else limit)
-        incoming.unsolicited = first
-        incoming.fire(Probe.XFER_START, first, first.length)
         incoming.store(0, pdu.data)
         incoming.received = first.received = immediate
-        if final:
-            _sequence_ended(incoming, first)
+        if conn.transfer_fired != command.itt:
+            incoming.unsolicited = first
+            incoming.fire(Probe.XFER_START, first, first.length)
+            if final:
+                _sequence_ended(incoming, first)
     incoming.asked = incoming.received
     _go_on(conn, command, incoming)
 
