@@ -8,7 +8,7 @@
  *	REMOTE IP	the initiator's address
  *	COMMAND		what SPC-4 or SBC-3 calls the command; empty when they do not know it
  *	OP		its operation code, hexadecimal
- *	SA		its service action, hexadecimal, of the commands that have one; else -
+ *	SA		its service action, hexadecimal, of the commands that have one; else 0
  *	COUNT		how many came
  *
  * The same from the target itself, without DTrace, with latencies and failures: iscsitools cmds.
@@ -154,11 +154,11 @@ iscsi*:::scsi-command
 	this->remote = args[0]->ci_remote;
 	this->ipv6 = args[0]->ci_protocol == "ipv6";
 	@commands[substr(this->remote, this->ipv6, rindex(this->remote, ":") - 2 * this->ipv6),
-	    names[this->op, this->known], this->op, this->action] = count();
+	    names[this->op, this->known], this->op, this->action < 0 ? 0 : this->action] = count();
 }
 
 dtrace:::END
 {
 	printf("   %-26s %-34s %3s %3s %8s\n", "REMOTE IP", "COMMAND", "OP", "SA", "COUNT");
-	printa("   %-26s %-34s %3x %3d %@8d\n", @commands);
+	printa("   %-26s %-34s %02xh %02xh %@8d\n", @commands);
 }

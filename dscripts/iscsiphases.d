@@ -31,7 +31,6 @@ iscsi*:::scsi-command, iscsi*:::xfer-start, iscsi*:::data-send, iscsi*:::scsi-re
 {
 	this->conn = args[0]->ci_remote;
 	this->itt = args[1]->ii_itt;
-	this->start = start[this->conn, this->itt];
 	this->ends = 0;
 	this->failed = 0;
 }
@@ -47,10 +46,20 @@ iscsi*:::scsi-command
 	ended[this->conn, this->itt] = 0;
 }
 
+iscsi*:::xfer-start, iscsi*:::data-send, iscsi*:::scsi-response, iscsi*:::xfer-done
+{
+	this->start = start[this->conn, this->itt];
+}
+
+iscsi*:::xfer-start
+/this->start && !transfers[this->conn, this->itt]/
+{
+	opened[this->conn, this->itt] = timestamp;
+}
+
 iscsi*:::xfer-start
 /this->start/
 {
-	opened[this->conn, this->itt] = transfers[this->conn, this->itt] ? opened[this->conn, this->itt] : timestamp;
 	transfers[this->conn, this->itt]++;
 }
 

@@ -7,8 +7,8 @@ copied, but for these:
 - ``%if NAME``, ``%if !NAME``, ``%else``, ``%end`` choose lines by what :attr:`Variant.has` says; they nest;
 - ``$(title)`` is what the variant is for.
 
-The variants are kept beside the source, so that plain ``dtrace -L`` finds them. ``python -m iscsitools.dtrace.variants``
-writes them anew.
+The variants are kept beside the source, so that plain ``dtrace -L`` finds them.
+``python -m iscsitools.dtrace.variants`` writes them anew.
 """
 
 from __future__ import annotations
