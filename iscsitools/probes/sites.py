@@ -11,6 +11,7 @@ Nobody attached: one test of a local integer, no argument built. All probes fire
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -147,6 +148,20 @@ class WriteCall(Protocol):
         """Fire the four."""
 
 
+Mark = tuple[int, int, int, int, int, int]
+"""A read whose data waits to be sent: where in the stream it ends; its LUN, ITT, address, offset and length."""
+
+
+class SentCall(Protocol):
+    """What the output calls when the socket took bytes: xfer-done of the reads in ``marks`` that end up to ``upto``.
+
+    It takes those off, whatever happens.
+    """
+
+    def __call__(self, conn: ConnectionInfo, marks: deque[Mark], upto: int) -> None:
+        """Fire xfer-done of each."""
+
+
 class Calls(NamedTuple):
     """What a direct subscriber is called by."""
 
@@ -155,6 +170,7 @@ class Calls(NamedTuple):
     read: ReadCall | None = None
     """None: it wants every event by itself, at its time."""
     write: WriteCall | None = None
+    sent: SentCall | None = None
 
 
 @runtime_checkable
@@ -179,11 +195,12 @@ class Probes:
     them while one batch of received bytes is worked on. A subscriber's mask is tested only where there are several;
     one alone gets all events that call sites fire by ``mask``.
 
-    ``read`` and ``write`` stand for all events of a command that the fast path answers; they are None while somebody
-    listens who has to see each event when it happens, or several do. Then the call site fires one by one.
+    ``read`` and ``write`` stand for all events of a command that the fast path answers, ``sent`` for the xfer-done
+    events of all reads that were sent at once; they are None while somebody listens who has to see each event when it
+    happens, or several do. Then the call site fires one by one.
     """
 
-    __slots__ = ("_calls", "_failed", "_failing", "clock", "mask", "pdu", "read", "write", "xfer")
+    __slots__ = ("_calls", "_failed", "_failing", "clock", "mask", "pdu", "read", "sent", "write", "xfer")
 
     mask: int
     pdu: PduCall
@@ -192,6 +209,7 @@ class Probes:
     """Fire xfer-start or xfer-done."""
     read: ReadCall | None
     write: WriteCall | None
+    sent: SentCall | None
 
     def __init__(
         self,
@@ -222,9 +240,15 @@ class Probes:
         for mask, *_ in self._calls:
             self.mask |= mask
         if len(self._calls) == 1 and not self._failing:
-            self.pdu, self.xfer, self.read, self.write = self._calls[0][1]
+            self.pdu, self.xfer, self.read, self.write, self.sent = self._calls[0][1]
         else:
-            self.pdu, self.xfer, self.read, self.write = self._pdu_to_all, self._xfer_to_all, None, None
+            self.pdu, self.xfer, self.read, self.write, self.sent = (
+                self._pdu_to_all,
+                self._xfer_to_all,
+                None,
+                None,
+                None,
+            )
 
     def _pdu_to_all(
         self,

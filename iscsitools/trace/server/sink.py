@@ -65,9 +65,12 @@ class Sink:
         self._writer = make_writer(
             self._memory, self._words, self._capacity, clock, failed, self.introduce, self._grant
         )
-        pdu, xfer, read, write = self._writer.calls
-        mask = self.selection.mask
-        whole = Calls(pdu, xfer, read if mask & _READ == _READ else None, write if mask & _WRITE == _WRITE else None)
+        calls, mask = self._writer.calls, self.selection.mask
+        whole = calls._replace(
+            read=calls.read if mask & _READ == _READ else None,
+            write=calls.write if mask & _WRITE == _WRITE else None,
+            sent=calls.sent if mask & XFER_DONE else None,
+        )
         return of_lun(self.selection.lun, whole)
 
     @property

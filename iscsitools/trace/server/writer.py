@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from iscsitools.probes.sites import XFER_READ, XFER_WRITE, Buffer, Calls, ConnectionInfo
+from iscsitools.probes.sites import XFER_READ, XFER_WRITE, Buffer, Calls, ConnectionInfo, Mark
 from iscsitools.probes.table import RESERVED_TAG
 
 _BHS: Final = struct.Struct("48s").unpack_from
@@ -183,8 +184,25 @@ def make_writer(
         except Exception as error:
             fail(error)
 
+    def sent(conn: ConnectionInfo, marks: deque[Mark], upto: int) -> None:
+        nonlocal written
+        try:
+            wanted = (conn is last and conn.generation == generation) or turn_to(conn)
+            while marks and marks[0][0] <= upto:
+                _, lun, itt, address, offset, length = marks.popleft()
+                if wanted and (written != limit or more()):
+                    slot = written & mask
+                    pack_xfer(
+                        memory, (slot << 7) + 8, clock(), lun, source, 17, itt, RESERVED_TAG, address, offset, length,
+                        XFER_READ,
+                    )  # fmt: skip
+                    written += 1
+                    words[slot << 4] = written
+        except Exception as error:
+            fail(error)
+
     def revoke() -> None:
         nonlocal limit
         limit = written
 
-    return Writer(Calls(pdu, xfer, read, write), lambda: written, revoke)
+    return Writer(Calls(pdu, xfer, read, write, sent), lambda: written, revoke)
