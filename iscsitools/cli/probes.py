@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from iscsitools.cli.output import echo_json, echo_table, json_option
 from iscsitools.errors import RunError
-from iscsitools.probes.table import PROVIDER_PROBES
+from iscsitools.probes.table import BY_LABEL, PROVIDER_PROBES
 from iscsitools.provider.backend import attach_path, survey
 from iscsitools.provider.dof import PROVIDER, arguments_of
 from iscsitools.provider.errors import ProviderError
+from iscsitools.trace.client import Server
+from iscsitools.trace.protocol import TraceError
 
-ServerMask = Callable[[], int | None]
-"""Asks the running server which probes tracers have enabled, one bit each; None: no server runs, or it cannot say."""
 
+def enabled_in_server(name: str | None, socket: str | None) -> int | None:
+    """Which probes are enabled in a running server, one bit each; None: none runs, or several and none was named.
 
-def _nobody() -> None:
-    return None
+    Raises RunError when the server that was named cannot be asked.
+    """
+    try:
+        with Server(name, socket) as server:
+            return sum(1 << BY_LABEL[label] for label in server.probes())
+    except TraceError as error:
+        if name or socket:
+            raise RunError(str(error)) from None
+        return None
 
 
 def _path() -> str:
@@ -30,9 +38,8 @@ def _path() -> str:
         raise RunError(f"no file to attach to: {error}") from error
 
 
-def report(server_mask: ServerMask) -> dict[str, Any]:
-    """All that the command says, as its JSON: ``enabled`` is null when it is not known."""
-    mask = server_mask()
+def report(mask: int | None) -> dict[str, Any]:
+    """All that the command says, as its JSON. ``mask``: the enabled probes, None when they are not known."""
     backends = survey()
     sdt = any(found.name == "sdt" and found.available for found in backends)
     return {
@@ -64,26 +71,22 @@ def _echo(found: dict[str, Any]) -> None:
         click.echo(f"\nbpftrace, perf and SystemTap attach to {found['path']}")
 
 
-def make_command(server_mask: ServerMask = _nobody) -> click.Command:
-    """The command; ``server_mask`` asks the running server."""
+@click.command()
+@click.option("--path", "only_path", is_flag=True, help="Print only the file that bpftrace and perf attach to.")
+@click.option("--name", help="The server to ask which probes are enabled, where several run.")
+@click.option("--socket", help="Its watch socket, by path.")
+@json_option
+def command(only_path: bool, name: str | None, socket: str | None, as_json: bool) -> None:
+    """List the probes and who can see them.
 
-    @click.command()
-    @click.option("--path", "only_path", is_flag=True, help="Print only the file that bpftrace and perf attach to.")
-    @json_option
-    def probes(only_path: bool, as_json: bool) -> None:
-        """List the probes and who can see them.
-
-        A probe is ENABLED while a tracer uses it; "-" means that no server was asked. A backend that is not FOUND does
-        not stop the target.
-        """
-        if only_path:
-            click.echo(_path())
-        elif as_json:
-            echo_json(report(server_mask))
-        else:
-            _echo(report(server_mask))
-
-    return probes
-
-
-command = make_command()
+    A probe is ENABLED while a tracer or one of the watching commands uses it; "-" means that no server was asked. A
+    backend that is not FOUND does not stop the target.
+    """
+    if only_path:
+        click.echo(_path())
+        return
+    found = report(enabled_in_server(name, socket))
+    if as_json:
+        echo_json(found)
+    else:
+        _echo(found)

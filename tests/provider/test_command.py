@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.target import start_target
 
 from iscsitools.cli import probes
 from iscsitools.probes.table import PROVIDER_PROBES, Probe
 from iscsitools.provider import backend
 from iscsitools.provider.errors import ProviderError
+from iscsitools.trace import attach
 
 
 def _absent() -> None:
@@ -27,11 +29,19 @@ def test_lists_all_probes_and_backends() -> None:
     assert [line.split()[0] for line in out[21:23]] == ["dtrace", "sdt"]
 
 
-def test_says_which_are_enabled_in_the_server() -> None:
-    command = probes.make_command(lambda: 1 << Probe.DATA_SEND)
-    found = json.loads(CliRunner().invoke(command, ["--json"]).output)
+def test_says_which_are_enabled_in_the_server(tmp_path: Path) -> None:
+    with start_target(tmp_path, "--lun", "ram:1M", "--name", "probed") as target:
+        watch = str(target.runtime / "iscsitools" / "probed.watch")
+        with attach(socket=watch, probes=["data-send"]):
+            found = json.loads(CliRunner().invoke(probes.command, ["--json", "--socket", watch]).output)
     assert [p["name"] for p in found["probes"] if p["enabled"]] == ["data-send"]
     assert found["provider"] == "iscsi"
+
+
+def test_a_named_server_that_is_not_there_is_an_error() -> None:
+    result = CliRunner().invoke(probes.command, ["--name", "nobody"])
+    assert result.exit_code == 1
+    assert "nobody" in str(result.exception)
 
 
 def test_path_is_the_native_module() -> None:
