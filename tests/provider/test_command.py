@@ -30,7 +30,7 @@ def test_lists_all_probes_and_backends() -> None:
 
 
 def test_says_which_are_enabled_in_the_server(tmp_path: Path) -> None:
-    with start_target(tmp_path, "--lun", "ram:1M", "--name", "probed") as target:
+    with start_target(tmp_path, "--lun", "ram:1M", "--name", "probed", "--provider", "none") as target:
         watch = str(target.runtime / "iscsitools" / "probed.watch")
         with attach(socket=watch, probes=["data-send"]):
             found = json.loads(CliRunner().invoke(probes.command, ["--json", "--socket", watch]).output)
