@@ -166,7 +166,6 @@ def test_a_slow_client_is_seen_in_sending(target: RunningTarget) -> None:
             assert session.wait(task).good
         (record,) = phases.records()
     assert record["count"] == 4
-    assert record["sending_ns"] > 200_000_000
     assert record["sending_ns"] > record["backstore_ns"]
 
 
