@@ -8,6 +8,7 @@ from initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
 from iscsitools.iscsi.connection import Timers
 from iscsitools.iscsi.pdu import AsyncEvent
 from iscsitools.iscsi.requests import async_message
+from iscsitools.iscsi.session import SessionTable
 
 from .harness import SECOND, ManualExecutor, Target, read10, write10
 
@@ -224,3 +225,39 @@ def test_a_cold_reset_answers_and_ends_all_sessions():
     one.feed(make_bhs(Opcode.TASK_REQUEST, immediate=True, flags=0x87, itt=9))
     assert [p.response for p in one.receive()] == [0]
     assert (one.conn.close_reason, two.conn.close_reason) == ("target cold reset",) * 2
+
+
+def test_a_session_that_is_reinstated_gives_its_unsent_output_up():
+    target = Target(slow=True)
+    old = target.session()
+    for lba in range(0, 4096, 512):
+        old.feed(old.request(read10(lba, 512), read=262144))
+    assert target.buffers.reserved == 8 * 262144
+    again = target.connect()
+    assert again.log_in().status_class == 0
+    assert (old.conn.close_reason, old.conn.out.unsent(), target.buffers.reserved) == ("session reinstated", 0, 0)
+    assert len(target.closed) == len(target.table) == 1
+
+
+def test_a_full_table_still_takes_who_replaces_a_session():
+    target = Target()
+    target.table = SessionTable(2)
+    target.login.table = target.table
+    target.session()
+    other = target.connect()
+    other.log_in({"InitiatorName": "iqn.2026-11.example:other"})
+    refused = target.connect().log_in({"InitiatorName": "iqn.2026-11.example:third"})
+    assert (refused.status_class, refused.status_detail) == (3, 2)
+    refused = target.connect().log_in(isid=0x400001370001)
+    assert (refused.status_class, refused.status_detail) == (3, 2)
+    again = target.connect().log_in()
+    assert (again.status_class, again.tsih) == (0, 3)
+    assert len(target.table) == 2
+
+
+def test_a_name_that_is_none_is_not_shown():
+    target = Target()
+    wire = target.connect()
+    answer = wire.log_in({"InitiatorName": "iqn.x\x1b[2J"})
+    assert (answer.status_class, wire.conn.info.initiator) == (2, "")
+    assert wire.conn.close_reason == "login failed: InitiatorName=iqn.x\\x1b[2j is no iSCSI name"

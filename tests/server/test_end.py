@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -114,6 +115,39 @@ def test_data_that_never_comes_is_not_waited_for(tmp_path: Path) -> None:
         target.end()
         assert target.reserved == 0
         session.close()
+
+
+def test_an_initiator_that_goes_on_as_if_nothing_were(tmp_path: Path) -> None:
+    """Load that does not stop is cut off after the time for logout; the reads that were answered were answered well."""
+    with running(tmp_path, one_target("gate:1M", limits="exit_timeout = 600")) as target:
+        session = target.connect()
+        answers = []
+
+        def load() -> None:
+            with contextlib.suppress(ConnectionClosedError):
+                while True:
+                    answers.append(session.command(read10(0, 8), read=4096))
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        eventually(lambda: answers)
+        target.end()
+        thread.join()
+        session.close()
+        assert all(answer.good for answer in answers)
+        assert target.reserved == 0
+        assert session.others[0].opcode == Opcode.ASYNC
+
+
+def test_standard_output_that_is_gone(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "iscsitools", "serve", "--portal", "127.0.0.1:0", "--lun", f"file:{disk},size=1M"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+    assert done.returncode != 0
 
 
 def test_a_connection_that_has_not_logged_in_is_closed_at_once(tmp_path: Path) -> None:

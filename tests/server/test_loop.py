@@ -1,0 +1,135 @@
+"""The event loop, its threads' way back, and the server on a system without epoll."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from iscsitools.server import loop as loop_module
+from iscsitools.server.loop import READ, Loop
+from iscsitools.server.workers import Workers
+
+from .harness import SECONDS, eventually, one_target, own_threads, running
+
+
+@pytest.fixture(params=["epoll", "poll", "select"])
+def poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The loop's poller: epoll, or what other systems have."""
+    name: str = request.param
+    if name != "epoll":
+        kind = selectors.PollSelector if name == "poll" else selectors.SelectSelector
+        monkeypatch.setattr(selectors, "DefaultSelector", kind)
+        monkeypatch.setattr(loop_module, "make_poller", loop_module._SelectorPoller)
+    return name
+
+
+@pytest.fixture
+def loop(poller: str) -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+def test_timers_come_in_order_and_can_be_cancelled(loop: Loop) -> None:
+    seen: list[str] = []
+    loop.call_later(0.03, lambda: seen.append("last"))
+    loop.call_later(0.01, lambda: seen.append("first"))
+    loop.call_later(0.02, lambda: seen.append("never")).cancel()
+    loop.call_later(0.04, loop.stop)
+    loop.run()
+    assert seen == ["first", "last"]
+
+
+def test_a_callback_that_raises_does_not_end_the_loop(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        calls = []
+
+        def event(what: int) -> None:
+            calls.append(reader.recv(1))
+            raise ValueError("a defect")
+
+        loop.watch(reader.fileno(), READ, event)
+        writer.send(b"ab")
+        loop.call_soon(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+        loop.call_later(0.0, lambda: calls[99])  # type: ignore[arg-type,return-value]
+        loop.each_wake_up.append(lambda: loop.stop() if len(calls) == 2 else None)
+        loop.run()
+        loop.unwatch(reader.fileno())
+    assert calls == [b"a", b"b"]
+    assert [r.exc_info[0] for r in caplog.records if r.exc_info].count(ValueError) == 2
+
+
+def test_many_threads_call_back(loop: Loop) -> None:
+    workers = Workers(loop, 4, "lun-test")
+    results: list[int] = []
+    for number in range(500):
+        workers.submit(lambda: None, lambda error, n=number: results.append(n))  # type: ignore[misc]
+    loop.each_wake_up.append(lambda: None if workers.running else loop.stop())
+    loop.run()
+    workers.close()
+    assert sorted(results) == list(range(500))
+    eventually(lambda: not own_threads())
+
+
+def test_an_error_of_any_kind_is_reported(loop: Loop) -> None:
+    workers = Workers(loop, 1, "lun-test")
+    errors: list[BaseException | None] = []
+
+    def fails() -> None:
+        raise SystemExit(4)
+
+    workers.submit(fails, errors.append)
+    workers.submit(lambda: None, errors.append)
+    loop.each_wake_up.append(lambda: None if workers.running else loop.stop())
+    loop.run()
+    workers.close()
+    assert (type(errors[0]), errors[1]) == (SystemExit, None)
+    eventually(lambda: not own_threads())
+
+
+def test_a_call_that_returns_after_the_end_writes_to_nobodys_descriptor(poller: str) -> None:
+    loop = Loop()
+    go, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        go.wait(SECONDS)
+        loop.call_soon(lambda: None)
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    loop.close()
+    pipes = [os.pipe() for _ in range(4)]  # they get the numbers that the loop had
+    go.set()
+    thread.join(SECONDS)
+    assert done.is_set()
+    for reader, writer in pipes:
+        os.set_blocking(reader, False)
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 1)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_the_server_on_every_poller(poller: str, tmp_path: Path) -> None:
+    with running(tmp_path, one_target("ram:16M", "gate:16M", limits="nop_interval = 0")) as target:
+        sessions = [target.connect(name=f"n{n}") for n in range(3)]
+        data = os.urandom(1 << 20)
+        for lun in (0, 1):
+            for session in sessions:
+                session.write(0, data, lun)
+                assert session.read(0, 2048, lun) == data
+        sessions[0].wire.sock.shutdown(socket.SHUT_RDWR)
+        eventually(lambda: len(target.server.links) == 2)
+        assert sessions[1].logout().response == 0
+        eventually(lambda: len(target.server.links) == 1)
+        target.end()
+        for session in sessions:
+            session.close()
