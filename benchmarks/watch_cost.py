@@ -86,16 +86,20 @@ def attached(reader: str, runtime: Path, directory: Path, cpu: int | None) -> It
         env=os.environ | {"XDG_RUNTIME_DIR": str(runtime), "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     watched = Watched()
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
-        if "Hit Ctrl-C" not in process.stdout.readline():
-            raise RuntimeError(f"{reader} does not start: {process.communicate()[0]}")
+        if "Hit Ctrl-C" not in (line := process.stdout.readline()):
+            raise RuntimeError(f"{reader} does not start: {line}{process.stdout.read()}")
         before = cpu_seconds(process.pid)
         yield watched
         watched.cpu = cpu_seconds(process.pid) - before
-    finally:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdout.close()
         file.unlink(missing_ok=True)
     if found := EVENTS.search(output):
         watched.events, watched.drops = int(found[1]), int(found[2] or 0)
