@@ -36,7 +36,8 @@ class Buffers:
     """The memory of all connections of one loop.
 
     ``limit`` bounds the bytes that commands off the fast path may hold at once; :meth:`reserve` says no beyond it, and
-    the command then ends with BUSY.
+    the command then ends with BUSY. One owner may hold as much as it leaves free: half when it is alone, a third when
+    there are two, so that some is always left for another.
     """
 
     def __init__(self, limit: int = 256 << 20) -> None:
@@ -45,6 +46,7 @@ class Buffers:
         self.receive_address = address_of(self.receive)
         self.limit = limit
         self.reserved = 0
+        self._held: dict[object, int] = {}
         self._chunks: list[Chunk] = []
         self._spare: dict[int, list[bytearray]] = {}
         self._spare_bytes = 0
@@ -58,16 +60,23 @@ class Buffers:
         if len(self._chunks) < _SPARE_CHUNKS:
             self._chunks.append(chunk)
 
-    def reserve(self, length: int) -> bool:
-        """Count ``length`` bytes against the limit; False when they do not fit."""
-        if self.reserved + length > self.limit:
+    def reserve(self, owner: object, length: int) -> bool:
+        """Count ``length`` bytes of ``owner``, a connection, against the limit; False when they do not fit."""
+        free = self.limit - self.reserved - length
+        held = self._held.get(owner, 0)
+        if free < 0 or (self.reserved and held + length > free):
             return False
         self.reserved += length
+        self._held[owner] = held + length
         return True
 
-    def release(self, length: int) -> None:
-        """Take back a reservation."""
-        self.reserved -= length
+    def release(self, owner: object, length: int) -> None:
+        """Take back a reservation, or a part of it."""
+        if length:
+            self.reserved -= length
+            self._held[owner] -= length
+            if not self._held[owner]:
+                del self._held[owner]
 
     def take(self, length: int) -> bytearray:
         """A buffer of at least ``length`` bytes, of undefined content."""

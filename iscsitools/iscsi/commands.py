@@ -98,7 +98,7 @@ class Command:
         """Nothing uses the task's buffers any more: they may be used again."""
         if self.incoming is not None:
             self.incoming.recycle()
-        self.conn.buffers.release(self.reserved)
+        self.conn.buffers.release(self.conn, self.reserved)
         self.reserved = 0
 
     def drop(self) -> None:
@@ -150,7 +150,7 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
     task = command.task
     if task.reads:
         wanted = min(command.edtl, MAX_TRANSFER)
-        if not conn.buffers.reserve(wanted):
+        if not conn.buffers.reserve(conn, wanted):
             command.fail(0, status=Status.BUSY)
             return
         command.reserved = wanted
@@ -229,4 +229,4 @@ def _send_data(command: Command) -> None:
         out.mark_here(command.number, command.itt, address, 0, total)
     if command.reserved:
         reserved, command.reserved = command.reserved, 0
-        out.when_sent(lambda: conn.buffers.release(reserved))
+        out.when_sent(lambda: conn.buffers.release(conn, reserved))

@@ -71,7 +71,7 @@ class Session:
         """Keep a copy of a request that came before its turn; False when the memory for it is not to be had."""
         if pdu.cmdsn in self.held:
             return True
-        if not conn.buffers.reserve(len(pdu.data)):
+        if not conn.buffers.reserve(conn, len(pdu.data)):
             return False
         self.held[pdu.cmdsn] = (conn, Pdu(pdu.bhs, pdu.ahs, memoryview(bytearray(pdu.data)), pdu.now))
         return True
@@ -80,13 +80,13 @@ class Session:
         """The held request whose turn it is now."""
         found = self.held.pop(self.exp_cmdsn, None)
         if found is not None:
-            found[0].buffers.release(len(found[1].data))
+            found[0].buffers.release(found[0], len(found[1].data))
         return found
 
     def drop_held(self) -> None:
         """Forget all requests that came before their turn."""
         for conn, pdu in self.held.values():
-            conn.buffers.release(len(pdu.data))
+            conn.buffers.release(conn, len(pdu.data))
         self.held.clear()
 
     def advance(self) -> None:

@@ -75,9 +75,10 @@ class Incoming:
 
     def recycle(self) -> None:
         """Give the buffer back, unless bytes are being received into it at this moment."""
-        if self.buffer and self.command.conn.arriving_owner is not self.command:
-            self.command.conn.buffers.give(self.buffer)
-        self.command.conn.buffers.release(self.want)
+        conn = self.command.conn
+        if self.buffer and conn.arriving_owner is not self.command:
+            conn.buffers.give(self.buffer)
+        conn.buffers.release(conn, self.want)
         self.buffer = bytearray()
         self.view = memoryview(b"")
         self.want = 0
@@ -105,7 +106,7 @@ def begin(command: Command, pdu: Pdu, want: int) -> None:
     """Take a command's immediate data and get the rest of its ``want`` bytes, then execute it."""
     conn, session = command.conn, command.conn.session
     assert session is not None
-    if not conn.buffers.reserve(want):
+    if not conn.buffers.reserve(conn, want):
         command.fail(0, status=Status.BUSY)
         return
     received = pdu.data.obj

@@ -204,16 +204,23 @@ def test_commands_of_a_slow_disk_are_answered_as_they_end():
 
 
 def test_no_memory_is_busy_and_not_growth():
-    target = Target(executor=ManualExecutor(), slow=True, memory=8192)
-    wire = target.session()
+    """One connection may hold as much as it leaves free; what it leaves is there for another."""
+    target = Target(executor=ManualExecutor(), slow=True, memory=16384)
+    wire, other = target.session(), target.session({"InitiatorName": "iqn.2026-11.example:other"})
     wire.feed(b"".join(wire.request(read10(0, 8), read=4096) for _ in range(3)))
     (answer,) = wire.receive()
     assert (answer.itt, answer.status) == (4, 8)
     assert target.buffers.reserved == 8192
-    for _ in range(2):
+    other.feed(b"".join(other.request(read10(0, 8), read=4096) for _ in range(2)))
+    (answer,) = other.receive()
+    assert (answer.itt, answer.status) == (3, 8)
+    for _ in range(3):
         target.executor.run_one()
-    assert [p.status for p in wire.receive()] == [0, 0]
+    assert [p.status for p in wire.receive() + other.receive()] == [0, 0, 0]
     assert target.buffers.reserved == 0
+    assert [p.status for p in wire.command(read10(0, 32), read=16384)] == []
+    target.executor.run_one()
+    assert [p.status for p in wire.receive()] == [0]
 
 
 def test_more_output_than_fits_waits_and_nothing_is_lost():
