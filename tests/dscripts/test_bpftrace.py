@@ -1,0 +1,116 @@
+"""The bpftrace scripts against a load of known numbers, as root, on this kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dtrace import scene
+from dtrace.reports import lines, maps, read
+from support.tools import missing, needs
+
+from iscsitools.dtrace.variants import DSCRIPTS
+from iscsitools.provider.backend import attach_path, survey
+
+pytestmark = pytest.mark.slow
+Scene = tuple[Path, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """All scripts at once, attached to one target, and what each client did."""
+    program = needs("bpftrace", "bpftrace")
+    if os.geteuid():
+        missing("bpftrace needs root")
+    if reason := next(backend.reason for backend in survey() if backend.name == "sdt"):
+        missing(reason)
+    out = tmp_path_factory.mktemp("scene")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(out))
+        scene.play(out, {name: command(program, name) for name in scene.SCRIPTS})
+    return out, json.loads((out / "expected.json").read_text())
+
+
+def command(program: str, name: str) -> list[str]:
+    script = str(DSCRIPTS / "bpftrace" / f"{name}.bt")
+    return [program, "-p", "{pid}", script, str(attach_path()), *scene.ARGUMENTS.get(name, ())]
+
+
+def report(played: Scene, name: str) -> dict[str, dict[tuple[str, ...], int]]:
+    return maps(read(played[0], name))
+
+
+def by_client(played: Scene, field: str) -> dict[tuple[str, str], Any]:
+    """A field of what was done, by client and the field's own key."""
+    return {(client, key): value for client, done in played[1].items() for key, value in done[field].items() if value}
+
+
+def test_no_script_draws_a_warning(played: Scene) -> None:
+    for name in scene.SCRIPTS:
+        assert "WARNING" not in (played[0] / f"{name}.err").read_text()
+
+
+def test_who(played: Scene) -> None:
+    assert report(played, "iscsiwho")["events"] == by_client(played, "events")
+
+
+def test_io(played: Scene) -> None:
+    found = report(played, "iscsiio")
+    assert found["count"] == {key: count for key, (count, _) in by_client(played, "io").items()}
+    assert found["bytes"] == {key: size // 1024 for key, (_, size) in by_client(played, "io").items()}
+
+
+def test_rwlat(played: Scene) -> None:
+    found = report(played, "iscsirwlat")
+    ended = {(c, op): n for op in ("read", "write") for (c,), n in found[f"{op}_ns"].items()}
+    assert ended == by_client(played, "ended")
+    assert found["failed"] == by_client(played, "failed")
+
+
+def test_commands(played: Scene) -> None:
+    assert report(played, "iscsicmds")["commands"] == by_client(played, "opcodes")
+
+
+def test_transfers(played: Scene) -> None:
+    expected = {(c, *key.split()): n for (c, key), n in by_client(played, "transfers").items()}
+    assert report(played, "iscsixfer")["transfers"] == expected
+    found = report(played, "iscsirwtime")
+    for operation in ("read", "write"):
+        sums: Counter[tuple[str, ...]] = Counter()
+        for (client, event, _), count in expected.items():
+            if event == operation:
+                sums[client, scene.TARGET] += count
+        assert found[f"{operation}_ns"] == sums
+
+
+def test_phases(played: Scene) -> None:
+    found = report(played, "iscsiphases")
+    ended = by_client(played, "ended")
+    for operation, phase in (("read", "sending"), ("write", "waiting")):
+        expected = {(c, "0"): n for (c, event), n in ended.items() if event == operation}
+        assert found[f"{operation}s_backstore_ns"] == expected
+        assert found[f"{operation}s_{phase}_ns"] == expected
+
+
+def test_snoop(played: Scene) -> None:
+    found = Counter(
+        (words[1].rpartition(":")[0].strip("[]"), words[2]) for words in lines(read(played[0], "iscsisnoop"))
+    )
+    assert found == by_client(played, "events")
+
+
+def test_slower_prints_every_command_that_ended(played: Scene) -> None:
+    found = lines(read(played[0], "iscsislower"))
+    commands = Counter((words[1].rpartition(":")[0].strip("[]"), str(int(words[4], 16))) for words in found)
+    assert commands == by_client(played, "opcodes")
+
+
+def test_top_adds_up(played: Scene) -> None:
+    found = report(played, "iscsitop")
+    commands = {(client,): done["events"]["scsi-command"] for client, done in played[1].items()}
+    assert found["commands"] == commands
+    assert found["count"] == {key: count for key, (count, _) in by_client(played, "io").items()}

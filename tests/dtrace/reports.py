@@ -1,0 +1,63 @@
+"""Reads what the D scripts and the bpftrace scripts print into plain numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+Table = dict[tuple[str, ...], tuple[int, ...]]
+
+
+def rows(text: str, keys: int) -> Table:
+    """The rows of a table after three blanks: ``keys`` words, then numbers. The heading has no numbers."""
+    found: Table = {}
+    for line in text.splitlines():
+        words = line.split()
+        if line.startswith("   ") and len(words) > keys and all(word.isdigit() for word in words[keys:]):
+            assert tuple(words[:keys]) not in found
+            found[tuple(words[:keys])] = tuple(map(int, words[keys:]))
+    return found
+
+
+def quantized(text: str, title: str) -> dict[str, int]:
+    """How many values each distribution counts, by key, in the part of the report that begins with ``title``."""
+    part = text.split(title)[1]
+    part = re.split(r"^\S", part.lstrip("\n"), maxsplit=1, flags=re.M)[0]
+    found: Counter[str] = Counter()
+    key = ""
+    for line in part.splitlines():
+        if row := re.fullmatch(r" *-?\d+ \|.*?\s(\d+) *", line):
+            found[key] += int(row[1])
+        elif line.strip() and "Distribution" not in line and "failed" not in line:
+            key = " ".join(line.split())
+    return dict(found)
+
+
+def failures(text: str) -> dict[tuple[str, str], int]:
+    """``CLIENT: COUNT failed: EVENT`` lines."""
+    found = re.findall(r"^   (\S+): (\d+) failed: (\w+)$", text, re.M)
+    return {(client, event): int(count) for client, count, event in found}
+
+
+def maps(text: str) -> dict[str, dict[tuple[str, ...], int]]:
+    """bpftrace's maps: counts as they are; of stats the count; of a histogram the sum of its rows."""
+    found: dict[str, Counter[tuple[str, ...]]] = {}
+    current: tuple[str, tuple[str, ...]] | None = None
+    for line in text.splitlines():
+        if entry := re.match(r"@(\w+)\[(.*)\]: *(?:count )?(\d+)?", line):
+            current = entry[1], tuple(entry[2].split(", "))
+            found.setdefault(entry[1], Counter())[current[1]] += int(entry[3] or 0)
+        elif (row := re.match(r"[\[(].*?[)\]]\s+(\d+) \|", line)) and current:
+            found[current[0]][current[1]] += int(row[1])
+    return {name: dict(counts) for name, counts in found.items()}
+
+
+def lines(text: str) -> list[list[str]]:
+    """The words of lines that begin with a time in seconds, as snoop and slower print."""
+    return [line.split() for line in text.splitlines() if re.match(r" *\d+\.\d{6} ", line)]
+
+
+def read(folder: Path, name: str) -> str:
+    """What a tracer printed."""
+    return (folder / f"{name}.txt").read_text()
