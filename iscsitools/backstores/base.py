@@ -73,6 +73,24 @@ class Extent(NamedTuple):
     state: Allocation
 
 
+class FileRange:
+    """``length`` bytes of the open file ``fd`` from ``offset`` on, which a transport may send without reading them."""
+
+    __slots__ = ("fd", "length", "offset")
+
+    def __init__(self, fd: int, offset: int, length: int) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def after(self, count: int) -> FileRange:
+        """What is left when ``count`` bytes have been sent."""
+        return FileRange(self.fd, self.offset + count, self.length - count)
+
+
 class Backstore:
     """Base class of all backstores. Required: ``size``, ``read_into``, ``write``, ``flush``.
 
@@ -167,6 +185,13 @@ class Backstore:
             return False
         self.read_into(offset, buffer)
         return True
+
+    def try_range(self, offset: int, length: int) -> FileRange | None:
+        """The bytes as a range of an open file, if sending it needs no waiting: all in the page cache. Default: None.
+
+        Called on the event loop for long reads. The descriptor has to stay open until ``close``.
+        """
+        return None
 
     def try_write(self, offset: int, buffer: memoryview) -> bool:
         """Write if that needs no waiting (the page cache takes it): True when done, False when nothing was done."""
@@ -270,6 +295,10 @@ class Filter(Backstore):
         if self._passes_reads:
             return self.inner.try_read_into(offset, buffer)
         return super().try_read_into(offset, buffer)
+
+    def try_range(self, offset: int, length: int) -> FileRange | None:
+        """The inner one's, where this filter leaves reads alone."""
+        return self.inner.try_range(offset, length) if self._passes_reads else None
 
     def try_write(self, offset: int, buffer: memoryview) -> bool:
         """Ask the inner one, where this filter leaves writes alone; else write if that cannot block."""

@@ -24,12 +24,14 @@ from iscsitools.backstores.base import (
     BackstoreError,
     Capabilities,
     Extent,
+    FileRange,
     MediumError,
     Option,
 )
 from iscsitools.backstores.direct import DirectIo, direct_alignment
 from iscsitools.backstores.file_open import open_file, take_lock
 from iscsitools.backstores.holes import file_extents, punch_hole, zero_range
+from iscsitools.backstores.residency import make_residency_check
 from iscsitools.backstores.syscalls import (
     RWF_DSYNC,
     RWF_NOWAIT,
@@ -42,6 +44,7 @@ from iscsitools.backstores.syscalls import (
 )
 
 _PAGE_MASK: Final = 4095
+_resident: Final = make_residency_check()
 _SLOW_NS: Final = 20_000_000
 _FIRST_PAUSE_NS: Final = 50_000_000
 _LONGEST_PAUSE_NS: Final = 2_000_000_000
@@ -233,6 +236,13 @@ class FileBackstore(Backstore):
                 self._read_flags = -1
                 return False
             raise
+
+    def try_range(self, offset: int, length: int) -> FileRange | None:
+        """The file's own bytes, when all of them are in the page cache."""
+        flags = self._read_flags
+        if flags < 0 or (flags and (_resident is None or not _resident(self._fd, offset, length))):
+            return None
+        return FileRange(self._fd, offset, length)
 
     def try_write(
         self, offset: int, buffer: memoryview,

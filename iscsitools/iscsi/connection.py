@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from iscsitools.backstores.base import FileRange
 from iscsitools.iscsi.buffers import CHUNK_SIZE, RECEIVE_SIZE, Buffers
 from iscsitools.iscsi.digest import crc32c_wire
 from iscsitools.iscsi.negotiation import Parameters
@@ -63,6 +64,11 @@ DIRECT_MINIMUM: Final = 8 << 10
 """A data segment of this size or more is received where it belongs, not into the receive buffer first."""
 FAST_MAXIMUM: Final = 512 << 10
 """Bytes of the largest READ that the fast path answers; half a chunk, so that two are under way."""
+FILE_MINIMUM: Final = 256 << 10
+"""Bytes from which on a READ is sent from the backstore's file, where that can be done, and not copied twice.
+
+Measured: 77 us instead of 92 for 256 KiB; for 64 KiB it takes twice as long as the copies.
+"""
 OUTPUT_LIMIT: Final = 4 << 20
 """Bytes of unsent output above which a connection's input waits."""
 
@@ -259,8 +265,11 @@ class Connection:
                             else:
                                 fired = True
                                 self._fire_command(mask, unit.number, pos)
+                        source = None
                         try:
-                            answered = store.try_read_into(lba * block_size, out_view[data:done])
+                            if edtl >= FILE_MINIMUM and not data_digest:
+                                source = store.try_range(lba * block_size, edtl)
+                            answered = source or store.try_read_into(lba * block_size, out_view[data:done])
                         except Exception:
                             answered = False  # the slow path meets it again, and makes sense data of it
                         if answered:
@@ -288,6 +297,9 @@ class Connection:
                                 else:
                                     self._fire_read(mask, unit.number, itt, edtl, tail, data, done)
                             tail = done
+                            if source:
+                                tail = out.tail = data
+                                out.put_file(source)
                             read += edtl
                             continue
                 elif (
@@ -555,7 +567,7 @@ class Connection:
 
     # -- bytes out
 
-    def output(self) -> list[memoryview]:
+    def output(self) -> list[memoryview | FileRange]:
         """The bytes to send next, in order (at most 512 pieces); follow with :meth:`sent`."""
         return self.out.pieces()
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from iscsitools.backstores.base import FileRange
 from iscsitools.iscsi.buffers import CHUNK_SIZE, Buffers, Chunk
 from iscsitools.iscsi.digest import crc32c_wire
 from iscsitools.iscsi.pdu import DIGEST_LENGTH, RESERVED_TAG, padding
@@ -34,7 +35,7 @@ class Output:
         self._chunk: Chunk | None = None
         self._full: list[Chunk] = []
         self._start = 0
-        self._queue: deque[memoryview] = deque()
+        self._queue: deque[memoryview | FileRange] = deque()
         self._queued = 0
         self._releases: deque[tuple[int, Callable[[], None]]] = deque()
         self._marks: deque[Mark] = deque()
@@ -94,7 +95,12 @@ class Output:
             self._enqueue(self._chunk.view[self._start : self.tail])
             self._start = self.tail
 
-    def _enqueue(self, piece: memoryview) -> None:
+    def put_file(self, source: FileRange) -> None:
+        """Add the data segment of the PDU whose header ends at ``tail``, to be sent from a file. No digest is made."""
+        self._close_segment()
+        self._enqueue(source)
+
+    def _enqueue(self, piece: memoryview | FileRange) -> None:
         self._queue.append(piece)
         self._queued += len(piece)
 
@@ -104,7 +110,7 @@ class Output:
             self._full.append(self._chunk)
             self._chunk = None
 
-    def pieces(self) -> list[memoryview]:
+    def pieces(self) -> list[memoryview | FileRange]:
         """The next bytes to send, at most 512 pieces."""
         self._close_segment()
         queue = self._queue
@@ -118,11 +124,11 @@ class Output:
         self._queued -= count
         queue = self._queue
         while count:
-            first = len(queue[0])
-            if count < first:
-                queue[0] = queue[0][count:]
+            first = queue[0]
+            if count < len(first):
+                queue[0] = first.after(count) if isinstance(first, FileRange) else first[count:]
                 break
-            count -= first
+            count -= len(first)
             queue.popleft()
         if self._marks:
             self._fire_marks()

@@ -1,0 +1,96 @@
+"""Long reads go from the page cache to the socket without a copy: the same bytes, also to a slow reader."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from pathlib import Path
+
+import pytest
+from initiator.session import Session
+from initiator.tasks import Task
+from initiator.wire import ConnectionClosedError
+from support.target import RunningTarget, start_target
+
+IQN = "iqn.2026-11.example:long"
+MEGABYTES = 8
+STEP = 256 << 10
+KEYS = {"MaxBurstLength": "1048576", "MaxRecvDataSegmentLength": "1048576"}
+
+
+def read16(offset: int, length: int) -> bytes:
+    return b"\x88\0" + (offset // 512).to_bytes(8, "big") + (length // 512).to_bytes(4, "big") + b"\0\0"
+
+
+@pytest.fixture
+def content() -> bytes:
+    return random.Random(16).randbytes(MEGABYTES << 20)
+
+
+@pytest.fixture
+def target(tmp_path: Path, content: bytes):
+    (tmp_path / "disk.img").write_bytes(content)
+    with start_target(tmp_path, "--iqn", IQN, "--lun", f"file:{tmp_path / 'disk.img'}") as running:
+        yield running
+
+
+def connect(target: RunningTarget, **login: object) -> Session:
+    session = Session.connect(target.addresses[0], IQN, keys=KEYS, **login)
+    session.command(bytes(6))
+    return session
+
+
+@pytest.mark.parametrize("digests", ["None", "CRC32C"])
+def test_long_reads_bring_the_file(target: RunningTarget, content: bytes, digests: str) -> None:
+    with connect(target, digests=digests) as session:
+        for length in (STEP, 300 << 10, 512 << 10):
+            for offset in (0, 512, 4096 * 3 + 1024, len(content) - length):
+                result = session.command(read16(offset, length), read=length)
+                assert result.good
+                assert result.data == content[offset : offset + length]
+
+
+def test_long_and_short_reads_and_writes_stay_in_order(target: RunningTarget, content: bytes) -> None:
+    with connect(target) as session:
+        tasks = []
+        for number in range(24):
+            length = STEP if number % 3 else 4096
+            tasks.append((session.start_command(read16(number * STEP, length), read=length), number * STEP, length))
+        for task, offset, length in tasks:
+            assert session.wait(task).data == content[offset : offset + length]
+        new = random.Random(17).randbytes(STEP)
+        session.write(2 * STEP // 512, new)
+        assert session.command(read16(2 * STEP, STEP), read=STEP).data == new
+
+
+def test_a_slow_reader_gets_every_byte(target: RunningTarget, content: bytes) -> None:
+    with connect(target) as session:
+        session.wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        tasks = [session.start_command(read16(n * STEP, STEP), read=STEP) for n in range(30)]
+        with connect(target, isid=0x400001370009) as other:  # the first one's output waits meanwhile
+            assert other.command(read16(0, 4096), read=4096).data == content[:4096]
+        for number, task in enumerate(tasks):
+            assert session.wait(task).data == content[number * STEP : (number + 1) * STEP]
+
+
+def all_good(session: Session, tasks: list[Task]) -> bool:
+    """Whether all of them end well; a connection that breaks, or MEDIUM ERROR of one read after the cut, is not."""
+    try:
+        return all(session.wait(task).good for task in tasks)
+    except (OSError, ConnectionClosedError):
+        return False
+
+
+def test_a_file_cut_off_under_a_read_costs_that_connection_only(
+    target: RunningTarget, tmp_path: Path, content: bytes
+) -> None:
+    session = connect(target)
+    session.wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+    tasks = [session.start_command(read16(n * STEP, STEP), read=STEP) for n in range(30)]
+    assert session.wait(tasks[0]).good  # the others are on their way
+    os.truncate(tmp_path / "disk.img", 1 << 20)
+    assert not all_good(session, tasks[1:])
+    session.close()
+    with connect(target) as good:
+        assert good.command(read16(0, 4096), read=4096).data == content[:4096]
