@@ -358,7 +358,7 @@ class Connection:
                 self.stalled = True
                 break
             after = self._general(pos, end, now, fired)
-            if after < 0 or self.close_reason or self._direct is not None:
+            if after < 0 or self.close_reason or self._arriving is not None:
                 self.read_bytes += read
                 self.written_bytes += written
                 return after if after >= 0 else pos
@@ -431,7 +431,7 @@ class Connection:
         """Login phase: every PDU goes to the handlers."""
         while not self.close_reason:
             after = self._general(pos, end, now, False)
-            if after < 0 or self._direct is not None:
+            if after < 0 or self._arriving is not None:
                 return pos if after < 0 else after
             pos = after
             if self.session is not None and self.session.full_feature:
@@ -441,8 +441,9 @@ class Connection:
     def _general(self, pos: int, end: int, now: int, fired: bool) -> int:
         """Take the PDU at ``pos``: returns where the next one begins, or -1 when this one is not all there.
 
-        ``fired``: its receive probe has fired. A data segment that is long and not all there is from here on
-        received straight into its place (:attr:`_direct`).
+        ``fired``: its receive probe has fired. A PDU with a long data segment that is not all there becomes
+        ``_arriving``: what is missing of its data is received straight into its place (``_direct``), and what is
+        returned is where its padding and digest begin. So no PDU needs more of the receive buffer than its header.
         """
         if end - pos < BHS_LENGTH:
             return -1
@@ -465,14 +466,14 @@ class Connection:
         if after <= end:
             self._deliver(Pdu(bhs, ahs, view[data : data + length], now), view[data + length : after], fired)
             return after
-        if length < DIRECT_MINIMUM or end - data >= length:
+        if length < DIRECT_MINIMUM:
             return -1
         place, owner = self._handlers.place_for(self, Pdu(bhs, ahs, memoryview(b""), now), length)
-        have = end - data
-        place[:have] = view[data:end]
-        self._direct = place[have:]
+        have = min(end - data, length)
+        place[:have] = view[data : data + have]
+        self._direct = place[have:] if have < length else None
         self._arriving = _Arriving(bhs, ahs, place, trailer, fired, owner)
-        return end
+        return data + have
 
     def _arrived(self, end: int, now: int) -> int:
         """Finish a PDU whose data segment was received in place; returns where the next begins, or -1."""

@@ -11,6 +11,7 @@ from initiator.pdu import BHS, NO_TAG, Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.iscsi.buffers import Buffers
 from iscsitools.iscsi.connection import Connection, Timers
+from iscsitools.iscsi.digest import crc32c_wire
 from iscsitools.iscsi.handlers import Handlers
 from iscsitools.iscsi.login_phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.negotiation import NegotiationLimits
@@ -111,13 +112,14 @@ class Target:
 
 
 class Wire:
-    """The initiator's end of a connection: bytes in, PDUs out. No digests."""
+    """The initiator's end of a connection: bytes in, PDUs out, with the digests that :meth:`log_in` asked for."""
 
     def __init__(self, target: Target, conn: Connection) -> None:
         self.target = target
         self.conn = conn
         self.cmd_sn = 1
         self.itt = 0
+        self.header_digest = self.data_digest = False
         self._rest = b""
 
     def feed(self, data: bytes, piece: int = 0) -> None:
@@ -146,13 +148,25 @@ class Wire:
         return list(self._cut())
 
     def _cut(self) -> Iterator[Pdu]:
+        head = BHS + (4 if self.header_digest else 0)
         while len(self._rest) >= BHS:
-            length = int.from_bytes(self._rest[5:8], "big")
-            end = BHS + length + (-length & 3)
-            assert len(self._rest) >= end, "half a PDU in the output"
-            yield Pdu(self._rest[:BHS], b"", self._rest[BHS : BHS + length])
-            self._rest = self._rest[end:]
+            bhs = self._rest[:BHS]
+            length = int.from_bytes(bhs[5:8], "big")
+            end = head + length + (-length & 3)
+            whole = end + (4 if self.data_digest and length else 0)
+            assert len(self._rest) >= whole, "half a PDU in the output"
+            if self.header_digest:
+                assert self._rest[BHS:head] == crc32c_wire(bhs)
+            assert self._rest[end:whole] in (b"", crc32c_wire(self._rest[head:end]))
+            yield Pdu(bhs, b"", self._rest[head : head + length])
+            self._rest = self._rest[whole:]
         assert not self._rest
+
+    def seal(self, bhs: bytes, data: bytes = b"") -> bytes:
+        """The bytes of a PDU: padding, and the digests that were agreed on."""
+        padded = data + bytes(-len(data) & 3)
+        header = bhs + (crc32c_wire(bhs) if self.header_digest else b"")
+        return header + padded + (crc32c_wire(padded) if self.data_digest and data else b"")
 
     def log_in(
         self, keys: dict[str, str] | None = None, tsih: int = 0, cid: int = 1, isid: int = 0x400001370000
@@ -164,7 +178,10 @@ class Wire:
             cmd_sn=self.cmd_sn,
         )  # fmt: skip
         self.feed(bhs + text + bytes(-len(text) & 3))
-        return self.receive()[-1]
+        answer = self.receive()[-1]
+        self.header_digest = (keys or {}).get("HeaderDigest") == "CRC32C"
+        self.data_digest = (keys or {}).get("DataDigest") == "CRC32C"
+        return answer
 
     def request(
         self, cdb: bytes, *, read: int = 0, write: bytes = b"", edtl: int | None = None, **fields: int
@@ -178,7 +195,7 @@ class Wire:
             data_length=len(write), **values,
         )  # fmt: skip
         self.cmd_sn = (self.cmd_sn + 1) & 0xFFFFFFFF
-        return bhs + write + bytes(-len(write) & 3)
+        return self.seal(bhs, write)
 
     def command(self, cdb: bytes, **how: object) -> list[Pdu]:
         """Send a command and return what came."""
@@ -193,7 +210,7 @@ class Wire:
             Opcode.DATA_OUT, flags=0x80 if final else 0, itt=itt, ttt=ttt, data_sn=sn, buffer_offset=offset,
             data_length=len(data), lun=encode_lun(0),
         )  # fmt: skip
-        return bhs + data + bytes(-len(data) & 3)
+        return self.seal(bhs, data)
 
 
 def read10(lba: int, blocks: int) -> bytes:

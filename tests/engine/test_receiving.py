@@ -1,0 +1,34 @@
+"""Bytes at the edges of the receive buffer, data segments that are received in their place, and bad digests."""
+
+from __future__ import annotations
+
+import pytest
+from initiator.pdu import NO_TAG, Opcode, make_bhs
+
+from iscsitools.iscsi.buffers import RECEIVE_SIZE
+
+from .harness import Target
+
+BHS = 48
+
+
+@pytest.mark.parametrize("pad", range(4))
+def test_a_data_segment_that_fills_the_receive_buffer_leaves_room_for_its_digest(pad):
+    target = Target()
+    wire = target.session({"DataDigest": "CRC32C"})
+    length = RECEIVE_SIZE - BHS - pad
+    data = (bytes(range(1, 256)) * (RECEIVE_SIZE // 255 + 1))[:length]
+    bhs = make_bhs(Opcode.NOP_OUT, immediate=True, itt=7, ttt=NO_TAG, data_length=length, cmd_sn=wire.cmd_sn)
+    whole = wire.seal(bhs, data)
+    (view,) = wire.conn.get_buffers()
+    view[:] = whole[: len(view)]
+    wire.conn.received(len(view), target.now)
+    assert wire.receive() == []
+    for byte in whole[len(view) :]:
+        room = wire.conn.get_buffers()[0]
+        assert len(room) > 0
+        room[0] = byte
+        wire.conn.received(1, target.now)
+    (answer,) = wire.receive()
+    assert (answer.opcode, answer.itt) == (Opcode.NOP_IN, 7)
+    assert answer.data == data
