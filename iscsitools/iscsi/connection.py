@@ -258,7 +258,8 @@ class Connection:
                             self.stalled = True
                             break
                         if header_digest and not self._header_intact(pos, BHS_LENGTH):
-                            return end
+                            pos = end
+                            break
                         if mask:
                             if all_of_read:
                                 began = clock()
@@ -313,7 +314,8 @@ class Connection:
                     after = done + DIGEST_LENGTH if data_digest else done
                     if after <= end and tail <= full:
                         if header_digest and not self._header_intact(pos, BHS_LENGTH):
-                            return end
+                            pos = end
+                            break
                         if not data_digest or buf[done:after] == crc32c_wire(view[data:done]):
                             if mask:
                                 if all_of_write:

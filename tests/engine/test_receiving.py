@@ -7,9 +7,15 @@ from initiator.pdu import NO_TAG, Opcode, make_bhs
 
 from iscsitools.iscsi.buffers import RECEIVE_SIZE
 
-from .harness import Target
+from .harness import Target, read10, write10
 
 BHS = 48
+DIGESTS = {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
+
+
+def corrupt(pdu: bytes) -> bytes:
+    """The PDU with its last byte, one of the data digest, changed."""
+    return pdu[:-1] + bytes([pdu[-1] ^ 1])
 
 
 @pytest.mark.parametrize("pad", range(4))
@@ -32,3 +38,13 @@ def test_a_data_segment_that_fills_the_receive_buffer_leaves_room_for_its_digest
     (answer,) = wire.receive()
     assert (answer.opcode, answer.itt) == (Opcode.NOP_IN, 7)
     assert answer.data == data
+
+
+def test_a_header_digest_error_does_not_take_the_answers_before_it():
+    wire = Target().session(DIGESTS)
+    before = wire.conn.session.exp_cmdsn
+    request = wire.request(write10(0, 1), write=b"a" * 512)
+    wire.feed(request + corrupt(wire.request(read10(0, 1), read=512)))
+    assert wire.conn.close_reason == "header digest error"
+    assert [(p.opcode, p.itt) for p in wire.receive()] == [(Opcode.SCSI_RESPONSE, wire.itt - 1)]
+    assert wire.conn.session.exp_cmdsn == before + 1
