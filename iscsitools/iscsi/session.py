@@ -73,7 +73,7 @@ class Session:
             return True
         if not conn.buffers.reserve(conn, len(pdu.data)):
             return False
-        self.held[pdu.cmdsn] = (conn, Pdu(pdu.bhs, pdu.ahs, memoryview(bytearray(pdu.data)), pdu.now))
+        self.held[pdu.cmdsn] = (conn, Pdu(pdu.bhs, pdu.ahs, memoryview(bytes(pdu.data)), pdu.now))
         return True
 
     def take_held(self) -> tuple[Connection, Pdu] | None:

@@ -48,3 +48,15 @@ def test_a_header_digest_error_does_not_take_the_answers_before_it():
     assert wire.conn.close_reason == "header digest error"
     assert [(p.opcode, p.itt) for p in wire.receive()] == [(Opcode.SCSI_RESPONSE, wire.itt - 1)]
     assert wire.conn.session.exp_cmdsn == before + 1
+
+
+def test_buffers_of_requests_that_waited_for_their_turn_do_not_crowd_out_the_others():
+    target = Target()
+    wire = target.session({"FirstBurstLength": "262144"})
+    for _ in range(200):
+        first = wire.request(bytes(6))
+        wire.feed(wire.request(write10(0, 250), write=bytes(128000)) + first)
+        assert [p.status for p in wire.receive()] == [0, 0]
+    buffer = target.buffers.take(1 << 20)
+    target.buffers.give(buffer)
+    assert target.buffers.take(1 << 20) is buffer
