@@ -16,7 +16,6 @@ from iscsitools.iscsi.errors import LoginStatus, ProtocolError, RejectError, Rej
 from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode, Pdu, unit_number
 from iscsitools.probes.sites import NOP_SEND, REJECT_SEND
 from iscsitools.probes.table import Probe
-from iscsitools.scsi.sense import Asc
 from iscsitools.scsi.task import MAX_TRANSFER
 
 if TYPE_CHECKING:
@@ -145,9 +144,8 @@ class Handlers:
     def data_digest_failed(self, conn: Connection, pdu: Pdu) -> None:
         """A data digest is wrong (RFC 7143 7.8): Reject; the task that a Data-Out belongs to cannot be completed."""
         reject(conn, pdu, RejectReason.DATA_DIGEST_ERROR)
-        command = conn.commands.get(pdu.itt)
-        if pdu.opcode == Opcode.DATA_OUT and command is not None:
-            command.fail(Asc.PROTOCOL_SERVICE_CRC_ERROR)
+        if pdu.opcode == Opcode.DATA_OUT:
+            transfers.data_lost(conn, pdu)
 
     def ping(self, conn: Connection) -> None:
         """Send a NOP-In that wants an answer (RFC 7143 11.19)."""

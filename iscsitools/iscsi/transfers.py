@@ -155,6 +155,16 @@ def data_out(conn: Connection, pdu: Pdu) -> None:
             _go_on(conn, command, incoming)
 
 
+def data_lost(conn: Connection, pdu: Pdu) -> None:
+    """The data of a Data-Out was corrupted: its task cannot be completed (RFC 7143 7.8).
+
+    Only if the task waits for it: one that has all its data may be running, and its buffer in use.
+    """
+    command = conn.commands.get(pdu.itt)
+    if command is not None and _sequence_of(command.incoming, pdu.ttt) is not None:
+        command.fail(Asc.PROTOCOL_SERVICE_CRC_ERROR)
+
+
 def place_for(conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview, Command | None]:
     """Where ``length`` bytes of a Data-Out's data segment belong, with the command; or a buffer of its own."""
     command = conn.commands.get(pdu.itt)

@@ -7,7 +7,7 @@ from initiator.pdu import NO_TAG, Opcode, make_bhs
 
 from iscsitools.iscsi.buffers import RECEIVE_SIZE
 
-from .harness import Target, read10, write10
+from .harness import ManualExecutor, Target, Wire, read10, write10
 
 BHS = 48
 DIGESTS = {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
@@ -60,3 +60,37 @@ def test_buffers_of_requests_that_waited_for_their_turn_do_not_crowd_out_the_oth
     buffer = target.buffers.take(1 << 20)
     target.buffers.give(buffer)
     assert target.buffers.take(1 << 20) is buffer
+
+
+def running_write() -> tuple[Target, Wire, ManualExecutor]:
+    """A write whose data is all there, and which a thread works on."""
+    executor = ManualExecutor()
+    target = Target(executor=executor, slow=True)
+    wire = target.session({"DataDigest": "CRC32C"})
+    wire.feed(wire.request(write10(0, 1), write=b"w" * 512))
+    return target, wire, executor
+
+
+def test_a_stray_data_out_with_a_bad_digest_does_not_touch_a_write_that_runs():
+    """The thread uses the write's buffer, which must not serve another write before it returns."""
+    target, wire, executor = running_write()
+    used = wire.conn.commands[wire.itt].incoming.buffer
+    wire.feed(corrupt(wire.data_out(wire.itt, b"x" * 512, 0)))
+    assert [(p.opcode, p.reason) for p in wire.receive()] == [(Opcode.REJECT, 2)]
+    assert target.buffers.take(1) is not used
+    executor.run_one()
+    assert [(p.opcode, p.status) for p in wire.receive()] == [(Opcode.SCSI_RESPONSE, 0)]
+    assert target.buffers.reserved == 0
+
+
+def test_a_data_out_with_a_bad_digest_ends_the_write_that_waits_for_it():
+    target = Target()
+    wire = target.session({"DataDigest": "CRC32C"})
+    wire.feed(wire.request(write10(0, 1), edtl=512, writes=1))
+    (r2t,) = wire.receive()
+    wire.feed(corrupt(wire.data_out(wire.itt, b"x" * 512, 0, ttt=r2t.ttt)))
+    reject, response = wire.receive()
+    assert (reject.opcode, reject.reason) == (Opcode.REJECT, 2)
+    assert (response.opcode, response.status) == (Opcode.SCSI_RESPONSE, 2)
+    assert (response.data[4] & 0xF, response.data[14], response.data[15]) == (0xB, 0x47, 0x05)
+    assert target.buffers.reserved == 0
