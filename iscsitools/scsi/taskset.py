@@ -95,7 +95,7 @@ class TaskSet:
         blocked = False
         for call in self._calls:
             allowed = (oldest or not call.alone) if call.barrier else not blocked
-            if allowed and call.ready and not call.started:
+            if allowed and call.ready and not call.started and not call.task.aborted:
                 return call
             oldest = False
             blocked = blocked or call.barrier
