@@ -166,7 +166,7 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
 def residual(task: Task, moved: int, edtl: int) -> tuple[int, int]:
     """Residual flags and count (RFC 7143 11.4.5): what the command meant to move against what was expected."""
     meant = task.transfer_length if task.transfer_length >= 0 else moved
-    if task.status == Status.CHECK_CONDITION:
+    if task.status not in (Status.GOOD, Status.CONDITION_MET):
         meant = moved
     if meant > edtl:
         return Flag.OVERFLOW, min(meant - edtl, SERIAL_MASK)
