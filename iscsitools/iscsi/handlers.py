@@ -83,6 +83,7 @@ class Handlers:
             raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {opcode:#04x}")
         elif pdu.immediate:
             _SERVE[opcode](conn, session, pdu)
+            self._serve_held(session)  # an ABORT TASK may have closed the gap before them
         else:
             self._in_order(conn, session, pdu)
 
@@ -93,14 +94,21 @@ class Handlers:
         if place != 0:
             return
         session.advance()
-        _SERVE[pdu.opcode](conn, session, pdu)
+        self._serve(conn, session, pdu)
+        self._serve_held(session)
+
+    def _serve_held(self, session: Session) -> None:
         while (held := session.take_held()) is not None:
-            session.advance()
-            its_conn, its_pdu = held
-            try:
-                _SERVE[its_pdu.opcode](its_conn, session, its_pdu)
-            except RejectError as error:
-                reject(its_conn, its_pdu, error.reason)
+            conn, pdu = held
+            self._serve(conn, session, pdu)
+
+    @staticmethod
+    def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
+        """Serve a request in its turn; one that is rejected keeps nobody behind it."""
+        try:
+            _SERVE[pdu.opcode](conn, session, pdu)
+        except RejectError as error:
+            reject(conn, pdu, error.reason)
 
     def _fire(self, conn: Connection, pdu: Pdu) -> None:
         opcode = pdu.opcode

@@ -17,6 +17,7 @@ from iscsitools.iscsi.pdu import (
     LogoutResponse,
     Opcode,
     Pdu,
+    serial_less,
     unit_number,
 )
 from iscsitools.probes.sites import ASYNC_SEND, LOGOUT_RESPONSE, NOP_SEND, TASK_RESPONSE, TEXT_RESPONSE
@@ -69,6 +70,8 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
     ended: list[Task] = []
     if function != ManagementFunction.TASK_REASSIGN:
         response, ended = device.manage(function, session.nexus, number, pdu.ttt)
+    if function == ManagementFunction.ABORT_TASK and response == ManagementResponse.NO_SUCH_TASK:
+        response = _abort_unserved(session, pdu)
     for task in ended:
         owner = task.owner
         assert owner is not None
@@ -83,6 +86,17 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
     conn.out.put(header)
     if function == ManagementFunction.TARGET_COLD_RESET and response == ManagementResponse.COMPLETE:
         _drop_all(session, device)
+
+
+def _abort_unserved(session: Session, pdu: Pdu) -> ManagementResponse:
+    """ABORT TASK of a command that has not had its turn: it counts as received, and never runs (RFC 7143 11.6.1).
+
+    It came too early, or its data digest was wrong. RefCmdSN has to be before the function's own CmdSN.
+    """
+    ref_cmdsn = pdu.word(32)
+    if serial_less(ref_cmdsn, pdu.cmdsn) and session.give_up(pdu.ttt, ref_cmdsn):
+        return ManagementResponse.COMPLETE
+    return ManagementResponse.NO_SUCH_TASK
 
 
 def _drop_all(session: Session, device: ScsiDevice) -> None:

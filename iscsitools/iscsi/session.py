@@ -27,7 +27,8 @@ class Session:
     """One session of an initiator with a target, or with discovery (``target`` None).
 
     ``ident`` numbers the sessions of this process. ``exp_cmdsn`` is the next CmdSN in order; commands up to
-    ``exp_cmdsn + window - 1`` are taken. ``held``: non-immediate requests that came before their turn.
+    ``exp_cmdsn + window - 1`` are taken. ``held``: non-immediate requests that came before their turn; None in the
+    place of one that was aborted.
     """
 
     ident: int
@@ -46,7 +47,7 @@ class Session:
     full_feature: bool = False
     table: SessionTable | None = None
     connections: dict[int, Connection] = field(default_factory=dict)
-    held: dict[int, tuple[Connection, Pdu]] = field(default_factory=dict)
+    held: dict[int, tuple[Connection, Pdu] | None] = field(default_factory=dict)
 
     @property
     def device(self) -> ScsiDevice | None:
@@ -77,21 +78,40 @@ class Session:
         return True
 
     def take_held(self) -> tuple[Connection, Pdu] | None:
-        """The held request whose turn it is now."""
-        found = self.held.pop(self.exp_cmdsn, None)
+        """The held request whose turn it is now, its CmdSN counted; None: there is none."""
+        while self.exp_cmdsn in self.held:
+            found = self.held.pop(self.exp_cmdsn)
+            self.advance()
+            if found is not None:
+                _release(found)
+                return found
+        return None
+
+    def give_up(self, itt: int, cmdsn: int) -> bool:
+        """Count a CmdSN as received without its command, ``itt``, for ABORT TASK (RFC 7143 11.6.1); False: too late."""
+        found = self.held.get(cmdsn)
+        if self.place(cmdsn) < 0 or (found is not None and found[1].itt != itt):
+            return False
         if found is not None:
-            found[0].buffers.release(found[0], len(found[1].data))
-        return found
+            _release(found)
+        self.held[cmdsn] = None
+        return True
 
     def drop_held(self) -> None:
         """Forget all requests that came before their turn."""
-        for conn, pdu in self.held.values():
-            conn.buffers.release(conn, len(pdu.data))
+        for found in self.held.values():
+            if found is not None:
+                _release(found)
         self.held.clear()
 
     def advance(self) -> None:
         """The command that was next has been taken."""
         self.exp_cmdsn = (self.exp_cmdsn + 1) & SERIAL_MASK
+
+
+def _release(found: tuple[Connection, Pdu]) -> None:
+    conn, pdu = found
+    conn.buffers.release(conn, len(pdu.data))
 
 
 class SessionTable:
