@@ -110,13 +110,16 @@ def _drop_all(session: Session, device: ScsiDevice) -> None:
 
 def text(conn: Connection, session: Session, pdu: Pdu) -> None:
     """Serve a Text Request: gather its PDUs, answer, and send the answer in pieces (RFC 7143 11.10, 11.11)."""
+    final = bool(pdu.flags & Flag.FINAL)
+    if final and pdu.flags & Flag.CONTINUE:
+        raise RejectError(RejectReason.INVALID_PDU_FIELD, "a Text Request that is final and goes on")
     exchange = conn.text
-    if exchange is None or exchange.itt != pdu.itt:
-        if pdu.ttt != RESERVED_TAG:
-            raise RejectError(RejectReason.INVALID_PDU_FIELD, "a Text Request continues an exchange that is not there")
+    if pdu.ttt == RESERVED_TAG:  # what there was of an exchange is forgotten (11.10.4)
         exchange = conn.text = TextExchange(pdu.itt)
+    elif exchange is None or (exchange.itt, exchange.ttt) != (pdu.itt, pdu.ttt):
+        raise RejectError(RejectReason.INVALID_PDU_FIELD, "a Text Request continues an exchange that is not there")
     if exchange.pieces:
-        _send_text(conn, session, exchange)
+        _send_text(conn, session, exchange, final)
         return
     exchange.received += pdu.data
     if len(exchange.received) > _MAX_TEXT:
@@ -134,14 +137,15 @@ def text(conn: Connection, session: Session, pdu: Pdu) -> None:
         raise
     conn.set_max_send(conn.parameters.initiator_max_recv_data_segment_length)
     exchange.pieces = list(keys.split_text(answer, conn.max_send)) or [b""]
-    _send_text(conn, session, exchange)
+    _send_text(conn, session, exchange, final)
 
 
-def _send_text(conn: Connection, session: Session, exchange: TextExchange) -> None:
+def _send_text(conn: Connection, session: Session, exchange: TextExchange, final: bool) -> None:
+    """Send the next piece. ``final``: the F bit of the request; without it the answer has none either (11.11.1)."""
     piece = exchange.pieces.pop(0)
     more = bool(exchange.pieces)
-    _put_text(conn, session, exchange, piece, more=more, final=not more)
-    if not more:
+    _put_text(conn, session, exchange, piece, more=more, final=final and not more)
+    if final and not more:
         conn.text = None
 
 

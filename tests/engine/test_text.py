@@ -1,0 +1,51 @@
+"""Text exchanges of several PDUs: the F bit, and the Target Transfer Tag (RFC 7143 11.10, 11.11)."""
+
+from __future__ import annotations
+
+import pytest
+from initiator.pdu import NO_TAG, Opcode, Pdu, make_bhs
+
+from .harness import Target
+
+
+def ask(wire, text: bytes, ttt: int = NO_TAG, flags: int = 0x80, itt: int = 8) -> Pdu:
+    bhs = make_bhs(
+        Opcode.TEXT_REQUEST, immediate=True, flags=flags, itt=itt, ttt=ttt, data_length=len(text), cmd_sn=wire.cmd_sn
+    )
+    wire.feed(bhs + text + bytes(-len(text) & 3))
+    (answer,) = wire.receive()
+    return answer
+
+
+def test_a_request_that_is_not_final_gets_no_final_answer():
+    """RFC 7143 11.11.1: F 1 in the answer to a request with F 0 is a protocol error."""
+    wire = Target().session()
+    first = ask(wire, b"X-a=1\0", flags=0)
+    assert (first.flags, first.data) == (0, b"X-a=NotUnderstood\0")
+    assert first.ttt != NO_TAG
+    second = ask(wire, b"X-b=1\0", ttt=first.ttt)
+    assert (second.flags, second.ttt, second.data) == (0x80, NO_TAG, b"X-b=NotUnderstood\0")
+
+
+def test_a_reserved_tag_begins_the_exchange_anew():
+    """RFC 7143 11.10.4: the target resets what it knew of the exchange with this Initiator Task Tag."""
+    wire = Target().session({"MaxRecvDataSegmentLength": "512"})
+    text = b"".join(b"X-%d=y\0" % n for n in range(60))
+    assert ask(wire, text).flags == 0x40
+    assert ask(wire, b"X-a=1\0").data == b"X-a=NotUnderstood\0"
+    assert ask(wire, b"X-b", flags=0x40).data == b""
+    assert ask(wire, b"X-c=1\0").data == b"X-c=NotUnderstood\0"
+
+
+@pytest.mark.parametrize(("itt", "other"), [(8, 1), (9, 0)])
+def test_a_tag_that_is_not_that_of_the_exchange_is_rejected(itt, other):
+    wire = Target().session()
+    first = ask(wire, b"X-a", flags=0x40)
+    answer = ask(wire, b"=1\0", ttt=first.ttt + other, itt=itt)
+    assert (answer.opcode, answer.reason) == (Opcode.REJECT, 9)
+    assert ask(wire, b"=1\0", ttt=first.ttt).data == b"X-a=NotUnderstood\0"
+
+
+def test_a_request_that_is_final_and_goes_on_is_rejected():
+    answer = ask(Target().session(), b"X-a=1\0", flags=0xC0)
+    assert (answer.opcode, answer.reason) == (Opcode.REJECT, 9)
