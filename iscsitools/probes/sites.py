@@ -155,7 +155,7 @@ Mark = tuple[int, int, int, int, int, int]
 class SentCall(Protocol):
     """What the output calls when the socket took bytes: xfer-done of the reads in ``marks`` that end up to ``upto``.
 
-    It takes those off, whatever happens.
+    It takes those off.
     """
 
     def __call__(self, conn: ConnectionInfo, marks: deque[Mark], upto: int) -> None:
