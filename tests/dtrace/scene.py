@@ -31,7 +31,7 @@ SCRIPTS: Final = (
 )  # fmt: skip
 ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {"iscsislower": ("0",)}
 STARTED: Final = ("Tracing...", "Recording to ")
-_PATIENCE: Final = 300.0
+_PATIENCE: Final = 900.0  # a guest without hardware help on a busy machine
 
 
 def serve(out: Path, *more: str) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
@@ -97,6 +97,7 @@ def play(out: Path, tracers: Mapping[str, Sequence[str]], *more: str) -> None:
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         running["record"] = start(out, "record", record)
+        ready(out, "record", running["record"])
         running |= {name: start(out, name, command) for name, command in commands.items()}
         for name, process in running.items():
             ready(out, name, process)
