@@ -590,17 +590,19 @@ class Connection:
             return self.opened + timers.login if timers.login else 0
         if not timers.nop_interval:
             return 0
-        return self._pinged + timers.nop_timeout if self._pinged else self._heard + timers.nop_interval
+        if self._pinged > self._heard:
+            return self._pinged + timers.nop_timeout if timers.nop_timeout else 0
+        return self._heard + timers.nop_interval
 
     def on_time(self, now: int) -> None:
-        """The deadline has passed: ask a silent initiator (RFC 7143 11.18, 11.19), or give it up."""
+        """If the deadline has passed, ask a silent initiator (RFC 7143 11.18, 11.19), or give it up."""
+        if not 0 < self.deadline <= now:
+            return
         session = self.session
         if session is None or not session.full_feature:
             self.close("login took too long")
-        elif self._pinged and self._heard < self._pinged:
+        elif self._pinged > self._heard:
             self.close("no answer to NOP-In")
-        elif self._pinged or now - self._heard < self._timers.nop_interval:
-            self._pinged = 0
         else:
             self._pinged = now
             self._handlers.ping(self)

@@ -90,6 +90,32 @@ def test_a_silent_initiator_is_asked_and_given_up():
     assert wire.conn.close_reason == "no answer to NOP-In"
 
 
+def test_an_answer_begins_the_silence_anew_however_long_it_might_have_taken():
+    target = Target()
+    wire = target.connect(Timers(0, SECOND, 100 * SECOND))
+    assert wire.conn.deadline == 0
+    wire.log_in()
+    for _ in range(3):
+        target.now += SECOND
+        wire.conn.on_time(target.now)
+        (ping,) = wire.receive()
+        assert wire.conn.deadline == target.now + 100 * SECOND
+        target.now += 1
+        wire.feed(make_bhs(Opcode.NOP_OUT, immediate=True, itt=NO_TAG, ttt=ping.ttt, cmd_sn=wire.cmd_sn))
+        assert wire.conn.deadline == target.now + SECOND
+
+
+def test_without_a_time_to_answer_a_silent_initiator_is_asked_once_and_stays():
+    target = Target()
+    wire = target.connect(Timers(0, SECOND, 0))
+    wire.log_in()
+    for _ in range(3):
+        target.now += SECOND
+        wire.conn.on_time(target.now)
+    assert [pdu.opcode for pdu in wire.receive()] == [Opcode.NOP_IN]
+    assert not wire.conn.close_reason
+
+
 def test_a_login_that_takes_too_long_is_ended():
     target = Target()
     wire = target.connect(Timers(5 * SECOND, 0, 0))
