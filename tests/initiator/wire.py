@@ -96,17 +96,16 @@ class Wire:
         """Send bytes as they are; what arrives meanwhile is taken in, so that neither side waits for the other."""
         view = memoryview(out)
         while view:
-            try:
-                view = view[self.sock.send(view, socket.MSG_DONTWAIT) :]
-                continue
-            except BlockingIOError:
-                pass
-            except (BrokenPipeError, ConnectionResetError) as error:
-                raise ConnectionClosedError(str(error)) from error
+            # Asked first: a socket with a timeout waits inside send, whatever its flags say.
             readable, writable, _ = select.select([self.sock], [self.sock], [], self.timeout)
             if not readable and not writable:
                 raise TimeoutError("the target takes no more bytes")
-            if readable:
+            if writable:
+                try:
+                    view = view[self.sock.send(view) :]
+                except (BrokenPipeError, ConnectionResetError) as error:
+                    raise ConnectionClosedError(str(error)) from error
+            elif readable:
                 self._more()
 
     def recv(self) -> Pdu:
