@@ -22,13 +22,13 @@ from iscsitools.plugins import PluginManager
 from iscsitools.server.server import Server
 
 IQN = "iqn.2026-11.example:server"
-SECONDS = 30.0
+SECONDS = 60.0
 TEST_UNIT_READY = bytes(6)
 SYNCHRONIZE_CACHE = b"\x35" + bytes(9)
 
 
 def eventually(condition: Callable[[], Any], what: str = "the condition") -> Any:
-    """Wait until ``condition()`` is true and return what it gave; fails after half a minute."""
+    """Wait until ``condition()`` is true and return what it gave; fails after a minute."""
     deadline = time.monotonic() + SECONDS
     while not (found := condition()):
         if time.monotonic() > deadline:

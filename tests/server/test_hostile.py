@@ -22,7 +22,7 @@ from .harness import IQN, TEST_UNIT_READY, descriptors, eventually, one_target, 
 
 DATA = bytes(range(256)) * 16
 LIMITS = (
-    "login_timeout = 0.5\nbuffer_memory = 33554432\nmax_connections = 64\nnop_interval = 0.5\nnop_timeout = 0.5\n"
+    "login_timeout = 2.0\nbuffer_memory = 33554432\nmax_connections = 64\nnop_interval = 2.0\nnop_timeout = 5.0\n"
     "exit_timeout = 5.0"
 )
 

@@ -196,7 +196,7 @@ def test_an_authenticator_that_blocks_stops_only_its_own_logins(tmp_path: Path) 
 
 def test_an_authenticator_that_never_answers_costs_the_login_its_time(tmp_path: Path) -> None:
     source = Source()
-    with running(tmp_path, guarded("vault", timeout=0.2), authenticators(source)) as target:
+    with running(tmp_path, guarded("vault", timeout=1.0), authenticators(source)) as target:
         for _ in range(2):
             with pytest.raises(ConnectionClosedError):
                 log_in(target, "iqn.2026-11.example:vault", chap=ALICE)
@@ -230,7 +230,7 @@ def test_questions_that_nobody_answers_do_not_pile_up(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(lookups, "_WAITING", 2)
     source = Source()
-    with running(tmp_path, guarded("vault", timeout=0.2), authenticators(source)) as target:
+    with running(tmp_path, guarded("vault", timeout=1.0), authenticators(source)) as target:
         for _ in range(2):
             with pytest.raises(ConnectionClosedError):
                 log_in(target, "iqn.2026-11.example:vault", chap=ALICE)
