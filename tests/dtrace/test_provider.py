@@ -1,73 +1,25 @@
-"""The provider with a real dtrace, in the lab: a virtual machine with DTrace for Linux.
-
-``ISCSITOOLS_DTRACE_LAB`` is the program that runs it (``lab chroot CMD ...``, ``lab run -t SECONDS -m FOLDER SCRIPT``;
-its root file system is ``$DTRACE_LAB/root``). One boot serves all tests of this module.
-"""
+"""The provider with a real dtrace, in the lab: known events, and every member of what dtrace sees of them."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from provider.dofreader import read
-from support.tools import missing, needs
 
 from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe, info_of
 
 from . import fire
 
-pytestmark = pytest.mark.slow
-
-LAB = "ISCSITOOLS_DTRACE_LAB"
-VENV = "/opt/provider-venv"
-SOURCE = "/opt/provider-source"
-PARTS = ("setup.py", "pyproject.toml", "README.md", "provider", "iscsitools")
-INSTALL = f"""
-[ -d {VENV} ] || python3 -m venv {VENV}
-{VENV}/bin/pip install -q setuptools usdt
-{VENV}/bin/pip install -q {SOURCE}
-"""
+pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
 
 @pytest.fixture(scope="module")
-def out(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the project in the guest, run provider.sh there, and return the folder of what it wrote."""
-    needs("qemu-system-x86_64", "qemu-system-x86")
-    lab = os.environ.get(LAB)
-    if not lab:
-        missing(f"{LAB} does not name the lab's program")
-    assert lab is not None
-    home = Path(os.environ.get("DTRACE_LAB", "/var/tmp/dtrace-lab"))
-    if not (home / "root" / "lab-init").exists():
-        missing(f"the lab is not built in {home}")
-    shared = tmp_path_factory.mktemp("shared")
-    shutil.copytree(project / "tests" / "dtrace", shared / "tests")
-    script = shared / "script.sh"
-    script.write_text(f"sh /host/tests/provider.sh {VENV}/bin/python /host/out\n")
-    with open(home / "lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        install(lab, home / "root", project)
-        subprocess.run([lab, "run", "-t", "600", "-m", str(shared), str(script)], check=True, timeout=700)
-    return shared / "out"
-
-
-def install(lab: str, root: Path, project: Path) -> None:
-    target = root / SOURCE.lstrip("/")
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    ignored = shutil.ignore_patterns("*.so", "__pycache__")
-    for part in PARTS:
-        if (project / part).is_dir():
-            shutil.copytree(project / part, target / part, ignore=ignored)
-        else:
-            shutil.copy(project / part, target / part)
-    subprocess.run([lab, "chroot", "sh", "-euc", INSTALL], check=True, timeout=600)
+def out(evidence: Path) -> Path:
+    """What provider.sh wrote in the guest."""
+    return evidence / "provider"
 
 
 def test_dtrace_lists_what_the_dof_says(out: Path) -> None:
