@@ -66,9 +66,16 @@ class Call:
     """It left the dormant state; its medium work may be in a thread."""
     waited: bool = False
     """It was dormant behind other tasks, which may have changed the unit's state."""
+    fence: bool = False
+    """It was aborted while a thread writes for it; what uses blocks waits for its end (see taskset)."""
     result: Buffer | None = None
     job: Job | None = None
     """Its medium work, when a thread is to do it."""
+
+    @property
+    def uses_blocks(self) -> bool:
+        """Whether it reads or changes blocks of the medium."""
+        return bool(self.blocks) or self.command.writes
 
     def reply(self, data: Buffer, allocation_length: int) -> None:
         """Return ``data`` as data-in, truncated to the CDB's ALLOCATION LENGTH (SPC-4 4.2.5.6)."""

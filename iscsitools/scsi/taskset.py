@@ -7,8 +7,9 @@ The order, in one place:
 - SIMPLE: when every ORDERED, HEAD OF QUEUE or exclusive task accepted before has ended.
 - A task that is exclusive and HEAD OF QUEUE waits as an ORDERED one does: running alone matters more.
 
-A task that was aborted while a thread works for it stays here until the thread returns, so that its late write cannot
-fall into the middle of an exclusive command, and so that its place is not given away before it is free.
+A task that was aborted while a thread works for it stays here until the thread returns, so that its place is not given
+away before it is free. If it writes, no task that uses blocks starts before that: its write may still reach the
+medium, and must not fall into the middle of an exclusive command, nor replace what was written after the abort.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ class TaskSet:
     ``start`` begins a task's execution; ``changed`` is called when the first barrier enters or the last one leaves.
     """
 
-    __slots__ = ("_calls", "_changed", "_pumping", "_start", "barriers", "depth")
+    __slots__ = ("_calls", "_changed", "_fences", "_pumping", "_start", "barriers", "depth")
 
     def __init__(self, depth: int, start: Callable[[Call], None], changed: Callable[[], None]) -> None:
         self.depth = depth
         self.barriers = 0
+        self._fences = 0
         self._calls: dict[Call, None] = {}
         self._start = start
         self._changed = changed
@@ -52,9 +54,18 @@ class TaskSet:
         call.barrier = call.alone or attribute == Attribute.HEAD_OF_QUEUE
         self._calls[call] = None
         if call.barrier:
-            self.barriers += 1
-            if self.barriers == 1:
-                self._changed()
+            self._add_barrier()
+
+    def _add_barrier(self) -> None:
+        self.barriers += 1
+        if self.barriers == 1:
+            self._changed()
+
+    def fence(self, call: Call) -> None:
+        """Let nothing use blocks before the thread that writes for this task, now aborted, has returned."""
+        call.fence = True
+        self._fences += 1
+        self._add_barrier()
 
     def ready(self, call: Call) -> None:
         """The task has its data-out: start it now, or as soon as the tasks before it allow."""
@@ -72,8 +83,9 @@ class TaskSet:
         del self._calls[call]
         if not self.barriers:
             return
-        if call.barrier:
-            self.barriers -= 1
+        if call.barrier or call.fence:
+            self.barriers -= call.barrier + call.fence
+            self._fences -= call.fence
             if not self.barriers:
                 self._changed()
         self._pump()
@@ -95,7 +107,8 @@ class TaskSet:
         blocked = False
         for call in self._calls:
             allowed = (oldest or not call.alone) if call.barrier else not blocked
-            if allowed and call.ready and not call.started and not call.task.aborted:
+            held_back = self._fences and call.uses_blocks
+            if allowed and call.ready and not call.started and not call.task.aborted and not held_back:
                 return call
             oldest = False
             blocked = blocked or call.barrier

@@ -143,6 +143,8 @@ class LogicalUnit:
         if not call.started or (call.job is not None and call.job.withdraw()):
             self._release(call)
             self.tasks.leave(call)
+        elif call.command.writes:
+            self.tasks.fence(call)
 
     def _release(self, call: Call) -> None:
         if call.task.released is not None:

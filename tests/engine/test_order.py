@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from initiator.pdu import Opcode, encode_lun, make_bhs
 
-from .harness import ManualExecutor, Target, read10, write10
+from .harness import ManualExecutor, SlowDisk, Target, read10, write10
 
 
 def abort(itt: int, ref_cmdsn: int, cmdsn: int) -> bytes:
@@ -94,3 +96,76 @@ def test_a_write_refused_for_want_of_memory_moved_nothing():
     wire.feed(wire.request(write10(0, 2), edtl=1024, writes=1) + wire.request(write10(4, 2), edtl=1024, writes=1))
     _, answer = wire.receive()
     assert (answer.opcode, answer.status, answer.flags, answer.residual) == (Opcode.SCSI_RESPONSE, 8, 0x82, 1024)
+
+
+class InterruptedDisk(SlowDisk):
+    """Calls ``interrupt`` in the middle of its first write; what comes later it takes at once."""
+
+    interrupt: Callable[[], None] | None = None
+
+    def write(self, offset: int, buffer: memoryview) -> None:
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            interrupt()
+        super().write(offset, buffer)
+
+    def try_write(self, offset: int, buffer: memoryview) -> bool:
+        if self.interrupt is None:
+            super().write(offset, buffer)
+        return self.interrupt is None
+
+
+class Later:
+    """Keeps calls until the test runs them."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = []
+
+    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+        self.calls.append((work, done))
+
+    def run_one(self) -> None:
+        work, done = self.calls.pop(0)
+        work()
+        done(None)
+
+
+@pytest.mark.parametrize("function", [1, 5])
+def test_a_write_that_was_aborted_while_it_ran_does_not_replace_a_later_one(function):
+    executor = Later()
+    target = Target(executor=executor, slow=True)
+    wire = target.session()
+    answered = []
+
+    def abort_and_go_on() -> None:
+        wire.feed(make_bhs(Opcode.TASK_REQUEST, immediate=True, flags=0x80 | function, itt=99, rtt=itt))
+        if function == 5:
+            answered.extend(wire.command(bytes(6)))
+        else:
+            wire.feed(wire.data_out(r2t.itt, b"e" * 512, 0, ttt=r2t.ttt))
+        wire.feed(wire.request(write10(0, 1), write=b"b" * 512))
+        wire.feed(wire.request(read10(0, 1), read=512) + wire.request(bytes(6)))
+        answered.extend(wire.receive())
+
+    target.store.__class__ = InterruptedDisk
+    target.store.interrupt = abort_and_go_on
+    early = wire.request(write10(1, 1), edtl=512, writes=1)
+    wire.feed(early)
+    (r2t,) = wire.receive()
+    wire.feed(wire.request(write10(0, 1), write=b"a" * 512))
+    itt = wire.itt
+    executor.run_one()
+    opcodes = [p.opcode for p in answered]
+    assert opcodes == [Opcode.TASK_RESPONSE] + [Opcode.SCSI_RESPONSE] * (function == 5) + [Opcode.SCSI_RESPONSE]
+    assert answered[-1].itt == wire.itt  # TEST UNIT READY uses no blocks
+    while executor.calls:
+        executor.run_one()
+    answers = {p.itt: p for p in wire.receive()}
+    assert itt not in answers
+    assert answers[wire.itt - 2].status == 0
+    assert wire.target.unit.tasks.barriers == 0
+    wire.feed(wire.request(read10(0, 1), read=512))
+    while executor.calls:
+        executor.run_one()
+    assert wire.receive()[-1].data == b"b" * 512
+    assert target.buffers.reserved == 0
