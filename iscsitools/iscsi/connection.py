@@ -298,10 +298,13 @@ class Connection:
                                 else:
                                     self._fire_read(mask, unit.number, itt, edtl, tail, data, done)
                             tail = done
+                            read += edtl
                             if source:
                                 tail = out.tail = data
                                 out.put_file(source)
-                            read += edtl
+                                if out.unsent() > OUTPUT_LIMIT:
+                                    self.stalled = True
+                                    break
                             continue
                 elif (
                     (first == WRITE_COMMAND or first == WRITE_COMMAND - UNTAGGED)
