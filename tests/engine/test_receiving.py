@@ -94,3 +94,26 @@ def test_a_data_out_with_a_bad_digest_ends_the_write_that_waits_for_it():
     assert (response.opcode, response.status) == (Opcode.SCSI_RESPONSE, 2)
     assert (response.data[4] & 0xF, response.data[14], response.data[15]) == (0xB, 0x47, 0x05)
     assert target.buffers.reserved == 0
+
+
+def test_bytes_on_their_way_to_an_aborted_write_do_not_fall_into_another():
+    """Another session's reset ends the write in the middle of a Data-Out that is received in its place."""
+    target = Target()
+    one, two = target.session(), target.session(isid=0x400001370001)
+    one.feed(one.request(write10(0, 64), edtl=32768, writes=1))
+    (r2t,) = one.receive()
+    late = one.data_out(one.itt, b"1" * 32768, 0, ttt=r2t.ttt)
+    one.feed(late[:20000])
+    two.feed(make_bhs(Opcode.TASK_REQUEST, immediate=True, flags=0x85, itt=9))
+    assert [p.response for p in two.receive()] == [0]
+    assert two.command(bytes(6))[0].status == 2  # the reset's unit attention
+    two.feed(two.request(write10(0, 64), edtl=32768, writes=1))
+    (r2t,) = two.receive()
+    data = two.data_out(two.itt, b"2" * 32768, 0, ttt=r2t.ttt)
+    two.feed(data[:30000])
+    one.feed(late[20000:])
+    assert one.receive() == []
+    two.feed(data[30000:])
+    assert [p.status for p in two.receive()] == [0]
+    assert two.command(read10(0, 64), read=32768)[0].data == b"2" * 32768
+    assert target.buffers.reserved == 0
