@@ -1,6 +1,6 @@
 """Many commands with an ITT, LBA and length of their own: sums and exclusive ors at the probes equal the log's.
 
-``ISCSITOOLS_BPFTRACE_COMMANDS``: how many commands. 20,000 take about 15 s; 1,000,000 take about 10 minutes.
+``ISCSITOOLS_BPFTRACE_COMMANDS``: how many commands. 20,000 took 12 s on two busy processors, 1,000,000 took 229 s.
 """
 
 from __future__ import annotations
