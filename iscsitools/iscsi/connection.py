@@ -141,6 +141,7 @@ class Connection:
         self._largest_read = 0
         self._largest_immediate = 0
         self._stash = b""
+        self._whole = [buffers.receive_view]
         self._direct: memoryview | None = None
         self._arriving: _Arriving | None = None
         self._paths: dict[int, ItlNexus] = {}
@@ -158,15 +159,15 @@ class Connection:
     def get_buffers(self) -> list[memoryview]:
         """Where the next bytes go, in this order; follow with :meth:`received`, even when none came."""
         view = self.buffers.receive_view
+        if self._direct is None and not self._stash:
+            return self._whole
         if self._direct is not None:
             # Little behind it: the next long segment then goes to its place as well, and is not copied.
             return [self._direct, view[:DIRECT_MINIMUM]]
         stash = self._stash
-        if stash:
-            fill = len(stash)
-            view[:fill] = stash
-            return [view[fill:]]
-        return [view]
+        fill = len(stash)
+        view[:fill] = stash
+        return [view[fill:]]
 
     def received(self, count: int, now: int) -> None:
         """Take ``count`` bytes that were put into :meth:`get_buffers`. ``now``: monotonic nanoseconds."""
@@ -203,9 +204,10 @@ class Connection:
         if self.close_reason:
             self._stash = b""
             self._direct = self._arriving = None
-        elif self._direct is None:
+        elif self._direct is None and pos < end:
             self._stash = bytes(self.buffers.receive_view[max(pos, 0) : end])
-        self.out.settle()
+        if not self.out.unsent():
+            self.out.settle()
 
     def _run(self, pos: int, end: int, now: int) -> int:
         """Serve all whole PDUs of the receive buffer from ``pos`` to ``end``; returns where an unfinished one begins.
@@ -388,10 +390,6 @@ class Connection:
         if itl is not None:
             self._paths[lun] = itl
         return itl
-
-    def forget_paths(self) -> None:
-        """Look the units up again: some came or went."""
-        self._paths.clear()
 
     # -- probes of the fast path, only reached while somebody looks
 

@@ -118,6 +118,22 @@ class Output:
             return list(queue)
         return [queue[i] for i in range(_PIECES)]
 
+    def only_piece(self) -> memoryview | None:
+        """All that waits to be sent, if it is one stretch of the open chunk: what it mostly is. Else None."""
+        if self._queue or self._chunk is None:
+            return None
+        return self._chunk.view[self._start : self.tail]
+
+    def all_sent(self) -> None:
+        """Everything was accepted by the socket: :meth:`sent` of all bytes, for :meth:`only_piece`. Hot."""
+        self.bytes_sent += self.tail - self._start
+        self._start = self.tail
+        if self._marks:
+            self._fire_marks()
+        while self._releases and self._releases[0][0] <= self.bytes_sent:
+            self._releases.popleft()[1]()
+        self._return_chunks()
+
     def sent(self, count: int) -> None:
         """Drop ``count`` bytes that the socket took, and give back what nobody needs any more."""
         self.bytes_sent += count
@@ -146,9 +162,10 @@ class Output:
             self._buffers.return_chunk(self._chunk)
             self._chunk = None
             self.tail = self._start = 0
-        for chunk in self._full:
-            self._buffers.return_chunk(chunk)
-        self._full.clear()
+        if self._full:
+            for chunk in self._full:
+                self._buffers.return_chunk(chunk)
+            self._full.clear()
 
     def when_sent(self, release: Callable[[], None]) -> None:
         """Call ``release`` when all that was put so far has been sent, or given up."""

@@ -85,15 +85,22 @@ class Link:
         out = conn.out
         turns = _TURNS
         while self._open:
-            while out.unsent():
+            while unsent := out.unsent():
+                view = None if conn.stalled else out.only_piece()
                 try:
-                    count, offered = self._send(conn.output())
+                    count, offered = self._send(conn.output()) if view is None else (self.sock.send(view), unsent)
                 except BlockingIOError:
                     break
+                if count == unsent and view is not None:
+                    out.all_sent()
+                    unsent = 0
+                    break
+                if view is not None:
+                    conn.output()  # it goes in parts after all: into the queue
                 conn.sent(count, time.monotonic_ns())
                 if count < offered:
                     break
-            unsent = out.unsent()
+            unsent = out.unsent() if unsent else 0
             if conn.close_reason and not unsent:
                 self.close(conn.close_reason)
                 return

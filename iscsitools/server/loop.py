@@ -182,17 +182,17 @@ class Loop:
         for _ in range(len(self._calls)):
             self._guarded(self._calls.popleft())
 
-    def _run_timers(self) -> None:
-        now = time.monotonic()
-        while self._timers and self._timers[0][0] <= now:
-            callback = heapq.heappop(self._timers)[2].callback
+    def _run_timers(self) -> float:
+        """Run what is due; returns how long the next timer has time, -1 when there is none."""
+        timers = self._timers
+        while timers:
+            left = timers[0][0] - time.monotonic()
+            if left > 0 and timers[0][2].callback is not None:
+                return left
+            callback = heapq.heappop(timers)[2].callback
             if callback is not None:
                 self._guarded(callback)
-
-    def _timeout(self) -> float:
-        while self._timers and self._timers[0][2].callback is None:
-            heapq.heappop(self._timers)
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
+        return -1
 
     @staticmethod
     def _guarded(callback: Callback) -> None:
@@ -206,18 +206,22 @@ class Loop:
     def run(self) -> None:
         """Run until :meth:`stop`."""
         poll, handlers = self._poller.poll, self._handlers
-        while not self._stopped:
-            for fd, what in poll(self._timeout()):
+        while True:
+            timeout = self._run_timers()
+            if self._stopped:
+                break
+            for fd, what in poll(timeout):
                 handler = handlers.get(fd)
                 if handler is not None:
                     try:
                         handler(what)
                     except Exception:
                         log.exception("an event handler failed")
-            if self._timers:
-                self._run_timers()
             for callback in self.each_wake_up:
-                self._guarded(callback)
+                try:
+                    callback()
+                except Exception:
+                    log.exception("a callback of the event loop failed")
 
     def stop(self) -> None:
         """Let :meth:`run` return."""

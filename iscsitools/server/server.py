@@ -206,6 +206,7 @@ class Server:
             link = self.links.get(conn)
             if link is not None:
                 link.flush_safely()
+                self._dirty.pop(conn, None)  # it woke itself while it sent
 
     def _tick(self) -> None:
         self.loop.call_later(self._tick_seconds, self._tick)

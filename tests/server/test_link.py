@@ -60,6 +60,9 @@ class Engine:
     def output(self) -> list[memoryview]:
         return [memoryview(bytes(self.waiting))]
 
+    def only_piece(self) -> None:
+        return None
+
     def sent(self, count: int, now: int) -> None:
         self.waiting -= count
 
