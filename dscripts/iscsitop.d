@@ -12,7 +12,9 @@
  *	WRITES		data PDUs received: Data-Out, and SCSI Commands that carry immediate data
  *	WRITE KB	their data
  *
- * The clients with the most commands come last. The same from the target itself, without DTrace: iscsitools top.
+ * The clients with the most commands come last; one that was seen stays in the report.
+ *
+ * The same from the target itself, without DTrace: iscsitools top.
  */
 
 #pragma D option quiet
@@ -58,9 +60,9 @@ profile:::tick-1s
 	normalize(@read_bytes, 1024);
 	normalize(@write_bytes, 1024);
 	printa("   %-26s %@9d %@9d %@10d %@9d %@10d\n", @commands, @reads, @read_bytes, @writes, @write_bytes);
-	trunc(@commands);
-	trunc(@reads);
-	trunc(@read_bytes);
-	trunc(@writes);
-	trunc(@write_bytes);
+	clear(@commands);
+	clear(@reads);
+	clear(@read_bytes);
+	clear(@writes);
+	clear(@write_bytes);
 }

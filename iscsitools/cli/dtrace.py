@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 
 import click
 
@@ -24,21 +25,33 @@ def command() -> None:
 
 
 @command.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--pid", type=click.IntRange(min=1), help="Watch only the target of this process id.")
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(name: str, arguments: tuple[str, ...]) -> None:
+def run(pid: int | None, name: str, arguments: tuple[str, ...]) -> None:
     """Run a D script with the D library of this system.
 
-    NAME is one of `iscsitools dtrace list`, or the path of a script of your own. ARGUMENTS are the script's.
+    NAME is one of `iscsitools dtrace list`, or the path of a script of your own. ARGUMENTS are the script's. While
+    several targets run, DTrace for Linux needs --pid, which puts iscsiPID: in the place of iscsi*: in the script.
     """
     script = library.script_file(name)
     dtrace = find_dtrace()
-    words = library.command_line(dtrace, this_system(), script, arguments)
+    words = library.command_line(dtrace, this_system(), str(script) if pid is None else "/dev/stdin", arguments)
+    if pid is not None:
+        _give_as_input(library.for_process(script.read_text(), pid))
     sys.stdout.flush()
     try:
         os.execv(dtrace, words)  # Ctrl-C is then dtrace's own
     except OSError as error:
         raise RunError(f"{dtrace}: {error.strerror}") from None
+
+
+def _give_as_input(text: str) -> None:
+    """Put a text where the program that takes this one's place reads its standard input."""
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        os.dup2(file.fileno(), 0)
 
 
 @command.command("list")

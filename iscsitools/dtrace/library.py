@@ -86,6 +86,11 @@ def script_file(name: str) -> Path:
     raise UsageError(f"there is no script {name!r}; there are {', '.join(known)}, and files by their path")
 
 
-def command_line(dtrace: str, system: System, script: Path, arguments: Sequence[str]) -> list[str]:
+def for_process(text: str, pid: int) -> str:
+    """A script for one of several targets: DTrace for Linux allows args[] only where one provider matches."""
+    return re.sub(r"\biscsi\*:", f"iscsi{pid}:", text)
+
+
+def command_line(dtrace: str, system: System, script: str, arguments: Sequence[str]) -> list[str]:
     """What runs a script."""
-    return [dtrace, *library_arguments(system), "-s", str(script), *arguments]
+    return [dtrace, *library_arguments(system), "-s", script, *arguments]

@@ -1,7 +1,7 @@
 """The D library's variants, one per system where systems differ, made from one source.
 
-Systems differ in two things: which of the library's types their own D libraries have already (a second typedef is an
-error), and how D reaches a CDB in the target's memory. The source is ``dscripts/lib/iscsitools.d.in``; its lines are
+Systems differ in which of the library's types their own D libraries have already (a second typedef is an error), and
+in what their D can do with the target's memory. The source is ``dscripts/lib/iscsitools.d.in``; its lines are
 copied, but for these:
 
 - ``%if NAME``, ``%if !NAME``, ``%else``, ``%end`` choose lines by what :attr:`Variant.has` says; they nest;
@@ -53,7 +53,7 @@ class Variant:
         return self.folder / LIBRARY
 
 
-LINUX: Final = Variant("linux", "Linux", frozenset({"conninfo", "user_loads"}))
+LINUX: Final = Variant("linux", "Linux", frozenset({"conninfo", "user_loads", "full_strings"}))
 FREEBSD: Final = Variant("freebsd", "FreeBSD", frozenset())
 MACOS: Final = Variant("macos", "macOS", frozenset())
 ILLUMOS: Final = Variant("illumos", "illumos while the module stmf is not loaded", frozenset({"conninfo", "orders"}))

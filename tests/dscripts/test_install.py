@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,20 @@ def test_a_script_is_found_by_name_or_path(tmp_path: Path) -> None:
     assert library.script_file(str(own)) == own
     with pytest.raises(UsageError, match="there is no script 'iscsifoo'"):
         library.script_file("iscsifoo")
+
+
+def test_run_for_one_target_gives_dtrace_a_script_of_its_probes_only(
+    project: Path, tmp_path: Path, programs: Path
+) -> None:
+    own = tmp_path / "own.d"
+    own.write_text("iscsi*:::scsi-command, iscsi*:::data-send { @ = count(); }\n")
+    program(programs / "dtrace", "D 2.0.7\n")
+    with open(programs / "dtrace", "a") as file:
+        file.write('echo "$@"; [ "$1" = -V ] || cat /dev/stdin\n')
+    command = [sys.executable, "-m", "iscsitools", "dtrace", "run", "--pid", "42", str(own), "7"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=project)
+    assert "-s /dev/stdin 7\n" in done.stdout
+    assert done.stdout.endswith("iscsi42:::scsi-command, iscsi42:::data-send { @ = count(); }\n")
 
 
 def test_every_script_says_what_it_does() -> None:

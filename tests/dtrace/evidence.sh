@@ -69,6 +69,17 @@ load 3262 1 1 > /dev/null
 load 3262 1 1 > /dev/null
 echo "pids $first $second" > "$out/two.pids"
 
+step one of two
+"$bin/iscsitools" dtrace run --pid $second iscsiwho > "$out/one.txt" 2> "$out/one.err" &
+one=$!
+until grep -q Tracing "$out/one.txt"; do sleep 0.5; done
+load 3262 1 1 > /dev/null
+load 3261 1 1 > /dev/null
+load 3262 3 2 > /dev/null
+sleep 2
+kill -TERM $one
+wait $one
+
 step target killed with dtrace attached
 kill -9 $second
 load 3261 5 3 > "$out/other-killed.load" 2>&1

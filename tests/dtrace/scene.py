@@ -63,7 +63,14 @@ def wait_for(condition: object, *processes: subprocess.Popen[bytes]) -> None:
 def start(out: Path, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start a tracer."""
     with open(out / f"{name}.txt", "wb") as text, open(out / f"{name}.err", "wb") as errors:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=text, stderr=errors)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=text, stderr=errors, preexec_fn=_heed_interrupts
+        )
+
+
+def _heed_interrupts() -> None:
+    """A shell's background process ignores SIGINT, and so would the tracers, which inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ready(out: Path, name: str, process: subprocess.Popen[bytes]) -> None:

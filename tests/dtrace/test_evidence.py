@@ -66,8 +66,14 @@ def test_run_by_name_with_the_installed_library(evidence: Path) -> None:
 def test_two_targets_are_two_providers(evidence: Path) -> None:
     first, second = lines(evidence, "two.pids")[0].split()[1:]
     found = dict(line.split() for line in lines(evidence, "two.txt") if line.startswith("iscsi"))
-    # Two Login Requests each: one load on the first before, one after the other target was killed; two on the second.
-    assert found == {f"iscsi{first}": "4", f"iscsi{second}": "4"}
+    # Two Login Requests each: three loads on the first, four on the second.
+    assert found == {f"iscsi{first}": "6", f"iscsi{second}": "8"}
+
+
+def test_one_of_two_targets(evidence: Path) -> None:
+    found = rows((evidence / "one.txt").read_text(), 2)
+    assert found["127.0.0.1", "login-command"] == (4,)
+    assert found["127.0.0.1", "nop-receive"] == (2,)
 
 
 def test_a_target_killed_with_dtrace_attached_hurts_no_other(evidence: Path) -> None:

@@ -101,8 +101,11 @@ translator conninfo_t < uiscsiproto_t *P > {
 };
 
 translator iscsiinfo_t < uiscsiproto_t *P > {
-	ii_target = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_target, 8));
-	ii_initiator = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_initiator, 8));
+	/* Both are empty in the login-command that first names them, and this system's copyinstr() fails for "". */
+	ii_target = *(char *)copyin(*(uint64_t *)copyin((uintptr_t)&P->uip_target, 8), 1) ?
+	    copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_target, 8)) : "";
+	ii_initiator = *(char *)copyin(*(uint64_t *)copyin((uintptr_t)&P->uip_initiator, 8), 1) ?
+	    copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_initiator, 8)) : "";
 	ii_isid = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_isid, 8));
 	ii_tsih = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_tsih, 8));
 	ii_transport = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_transport, 8));
