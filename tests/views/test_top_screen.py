@@ -56,6 +56,13 @@ class Terminal:
     def ended(self) -> bool:
         return self._tmux("display-message", "-p", "#{pane_dead}").strip() == "1"
 
+    def wait_for_end(self) -> None:
+        """Until the program has ended: asked of tmux, whose own words on the dead screen may be wiped out."""
+        end = time.monotonic() + PATIENCE
+        while not self.ended():
+            assert time.monotonic() < end, f"it did not end:\n{self.screen()}"
+            time.sleep(0.05)
+
     def close(self) -> None:
         subprocess.run(["tmux", "-S", self._socket, "kill-server"], capture_output=True, check=False)
 
@@ -147,7 +154,7 @@ def test_screen_keys_resize_and_quit(terminal: Terminal) -> None:
 
     assert not terminal.ended()
     terminal.keys("q")
-    terminal.until("Pane is dead")
+    terminal.wait_for_end()
 
 
 def test_a_restart_of_the_target(terminal: Terminal, loaded: list[subprocess.Popen[str]]) -> None:
