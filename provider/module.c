@@ -169,6 +169,12 @@ static PyObject *native_forget(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static PyObject *native_fence(PyObject *self, PyObject *unused)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"mask", native_mask, METH_NOARGS, "The enabled probes, one bit each."},
     {"enabled", native_enabled, METH_O, "Whether a probe is enabled now."},
@@ -179,6 +185,7 @@ static PyMethodDef methods[] = {
     {"set_tracepoints", native_set_tracepoints, METH_VARARGS, "The tracepoints of a registered DTrace provider."},
     {"last_event", native_last_event, METH_NOARGS, "The bytes of the last event's three structures."},
     {"forget", native_forget, METH_NOARGS, "Let go of all copies of connections' strings."},
+    {"fence", native_fence, METH_NOARGS, "Let no load or store pass this point, in either direction."},
     {NULL, NULL, 0, NULL},
 };
 

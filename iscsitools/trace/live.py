@@ -7,7 +7,7 @@ import os
 from typing import Final
 
 from iscsitools.trace.link import Link
-from iscsitools.trace.memory import PAGE
+from iscsitools.trace.memory import PAGE, words_of
 from iscsitools.trace.protocol import HEADER, TraceError
 from iscsitools.trace.record import SIZE, WORDS
 from iscsitools.trace.source import Timeout, Trace
@@ -78,7 +78,7 @@ class RingTrace(_LiveTrace):
         self._view = memoryview(self._ring)
         self._header = self._view[:HEADER].cast("Q")
         self._records = self._view[HEADER:]
-        self._words = self._records.cast("Q")
+        self._words = words_of(self._records)
         self._word = memoryview(self._page).cast("Q")
 
     def read_block(self, timeout: float | None = None) -> bytes:

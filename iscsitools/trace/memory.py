@@ -11,7 +11,8 @@ import fcntl
 import mmap
 import os
 import platform
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 PAGE: Final = mmap.PAGESIZE
 
@@ -26,16 +27,61 @@ SEAL_FUTURE_WRITE: Final = 0x0010
 _STORES_IN_ORDER: Final = frozenset({"x86_64", "AMD64"})
 
 
+class FencedWords:
+    """64-bit words of shared memory with a full barrier on both sides of each access.
+
+    For processors that reorder loads and stores: what was written before a word is seen before it, and what is read
+    after a word is not older than it.
+    """
+
+    __slots__ = ("_fence", "_words")
+
+    def __init__(self, words: memoryview, fence: Callable[[], None]) -> None:
+        self._words = words
+        self._fence = fence
+
+    def __getitem__(self, index: int) -> int:
+        self._fence()
+        word: int = self._words[index]
+        self._fence()
+        return word
+
+    def __setitem__(self, index: int | slice, value: Any) -> None:
+        self._fence()
+        self._words[index] = value
+        self._fence()
+
+    def release(self) -> None:
+        """Let go of the memory."""
+        self._words.release()
+
+
+def _native_fence() -> Callable[[], None] | None:
+    """The native module's barrier; None where the module was not built."""
+    try:
+        from iscsitools.provider._native import fence
+    except ImportError:
+        return None
+    return fence
+
+
 def why_no_rings() -> str:
     """Say why shared memory cannot be used here, or return an empty string when it can.
 
-    Records are published by plain stores in program order, which other processors may reorder.
+    Records are published by plain stores in program order; where a processor may reorder them, barriers are needed.
     """
     if not hasattr(os, "memfd_create"):
         return "this system has no memfd_create"
-    if platform.machine() not in _STORES_IN_ORDER:
-        return f"{platform.machine()} may reorder stores"
+    if platform.machine() not in _STORES_IN_ORDER and _native_fence() is None:
+        return f"{platform.machine()} may reorder stores, and the native module, which has barriers, was not built"
     return ""
+
+
+def words_of(memory: memoryview) -> memoryview | FencedWords:
+    """The memory as 64-bit words, each read and stored at once, in order with everything else."""
+    words = memory.cast("Q")
+    fence = None if platform.machine() in _STORES_IN_ORDER else _native_fence()
+    return words if fence is None else FencedWords(words, fence)
 
 
 def create_ring(size: int) -> tuple[int, mmap.mmap]:

@@ -7,6 +7,7 @@ import pytest
 from iscsitools import trace
 from iscsitools.probes.sites import Xfer
 from iscsitools.probes.table import ALL_MASK, Probe
+from iscsitools.trace import memory
 from iscsitools.trace.events import Event
 
 from .support import READ10, Host, bhs, connection, fire_read, fire_write
@@ -23,9 +24,22 @@ def read_events(source: trace.Trace, count: int) -> list[Event]:
     return found
 
 
-@pytest.fixture(params=["ring", "socket"])
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=["ring", "ring with barriers", "socket"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the events come; with barriers as on a processor that reorders stores."""
+    if request.param == "ring with barriers":
+        pytest.importorskip(
+            "iscsitools.provider._native", reason="the native module is not built", exc_type=ImportError
+        )
+        monkeypatch.setattr("platform.machine", lambda: "aarch64")
+        assert isinstance(memory.words_of(memoryview(bytearray(8))), memory.FencedWords)
+    return str(request.param).split()[0]
+
+
+def test_without_barriers_there_is_no_ring_where_stores_are_reordered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr(memory, "_native_fence", lambda: None)
+    assert "aarch64 may reorder stores" in memory.why_no_rings()
 
 
 def test_nothing_is_enabled_before_and_after(host: Host, mode: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from iscsitools.probes.sites import DATA_SEND, SCSI_COMMAND, SCSI_RESPONSE, XFER_DONE, XFER_START, Calls, ConnectionInfo
 from iscsitools.trace.calls import of_lun
+from iscsitools.trace.memory import words_of
 from iscsitools.trace.protocol import Message
 from iscsitools.trace.record import SIZE
 from iscsitools.trace.selection import Selection
@@ -51,7 +52,7 @@ class Sink:
         self._lost = lost
         self._known: dict[int, tuple[int, bool]] = {}
         """Of each connection: the generation of its strings when last seen, and whether its records are wanted."""
-        self._words = memory.cast("Q")
+        self._words = words_of(memory)
         self._writer: Writer | None = None
         self._zeros = memoryview(bytes(_CHUNK * 8)).cast("Q")
 

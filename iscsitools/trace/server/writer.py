@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from iscsitools.probes.sites import XFER_READ, XFER_WRITE, Buffer, Calls, ConnectionInfo, Mark
 from iscsitools.probes.table import RESERVED_TAG
+from iscsitools.trace.memory import FencedWords
 
 _BHS: Final = struct.Struct("48s").unpack_from
 _MASK32: Final = 0xFFFFFFFF
@@ -34,7 +35,7 @@ class Writer(NamedTuple):
 
 def make_writer(
     memory: memoryview,
-    words: memoryview,
+    words: memoryview | FencedWords,
     capacity: int,
     clock: Callable[[], int],
     fail: Callable[[Exception], None],
