@@ -71,6 +71,14 @@ def test_lines_fit_80_columns() -> None:
     assert [line for line in lines_of(SnoopView(), mixed()) if len(line) > 80] == []
 
 
+def test_a_long_name_is_cut_to_fit_and_whole_when_wide() -> None:
+    script = Script()
+    script.command(connection(1), bytes.fromhex("a30c000000000000100000000000"), 1)
+    (line,) = lines_of(SnoopView(), script)
+    assert (line[-26:], len(line)) == ("REPORT SUPPORTED OPERATIO+", 80)
+    assert "REPORT SUPPORTED OPERATION CODES" in lines_of(SnoopView(wide=True), script)[0]
+
+
 def test_wide_has_every_field() -> None:
     script = Script()
     script.fail(connection(1))
