@@ -28,8 +28,13 @@ compile() { # compile NAME STUBS VARIANT [MODULE]
     mkdir /tmp/system
     cp /usr/lib/*/dtrace/bpf_dlib.o "$here/stubs/$2/"*.d "$scripts/lib/$3/iscsitools.d" /tmp/system/
     [ -z "$4" ] || sed -i "s/depends_on module stmf/depends_on module $4/" /tmp/system/*.d
-    dtrace -x syslibdir=/tmp/system -e -s "$here/scripts/events.d" > "$out/$1.compiled" 2>&1
-    echo "status $?" >> "$out/$1.compiled"
+    # dtrace 2.0.7 corrupts its memory now and then; a crash says nothing about the library.
+    for try in 1 2 3; do
+        dtrace -x syslibdir=/tmp/system -e -s "$here/scripts/events.d" > "$out/$1.compiled" 2>&1
+        status=$?
+        [ $status -ge 128 ] || break
+    done
+    echo "status $status" >> "$out/$1.compiled"
 }
 serve first 3261
 first=$pid
