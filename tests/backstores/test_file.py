@@ -159,9 +159,17 @@ def test_zeros_are_written_where_the_file_system_cannot(
 def test_try_read_reads_what_is_cached_and_nothing_else(opened: Opened, disk: Path) -> None:
     on_disk(disk)
     store = opened(f"file:{disk}")
+    assert isinstance(store, file_module.FileBackstore)
     buffer = bytearray(8192)
+    flags: list[int] = []
+
+    def not_cached(fd: int, buffers: object, offset: int, how: int) -> int:
+        flags.append(how)
+        raise BlockingIOError(errno.EAGAIN, "it would block")
+
+    assert not store.try_read_into(0, memoryview(buffer), not_cached)
+    assert flags == [RWF_NOWAIT]
     drop_from_cache(disk)
-    assert not store.try_read_into(0, memoryview(buffer))
     store.read_into(0, memoryview(buffer))
     buffer[:] = bytes(8192)
     assert store.try_read_into(0, memoryview(buffer))
@@ -169,12 +177,26 @@ def test_try_read_reads_what_is_cached_and_nothing_else(opened: Opened, disk: Pa
 
 
 @on_linux
-def test_try_write_does_not_wait_for_a_page_to_be_read(opened: Opened, disk: Path) -> None:
+def test_try_write_does_not_wait_for_a_page_to_be_read(
+    opened: Opened, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel starts to read a page that it does not have, and a fast disk has it at once: so that is played."""
     on_disk(disk)
     store = opened(f"file:{disk}")
-    drop_from_cache(disk)
+    asked: list[int] = []
+
+    def not_cached(fd: int, buffers: object, offset: int, flags: int = 0) -> int:
+        asked.append(offset)
+        raise BlockingIOError(errno.EAGAIN, "it would block")
+
+    monkeypatch.setattr(os, "preadv", not_cached)
     assert store.try_write(8192, memoryview(b"a" * 4096))  # whole pages need no reading
+    assert not asked
     assert not store.try_write(16384 + 512, memoryview(b"b" * 512))
+    assert not store.try_write(16384, memoryview(b"b" * 512))
+    assert not store.try_write(16384 + 512, memoryview(b"b" * 3584))
+    assert asked == [16384] * 3
+    monkeypatch.undo()
     read(store, 16384, 4096)
     assert store.try_write(16384 + 512, memoryview(b"b" * 512))
     assert read(store, 16384 + 512, 512) == b"b" * 512

@@ -26,6 +26,26 @@ except ProviderError as error:
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 ENABLED_AT = 8  # xorq %rax, %rax in libusdt's is-enabled function: the trap makes its result 1
+MAP_FIXED_NOREPLACE = 0x100000
+REACH = (1 << 31) - (64 << 20)  # of a 5-byte call, less room for where in their mappings the two ends are
+
+
+LIBC = ctypes.CDLL(None)
+LIBC.mmap.restype = c_void_p
+LIBC.mmap.argtypes = (c_void_p, c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, c_long)
+LIBC.munmap.argtypes = (c_void_p, c_size_t)
+
+
+def page_near(address: int) -> int:
+    """Map a page of code within reach of ``address``. That lies in the heap, which other tests may have made large."""
+    protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
+    first = address & -mmap.PAGESIZE
+    for distance in range(16 << 20, REACH, 16 << 20):
+        for place in (first + distance, first - distance):
+            if place > 0 and LIBC.mmap(place, mmap.PAGESIZE, protection, flags, -1, 0) == place:
+                return place
+    raise AssertionError("there is no free page within reach of the tracepoints")
 
 
 class Tracer:
@@ -37,24 +57,21 @@ class Tracer:
         self._current = 0
         self._callback = CFUNCTYPE(None, c_uint64, c_uint64)(self._trap)
         target = ctypes.cast(self._callback, c_void_p).value or 0
-        # Within 2 GB of the tracepoints, so that a 5-byte call reaches it: movabs $target, %rax; jmp *%rax
-        libc = ctypes.CDLL(None)
-        libc.mmap.restype = c_void_p
-        libc.mmap.argtypes = (c_void_p, c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, c_long)
-        near = (sent.points[0].isenabled_addr & -mmap.PAGESIZE) + (64 << 20)
-        protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
-        self._relay = libc.mmap(near, mmap.PAGESIZE, protection, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        # A 5-byte call reaches the relay, and the relay everything: movabs $target, %rax; jmp *%rax
+        self._relay = page_near(sent.points[0].isenabled_addr)
         ctypes.memmove(self._relay, b"\x48\xb8" + target.to_bytes(8, "little") + b"\xff\xe0", 12)
 
     def _trap(self, first: int, second: int) -> None:
         self.fired.append((self._current, first, second))
+
+    def close(self) -> None:
+        LIBC.munmap(self._relay, mmap.PAGESIZE)
 
     def enable(self, probe: int) -> None:
         self._current = probe
         point = self.sent.points[probe]
         ctypes.memmove(point.isenabled_addr + ENABLED_AT, b"\xb0\x01\x90", 3)  # movb $1, %al; nop
         distance = self._relay - (point.probe_addr + 5)
-        assert abs(distance) < 1 << 31, "the relay is too far from the tracepoints"
         ctypes.memmove(point.probe_addr, b"\xe8" + distance.to_bytes(4, "little", signed=True), 5)
 
     def disable(self, probe: int) -> None:
@@ -67,9 +84,11 @@ class Tracer:
 def tracer(tmp_path: Path) -> Any:
     sent = Sent("SunOS", tmp_path)
     registration.set_libusdt_tracepoints(NATIVE, sent.library, sent.points)
-    yield Tracer(sent)
+    stand_in = Tracer(sent)
+    yield stand_in
     NATIVE.set_tracepoints(NATIVE.CONVENTION_NONE, b"", 0, 0)
     NATIVE.forget()
+    stand_in.close()
 
 
 def fire(probe: int) -> None:
