@@ -373,6 +373,7 @@ class Connection:
             chunk = out.open_chunk()
             out_data, out_view, tail = chunk.data, chunk.view, out.tail
             exp, statsn, max_cmdsn = session.exp_cmdsn, self.statsn, session.max_cmdsn
+            largest = self._largest_read  # a Text Request may have changed it
             mask, all_of_read, all_of_write = probes.mask or False, probes.read, probes.write
             last_lun = self.transfer_fired = -1
             fired = False

@@ -26,6 +26,7 @@ from iscsitools.scsi.task import ManagementFunction, ManagementResponse
 
 if TYPE_CHECKING:
     from iscsitools.iscsi.connection import Connection
+    from iscsitools.iscsi.discovery import TextResponder
     from iscsitools.iscsi.session import Session
     from iscsitools.scsi.device import ScsiDevice
     from iscsitools.scsi.task import Task
@@ -113,13 +114,15 @@ def text(conn: Connection, session: Session, pdu: Pdu) -> None:
     final = bool(pdu.flags & Flag.FINAL)
     if final and pdu.flags & Flag.CONTINUE:
         raise RejectError(RejectReason.INVALID_PDU_FIELD, "a Text Request that is final and goes on")
-    exchange = conn.text
+    exchange, responder = conn.text, conn.responder
+    assert responder is not None
     if pdu.ttt == RESERVED_TAG:  # what there was of an exchange is forgotten (11.10.4)
         exchange = conn.text = TextExchange(pdu.itt)
+        responder.begin()
     elif exchange is None or (exchange.itt, exchange.ttt) != (pdu.itt, pdu.ttt):
         raise RejectError(RejectReason.INVALID_PDU_FIELD, "a Text Request continues an exchange that is not there")
     if exchange.pieces:
-        _send_text(conn, session, exchange, final)
+        _send_text(conn, session, exchange, responder, final)
         return
     exchange.received += pdu.data
     if len(exchange.received) > _MAX_TEXT:
@@ -131,22 +134,25 @@ def text(conn: Connection, session: Session, pdu: Pdu) -> None:
     received = bytes(exchange.received)
     exchange.received.clear()
     try:
-        answer = conn.responder.answer(received) if conn.responder is not None else b""
+        answer = responder.answer(received)
     except RejectError:
         conn.text = None
         raise
-    conn.set_max_send(conn.parameters.initiator_max_recv_data_segment_length)
     exchange.pieces = list(keys.split_text(answer, conn.max_send)) or [b""]
-    _send_text(conn, session, exchange, final)
+    _send_text(conn, session, exchange, responder, final)
 
 
-def _send_text(conn: Connection, session: Session, exchange: TextExchange, final: bool) -> None:
+def _send_text(
+    conn: Connection, session: Session, exchange: TextExchange, responder: TextResponder, final: bool
+) -> None:
     """Send the next piece. ``final``: the F bit of the request; without it the answer has none either (11.11.1)."""
     piece = exchange.pieces.pop(0)
     more = bool(exchange.pieces)
     _put_text(conn, session, exchange, piece, more=more, final=final and not more)
     if final and not more:
         conn.text = None
+        responder.complete()
+        conn.set_max_send(conn.parameters.initiator_max_recv_data_segment_length)
 
 
 def _put_text(
