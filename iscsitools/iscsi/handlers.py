@@ -100,7 +100,8 @@ class Handlers:
     def _serve_held(self, session: Session) -> None:
         while (held := session.take_held()) is not None:
             conn, pdu = held
-            self._serve(conn, session, pdu)
+            if not conn.close_reason:  # what came before it may have been a logout
+                self._serve(conn, session, pdu)
 
     @staticmethod
     def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:

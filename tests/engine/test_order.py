@@ -76,6 +76,20 @@ def test_an_abort_that_names_no_command_changes_nothing(ref, itt):
     assert [p.status for p in wire.receive()] == [0] * (1 + itt)
 
 
+@pytest.mark.parametrize("opcode", [Opcode.LOGOUT_REQUEST, Opcode.TASK_REQUEST], ids=["logout", "cold reset"])
+def test_nothing_that_waited_behind_the_end_of_the_session_is_served(opcode):
+    target = Target()
+    wire = target.session()
+    first = wire.request(bytes(6))
+    end = make_bhs(opcode, flags=0x87 if opcode == Opcode.TASK_REQUEST else 0x80, itt=99, cmd_sn=wire.cmd_sn)
+    wire.cmd_sn += 1
+    wire.feed(wire.request(write10(0, 1), write=b"w" * 512) + end + first)
+    assert [p.itt for p in wire.receive()] == [wire.itt - 1, 99]
+    wire.conn.closed()
+    assert target.buffers.reserved == 0
+    assert target.session().command(read10(0, 1), read=512)[0].data == bytes(512)
+
+
 def test_tasks_that_are_aborted_together_do_not_start_in_each_others_place():
     """An ORDERED write that waits for its data holds others back; a reset ends all, and none of them is run."""
     target = Target()
