@@ -2,8 +2,9 @@
 
 The rules: a receive probe fires when the PDU is complete, before anything else. Immediate requests are served at once
 and do not move ExpCmdSN. Others are served in the order of CmdSN: one that comes early is held, one outside the window
-is ignored without an answer. Data-Out and SNACK carry no CmdSN. A PDU that breaks the rules gets a Reject with the
-header it came with; one that makes the stream unreadable ends the connection.
+is ignored without an answer. Data-Out and SNACK carry no CmdSN; unsolicited data of a held command is held with it. A
+PDU that breaks the rules gets a Reject with the header it came with; one that makes the stream unreadable ends the
+connection.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Handlers:
     def _full_feature(self, conn: Connection, session: Session, pdu: Pdu) -> None:
         opcode = pdu.opcode
         if opcode == Opcode.DATA_OUT:
-            transfers.data_out(conn, pdu)
+            self._data_out(conn, session, pdu)
         elif opcode == Opcode.SNACK_REQUEST:
             raise RejectError(RejectReason.SNACK_REJECT, "a SNACK at error recovery level 0")
         elif opcode == Opcode.LOGIN_REQUEST:
@@ -86,6 +87,14 @@ class Handlers:
             self._serve_held(session)  # an ABORT TASK may have closed the gap before them
         else:
             self._in_order(conn, session, pdu)
+
+    @staticmethod
+    def _data_out(conn: Connection, session: Session, pdu: Pdu) -> None:
+        if session.held and pdu.ttt == RESERVED_TAG and pdu.itt not in conn.commands:
+            if not session.hold_data(conn, pdu):
+                raise ProtocolError("no memory for the data of commands that came before their turn")
+        else:
+            transfers.data_out(conn, pdu)
 
     def _in_order(self, conn: Connection, session: Session, pdu: Pdu) -> None:
         place = session.place(pdu.cmdsn)
@@ -99,9 +108,12 @@ class Handlers:
 
     def _serve_held(self, session: Session) -> None:
         while (held := session.take_held()) is not None:
-            conn, pdu = held
-            if not conn.close_reason:  # what came before it may have been a logout
-                self._serve(conn, session, pdu)
+            conn = held.conn
+            if conn.close_reason:  # what came before it may have been a logout
+                continue
+            self._serve(conn, session, held.pdu)
+            for pdu in held.data:
+                transfers.data_out(conn, pdu)
 
     @staticmethod
     def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
