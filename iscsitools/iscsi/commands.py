@@ -139,8 +139,7 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
     except ValueError as error:
         raise RejectError(RejectReason.INVALID_PDU_FIELD, str(error)) from None
     device = session.device
-    if device is None:
-        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, "a SCSI command in a discovery session")
+    assert device is not None
     command = Command(conn, session, pdu, cdb)
     conn.commands[itt] = command
     surplus = transfers.unsolicited_error(session.parameters, pdu)

@@ -4,7 +4,7 @@ The rules: a receive probe fires when the PDU is complete, before anything else.
 and do not move ExpCmdSN. Others are served in the order of CmdSN: one that comes early is held, one outside the window
 is ignored without an answer. Data-Out and SNACK carry no CmdSN; unsolicited data of a held command is held with it. A
 PDU that breaks the rules gets a Reject with the header it came with; one that makes the stream unreadable ends the
-connection.
+connection. A discovery session takes Text Requests, and a logout that closes the session, and no other request (4.3).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi import commands, requests, transfers
 from iscsitools.iscsi.errors import LoginStatus, ProtocolError, RejectError, RejectReason
-from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode, Pdu, unit_number
+from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, LogoutReason, Opcode, Pdu, unit_number
 from iscsitools.probes.sites import NOP_SEND, REJECT_SEND
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.task import MAX_TRANSFER
@@ -83,7 +83,7 @@ class Handlers:
         elif opcode not in _NUMBERED:
             raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {opcode:#04x}")
         elif pdu.immediate:
-            _SERVE[opcode](conn, session, pdu)
+            _serve(conn, session, pdu)
             self._serve_held(session)  # an ABORT TASK may have closed the gap before them
         else:
             self._in_order(conn, session, pdu)
@@ -119,7 +119,7 @@ class Handlers:
     def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
         """Serve a request in its turn; one that is rejected keeps nobody behind it."""
         try:
-            _SERVE[pdu.opcode](conn, session, pdu)
+            _serve(conn, session, pdu)
         except RejectError as error:
             reject(conn, pdu, error.reason)
 
@@ -196,6 +196,19 @@ class Handlers:
         session.connections.pop(conn.cid, None)
         if not session.connections:
             self._login.end_session(session)
+
+
+def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
+    if session.target is None and not _discovers(pdu):
+        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {pdu.opcode:#04x} in a discovery session")
+    _SERVE[pdu.opcode](conn, session, pdu)
+
+
+def _discovers(pdu: Pdu) -> bool:
+    """Whether a request has its place in a discovery session; the answer to our ping is no request."""
+    if pdu.opcode == Opcode.LOGOUT_REQUEST:
+        return pdu.flags & 0x7F == LogoutReason.CLOSE_SESSION
+    return pdu.opcode == Opcode.TEXT_REQUEST or (pdu.opcode == Opcode.NOP_OUT and pdu.itt == RESERVED_TAG)
 
 
 def reject(conn: Connection, pdu: Pdu, reason: int) -> None:

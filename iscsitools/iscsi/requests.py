@@ -64,8 +64,8 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
     """Serve a Task Management Function Request (RFC 7143 11.5, 11.6)."""
     function = pdu.flags & 0x7F
     device = session.device
-    if device is None or session.nexus is None:
-        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, "task management in a discovery session")
+    assert device is not None
+    assert session.nexus is not None
     number = unit_number(pdu.lun)
     response = ManagementResponse.NO_REASSIGNMENT
     ended: list[Task] = []
