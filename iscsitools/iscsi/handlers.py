@@ -155,12 +155,13 @@ class Handlers:
 
     def oversized(self, conn: Connection, pdu: Pdu) -> None:
         """A data segment beyond our MaxRecvDataSegmentLength: the stream cannot be trusted any more (7.2, 7.8)."""
+        reason = "a data segment longer than MaxRecvDataSegmentLength"
         session = conn.session
         if session is not None and session.full_feature:
             reject(conn, pdu, RejectReason.PROTOCOL_ERROR)
         else:
-            self._login.refuse(conn, pdu, LoginStatus.INITIATOR_ERROR)
-        conn.close("a data segment longer than MaxRecvDataSegmentLength")
+            self._login.refuse(conn, pdu, LoginStatus.INITIATOR_ERROR, reason)
+        conn.close(reason)
 
     def data_digest_failed(self, conn: Connection, pdu: Pdu) -> None:
         """A data digest is wrong (RFC 7143 7.8): Reject; the task that a Data-Out belongs to cannot be completed."""
