@@ -116,6 +116,26 @@ def test_without_a_time_to_answer_a_silent_initiator_is_asked_once_and_stays():
     assert not wire.conn.close_reason
 
 
+def test_an_initiator_that_takes_its_output_slowly_lives():
+    """The ping waits behind megabytes; while they go out, somebody takes them. When nobody does, it is given up."""
+    target = Target(slow=True)
+    wire = target.connect(Timers(0, SECOND, 2 * SECOND))
+    wire.log_in()
+    wire.command(bytes(6))
+    wire.feed(wire.request(read10(0, 4096), read=2 << 20))
+    assert not wire.conn.stalled
+    for _ in range(20):
+        target.now += SECOND
+        wire.conn.on_time(target.now)
+        wire.conn.output()
+        wire.conn.sent(65536, target.now)
+    assert not wire.conn.close_reason
+    for _ in range(4):
+        target.now += SECOND
+        wire.conn.on_time(target.now)
+    assert wire.conn.close_reason == "no answer to NOP-In"
+
+
 def test_a_login_that_takes_too_long_is_ended():
     target = Target()
     wire = target.connect(Timers(5 * SECOND, 0, 0))
