@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 _MAX_TEXT: Final = 64 << 10
 """Bytes of one Text exchange, over all its PDUs."""
 
+_OF_ALL_UNITS: Final = (ManagementFunction.TARGET_WARM_RESET, ManagementFunction.TARGET_COLD_RESET)
+_OF_SEVERAL_TASKS: Final = (
+    ManagementFunction.ABORT_TASK_SET,
+    ManagementFunction.CLEAR_TASK_SET,
+    ManagementFunction.LOGICAL_UNIT_RESET,
+    *_OF_ALL_UNITS,
+)
+
 
 @dataclass(slots=True)
 class TextExchange:
@@ -73,6 +81,8 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
         response, ended = device.manage(function, session.nexus, number, pdu.ttt)
     if function == ManagementFunction.ABORT_TASK and response == ManagementResponse.NO_SUCH_TASK:
         response = _abort_unserved(session, pdu)
+    if function in _OF_SEVERAL_TASKS and response == ManagementResponse.COMPLETE:
+        session.give_up_before(pdu.cmdsn, None if function in _OF_ALL_UNITS else number)
     for task in ended:
         owner = task.owner
         assert owner is not None

@@ -223,3 +223,12 @@ def read10(lba: int, blocks: int) -> bytes:
 
 def write10(lba: int, blocks: int, fua: bool = False) -> bytes:
     return b"\x2a" + (b"\x08" if fua else b"\0") + lba.to_bytes(4, "big") + b"\0" + blocks.to_bytes(2, "big") + b"\0"
+
+
+def abort(itt: int, ref_cmdsn: int, cmdsn: int) -> bytes:
+    """An immediate ABORT TASK."""
+    bhs = bytearray(
+        make_bhs(Opcode.TASK_REQUEST, immediate=True, flags=0x81, itt=99, rtt=itt, lun=encode_lun(0), cmd_sn=cmdsn)
+    )
+    bhs[32:36] = ref_cmdsn.to_bytes(4, "big")
+    return bytes(bhs)

@@ -7,16 +7,7 @@ from collections.abc import Callable
 import pytest
 from initiator.pdu import Opcode, encode_lun, make_bhs
 
-from .harness import ManualExecutor, SlowDisk, Target, read10, write10
-
-
-def abort(itt: int, ref_cmdsn: int, cmdsn: int) -> bytes:
-    """An immediate ABORT TASK."""
-    bhs = bytearray(
-        make_bhs(Opcode.TASK_REQUEST, immediate=True, flags=0x81, itt=99, rtt=itt, lun=encode_lun(0), cmd_sn=cmdsn)
-    )
-    bhs[32:36] = ref_cmdsn.to_bytes(4, "big")
-    return bytes(bhs)
+from .harness import ManualExecutor, SlowDisk, Target, abort, read10, write10
 
 
 def test_a_rejected_request_does_not_keep_those_that_waited_for_it():
@@ -88,49 +79,6 @@ def test_nothing_that_waited_behind_the_end_of_the_session_is_served(opcode):
     wire.conn.closed()
     assert target.buffers.reserved == 0
     assert target.session().command(read10(0, 1), read=512)[0].data == bytes(512)
-
-
-@pytest.mark.parametrize("slow", [False, True])
-def test_unsolicited_data_of_a_command_before_its_turn_is_kept_with_it(slow):
-    target = Target(slow=slow)
-    wire = target.session()
-    first = wire.request(bytes(6))
-    later = wire.request(write10(0, 24), write=b"0" * 512, edtl=12288, flags=0x21)
-    wire.feed(later + wire.data_out(wire.itt, b"1" * 1536, 512, final=False))
-    wire.feed(wire.data_out(wire.itt, b"2" * 10240, 2048, sn=1), 3000)
-    wire.feed(wire.data_out(wire.itt + 7, b"x" * 512, 0))  # of nobody
-    assert wire.receive() == []
-    wire.feed(first)
-    assert [(p.itt, p.status) for p in wire.receive()] == [(wire.itt - 1, 0), (wire.itt, 0)]
-    assert target.buffers.reserved == 0
-    assert wire.command(read10(0, 24), read=12288)[0].data == b"0" * 512 + b"1" * 1536 + b"2" * 10240
-
-
-def test_an_abort_throws_the_kept_data_away():
-    target = Target()
-    wire = target.session()
-    first, number = wire.request(bytes(6)), wire.cmd_sn
-    wire.feed(wire.request(write10(0, 2), edtl=1024, flags=0x21) + wire.data_out(wire.itt, b"1" * 1024, 0))
-    assert target.buffers.reserved > 1024
-    wire.feed(abort(wire.itt, number, wire.cmd_sn) + first)
-    assert [p.opcode for p in wire.receive()] == [Opcode.TASK_RESPONSE, Opcode.SCSI_RESPONSE]
-    assert target.buffers.reserved == 0
-    assert wire.command(read10(0, 2), read=1024)[0].data == bytes(1024)
-
-
-@pytest.mark.parametrize("length", [0, 512])
-def test_data_without_end_for_a_command_before_its_turn_ends_the_connection(length):
-    target = Target(memory=1 << 20)
-    wire = target.session()
-    wire.request(bytes(6))
-    wire.feed(wire.request(write10(0, 2), edtl=1024, flags=0x21))
-    data = wire.data_out(wire.itt, bytes(length), 0, final=False)
-    for _ in range(4096):
-        wire.feed(data)
-    assert "no memory" in wire.conn.close_reason
-    assert target.buffers.reserved <= target.memory
-    wire.conn.closed()
-    assert target.buffers.reserved == 0
 
 
 def test_tasks_that_are_aborted_together_do_not_start_in_each_others_place():
