@@ -213,16 +213,17 @@ def _discovers(pdu: Pdu) -> bool:
 
 
 def reject(conn: Connection, pdu: Pdu, reason: int) -> None:
-    """Send a Reject with the header of the PDU it rejects (RFC 7143 11.17)."""
+    """Send a Reject with the header of the PDU that it rejects, additional segments too (RFC 7143 11.17)."""
     session = conn.session
     if session is None:
         conn.close("a PDU that login does not know")
         return
+    rejected = (pdu.bhs + pdu.ahs)[: conn.max_send]
     header = ANSWER.pack(
-        Opcode.REJECT, Flag.FINAL, reason, 0, len(pdu.bhs), 0, RESERVED_TAG, 0, conn.statsn,
+        Opcode.REJECT, Flag.FINAL, reason, 0, len(rejected), 0, RESERVED_TAG, 0, conn.statsn,
         session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
     )  # fmt: skip
     conn.statsn = (conn.statsn + 1) & SERIAL_MASK
     if conn.probes.mask & REJECT_SEND:
         conn.probes.pdu(Probe.REJECT_SEND, conn.info, 0, header)
-    conn.out.put(header, pdu.bhs)
+    conn.out.put(header, rejected)

@@ -14,11 +14,11 @@ from iscsitools.iscsi.node import AuthPolicy, TargetNode
 from .harness import INITIATOR, IQN, Target, Wire, read10, write10
 
 
-def rejected(wire) -> int:
-    """The reason of the one Reject that came."""
+def rejected(wire, ahs: bytes = b"") -> int:
+    """The reason of the one Reject that came; it has the whole header of what it rejects."""
     (answer,) = wire.receive()
     assert answer.opcode == Opcode.REJECT
-    assert len(answer.data) == 48
+    assert (len(answer.data), answer.data[48:]) == (48 + len(ahs), ahs)
     return answer.reason
 
 
@@ -63,7 +63,13 @@ def test_additional_headers_that_do_not_add_up_are_rejected():
     bhs = bytearray(wire.request(bytes(6)))
     bhs[4] = 1
     wire.feed(bytes(bhs) + b"\xff\xff\x01\x00")
-    assert rejected(wire) == 9
+    assert rejected(wire, b"\xff\xff\x01\x00") == 9
+
+
+def test_a_rejected_header_is_cut_to_what_the_initiator_takes():
+    wire = Target().session({"MaxRecvDataSegmentLength": "512"})
+    wire.feed(bytes([0x5C, 0x80, 0, 0, 255]) + bytes(43) + b"a" * 1020)
+    assert rejected(wire, b"a" * 464) == 5
 
 
 def test_an_extended_cdb_that_nobody_knows_is_a_sense_code():
