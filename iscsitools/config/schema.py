@@ -86,7 +86,7 @@ TARGET: Final = Table(
 LIMITS: Final = Table(
     Limits,
     (
-        Key("max_connections", t.integer(1, 65535), "Connections at once, of all targets."),
+        Key("max_connections", t.integer(1, 65535), "Connections at once; one not logged in gives way to another."),
         Key("max_sessions", t.integer(1, 65535), "Sessions at once, of all targets."),
         Key("login_timeout", t.SECONDS, "Seconds in which a login has to be complete; 0: no bound."),
         Key("nop_interval", t.SECONDS, "Seconds of silence before an initiator is asked for a sign of life; 0: never."),

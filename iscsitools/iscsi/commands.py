@@ -139,8 +139,7 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
     except ValueError as error:
         raise RejectError(RejectReason.INVALID_PDU_FIELD, str(error)) from None
     device = session.device
-    if device is None:
-        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, "a SCSI command in a discovery session")
+    assert device is not None
     command = Command(conn, session, pdu, cdb)
     conn.commands[itt] = command
     surplus = transfers.unsolicited_error(session.parameters, pdu)
@@ -163,11 +162,20 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
         device.execute(task)
 
 
+def _moves_the_other_way(task: Task) -> bool:
+    """The initiator expects data in one direction only, and the CDB moves it in the other (RFC 7143 11.3.1)."""
+    if task.reads == task.writes:
+        return False
+    return task.reads if task.data_out_length else task.writes and task.transfer_length > 0
+
+
 def residual(task: Task, moved: int, edtl: int) -> tuple[int, int]:
     """Residual flags and count (RFC 7143 11.4.5): what the command meant to move against what was expected."""
     meant = task.transfer_length if task.transfer_length >= 0 else moved
     if task.status not in (Status.GOOD, Status.CONDITION_MET):
         meant = moved
+    elif edtl and _moves_the_other_way(task):
+        meant = 0  # nothing of what was expected: an underflow of all of it
     if meant > edtl:
         return Flag.OVERFLOW, min(meant - edtl, SERIAL_MASK)
     if meant < edtl:

@@ -593,9 +593,10 @@ class Connection:
 
     def sent(self, count: int, now: int) -> None:
         """``count`` bytes of :meth:`output` were accepted by the socket."""
-        if self.stalled:
-            self._heard = now  # nothing is read meanwhile; that it takes our output is its sign of life
         self.out.sent(count)
+        if self.stalled or self.out.unsent():
+            # Its answer to a ping may lie behind what waits here; that it takes our output is its sign of life.
+            self._heard = now
 
     # -- time, and the end
 

@@ -17,10 +17,11 @@ _LENGTH: Final = "MaxRecvDataSegmentLength"
 class TextResponder:
     """Answers the text requests of one session. ``target`` is None in a discovery session.
 
-    ``local``: where the connection came in. ``parameters``: the connection's, changed by a new declaration.
+    ``local``: where the connection came in. ``parameters``: the connection's, changed by a new declaration when the
+    exchange that has it is complete (RFC 7143 6.4).
     """
 
-    __slots__ = ("_directory", "_initiator", "_local", "_parameters", "_target")
+    __slots__ = ("_declared", "_directory", "_initiator", "_local", "_parameters", "_target")
 
     def __init__(
         self,
@@ -35,11 +36,21 @@ class TextResponder:
         self._target = target
         self._local = local
         self._parameters = parameters
+        self._declared = 0
+
+    def begin(self) -> None:
+        """An exchange begins; one before it that is not complete has changed nothing."""
+        self._declared = 0
+
+    def complete(self) -> None:
+        """The exchange is complete: what was declared in it holds."""
+        if self._declared:
+            self._parameters.initiator_max_recv_data_segment_length = self._declared
 
     def answer(self, data: bytes) -> bytes:
         """Answer one logical text data segment; ``text.split_text`` cuts the result for several responses.
 
-        Raises RejectError (PROTOCOL_ERROR), and then nothing has changed.
+        Raises RejectError (PROTOCOL_ERROR), and then nothing of it counts.
         """
         try:
             pairs = text.parse_pairs(data)
@@ -50,7 +61,7 @@ class TextResponder:
         for name, value in pairs:
             answers += self._answer_one(name, value)
         if length is not None:
-            self._parameters.initiator_max_recv_data_segment_length = length
+            self._declared = length
         return text.encode_pairs(answers)
 
     def _answer_one(self, name: str, value: str) -> Iterable[tuple[str, str]]:

@@ -2,8 +2,9 @@
 
 The rules: a receive probe fires when the PDU is complete, before anything else. Immediate requests are served at once
 and do not move ExpCmdSN. Others are served in the order of CmdSN: one that comes early is held, one outside the window
-is ignored without an answer. Data-Out and SNACK carry no CmdSN. A PDU that breaks the rules gets a Reject with the
-header it came with; one that makes the stream unreadable ends the connection.
+is ignored without an answer. Data-Out and SNACK carry no CmdSN; unsolicited data of a held command is held with it. A
+PDU that breaks the rules gets a Reject with the header it came with; one that makes the stream unreadable ends the
+connection. A discovery session takes Text Requests, and a logout that closes the session, and no other request (4.3).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi import commands, requests, transfers
 from iscsitools.iscsi.errors import LoginStatus, ProtocolError, RejectError, RejectReason
-from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode, Pdu, unit_number
+from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, LogoutReason, Opcode, Pdu, unit_number
 from iscsitools.probes.sites import NOP_SEND, REJECT_SEND
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.task import MAX_TRANSFER
@@ -74,7 +75,7 @@ class Handlers:
     def _full_feature(self, conn: Connection, session: Session, pdu: Pdu) -> None:
         opcode = pdu.opcode
         if opcode == Opcode.DATA_OUT:
-            transfers.data_out(conn, pdu)
+            self._data_out(conn, session, pdu)
         elif opcode == Opcode.SNACK_REQUEST:
             raise RejectError(RejectReason.SNACK_REJECT, "a SNACK at error recovery level 0")
         elif opcode == Opcode.LOGIN_REQUEST:
@@ -82,10 +83,18 @@ class Handlers:
         elif opcode not in _NUMBERED:
             raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {opcode:#04x}")
         elif pdu.immediate:
-            _SERVE[opcode](conn, session, pdu)
+            _serve(conn, session, pdu)
             self._serve_held(session)  # an ABORT TASK may have closed the gap before them
         else:
             self._in_order(conn, session, pdu)
+
+    @staticmethod
+    def _data_out(conn: Connection, session: Session, pdu: Pdu) -> None:
+        if session.held and pdu.ttt == RESERVED_TAG and pdu.itt not in conn.commands:
+            if not session.hold_data(conn, pdu):
+                raise ProtocolError("no memory for the data of commands that came before their turn")
+        else:
+            transfers.data_out(conn, pdu)
 
     def _in_order(self, conn: Connection, session: Session, pdu: Pdu) -> None:
         place = session.place(pdu.cmdsn)
@@ -99,14 +108,18 @@ class Handlers:
 
     def _serve_held(self, session: Session) -> None:
         while (held := session.take_held()) is not None:
-            conn, pdu = held
-            self._serve(conn, session, pdu)
+            conn = held.conn
+            if conn.close_reason:  # what came before it may have been a logout
+                continue
+            self._serve(conn, session, held.pdu)
+            for pdu in held.data:
+                transfers.data_out(conn, pdu)
 
     @staticmethod
     def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
         """Serve a request in its turn; one that is rejected keeps nobody behind it."""
         try:
-            _SERVE[pdu.opcode](conn, session, pdu)
+            _serve(conn, session, pdu)
         except RejectError as error:
             reject(conn, pdu, error.reason)
 
@@ -142,12 +155,13 @@ class Handlers:
 
     def oversized(self, conn: Connection, pdu: Pdu) -> None:
         """A data segment beyond our MaxRecvDataSegmentLength: the stream cannot be trusted any more (7.2, 7.8)."""
+        reason = "a data segment longer than MaxRecvDataSegmentLength"
         session = conn.session
         if session is not None and session.full_feature:
             reject(conn, pdu, RejectReason.PROTOCOL_ERROR)
         else:
-            self._login.refuse(conn, pdu, LoginStatus.INITIATOR_ERROR)
-        conn.close("a data segment longer than MaxRecvDataSegmentLength")
+            self._login.refuse(conn, pdu, LoginStatus.INITIATOR_ERROR, reason)
+        conn.close(reason)
 
     def data_digest_failed(self, conn: Connection, pdu: Pdu) -> None:
         """A data digest is wrong (RFC 7143 7.8): Reject; the task that a Data-Out belongs to cannot be completed."""
@@ -185,17 +199,31 @@ class Handlers:
             self._login.end_session(session)
 
 
+def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
+    if session.target is None and not _discovers(pdu):
+        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {pdu.opcode:#04x} in a discovery session")
+    _SERVE[pdu.opcode](conn, session, pdu)
+
+
+def _discovers(pdu: Pdu) -> bool:
+    """Whether a request has its place in a discovery session; the answer to our ping is no request."""
+    if pdu.opcode == Opcode.LOGOUT_REQUEST:
+        return pdu.flags & 0x7F == LogoutReason.CLOSE_SESSION
+    return pdu.opcode == Opcode.TEXT_REQUEST or (pdu.opcode == Opcode.NOP_OUT and pdu.itt == RESERVED_TAG)
+
+
 def reject(conn: Connection, pdu: Pdu, reason: int) -> None:
-    """Send a Reject with the header of the PDU it rejects (RFC 7143 11.17)."""
+    """Send a Reject with the header of the PDU that it rejects, additional segments too (RFC 7143 11.17)."""
     session = conn.session
     if session is None:
         conn.close("a PDU that login does not know")
         return
+    rejected = (pdu.bhs + pdu.ahs)[: conn.max_send]
     header = ANSWER.pack(
-        Opcode.REJECT, Flag.FINAL, reason, 0, len(pdu.bhs), 0, RESERVED_TAG, 0, conn.statsn,
+        Opcode.REJECT, Flag.FINAL, reason, 0, len(rejected), 0, RESERVED_TAG, 0, conn.statsn,
         session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
     )  # fmt: skip
     conn.statsn = (conn.statsn + 1) & SERIAL_MASK
     if conn.probes.mask & REJECT_SEND:
         conn.probes.pdu(Probe.REJECT_SEND, conn.info, 0, header)
-    conn.out.put(header, pdu.bhs)
+    conn.out.put(header, rejected)

@@ -40,7 +40,7 @@ class LoginRequest(NamedTuple):
     @classmethod
     def parse(cls, bhs: bytes) -> LoginRequest:
         """Read the 48 bytes of the header; ProtocolError when they are no immediate Login Request."""
-        if len(bhs) != _BHS.size or bhs[0] != _IMMEDIATE_LOGIN:
+        if len(bhs) != _BHS.size or bhs[0] & 0x7F != _IMMEDIATE_LOGIN:
             raise ProtocolError("not an immediate Login Request")
         _, flags, version_max, version_min, isid, tsih, itt, cid = _BHS.unpack(bhs)
         csg, nsg = flags >> 2 & 3, flags & 3

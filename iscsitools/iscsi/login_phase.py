@@ -86,39 +86,42 @@ class LoginPhase:
 
     def request(self, conn: Connection, pdu: Pdu) -> None:
         """Take a PDU of the login phase; only Login Requests belong there (6.3)."""
-        login = self._logins.get(conn)
         if pdu.opcode != Opcode.LOGIN_REQUEST:
-            if login is None:
-                conn.close(f"opcode {pdu.opcode:#04x} before login")
-            else:
-                self.refuse(conn, pdu, LoginStatus.INVALID_DURING_LOGIN)
+            self.refuse(conn, pdu, LoginStatus.INVALID_DURING_LOGIN, f"opcode {pdu.opcode:#04x} during login")
             return
-        if login is None:
-            local = _portal(conn)
-            engine = LoginEngine(self.directory, self._limits, self, local, self._hooks.random_bytes)
-            login = self._logins[conn] = _Login(engine, pdu, pdu.cmdsn)
-            conn.statsn = pdu.expstatsn
-        login.pdu = Pdu(pdu.bhs, b"", memoryview(b""), pdu.now)
+        login = self._login_of(conn, pdu)
         reply = login.engine.on_request(pdu.bhs, bytes(pdu.data))
         if isinstance(reply, LoginPending):
             self._hooks.look_up(conn, reply)
         else:
             self._answer(conn, login, reply)
 
+    def _login_of(self, conn: Connection, pdu: Pdu) -> _Login:
+        """The login that a Login Request belongs to; the first one begins it."""
+        login = self._logins.get(conn)
+        if login is None:
+            engine = LoginEngine(self.directory, self._limits, self, _portal(conn), self._hooks.random_bytes)
+            login = self._logins[conn] = _Login(engine, pdu, pdu.cmdsn)
+            conn.statsn = pdu.expstatsn
+        login.pdu = Pdu(pdu.bhs, b"", memoryview(b""), pdu.now)
+        return login
+
     def secret_found(self, conn: Connection, secret: bytes | None) -> None:
         """Go on with a login that waited for a CHAP secret."""
         login = self._logins.get(conn)
-        if login is not None:
+        if login is not None and not conn.close_reason:  # it may have broken the rules meanwhile
             self._answer(conn, login, login.engine.provide_secret(secret))
             conn.wake(conn)
 
-    def refuse(self, conn: Connection, pdu: Pdu, status: LoginStatus) -> None:
-        """Answer any PDU with a Login Response of ``status``, and close."""
-        login = self._logins.get(conn)
+    def refuse(self, conn: Connection, pdu: Pdu, status: LoginStatus, message: str) -> None:
+        """Answer any PDU with a Login Response of ``status``, and close.
+
+        What comes before a login and is no Login Request is not answered (RFC 7143 6.3).
+        """
+        login = self._login_of(conn, pdu) if pdu.opcode == Opcode.LOGIN_REQUEST else self._logins.get(conn)
         if login is not None:
-            login.pdu = pdu
-            self._answer(conn, login, LoginReply(status=status, message=f"opcode {pdu.opcode:#04x} during login"))
-        conn.close("login refused")
+            self._answer(conn, login, LoginReply(status=status, message=message))
+        conn.close(message)
 
     def forget(self, conn: Connection) -> None:
         """The connection is gone."""

@@ -1,7 +1,8 @@
 """What a connection has still to send: chunks with answers one behind the other, and buffers of read data between.
 
 Bytes of a chunk from ``_start`` to ``tail`` are not yet in the queue; the fast path moves ``tail`` itself. A chunk goes
-back to the loop's stock when everything was sent, so while sockets keep up all connections share one warm chunk.
+back to the loop's stock when all that was in it was sent, so while sockets keep up all connections share one warm
+chunk, and one that is never quite empty keeps no more of them than it has unsent bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Output:
         self._info = info
         self._probes = probes
         self._chunk: Chunk | None = None
-        self._full: list[Chunk] = []
+        self._full: deque[tuple[int, Chunk]] = deque()
+        """Chunks with no room left, and where in all that was ever sent each ends."""
         self._start = 0
         self._queue: deque[memoryview | FileRange] = deque()
         self._queued = 0
@@ -107,7 +109,7 @@ class Output:
     def _next_chunk(self) -> None:
         self._close_segment()
         if self._chunk is not None:
-            self._full.append(self._chunk)
+            self._full.append((self.bytes_sent + self._queued, self._chunk))
             self._chunk = None
 
     def pieces(self) -> list[memoryview | FileRange]:
@@ -150,6 +152,8 @@ class Output:
             self._fire_marks()
         while self._releases and self._releases[0][0] <= self.bytes_sent:
             self._releases.popleft()[1]()
+        while self._full and self._full[0][0] <= self.bytes_sent:
+            self._buffers.return_chunk(self._full.popleft()[1])
         self.settle()
 
     def settle(self) -> None:
@@ -162,10 +166,8 @@ class Output:
             self._buffers.return_chunk(self._chunk)
             self._chunk = None
             self.tail = self._start = 0
-        if self._full:
-            for chunk in self._full:
-                self._buffers.return_chunk(chunk)
-            self._full.clear()
+        while self._full:
+            self._buffers.return_chunk(self._full.popleft()[1])
 
     def when_sent(self, release: Callable[[], None]) -> None:
         """Call ``release`` when all that was put so far has been sent, or given up."""

@@ -26,12 +26,21 @@ from iscsitools.scsi.task import ManagementFunction, ManagementResponse
 
 if TYPE_CHECKING:
     from iscsitools.iscsi.connection import Connection
+    from iscsitools.iscsi.discovery import TextResponder
     from iscsitools.iscsi.session import Session
     from iscsitools.scsi.device import ScsiDevice
     from iscsitools.scsi.task import Task
 
 _MAX_TEXT: Final = 64 << 10
 """Bytes of one Text exchange, over all its PDUs."""
+
+_OF_ALL_UNITS: Final = (ManagementFunction.TARGET_WARM_RESET, ManagementFunction.TARGET_COLD_RESET)
+_OF_SEVERAL_TASKS: Final = (
+    ManagementFunction.ABORT_TASK_SET,
+    ManagementFunction.CLEAR_TASK_SET,
+    ManagementFunction.LOGICAL_UNIT_RESET,
+    *_OF_ALL_UNITS,
+)
 
 
 @dataclass(slots=True)
@@ -63,8 +72,8 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
     """Serve a Task Management Function Request (RFC 7143 11.5, 11.6)."""
     function = pdu.flags & 0x7F
     device = session.device
-    if device is None or session.nexus is None:
-        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, "task management in a discovery session")
+    assert device is not None
+    assert session.nexus is not None
     number = unit_number(pdu.lun)
     response = ManagementResponse.NO_REASSIGNMENT
     ended: list[Task] = []
@@ -72,6 +81,8 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
         response, ended = device.manage(function, session.nexus, number, pdu.ttt)
     if function == ManagementFunction.ABORT_TASK and response == ManagementResponse.NO_SUCH_TASK:
         response = _abort_unserved(session, pdu)
+    if function in _OF_SEVERAL_TASKS and response == ManagementResponse.COMPLETE:
+        session.give_up_before(pdu.cmdsn, None if function in _OF_ALL_UNITS else number)
     for task in ended:
         owner = task.owner
         assert owner is not None
@@ -113,13 +124,15 @@ def text(conn: Connection, session: Session, pdu: Pdu) -> None:
     final = bool(pdu.flags & Flag.FINAL)
     if final and pdu.flags & Flag.CONTINUE:
         raise RejectError(RejectReason.INVALID_PDU_FIELD, "a Text Request that is final and goes on")
-    exchange = conn.text
+    exchange, responder = conn.text, conn.responder
+    assert responder is not None
     if pdu.ttt == RESERVED_TAG:  # what there was of an exchange is forgotten (11.10.4)
         exchange = conn.text = TextExchange(pdu.itt)
+        responder.begin()
     elif exchange is None or (exchange.itt, exchange.ttt) != (pdu.itt, pdu.ttt):
         raise RejectError(RejectReason.INVALID_PDU_FIELD, "a Text Request continues an exchange that is not there")
     if exchange.pieces:
-        _send_text(conn, session, exchange, final)
+        _send_text(conn, session, exchange, responder, final)
         return
     exchange.received += pdu.data
     if len(exchange.received) > _MAX_TEXT:
@@ -131,22 +144,25 @@ def text(conn: Connection, session: Session, pdu: Pdu) -> None:
     received = bytes(exchange.received)
     exchange.received.clear()
     try:
-        answer = conn.responder.answer(received) if conn.responder is not None else b""
+        answer = responder.answer(received)
     except RejectError:
         conn.text = None
         raise
-    conn.set_max_send(conn.parameters.initiator_max_recv_data_segment_length)
     exchange.pieces = list(keys.split_text(answer, conn.max_send)) or [b""]
-    _send_text(conn, session, exchange, final)
+    _send_text(conn, session, exchange, responder, final)
 
 
-def _send_text(conn: Connection, session: Session, exchange: TextExchange, final: bool) -> None:
+def _send_text(
+    conn: Connection, session: Session, exchange: TextExchange, responder: TextResponder, final: bool
+) -> None:
     """Send the next piece. ``final``: the F bit of the request; without it the answer has none either (11.11.1)."""
     piece = exchange.pieces.pop(0)
     more = bool(exchange.pieces)
     _put_text(conn, session, exchange, piece, more=more, final=final and not more)
     if final and not more:
         conn.text = None
+        responder.complete()
+        conn.set_max_send(conn.parameters.initiator_max_recv_data_segment_length)
 
 
 def _put_text(

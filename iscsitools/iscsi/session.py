@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from iscsitools.iscsi.pdu import SERIAL_MASK, Pdu
+from iscsitools.iscsi.pdu import SERIAL_MASK, Opcode, Pdu, serial_less, unit_number
 from iscsitools.scsi.task import Nexus
 
 if TYPE_CHECKING:
@@ -20,6 +20,28 @@ if TYPE_CHECKING:
     from iscsitools.scsi.device import ScsiDevice
 
 DEFAULT_WINDOW: Final = 128
+_PDU_COST: Final = 512
+"""Bytes that a PDU which is kept costs beside its data, so that empty ones have a bound too."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A request that came before its turn, and the unsolicited Data-Outs that came behind it (RFC 7143 4.2.4.2)."""
+
+    conn: Connection
+    pdu: Pdu
+    data: list[Pdu] = field(default_factory=list)
+
+    def keep(self, pdu: Pdu) -> Pdu | None:
+        """A copy of ``pdu`` that outlives the receive buffer; None when the memory for it is not to be had."""
+        if not self.conn.buffers.reserve(self.conn, len(pdu.data) + _PDU_COST):
+            return None
+        return Pdu(pdu.bhs, pdu.ahs, memoryview(bytes(pdu.data)), pdu.now)
+
+    def release(self) -> None:
+        """Its memory is not needed any more."""
+        length = sum(len(pdu.data) + _PDU_COST for pdu in (self.pdu, *self.data))
+        self.conn.buffers.release(self.conn, length)
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +69,7 @@ class Session:
     full_feature: bool = False
     table: SessionTable | None = None
     connections: dict[int, Connection] = field(default_factory=dict)
-    held: dict[int, tuple[Connection, Pdu] | None] = field(default_factory=dict)
+    held: dict[int, Held | None] = field(default_factory=dict)
 
     @property
     def device(self) -> ScsiDevice | None:
@@ -69,49 +91,69 @@ class Session:
         return ahead if ahead < self.window else -1
 
     def hold(self, conn: Connection, pdu: Pdu) -> bool:
-        """Keep a copy of a request that came before its turn; False when the memory for it is not to be had."""
+        """Keep a request that came before its turn; False when the memory for it is not to be had."""
         if pdu.cmdsn in self.held:
             return True
-        if not conn.buffers.reserve(conn, len(pdu.data)):
+        held = Held(conn, pdu)
+        kept = held.keep(pdu)
+        if kept is None:
             return False
-        self.held[pdu.cmdsn] = (conn, Pdu(pdu.bhs, pdu.ahs, memoryview(bytes(pdu.data)), pdu.now))
+        held.pdu = kept
+        self.held[pdu.cmdsn] = held
         return True
 
-    def take_held(self) -> tuple[Connection, Pdu] | None:
+    def hold_data(self, conn: Connection, pdu: Pdu) -> bool:
+        """Keep a Data-Out, if it belongs to a command that is held; False when the memory for it is not to be had."""
+        for held in self.held.values():
+            if held is not None and held.conn is conn and held.pdu.itt == pdu.itt:
+                kept = held.keep(pdu)
+                if kept is None:
+                    return False
+                held.data.append(kept)
+        return True
+
+    def take_held(self) -> Held | None:
         """The held request whose turn it is now, its CmdSN counted; None: there is none."""
         while self.exp_cmdsn in self.held:
             found = self.held.pop(self.exp_cmdsn)
             self.advance()
             if found is not None:
-                _release(found)
+                found.release()
                 return found
         return None
 
     def give_up(self, itt: int, cmdsn: int) -> bool:
         """Count a CmdSN as received without its command, ``itt``, for ABORT TASK (RFC 7143 11.6.1); False: too late."""
         found = self.held.get(cmdsn)
-        if self.place(cmdsn) < 0 or (found is not None and found[1].itt != itt):
+        if self.place(cmdsn) < 0 or (found is not None and found.pdu.itt != itt):
             return False
         if found is not None:
-            _release(found)
+            found.release()
         self.held[cmdsn] = None
         return True
+
+    def give_up_before(self, cmdsn: int, lun: int | None) -> None:
+        """End the held commands before ``cmdsn`` to one unit number, or to all (None), without a status.
+
+        For an immediate function that ends several tasks: they came before it (RFC 7143 4.2.3.3).
+        """
+        for number, found in self.held.items():
+            if found is None or found.pdu.opcode != Opcode.SCSI_COMMAND or not serial_less(number, cmdsn):
+                continue
+            if lun is None or unit_number(found.pdu.lun) == lun:
+                found.release()
+                self.held[number] = None
 
     def drop_held(self) -> None:
         """Forget all requests that came before their turn."""
         for found in self.held.values():
             if found is not None:
-                _release(found)
+                found.release()
         self.held.clear()
 
     def advance(self) -> None:
         """The command that was next has been taken."""
         self.exp_cmdsn = (self.exp_cmdsn + 1) & SERIAL_MASK
-
-
-def _release(found: tuple[Connection, Pdu]) -> None:
-    conn, pdu = found
-    conn.buffers.release(conn, len(pdu.data))
 
 
 class SessionTable:

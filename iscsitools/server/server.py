@@ -172,7 +172,7 @@ class Server:
             self.loop.add_reader(listener.fileno(), lambda: self._accept(listener))
 
     def _adopt(self, sock: socket.socket) -> None:
-        if len(self.links) >= self.config.limits.max_connections:
+        if len(self.links) >= self.config.limits.max_connections and not self._make_room():
             log.warning("connection refused: as many as allowed", extra={"connections": len(self.links)})
             sock.close()
             return
@@ -188,6 +188,14 @@ class Server:
         conn = Connection(info, self._buffers, self.probes, self._handlers, now, self._timers, self._wake)
         self.links[conn] = link
         link.start(conn)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been logging in for longest: those that only wait must not keep others out."""
+        for conn, link in self.links.items():
+            if conn.session is None:
+                link.close("it had not logged in, and there are as many connections as allowed")
+                return True
+        return False
 
     def _gone(self, link: Link) -> None:
         conn = link.conn

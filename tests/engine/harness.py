@@ -168,16 +168,20 @@ class Wire:
         header = bhs + (crc32c_wire(bhs) if self.header_digest else b"")
         return header + padded + (crc32c_wire(padded) if self.data_digest and data else b"")
 
-    def log_in(
+    def login_request(
         self, keys: dict[str, str] | None = None, tsih: int = 0, cid: int = 1, isid: int = 0x400001370000
-    ) -> Pdu:
-        """Log in in one request, from the operational stage; returns the last response."""
+    ) -> bytes:
+        """The bytes of a login in one request, from the operational stage."""
         text = b"".join(f"{k}={v}\0".encode() for k, v in {**KEYS, **(keys or {})}.items() if k != "AuthMethod")
         bhs = make_bhs(
             Opcode.LOGIN_REQUEST, immediate=True, flags=0x87, data_length=len(text), isid=isid, tsih=tsih, cid=cid,
             cmd_sn=self.cmd_sn,
         )  # fmt: skip
-        self.feed(bhs + text + bytes(-len(text) & 3))
+        return bhs + text + bytes(-len(text) & 3)
+
+    def log_in(self, keys: dict[str, str] | None = None, **login: int) -> Pdu:
+        """Log in in one request, from the operational stage; returns the last response."""
+        self.feed(self.login_request(keys, **login))
         answer = self.receive()[-1]
         self.header_digest = (keys or {}).get("HeaderDigest") == "CRC32C"
         self.data_digest = (keys or {}).get("DataDigest") == "CRC32C"
@@ -219,3 +223,12 @@ def read10(lba: int, blocks: int) -> bytes:
 
 def write10(lba: int, blocks: int, fua: bool = False) -> bytes:
     return b"\x2a" + (b"\x08" if fua else b"\0") + lba.to_bytes(4, "big") + b"\0" + blocks.to_bytes(2, "big") + b"\0"
+
+
+def abort(itt: int, ref_cmdsn: int, cmdsn: int) -> bytes:
+    """An immediate ABORT TASK."""
+    bhs = bytearray(
+        make_bhs(Opcode.TASK_REQUEST, immediate=True, flags=0x81, itt=99, rtt=itt, lun=encode_lun(0), cmd_sn=cmdsn)
+    )
+    bhs[32:36] = ref_cmdsn.to_bytes(4, "big")
+    return bytes(bhs)

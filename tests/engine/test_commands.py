@@ -105,6 +105,33 @@ def test_write_residuals(sent, blocks, flags, residual):
     assert bytes(content) == b"x" * min(sent, blocks * 512) + bytes(2048 - min(sent, blocks * 512))
 
 
+@pytest.mark.parametrize(
+    ("cdb", "how"),
+    [
+        (read10(0, 1), {"write": b"x" * 512}),
+        (read10(0, 1), {"edtl": 512, "writes": 1}),
+        (write10(0, 1), {"read": 512}),
+        (write10(0, 1), {"read": 8192}),
+    ],
+)
+def test_data_that_is_expected_in_the_other_direction_is_an_underflow_of_all_of_it(cdb, how):
+    """GOOD without a residual would say that it has been moved."""
+    target = Target()
+    wire = target.session()
+    (answer,) = wire.command(cdb, **how)
+    assert (answer.opcode, answer.status, answer.data) == (0x21, 0, b"")
+    assert (answer.flags, answer.residual) == (0x82, how.get("read", 512))
+    assert target.buffers.reserved == 0
+    assert wire.command(read10(0, 1), read=512)[0].data == bytes(512)
+
+
+@pytest.mark.parametrize("cdb", [read10(0, 1), write10(0, 1)])
+@pytest.mark.parametrize("flags", [0x81, 0xA1, 0xC1, 0xE1])
+def test_who_expects_no_data_is_told_of_an_overflow(cdb, flags):
+    (answer,) = Target().session().command(cdb, edtl=0, flags=flags)
+    assert (answer.opcode, answer.status, answer.flags, answer.residual) == (0x21, 0, 0x84, 512)
+
+
 def test_an_error_has_sense_data_and_the_whole_residual():
     wire = Target().session()
     (answer,) = wire.command(read10(0x7FFFFFFF, 1), read=512)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from initiator.pdu import Opcode, make_bhs
 
-from .harness import Target, read10, write10
+from iscsitools.iscsi.node import AuthPolicy, TargetNode
+
+from .harness import INITIATOR, IQN, Target, Wire, read10, write10
 
 
-def rejected(wire) -> int:
-    """The reason of the one Reject that came."""
+def rejected(wire, ahs: bytes = b"") -> int:
+    """The reason of the one Reject that came; it has the whole header of what it rejects."""
     (answer,) = wire.receive()
     assert answer.opcode == Opcode.REJECT
-    assert len(answer.data) == 48
+    assert (len(answer.data), answer.data[48:]) == (48 + len(ahs), ahs)
     return answer.reason
 
 
@@ -59,7 +63,13 @@ def test_additional_headers_that_do_not_add_up_are_rejected():
     bhs = bytearray(wire.request(bytes(6)))
     bhs[4] = 1
     wire.feed(bytes(bhs) + b"\xff\xff\x01\x00")
-    assert rejected(wire) == 9
+    assert rejected(wire, b"\xff\xff\x01\x00") == 9
+
+
+def test_a_rejected_header_is_cut_to_what_the_initiator_takes():
+    wire = Target().session({"MaxRecvDataSegmentLength": "512"})
+    wire.feed(bytes([0x5C, 0x80, 0, 0, 255]) + bytes(43) + b"a" * 1020)
+    assert rejected(wire, b"a" * 464) == 5
 
 
 def test_an_extended_cdb_that_nobody_knows_is_a_sense_code():
@@ -89,6 +99,42 @@ def test_anything_but_login_during_login_is_answered_invalid_during_login():
     (answer,) = wire.receive()
     assert (answer.status_class, answer.status_detail) == (2, 0x0B)
     assert wire.conn.close_reason
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_login_request_with_too_long_a_segment_is_an_initiator_error(begun):
+    wire = Target().connect()
+    bhs = make_bhs(Opcode.LOGIN_REQUEST, immediate=True, flags=0x44, itt=3, isid=5, data_length=8192)
+    if begun:
+        wire.feed(bhs + bytes(8192))
+        assert [p.status_class for p in wire.receive()] == [0]
+    wire.feed(bhs[:5] + (8193).to_bytes(3, "big") + bhs[8:])
+    (answer,) = wire.receive()
+    assert (answer.opcode, answer.itt, answer.isid) == (Opcode.LOGIN_RESPONSE, 3, 5)
+    assert (answer.status_class, answer.status_detail) == (2, 0)
+    assert "MaxRecvDataSegmentLength" in wire.conn.close_reason
+
+
+def login_text(wire: Wire, text: bytes, nsg: int = 0) -> None:
+    flags = 0x80 | nsg if nsg else 0
+    bhs = make_bhs(Opcode.LOGIN_REQUEST, immediate=True, flags=flags, isid=5, cid=1, data_length=len(text))
+    wire.feed(wire.seal(bhs, text))
+
+
+def test_a_secret_that_comes_when_the_login_has_been_broken_off_opens_no_session():
+    target = Target()
+    policy = AuthPolicy(lambda initiator, user: None, deferred=True)
+    target.directory.add(TargetNode(IQN, target.device, auth=policy))
+    wire = target.connect()
+    login_text(wire, f"InitiatorName={INITIATOR}\0TargetName={IQN}\0AuthMethod=CHAP\0".encode())
+    login_text(wire, b"CHAP_A=5\0")
+    proof = hashlib.md5(b"\0" + b"secret" + bytes(32), usedforsecurity=False).hexdigest()
+    login_text(wire, f"CHAP_N=u\0CHAP_R=0x{proof}\0".encode(), 3)
+    assert len(wire.receive()) == 2
+    wire.feed(make_bhs(Opcode.NOP_OUT, immediate=True))
+    target.handlers.login_answered(wire.conn, b"secret")
+    assert [(p.status_class, p.status_detail) for p in wire.receive()] == [(2, 0x0B)]
+    assert len(target.table) == 0
 
 
 def test_text_without_end_is_cut_off():

@@ -7,16 +7,7 @@ from collections.abc import Callable
 import pytest
 from initiator.pdu import Opcode, encode_lun, make_bhs
 
-from .harness import ManualExecutor, SlowDisk, Target, read10, write10
-
-
-def abort(itt: int, ref_cmdsn: int, cmdsn: int) -> bytes:
-    """An immediate ABORT TASK."""
-    bhs = bytearray(
-        make_bhs(Opcode.TASK_REQUEST, immediate=True, flags=0x81, itt=99, rtt=itt, lun=encode_lun(0), cmd_sn=cmdsn)
-    )
-    bhs[32:36] = ref_cmdsn.to_bytes(4, "big")
-    return bytes(bhs)
+from .harness import ManualExecutor, SlowDisk, Target, abort, read10, write10
 
 
 def test_a_rejected_request_does_not_keep_those_that_waited_for_it():
@@ -74,6 +65,20 @@ def test_an_abort_that_names_no_command_changes_nothing(ref, itt):
     assert [p.response for p in wire.receive()] == [1]
     wire.feed(first)
     assert [p.status for p in wire.receive()] == [0] * (1 + itt)
+
+
+@pytest.mark.parametrize("opcode", [Opcode.LOGOUT_REQUEST, Opcode.TASK_REQUEST], ids=["logout", "cold reset"])
+def test_nothing_that_waited_behind_the_end_of_the_session_is_served(opcode):
+    target = Target()
+    wire = target.session()
+    first = wire.request(bytes(6))
+    end = make_bhs(opcode, flags=0x87 if opcode == Opcode.TASK_REQUEST else 0x80, itt=99, cmd_sn=wire.cmd_sn)
+    wire.cmd_sn += 1
+    wire.feed(wire.request(write10(0, 1), write=b"w" * 512) + end + first)
+    assert [p.itt for p in wire.receive()] == [wire.itt - 1, 99]
+    wire.conn.closed()
+    assert target.buffers.reserved == 0
+    assert target.session().command(read10(0, 1), read=512)[0].data == bytes(512)
 
 
 def test_tasks_that_are_aborted_together_do_not_start_in_each_others_place():

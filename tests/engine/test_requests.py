@@ -1,16 +1,15 @@
-"""The window, NOP, text, task management, logout, reinstatement, timers."""
+"""The window, NOP, text, task management, logout, reinstatement."""
 
 from __future__ import annotations
 
 import pytest
 from initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
 
-from iscsitools.iscsi.connection import Timers
 from iscsitools.iscsi.pdu import AsyncEvent
 from iscsitools.iscsi.requests import async_message
 from iscsitools.iscsi.session import SessionTable
 
-from .harness import SECOND, ManualExecutor, Target, read10, write10
+from .harness import ManualExecutor, Target, read10, write10
 
 
 def test_commands_are_served_in_the_order_of_cmdsn():
@@ -65,63 +64,6 @@ def test_nop_out_comes_back_with_its_data():
     wire.feed(bhs + ping + bytes(2))
     (answer,) = wire.receive()
     assert (answer.opcode, answer.itt, answer.ttt, answer.data) == (Opcode.NOP_IN, 77, NO_TAG, ping)
-
-
-def test_a_silent_initiator_is_asked_and_given_up():
-    target = Target()
-    wire = target.connect(Timers(5 * SECOND, 10 * SECOND, 3 * SECOND))
-    assert wire.conn.deadline == target.now + 5 * SECOND
-    wire.log_in()
-    target.now += 10 * SECOND
-    assert wire.conn.deadline == target.now
-    wire.conn.on_time(target.now)
-    (ping,) = wire.receive()
-    assert (ping.opcode, ping.itt) == (Opcode.NOP_IN, NO_TAG)
-    target.now += SECOND
-    wire.feed(make_bhs(Opcode.NOP_OUT, immediate=True, itt=NO_TAG, ttt=ping.ttt, cmd_sn=wire.cmd_sn))
-    target.now += 2 * SECOND
-    wire.conn.on_time(target.now)
-    assert not wire.conn.close_reason
-    target.now = wire.conn.deadline
-    wire.conn.on_time(target.now)
-    assert [p.opcode for p in wire.receive()] == [Opcode.NOP_IN]
-    target.now = wire.conn.deadline
-    wire.conn.on_time(target.now)
-    assert wire.conn.close_reason == "no answer to NOP-In"
-
-
-def test_an_answer_begins_the_silence_anew_however_long_it_might_have_taken():
-    target = Target()
-    wire = target.connect(Timers(0, SECOND, 100 * SECOND))
-    assert wire.conn.deadline == 0
-    wire.log_in()
-    for _ in range(3):
-        target.now += SECOND
-        wire.conn.on_time(target.now)
-        (ping,) = wire.receive()
-        assert wire.conn.deadline == target.now + 100 * SECOND
-        target.now += 1
-        wire.feed(make_bhs(Opcode.NOP_OUT, immediate=True, itt=NO_TAG, ttt=ping.ttt, cmd_sn=wire.cmd_sn))
-        assert wire.conn.deadline == target.now + SECOND
-
-
-def test_without_a_time_to_answer_a_silent_initiator_is_asked_once_and_stays():
-    target = Target()
-    wire = target.connect(Timers(0, SECOND, 0))
-    wire.log_in()
-    for _ in range(3):
-        target.now += SECOND
-        wire.conn.on_time(target.now)
-    assert [pdu.opcode for pdu in wire.receive()] == [Opcode.NOP_IN]
-    assert not wire.conn.close_reason
-
-
-def test_a_login_that_takes_too_long_is_ended():
-    target = Target()
-    wire = target.connect(Timers(5 * SECOND, 0, 0))
-    target.now += 5 * SECOND
-    wire.conn.on_time(target.now)
-    assert wire.conn.close_reason == "login took too long"
 
 
 def test_abort_of_a_running_call_is_answered_and_its_late_result_thrown_away():

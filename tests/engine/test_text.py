@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from initiator.pdu import NO_TAG, Opcode, Pdu, make_bhs
 
-from .harness import Target
+from .harness import Target, read10
 
 
 def ask(wire, text: bytes, ttt: int = NO_TAG, flags: int = 0x80, itt: int = 8) -> Pdu:
@@ -49,3 +49,31 @@ def test_a_tag_that_is_not_that_of_the_exchange_is_rejected(itt, other):
 def test_a_request_that_is_final_and_goes_on_is_rejected():
     answer = ask(Target().session(), b"X-a=1\0", flags=0xC0)
     assert (answer.opcode, answer.reason) == (Opcode.REJECT, 9)
+
+
+LENGTH = b"MaxRecvDataSegmentLength=512\0"
+
+
+def segments(wire) -> set[int]:
+    """The lengths of the Data-Ins of a READ, which must not depend on what else is in the receive buffer."""
+    return {pdu.data_length for pdu in wire.command(read10(0, 4), read=2048)}
+
+
+def test_a_new_segment_length_holds_for_the_commands_right_behind_it():
+    wire = Target().session()
+    text = make_bhs(Opcode.TEXT_REQUEST, immediate=True, itt=8, ttt=NO_TAG, data_length=len(LENGTH), cmd_sn=wire.cmd_sn)
+    first, last = wire.request(read10(0, 4), read=2048), wire.request(read10(0, 4), read=2048)
+    wire.feed(first + text + LENGTH + bytes(-len(LENGTH) & 3) + last)
+    assert [p.data_length for p in wire.receive()] == [2048, 0, 512, 512, 512, 512]
+
+
+def test_a_new_segment_length_holds_when_its_exchange_is_complete():
+    """RFC 7143 6.4: not in the middle of it, and not at all when it is given up."""
+    wire = Target().session()
+    first = ask(wire, LENGTH, flags=0)
+    assert segments(wire) == {2048}
+    assert ask(wire, b"X-a=1\0").data == b"X-a=NotUnderstood\0"  # a new exchange
+    assert segments(wire) == {2048}
+    first = ask(wire, LENGTH, flags=0)
+    assert ask(wire, b"", ttt=first.ttt).flags == 0x80
+    assert segments(wire) == {512}

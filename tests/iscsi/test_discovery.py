@@ -58,8 +58,19 @@ def test_answers(own, request_, response):
 
 def test_a_new_segment_length():
     responder, parameters = make("iqn.a")
+    responder.begin()
     assert responder.answer(b"MaxRecvDataSegmentLength=65536\0") == b""
+    assert parameters == Parameters()
+    responder.complete()
     assert parameters == Parameters(initiator_max_recv_data_segment_length=65536)
+
+
+def test_an_exchange_that_was_given_up_changes_nothing():
+    responder, parameters = make("iqn.a")
+    responder.answer(b"MaxRecvDataSegmentLength=65536\0")
+    responder.begin()
+    responder.complete()
+    assert parameters == Parameters()
 
 
 @pytest.mark.parametrize(

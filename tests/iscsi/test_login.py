@@ -49,6 +49,7 @@ def failed(reply, status, match=""):
             "43 87 01 02 00 000000 400001370000 1234 89abcdef 0102 0000" + "00" * 24,
             LoginRequest(True, False, 1, 3, 1, 2, bytes.fromhex("400001370000"), 0x1234, 0x89ABCDEF, 0x0102),
         ),
+        (header(0, opcode=0xC3), LoginRequest(False, False, 0, 0, 0, 0, ISID, 0, 0x11, 1)),  # a reserved bit
         (
             "43 40 00 00 00 000000 800000000001 0000 00000000 0000 0000" + "00" * 24,
             LoginRequest(False, True, 0, 0, 0, 0, bytes.fromhex("800000000001"), 0, 0, 0),

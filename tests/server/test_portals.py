@@ -119,8 +119,7 @@ def test_no_more_sessions_than_allowed_and_reinstatement_still_works(tmp_path: P
 
 def test_no_more_connections_than_allowed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with running(tmp_path, one_target("ram:1M", limits="max_connections = 2")) as target:
-        first, second = log_in(target, name="a"), Session(target.address)
-        eventually(lambda: len(target.server.links) == 2)
+        first, second = log_in(target, name="a"), log_in(target, name="b")
         third = Session(target.address)
         with pytest.raises(ConnectionClosedError):
             third.recv_pdu()
@@ -132,6 +131,25 @@ def test_no_more_connections_than_allowed(tmp_path: Path, caplog: pytest.LogCapt
         first.close()
     (line,) = (r for r in caplog.records if "refused" in r.getMessage())
     assert line.__dict__["connections"] == 2
+
+
+def test_connections_that_do_not_log_in_keep_nobody_out(tmp_path: Path) -> None:
+    """They give way, the oldest first; those that are logged in stay."""
+    limits = "max_connections = 4\nlogin_timeout = 0"
+    with running(tmp_path, one_target("ram:1M", limits=limits)) as target, log_in(target, name="a") as first:
+        silent = []
+        for _ in range(20):
+            silent.append(Session(target.address))
+            eventually(lambda: max(conn.info.ident for conn in list(target.server.links)) == len(silent) + 1)
+        assert len(target.server.links) == 4
+        for session in silent[:17]:
+            with pytest.raises(ConnectionClosedError):
+                session.recv_pdu()
+        with log_in(target, name="b") as second:
+            for session in (first, second):
+                assert session.nop(b"x").data == b"x"
+        for session in silent:
+            session.close()
 
 
 class Source:
