@@ -11,6 +11,7 @@ not of that form goes to :meth:`Connection._general`, which takes one PDU at a t
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -21,7 +22,6 @@ from iscsitools.iscsi.digest import crc32c_wire
 from iscsitools.iscsi.negotiation import Parameters
 from iscsitools.iscsi.output import Output
 from iscsitools.iscsi.pdu import (
-    ANSWER,
     BHS_LENGTH,
     COMMAND,
     DIGEST_LENGTH,
@@ -72,6 +72,7 @@ Measured: 77 us instead of 92 for 256 KiB; for 64 KiB it takes twice as long as 
 """
 OUTPUT_LIMIT: Final = 4 << 20
 """Bytes of unsent output above which a connection's input waits."""
+_segment: Final = struct.Struct(">4xI").unpack_from
 _MOST_FORMS: Final = 64
 _SERIAL_LIMIT: Final = SERIAL_MASK - RECEIVE_SIZE // BHS_LENGTH
 """The fast path serves no numbers from here on, so that none of them begins anew within one receive buffer."""
@@ -206,7 +207,7 @@ class Connection:
         if self._arriving is not None:
             pos = self._arrived(end, now)
         if pos >= 0 and not self.close_reason:
-            pos = self._run(pos, end, now)
+            pos = self._begin_long(pos, end, now) if self._long_begins(pos, end) else self._run(pos, end, now)
         if self.close_reason:
             self._stash = b""
             self._direct = self._arriving = None
@@ -214,6 +215,26 @@ class Connection:
             self._stash = bytes(self.buffers.receive_view[max(pos, 0) : end])
         if not self.out.unsent():
             self.out.settle()
+
+    def _long_begins(self, pos: int, end: int) -> bool:
+        """Whether there is only the beginning of a long PDU, which the loop could do nothing with.
+
+        Hot: measured, to enter the loop for nothing is a quarter of what a long write costs beside its copies.
+        """
+        have = end - pos
+        session = self.session
+        return (
+            have >= BHS_LENGTH
+            and _segment(self.buffers.receive, pos)[0] & 0xFFFFFF >= have
+            and session is not None
+            and session.full_feature
+            and self.out.unsent() <= OUTPUT_LIMIT
+        )
+
+    def _begin_long(self, pos: int, end: int, now: int) -> int:
+        """Take the beginning of a long PDU; returns where what is left of the receive buffer begins."""
+        after = self._general(pos, end, now, False)
+        return after if after >= 0 else pos
 
     def _run(self, pos: int, end: int, now: int) -> int:
         """Serve all whole PDUs of the receive buffer from ``pos`` to ``end``; returns where an unfinished one begins.
@@ -541,9 +562,7 @@ class Connection:
         except Exception:
             return False  # the task's way meets it again, and makes sense data of it
         session.advance()
-        self.out.put(
-            ANSWER.pack(0x21, 0x80, 0, 0, 0, 0, itt, 0, self.statsn, session.exp_cmdsn, session.max_cmdsn, 0, 0, 0)
-        )
+        self.out.put(FAST_ANSWER.pack(WRITE_DONE, 0, itt, 0, self.statsn, session.exp_cmdsn, session.max_cmdsn))
         self.statsn = self.statsn + 1 & SERIAL_MASK
         self.written_bytes += edtl
         self.buffers.give(place)
