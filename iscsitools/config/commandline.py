@@ -70,7 +70,7 @@ def config_from_options(
         luns = targets[-1]["lun"]
         names["target", len(targets) - 1, "lun", len(luns)] = f"--lun {text}"
         numbered = _NUMBERED.fullmatch(text)
-        luns.append({"number": int(numbered[1]), "store": numbered[2]} if numbered else {"store": text})
+        luns.append({"number": numbered[1].lstrip("0") or "0", "store": numbered[2]} if numbered else {"store": text})
     if not targets:
         targets.append({"iqn": default_iqn(), "lun": []})
     if not any(target["lun"] for target in targets):

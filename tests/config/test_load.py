@@ -99,6 +99,7 @@ def test_numbers_are_given_to_the_luns_that_asked_for_none(load: Load) -> None:
         ('name = "a"\nname = "b"\n', ["2: not TOML: Cannot overwrite a value"]),
         ('name = "a\n', ["1: not TOML: "]),
         ("a = [1,\n\n", ["1: not TOML: "]),
+        ("a = " + "9" * 5000 + "\n", [" a number in it has too many digits"]),
         ("[target]\n", ["1: target: an array was expected, not a table"]),
         ("", ["1: the key 'target' is missing"]),
         ("target = []\n", ["1: target: at least 1 is needed"]),
@@ -109,6 +110,11 @@ def test_numbers_are_given_to_the_luns_that_asked_for_none(load: Load) -> None:
         (LUN + 'store = "ram:1M"\ncache = "none"\n', ["5: target[0].lun[0].cache: 'none' is none of writeback"]),
         (LUN + 'store = "ram:1M"\nserial = "é"\n', ["5: target[0].lun[0].serial: 'é' is no serial number"]),
         (LUN + 'store = "ram:1M"\nblock_size = 520\n', ["5: target[0].lun[0].block_size: 520 is no power of two"]),
+        (TARGET + 'alias = "a\\u0000b"\n', ["3: target[0].alias: a null character cannot be sent to an initiator"]),
+        (
+            TARGET + 'auth = { method = "chap", users = [{ name = "a\\u0000b", secret = "twelve bytes." }] }\n',
+            ["3: target[0].auth.users[0].name: a null character cannot be sent to an initiator"],
+        ),
         (
             LUN + 'store = "ram:1M,readonly=no"\nreadonly = true\n',
             ["5: target[0].lun[0].readonly: given twice"],
