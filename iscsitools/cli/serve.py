@@ -83,7 +83,7 @@ def command(
         "log_format": log_format,
         "provider": provider,
     }
-    top = {key: value for key, value in given.items() if value}
+    top = {key: value for key, value in given.items() if value is not None and value != []}
     if file is None:
         config, warnings = config_from_options(ctx.meta["iscsitools.ordered"], top, plugins.registry)
     elif iqn or lun:

@@ -123,6 +123,7 @@ def test_escaped_text_comes_back(what: str, value: str) -> None:
         (values.duration, "0", 0.0),
         (values.duration, "1.5s", 1.5),
         (values.duration, "2m", 120.0),
+        (values.duration, "1440m", 86400.0),
         (values.duration, "250us", 0.00025),
         (values.yes_no, "YES", True),
         (values.yes_no, "off", False),

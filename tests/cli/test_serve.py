@@ -131,6 +131,7 @@ def test_a_disk_that_cannot_be_opened(tmp_path: Path) -> None:
         (("--lun", "file:/no/disk"), "--lun file:/no/disk: /no/disk does not exist; add size=SIZE to make it"),
         (("--config", "x", "--lun", "ram:1M"),
          "--iqn and --lun cannot be given together with --config, which says the same"),
+        (("--name", ""), "--name: '' is no name: up to 64 letters, digits, '.', '_' and '-', the first no sign"),
         (("--name", "a/b"), "--name: 'a/b' is no name: up to 64 letters, digits, '.', '_' and '-', the first no sign"),
     ],
 )  # fmt: skip
