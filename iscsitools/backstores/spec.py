@@ -50,6 +50,11 @@ class StackSpec:
     filters: tuple[FilterSpec, ...] = ()
     lun_options: Mapping[str, Value] = field(default_factory=dict, hash=False)
 
+    @property
+    def name(self) -> str:
+        """Its parts as a spec has them: ``file+cow``."""
+        return "+".join([self.kind, *(part.name for part in self.filters)])
+
 
 def parse_spec(text: str) -> StackSpec:
     """Parse ``KIND[+FILTER...]:WHAT[,key=value]...``; raises SpecError. Names are not looked up, that is build's."""
@@ -112,6 +117,10 @@ def parse_options(
             values[key] = option.parse(_text_of(given[key]))
         except ValueError as error:
             raise SpecError(f"{name}: {prefix}{key}: {error}") from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise SpecError(f"{name}: {prefix}{key}: its parser failed: {type(error).__name__}: {error}") from error
     return values
 
 
@@ -119,9 +128,9 @@ def _make(name: str, cls: type[Any], args: tuple[Any, ...], given: Mapping[str, 
     values = parse_options(name, tuple(cls.options), given, prefix)
     try:
         store = cls(*args, **values)
-    except BackstoreError:
+    except (BackstoreError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise BackstoreError(f"{name}: cannot be made: {type(error).__name__}: {error}") from error
     assert isinstance(store, Backstore)
     return store

@@ -135,9 +135,8 @@ def _program() -> str:
 
 
 def _lun(lun: LunConfig, size: int | None) -> str:
-    stack = "+".join([lun.stack.kind, *(part.name for part in lun.stack.filters)])
     parts = [size_text(size)] if size is not None else []
-    parts += [f"{lun.block_size}-byte blocks", f"{stack}:{lun.stack.what}"]
+    parts += [f"{lun.block_size}-byte blocks", f"{lun.stack.name}:{lun.stack.what}"]
     flags: dict[str, Any] = {"readonly": lun.readonly, "removable": lun.removable, "thin": lun.thin}
     parts += [name for name, value in flags.items() if value]
     return ", ".join(parts)

@@ -273,7 +273,7 @@ class Connection:
                             if edtl >= FILE_MINIMUM and not data_digest:
                                 source = store.try_range(lba * block_size, edtl)
                             answered = source or store.try_read_into(lba * block_size, out_view[data:done])
-                        except Exception:
+                        except BaseException:
                             answered = False  # the slow path meets it again, and makes sense data of it
                         if answered:
                             pos += head
@@ -331,7 +331,7 @@ class Connection:
                                     self._fire_write(mask, unit.number, itt, data, edtl)
                             try:
                                 answered = store.try_write(lba * block_size, view[data:done])
-                            except Exception:
+                            except BaseException:
                                 answered = False
                             if answered:
                                 begin, pos = pos, after
@@ -523,7 +523,7 @@ class Connection:
         try:
             if not unit.store.try_write(lba * unit.block_size, pdu.data):
                 return False
-        except Exception:
+        except BaseException:
             return False  # the task's way meets it again, and makes sense data of it
         session.advance()
         self.out.put(

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from iscsitools.scsi.job import Job
     from iscsitools.scsi.unit import LogicalUnit
 
-Work = Callable[[], Buffer | None]
-"""Medium work: may block, runs in a thread, touches the backstore and the call's buffers only; returns data-in."""
+Work = Callable[[], object]
+"""Medium work: may block, runs in a thread, touches the backstore and the call's buffers only.
+
+What it returns does not count, for it is mostly a backstore's method, which may return anything.
+"""
 
 
 class Flags(Flag):
@@ -69,6 +72,7 @@ class Call:
     fence: bool = False
     """It was aborted while a thread writes for it; what uses blocks waits for its end (see taskset)."""
     result: Buffer | None = None
+    """Data-in that the medium work made; None: what ``run`` has set stands."""
     job: Job | None = None
     """Its medium work, when a thread is to do it."""
 
