@@ -180,3 +180,12 @@ def test_overrides_take_the_place_of_the_files_keys(tmp_path: Path, plugins: Plu
     with pytest.raises(ConfigError) as caught:
         load_config(file, plugins.registry, (), {"portals": ["1:2:3"]})
     assert caught.value.lines == ("--portal: '1:2:3': '1:2:3' is no IPv6 address",)
+
+
+def test_a_serial_number_of_two_disks_is_a_warning(load: Load) -> None:
+    lun = '[[target.lun]]\nstore = "ram:1M,serial={}"\n'
+    _, warnings = load(TARGET + lun.format("A") + lun.format("B") + TARGET.replace(":a", ":b") + lun.format("A"))
+    assert warnings == (
+        "t.toml:7: target[1]: LUN 0: another has the serial number 'A' too; initiators take both for one",
+    )
+    assert load(TARGET + lun.format("A") + '[[target.lun]]\nstore = "ram:1M"\n' * 2)[1] == ()
