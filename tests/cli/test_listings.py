@@ -49,6 +49,15 @@ def test_plugins_table_and_json(iscsitools: Any, monkeypatch: pytest.MonkeyPatch
     assert entries[1]["error"] == "it is for plugin API 9, this is API 1"
 
 
+def test_scripts_table_and_json(iscsitools: Any) -> None:
+    entries = {entry["name"]: entry for entry in json.loads(iscsitools("dtrace", "list", "--json").out)}
+    lines = iscsitools("dtrace", "list").out.splitlines()
+    assert {line.split()[0] for line in lines[1:] if line.startswith("iscsi")} == set(entries) > {"iscsiio"}
+    assert any(line.split(None, 1) == ["iscsiio", entries["iscsiio"]["summary"]] for line in lines)
+    assert Path(entries["iscsiio"]["file"]).name == "iscsiio.d"
+    assert Path(entries["iscsiio"]["file"]).is_file()
+
+
 def test_config_check(iscsitools: Any, tmp_path: Path) -> None:
     file = tmp_path / "t.toml"
     file.write_text(iscsitools("config", "example").out)
