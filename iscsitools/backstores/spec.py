@@ -23,6 +23,12 @@ Value = str | int | float | bool
 
 _PART = re.compile(r"((?:[^\\,]|\\.|\\$)*)(,|$)", re.DOTALL)
 _NUMBERED = re.compile(r"(.*?)([2-9]|[1-9]\d+)")
+_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
+
+
+def without_password(text: str) -> str:
+    """A spec, or its WHAT, for messages: without the user and password that a URL may have (RFC 3986 3.2.1)."""
+    return _USERINFO.sub("", text)
 
 
 class SpecError(BackstoreError, ValueError):
@@ -58,12 +64,13 @@ class StackSpec:
 
 def parse_spec(text: str) -> StackSpec:
     """Parse ``KIND[+FILTER...]:WHAT[,key=value]...``; raises SpecError. Names are not looked up, that is build's."""
+    shown = without_password(text)
     names, colon, rest = text.partition(":")
     if not colon:
-        raise SpecError(f"{text!r}: a backstore is written KIND:WHAT, as file:disk.img or ram:64M")
+        raise SpecError(f"{shown!r}: a backstore is written KIND:WHAT, as file:disk.img or ram:64M")
     kind, *filters = names.split("+")
     if not kind or not all(filters):
-        raise SpecError(f"{text!r}: a name is missing in {names + ':'!r}")
+        raise SpecError(f"{shown!r}: a name is missing in {names + ':'!r}")
     what, *pairs = _split(rest)
     options: dict[str, Value] = {}
     lun_options: dict[str, Value] = {}
@@ -71,14 +78,14 @@ def parse_spec(text: str) -> StackSpec:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise SpecError(f"{text!r}: {pair!r} is not key=value (a comma inside of a value is written \\,)")
+            raise SpecError(f"{shown!r}: {pair!r} is not key=value (a comma inside of a value is written \\,)")
         name, dot, filter_key = key.partition(".")
         if dot:
-            place, key = filter_options[_find_filter(text, name, filters)], filter_key
+            place, key = filter_options[_find_filter(shown, name, filters)], filter_key
         else:
             place = lun_options if key in LUN_OPTION_NAMES else options
         if key in place:
-            raise SpecError(f"{text!r}: {pair.partition('=')[0]} is given twice")
+            raise SpecError(f"{shown!r}: {pair.partition('=')[0]} is given twice")
         place[key] = value
     specs = tuple(FilterSpec(n, o) for n, o in zip(filters, filter_options, strict=True))
     return StackSpec(kind, what, options, specs, lun_options)

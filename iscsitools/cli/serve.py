@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from iscsitools import __version__
+from iscsitools.backstores.spec import without_password
 from iscsitools.cli.logs import set_up_logging
 from iscsitools.cli.output import size_text
 from iscsitools.config import AuthMethod, Config, LunConfig, Portal, TargetConfig, load_config
@@ -136,7 +137,7 @@ def _program() -> str:
 
 def _lun(lun: LunConfig, size: int | None) -> str:
     parts = [size_text(size)] if size is not None else []
-    parts += [f"{lun.block_size}-byte blocks", f"{lun.stack.name}:{lun.stack.what}"]
+    parts += [f"{lun.block_size}-byte blocks", f"{lun.stack.name}:{without_password(lun.stack.what)}"]
     flags: dict[str, Any] = {"readonly": lun.readonly, "removable": lun.removable, "thin": lun.thin}
     parts += [name for name, value in flags.items() if value]
     return ", ".join(parts)

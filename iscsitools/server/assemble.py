@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from iscsitools.backstores.base import Backstore, BackstoreError
 from iscsitools.backstores.registry import Registry
-from iscsitools.backstores.spec import build
+from iscsitools.backstores.spec import build, without_password
 from iscsitools.backstores.values import MAX_SIZE
 from iscsitools.config import AuthConfig, AuthMethod, LunConfig, TargetConfig
 from iscsitools.config import Limits as LimitsConfig
@@ -69,7 +69,9 @@ def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: As
     except UserError as error:
         raise type(error)(f"{where}: {error}") from None
     except OSError as error:
-        raise RunError(f"{where}: {error.filename or lun.stack.what}: {error.strerror or error}") from None
+        raise RunError(
+            f"{where}: {error.filename or without_password(lun.stack.what)}: {error.strerror or error}"
+        ) from None
     except KeyboardInterrupt:
         raise
     except BaseException as error:
