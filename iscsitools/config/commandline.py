@@ -34,7 +34,14 @@ def default_iqn() -> str:
 def default_disk() -> Path:
     """The disk image that is served when no other is asked for: in the user's data directory."""
     data = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share"
+    if os.path.isabs(data):
+        return Path(data) / "iscsitools" / "disk.img"
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):  # a user of whom the system knows nothing, as in a container
+        raise RunError(
+            "the default disk has no place: this user has no home directory; set XDG_DATA_HOME, or use --lun"
+        )
+    base = Path(home) / ".local" / "share"
     return base / "iscsitools" / "disk.img"
 
 

@@ -74,6 +74,14 @@ def test_the_default_disk_without_a_data_directory_of_its_own(monkeypatch: pytes
         assert default_disk() == Path.home() / ".local" / "share" / "iscsitools" / "disk.img"
 
 
+def test_a_user_without_a_home(plugins: PluginManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 0x7FFFFFF0)
+    with pytest.raises(RunError, match="this user has no home directory; set XDG_DATA_HOME, or use --lun"):
+        config_from_options([], {}, plugins.registry)
+
+
 def test_a_data_directory_that_cannot_be_made(plugins: PluginManager, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/dev/null")
     with pytest.raises(RunError, match="/dev/null/iscsitools: Not a directory"):
