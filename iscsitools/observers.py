@@ -50,7 +50,7 @@ class Observer(Protocol):
     """What ``observe_probes`` returns."""
 
     probes: Iterable[Probe]
-    """The probes whose events it wants; read once."""
+    """The probes whose events it wants: a tuple, list or set, read when the server starts."""
 
     def on_event(self, event: Event) -> None:
         """Get one event. ``event.sequence`` counts from 1 for each observer; a gap is what was dropped."""
