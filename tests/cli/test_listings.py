@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from iscsitools.backstores.base import Option
+from iscsitools.backstores.null import NullBackstore
 from iscsitools.cli.output import size_text
 from iscsitools.cli.reference import commands_page
 from iscsitools.plugins import LoadedPlugin, PluginManager
@@ -31,6 +34,19 @@ def test_backstores_json(iscsitools: Any) -> None:
     assert options["direct"]["default"] == "no"
     assert options["size"]["value"] == "SIZE"
     assert entries["cow"]["type"] == "filter"
+
+
+def test_a_parser_without_a_word_for_its_value(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd(NullBackstore):
+        kind = "odd"
+        options = (Option("a", lambda text: text, "", ""), Option("b", partial(int, base=3), 0, ""))
+
+    def load(manager: PluginManager) -> None:
+        manager.registry.add_backstore(Odd)
+
+    monkeypatch.setattr(PluginManager, "load", load)
+    (entry,) = json.loads(iscsitools("backstores", "--json").out)
+    assert [option["value"] for option in entry["options"]] == ["VALUE", "VALUE"]
 
 
 def test_plugins_table_and_json(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
