@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
+LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
@@ -31,6 +32,8 @@ $(RUN_STAMP): pyproject.toml $(wildcard setup.py provider/*) | $(BIN)/python
 
 $(TEST_STAMP): pyproject.toml $(wildcard setup.py provider/*) $(PLUGINS) $(PLUGIN_FILES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(LIBUSDT)' >$(VENV)/libusdt.log 2>&1 || \
+		echo "make: $(LIBUSDT) cannot be installed here ($(VENV)/libusdt.log says why): its tests are skipped" >&2
 	$(if $(PLUGINS),$(BIN)/python -m pip install --quiet --disable-pip-version-check $(dir $(PLUGINS)))
 	@touch $@ $(RUN_STAMP)
 

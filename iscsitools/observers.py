@@ -50,7 +50,7 @@ class Observer(Protocol):
     """What ``observe_probes`` returns."""
 
     probes: Iterable[Probe]
-    """The probes whose events it wants; read once."""
+    """The probes whose events it wants: a tuple, list or set, read when the server starts."""
 
     def on_event(self, event: Event) -> None:
         """Get one event. ``event.sequence`` counts from 1 for each observer; a gap is what was dropped."""
@@ -179,7 +179,7 @@ class ObserverFeed:
             return
         try:
             self._observer.on_event(raw.event())
-        except (Exception, SystemExit):
+        except BaseException:
             self.failed = True
             log.exception("plugin %s: its probe observer raised and is detached", self.plugin)
 
@@ -221,7 +221,7 @@ class Lifecycle:
         for plugin, call in self._calls(hook):
             try:
                 call(**arguments)
-            except (Exception, SystemExit):
+            except BaseException:
                 if (plugin, hook) not in self._logged:
                     self._logged.add((plugin, hook))
                     log.exception("plugin %s: %s raised; logged this once", plugin, hook)

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pluggy
 
 from iscsitools import __version__, hookspecs
+from iscsitools.authenticators import Authenticator
 from iscsitools.backstores import builtin
 from iscsitools.backstores.base import API_VERSION, BackstoreError
-from iscsitools.backstores.registry import Registry
+from iscsitools.backstores.registry import Registry, is_name
 from iscsitools.observers import HookCall, Observer, mask_of
 
 if TYPE_CHECKING:
     import click
-
-    from iscsitools.authenticators import Authenticator
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +69,9 @@ class PluginManager:
             version = entry.dist.version if entry.dist else ""
             try:
                 module = entry.load()
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 reason = f"importing {entry.value} failed: {_one_line(error)}"
                 self._failed(LoadedPlugin(entry.name, distribution, version), reason, error)
             else:
@@ -86,7 +87,9 @@ class PluginManager:
             self._check(module, plugin)
             self._manager.register(module, name)
             self._run_registrations(module, plugin)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             if self._manager.is_registered(module) and self._manager.get_name(module) == name:
                 self._manager.unregister(module)
             self.registry.backstores, self.registry.filters, self.authenticators, self.commands = before
@@ -123,7 +126,7 @@ class PluginManager:
                         raise PluginError(f"observe_probes returned {observer!r}, which has no probes and on_event")
                     mask_of(observer)
                     found.append((plugin, observer))
-            except Exception as error:
+            except BaseException as error:
                 log.error("plugin %s: observe_probes failed: %s", plugin, _one_line(error))
         return found
 
@@ -168,14 +171,22 @@ class PluginManager:
         self.registry.add_filter(cls)
         return str(cls.kind)
 
-    def _add_authenticator(self, authenticator: Authenticator) -> str:
+    def _add_authenticator(self, authenticator: object) -> str:
+        if not isinstance(authenticator, Authenticator):
+            raise PluginError(f"{authenticator!r} is no authenticator: it has not both name and secret_for")
         name = authenticator.name
+        if not is_name(name):
+            raise PluginError(f"an authenticator's name is a-z, 0-9, _ and -, not {name!r}")
         if name in self.authenticators:
             raise PluginError(f"there is already an authenticator named {name!r}")
         self.authenticators[name] = authenticator
-        return name
+        return str(name)
 
-    def _add_command(self, command: click.Command) -> str:
+    def _add_command(self, command: object) -> str:
+        import click  # the server does without it
+
+        if not isinstance(command, click.Command):
+            raise PluginError(f"{command!r} is no click command")
         name = command.name
         if not name:
             raise PluginError(f"command {command!r} has no name")

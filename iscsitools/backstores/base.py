@@ -305,3 +305,12 @@ class Filter(Backstore):
         if self._passes_writes:
             return self.inner.try_write(offset, buffer)
         return super().try_write(offset, buffer)
+
+
+def stack_name(store: Backstore) -> str:
+    """The kinds of a backstore and the filters over it, as a spec has them: ``file+cow``."""
+    kinds = [store.kind]
+    while isinstance(store, Filter):
+        store = store.inner
+        kinds.append(store.kind)
+    return "+".join(reversed(kinds))

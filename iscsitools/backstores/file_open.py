@@ -74,7 +74,7 @@ def _open(path: str, flags: int) -> int:
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) and flags & os.O_RDWR:
             raise BackstoreError(f"{path} cannot be written: {error.strerror}; readonly=yes only reads it") from None
         if error.errno == errno.EBUSY:
-            raise BackstoreError(f"{path} is mounted or in use by another device") from None
+            raise BackstoreError(f"{path} is mounted, or in use by another device or server") from None
         if error.errno == errno.EINVAL and flags & getattr(os, "O_DIRECT", 0):
             raise BackstoreError(f"{path}: its file system has no O_DIRECT; leave direct=yes out") from None
         raise BackstoreError(f"{path}: {error.strerror}") from None

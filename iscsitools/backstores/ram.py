@@ -97,10 +97,16 @@ class RamBackstore(Backstore):
                     fill_zeros(memoryview(chunk)[start:end])
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        """Mapped where there is a chunk, a hole elsewhere."""
-        for index, start, end in _pieces(offset, length):
-            state = Allocation.MAPPED if index in self._chunks else Allocation.HOLE
-            yield Extent(index * _CHUNK + start, end - start, state)
+        """Mapped where there is a chunk, a hole elsewhere; goes by the chunks, as holes may be a million times more."""
+        end = offset + length
+        for index in sorted(i for i in tuple(self._chunks) if offset < (i + 1) * _CHUNK and i * _CHUNK < end):
+            start, stop = max(offset, index * _CHUNK), min(end, (index + 1) * _CHUNK)
+            if start > offset:
+                yield Extent(offset, start - offset, Allocation.HOLE)
+            yield Extent(start, stop - start, Allocation.MAPPED)
+            offset = stop
+        if offset < end:
+            yield Extent(offset, end - offset, Allocation.HOLE)
 
     def resize(self, size: int) -> None:
         """Change the size; what lies beyond a smaller one is gone."""

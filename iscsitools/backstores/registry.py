@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from iscsitools.backstores.base import Backstore, BackstoreError, Filter
+from iscsitools.backstores.base import Backstore, BackstoreError, Filter, Option
 
 LUN_OPTION_NAMES: Final = frozenset(
     {"block_size", "physical_block_size", "readonly", "thin", "removable", "cache", "serial"}
@@ -15,6 +15,11 @@ LUN_OPTION_NAMES: Final = frozenset(
 """Options that every LUN has whatever it is made of; they are the disk's, not the backstore's."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+def is_name(text: object) -> bool:
+    """Whether something can be named so in a configuration: a-z, 0-9, ``_`` and ``-``, a letter first."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -69,8 +74,11 @@ class Registry:
     def _check(cls: type[Backstore], base: type[Backstore], taken: Iterable[str], noun: str) -> None:
         if not (isinstance(cls, type) and issubclass(cls, base)):
             raise BackstoreError(f"{cls!r} is no subclass of iscsitools.backstores.base.{base.__name__}")
-        kind: str = cls.kind
-        if not _NAME.fullmatch(kind):
+        kind = cls.kind
+        if not is_name(kind):
             raise BackstoreError(f"{cls.__qualname__}.kind is {kind!r}: a {noun}'s name is a-z, 0-9, _ and -")
         if kind in taken:
             raise BackstoreError(f"there is already a {noun} named {kind!r}")
+        for option in cls.options:
+            if not isinstance(option, Option):
+                raise BackstoreError(f"{cls.__qualname__}.options: {option!r} is no iscsitools.backstores.base.Option")

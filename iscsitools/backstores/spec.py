@@ -23,6 +23,12 @@ Value = str | int | float | bool
 
 _PART = re.compile(r"((?:[^\\,]|\\.|\\$)*)(,|$)", re.DOTALL)
 _NUMBERED = re.compile(r"(.*?)([2-9]|[1-9]\d+)")
+_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
+
+
+def without_password(text: str) -> str:
+    """A spec, or its WHAT, for messages: without the user and password that a URL may have (RFC 3986 3.2.1)."""
+    return _USERINFO.sub("", text)
 
 
 class SpecError(BackstoreError, ValueError):
@@ -50,15 +56,21 @@ class StackSpec:
     filters: tuple[FilterSpec, ...] = ()
     lun_options: Mapping[str, Value] = field(default_factory=dict, hash=False)
 
+    @property
+    def name(self) -> str:
+        """Its parts as a spec has them: ``file+cow``."""
+        return "+".join([self.kind, *(part.name for part in self.filters)])
+
 
 def parse_spec(text: str) -> StackSpec:
     """Parse ``KIND[+FILTER...]:WHAT[,key=value]...``; raises SpecError. Names are not looked up, that is build's."""
+    shown = without_password(text)
     names, colon, rest = text.partition(":")
     if not colon:
-        raise SpecError(f"{text!r}: a backstore is written KIND:WHAT, as file:disk.img or ram:64M")
+        raise SpecError(f"{shown!r}: a backstore is written KIND:WHAT, as file:disk.img or ram:64M")
     kind, *filters = names.split("+")
     if not kind or not all(filters):
-        raise SpecError(f"{text!r}: a name is missing in {names + ':'!r}")
+        raise SpecError(f"{shown!r}: a name is missing in {names + ':'!r}")
     what, *pairs = _split(rest)
     options: dict[str, Value] = {}
     lun_options: dict[str, Value] = {}
@@ -66,14 +78,14 @@ def parse_spec(text: str) -> StackSpec:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise SpecError(f"{text!r}: {pair!r} is not key=value (a comma inside of a value is written \\,)")
+            raise SpecError(f"{shown!r}: {pair!r} is not key=value (a comma inside of a value is written \\,)")
         name, dot, filter_key = key.partition(".")
         if dot:
-            place, key = filter_options[_find_filter(text, name, filters)], filter_key
+            place, key = filter_options[_find_filter(shown, name, filters)], filter_key
         else:
             place = lun_options if key in LUN_OPTION_NAMES else options
         if key in place:
-            raise SpecError(f"{text!r}: {pair.partition('=')[0]} is given twice")
+            raise SpecError(f"{shown!r}: {pair.partition('=')[0]} is given twice")
         place[key] = value
     specs = tuple(FilterSpec(n, o) for n, o in zip(filters, filter_options, strict=True))
     return StackSpec(kind, what, options, specs, lun_options)
@@ -112,6 +124,10 @@ def parse_options(
             values[key] = option.parse(_text_of(given[key]))
         except ValueError as error:
             raise SpecError(f"{name}: {prefix}{key}: {error}") from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise SpecError(f"{name}: {prefix}{key}: its parser failed: {type(error).__name__}: {error}") from error
     return values
 
 
@@ -119,9 +135,9 @@ def _make(name: str, cls: type[Any], args: tuple[Any, ...], given: Mapping[str, 
     values = parse_options(name, tuple(cls.options), given, prefix)
     try:
         store = cls(*args, **values)
-    except BackstoreError:
+    except (BackstoreError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise BackstoreError(f"{name}: cannot be made: {type(error).__name__}: {error}") from error
     assert isinstance(store, Backstore)
     return store

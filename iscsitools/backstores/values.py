@@ -17,7 +17,9 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m)")
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _YES: Final = frozenset({"yes", "true", "on", "1"})
 _NO: Final = frozenset({"no", "false", "off", "0"})
-_MAX_SIZE: Final = 1 << 62
+MAX_SIZE: Final = 1 << 62
+"""Bytes that a disk can have at most."""
+_LONGEST: Final = 86400.0
 
 
 class ByteRange(NamedTuple):
@@ -38,19 +40,22 @@ def size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no size: write a whole number of bytes, or one with K, M, G or T as in 64M")
     value = int(match[1]) << 10 * ("KMGTP".index(match[2].upper()) + 1 if match[2] else 0)
-    if value > _MAX_SIZE:
+    if value > MAX_SIZE:
         raise ValueError(f"{text!r} is more than a disk can have")
     return value
 
 
 def duration(text: str) -> float:
-    """Read a time in seconds: ``200us``, ``5ms``, ``1.5s``, ``2m``; a bare ``0`` needs no unit."""
+    """Read a time in seconds, a day at most: ``200us``, ``5ms``, ``1.5s``, ``2m``; a bare ``0`` needs no unit."""
     if text == "0":
         return 0.0
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no duration: write a number with us, ms, s or m as in 5ms")
-    return float(match[1]) * _UNITS[match[2]]
+    value = float(match[1]) * _UNITS[match[2]]
+    if value > _LONGEST:
+        raise ValueError(f"{text!r} is more than a day")
+    return value
 
 
 def yes_no(text: str) -> bool:

@@ -22,7 +22,8 @@ def default_text(value: object) -> str:
 
 
 def _option(option: Option) -> dict[str, Any]:
-    word = getattr(option.parse, "__name__", "value").upper()
+    word = getattr(option.parse, "__name__", "value")
+    word = word.upper() if word.isidentifier() else "VALUE"  # a lambda's is <lambda>
     return {"name": option.name, "value": word, "default": default_text(option.default), "help": option.help}
 
 

@@ -8,7 +8,7 @@ import tempfile
 
 import click
 
-from iscsitools.cli.output import echo_table
+from iscsitools.cli.output import echo_json, echo_table, json_option
 from iscsitools.dtrace import library
 from iscsitools.dtrace.system import find_dtrace, this_system
 from iscsitools.dtrace.variants import DSCRIPTS
@@ -55,9 +55,13 @@ def _give_as_input(text: str) -> None:
 
 
 @command.command("list")
-def list_scripts() -> None:
+@json_option
+def list_scripts(as_json: bool) -> None:
     """List the D scripts and where they are."""
     found = library.scripts()
+    if as_json:
+        echo_json([{"name": name, "summary": about, "file": str(file)} for name, (file, about) in found.items()])
+        return
     echo_table(("SCRIPT", "WHAT IT DOES"), [(name, about) for name, (_, about) in found.items()])
     click.echo(f"\nThey are in {DSCRIPTS}")
 

@@ -32,7 +32,7 @@ class TextFormatter(logging.Formatter):
     """Lines for people and grep. Control characters in messages, which may come from outside, are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record, one line, but for a traceback at level debug."""
+        """One record, one line; a traceback of a defect, ours or a plugin's, comes after it."""
         message = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in record.getMessage())
         parts = [_time(record), record.levelname.lower(), record.name, message]
         parts += [f"{name}={_plain(value)}" for name, value in _extra(record).items()]

@@ -41,6 +41,8 @@ class LazyGroup(click.Group):
 
     plugin_commands: dict[str, click.Command] | None = None
     """What plugins brought; None until somebody asks."""
+    running: str = ""
+    """The name of the command that runs, if it is a plugin's."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The built-in ones, then the plugins'."""
@@ -51,6 +53,14 @@ class LazyGroup(click.Group):
         if cmd_name in built_in():
             return load_command(cmd_name)
         return self._from_plugins().get(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; remembers whose command it is, for the message when that raises."""
+        name, command, rest = super().resolve_command(ctx, args)
+        self.running = "" if name is None or name in COMMANDS else name
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing their modules."""
@@ -127,6 +137,9 @@ def _guarded(command: Callable[[], Any], debug: bool) -> int:
         return status if isinstance(status, int) else 0
     except UserError as error:
         return _complain(error.lines, error.exit_status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        path = error.ctx.command_path if error.ctx else "iscsitools"
+        return _complain([f"a command is missing (see {path} --help)"], 2)
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         return _complain([error.format_message() + hint], 2)
@@ -136,11 +149,14 @@ def _guarded(command: Callable[[], Any], debug: bool) -> int:
         return 128 + 2
     except BrokenPipeError:
         raise
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:
         if debug:
             traceback.print_exc()
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return _complain([f"{text}; {REPORT}"], 1)
+        blame = f"this is a bug in the plugin that brings the command {cli.running!r}" if cli.running else REPORT
+        return _complain([f"{text}; {blame}"], 1)
 
 
 def _complain(lines: Sequence[str], status: int) -> int:

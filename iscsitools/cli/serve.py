@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from iscsitools import __version__
+from iscsitools.backstores.spec import without_password
 from iscsitools.cli.logs import set_up_logging
 from iscsitools.cli.output import size_text
 from iscsitools.config import AuthMethod, Config, LunConfig, Portal, TargetConfig, load_config
@@ -83,7 +84,7 @@ def command(
         "log_format": log_format,
         "provider": provider,
     }
-    top = {key: value for key, value in given.items() if value}
+    top = {key: value for key, value in given.items() if value is not None and value != []}
     if file is None:
         config, warnings = config_from_options(ctx.meta["iscsitools.ordered"], top, plugins.registry)
     elif iqn or lun:
@@ -135,9 +136,8 @@ def _program() -> str:
 
 
 def _lun(lun: LunConfig, size: int | None) -> str:
-    stack = "+".join([lun.stack.kind, *(part.name for part in lun.stack.filters)])
     parts = [size_text(size)] if size is not None else []
-    parts += [f"{lun.block_size}-byte blocks", f"{stack}:{lun.stack.what}"]
+    parts += [f"{lun.block_size}-byte blocks", f"{lun.stack.name}:{without_password(lun.stack.what)}"]
     flags: dict[str, Any] = {"readonly": lun.readonly, "removable": lun.removable, "thin": lun.thin}
     parts += [name for name, value in flags.items() if value]
     return ", ".join(parts)

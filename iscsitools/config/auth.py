@@ -53,7 +53,7 @@ def _resolve(reader: Reader, source: str, value: str, path: Path) -> Secret:
         if reader.file and _others_may_read(FilePath(reader.file)):
             reader.warn(path, f"others may read {reader.file}, which contains a secret; chmod 600 it")
         return Secret(value.encode())
-    file = FilePath(value).expanduser()
+    file = FilePath(os.path.expanduser(value))
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from iscsitools.backstores.registry import Registry
+from iscsitools.backstores.spec import without_password
 from iscsitools.config.load import config_of, option_name
 from iscsitools.config.model import Config
 from iscsitools.config.positions import Path as Place
@@ -33,7 +34,14 @@ def default_iqn() -> str:
 def default_disk() -> Path:
     """The disk image that is served when no other is asked for: in the user's data directory."""
     data = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share"
+    if os.path.isabs(data):
+        return Path(data) / "iscsitools" / "disk.img"
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):  # a user of whom the system knows nothing, as in a container
+        raise RunError(
+            "the default disk has no place: this user has no home directory; set XDG_DATA_HOME, or use --lun"
+        )
+    base = Path(home) / ".local" / "share"
     return base / "iscsitools" / "disk.img"
 
 
@@ -63,14 +71,15 @@ def config_from_options(
             names["target", len(targets)] = f"--iqn {text}"
             targets.append({"iqn": text, "lun": []})
             continue
+        shown = without_password(text)
         if not targets:
             if any(o == "iqn" for o, _ in ordered):
-                raise UsageError(f"--lun {text} stands before the first --iqn; a LUN belongs to the --iqn before it")
+                raise UsageError(f"--lun {shown} stands before the first --iqn; a LUN belongs to the --iqn before it")
             targets.append({"iqn": default_iqn(), "lun": []})
         luns = targets[-1]["lun"]
-        names["target", len(targets) - 1, "lun", len(luns)] = f"--lun {text}"
+        names["target", len(targets) - 1, "lun", len(luns)] = f"--lun {shown}"
         numbered = _NUMBERED.fullmatch(text)
-        luns.append({"number": int(numbered[1]), "store": numbered[2]} if numbered else {"store": text})
+        luns.append({"number": numbered[1].lstrip("0") or "0", "store": numbered[2]} if numbered else {"store": text})
     if not targets:
         targets.append({"iqn": default_iqn(), "lun": []})
     if not any(target["lun"] for target in targets):

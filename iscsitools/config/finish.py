@@ -81,7 +81,23 @@ def finish_config(reader: Reader, values: Mapping[str, Any], path: Path) -> Conf
         if target.iqn and target.iqn in seen:
             reader.problem((*path, "target", index, "iqn"), f"the target {target.iqn} is given twice")
         seen.add(target.iqn)
+    _warn_of_serials(reader, config, path)
     for index, portal in enumerate(config.portals):
         if portal.port and portal in config.portals[:index]:
             reader.problem((*path, "portals", index), f"the portal {portal} is given twice")
     return config
+
+
+def _warn_of_serials(reader: Reader, config: Config, path: Path) -> None:
+    """One serial number makes one disk of two to an initiator, which then reads and writes either of them."""
+    seen: set[str] = set()
+    for index, target in enumerate(config.targets or ()):
+        for lun in target.luns:
+            if lun.serial is None:
+                continue
+            if lun.serial in seen:
+                text = (
+                    f"LUN {lun.number}: another has the serial number {lun.serial!r} too; initiators take both for one"
+                )
+                reader.warn((*path, "target", index), text)
+            seen.add(lun.serial)

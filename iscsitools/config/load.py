@@ -41,6 +41,9 @@ def load_config(
         raise ConfigError([_syntax_error(str(file), text, str(error))]) from None
     except RecursionError:
         raise ConfigError([f"{file}: nested too deeply"]) from None
+    except ValueError:
+        # Python turns no text of more than 4300 digits into a number; tomllib does not say where it stood.
+        raise ConfigError([f"{file}: a number in it has too many digits"]) from None
     overrides = overrides or {}
     names: dict[Place, str] = {(key,): option_name(key) for key in overrides}
     reader = Reader(registry, frozenset(authenticators), str(file), lines, names)

@@ -24,7 +24,7 @@ _ALGORITHM: Final = t.enum_choice(ChapAlgorithm, "md5", "sha1", "sha256", "sha3-
 USER: Final = Table(
     ChapUser,
     (
-        Key("name", t.TEXT, "The CHAP name (CHAP_N).", required=True, example='"alice"'),
+        Key("name", t.CHAP_NAME, "The CHAP name (CHAP_N).", required=True, example='"alice"'),
         Key("secret_file", t.TEXT, "File with the secret; a newline at its end is no part of it.",
             example='"alice.secret"'),
         Key("secret_env", t.TEXT, "Environment variable with the secret.", example='"ALICE_SECRET"'),

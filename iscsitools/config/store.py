@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from iscsitools.backstores.base import Backstore, BackstoreError
+from iscsitools.backstores.registry import LUN_OPTION_NAMES
 from iscsitools.backstores.spec import FilterSpec, StackSpec, Value, build, parse_options, parse_spec
 from iscsitools.backstores.values import path as parse_path
 from iscsitools.backstores.values import size as parse_size
@@ -37,9 +38,16 @@ def read_store(reader: Reader, value: object, path: Path) -> StackSpec | None:
         return None
     options = {name: v for name, v in value.items() if name not in ("kind", "what", "filters")}
     filters = _filters(reader, value.get("filters", []), (*path, "filters"))
-    if filters is None or not _are_values(reader, options, path):
+    if filters is None or not _are_values(reader, options, path) or not _are_the_stores(reader, options, path):
         return None
     return StackSpec(value["kind"], value.get("what", ""), options, filters)
+
+
+def _are_the_stores(reader: Reader, options: Mapping[str, object], path: Path) -> bool:
+    of_lun = LUN_OPTION_NAMES.intersection(options)
+    for name in sorted(of_lun):
+        reader.problem((*path, name), "this is a key of the LUN: it stands beside store, not in it")
+    return not of_lun
 
 
 def _filters(reader: Reader, value: object, path: Path) -> tuple[FilterSpec, ...] | None:

@@ -193,6 +193,17 @@ def _not_empty(text: str) -> str:
     return text
 
 
+def _key_value(text: str) -> str:
+    # A null character ends a key=value pair (RFC 7143 6.1): what follows it would be another pair.
+    if "\0" in text:
+        raise ValueError("a null character cannot be sent to an initiator (RFC 7143 6.1)")
+    return text
+
+
+def _chap_name(text: str) -> str:
+    return _key_value(_not_empty(text))
+
+
 def _word(text: str) -> str:
     if not _WORD.fullmatch(text):
         raise ValueError(f"{text!r} is no name: up to 64 letters, digits, '.', '_' and '-', the first no sign")
@@ -222,7 +233,7 @@ def _group(text: str) -> str:
 def _alias(text: str) -> str:
     if len(text.encode()) > 255:
         raise ValueError("an alias has at most 255 bytes (RFC 7143 13.7)")
-    return text
+    return _key_value(text)
 
 
 BOOLEAN: Final = Scalar("yes or no", values.yes_no, (bool,))
@@ -232,6 +243,7 @@ PHYSICAL_BLOCK_SIZE: Final = Scalar("size", _block_size(512, 1 << 20, True), (in
 CACHE: Final = Scalar('"writeback", "writethrough"', _cache)
 TEXT: Final = Scalar("text", _not_empty)
 SECRET: Final = Scalar("text", _not_empty)
+CHAP_NAME: Final = Scalar("text", _chap_name)
 ALIAS: Final = Scalar("text", _alias)
 NAME: Final = Scalar("name", _word)
 SERIAL: Final = Scalar("text", _serial)

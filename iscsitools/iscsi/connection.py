@@ -295,7 +295,7 @@ class Connection:
                     by_file = edtl >= FILE_MINIMUM and not data_digest
                 else:
                     length = 0
-            if length and cmdsn == exp and lba <= last_lba and itt not in commands:
+            if length and cmdsn == exp and lba <= last_lba and itt != RESERVED_TAG and itt not in commands:
                 if not writes:
                     data = tail + head
                     done = data + edtl
@@ -315,7 +315,7 @@ class Connection:
                         if by_file:
                             source = store.try_range(lba * block_size, edtl)
                         answered = source or store.try_read_into(lba * block_size, out_view[data:done])
-                    except Exception:
+                    except BaseException:
                         answered = False  # the slow path meets it again, and makes sense data of it
                     if answered:
                         pos += head
@@ -363,7 +363,7 @@ class Connection:
                                     self._fire_write(mask, unit.number, itt, data, edtl)
                             try:
                                 answered = store.try_write(lba * block_size, view[data:done])
-                            except Exception:
+                            except BaseException:
                                 answered = False
                             if answered:
                                 begin, pos = pos, after
@@ -559,7 +559,7 @@ class Connection:
         try:
             if not unit.store.try_write(lba * unit.block_size, pdu.data):
                 return False
-        except Exception:
+        except BaseException:
             return False  # the task's way meets it again, and makes sense data of it
         session.advance()
         self.out.put(FAST_ANSWER.pack(WRITE_DONE, 0, itt, 0, self.statsn, session.exp_cmdsn, session.max_cmdsn))

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from iscsitools.scsi.job import Job
     from iscsitools.scsi.unit import LogicalUnit
 
-Work = Callable[[], Buffer | None]
-"""Medium work: may block, runs in a thread, touches the backstore and the call's buffers only; returns data-in."""
+Work = Callable[[], object]
+"""Medium work: may block, runs in a thread, touches the backstore and the call's buffers only.
+
+What it returns does not count, for it is mostly a backstore's method, which may return anything.
+"""
 
 
 class Flags(Flag):
@@ -31,7 +34,7 @@ class Flags(Flag):
     WRITES = auto()
     """Changes the medium: refused when the unit is write-protected."""
     EXCLUSIVE = auto()
-    """Runs alone in its task set: reads and writes as one step (SBC-3 4.7)."""
+    """Runs alone in its task set: reads and writes as one step (SBC-3 4.7), or changes how others write."""
     IGNORES_ATTENTION = auto()
     """Is not answered with a pending unit attention (SAM-5 5.14)."""
     SHARED = auto()
@@ -69,6 +72,7 @@ class Call:
     fence: bool = False
     """It was aborted while a thread writes for it; what uses blocks waits for its end (see taskset)."""
     result: Buffer | None = None
+    """Data-in that the medium work made; None: what ``run`` has set stands."""
     job: Job | None = None
     """Its medium work, when a thread is to do it."""
 

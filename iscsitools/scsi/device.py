@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from iscsitools.scsi import absent, management
 from iscsitools.scsi.command import Call
 from iscsitools.scsi.errors import ScsiError, invalid_field
@@ -16,6 +18,9 @@ _NACA = 0x04
 
 class ScsiDevice:
     """A SCSI target device with its task router. ``name``: its SCSI name, for iSCSI the IQN."""
+
+    target_ports: Final = frozenset({1})
+    """The relative target port identifiers of its ports (SPC-4 7.8.6.5). iSCSI: one portal group is one port."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -33,7 +33,7 @@ class Job:
         except IndexError:
             return
         self._call = call
-        call.result = work()
+        work()
 
     def done(self, error: BaseException | None) -> None:
         """Report the end of the work, on the loop's thread."""

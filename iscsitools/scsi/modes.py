@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from iscsitools.scsi.cdb import u16, u24, u32, u64
-from iscsitools.scsi.command import Call
+from iscsitools.scsi.command import Call, Work
 from iscsitools.scsi.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
 from iscsitools.scsi.modepages import PAGES
 from iscsitools.scsi.sense import Asc
@@ -69,11 +69,15 @@ def check_mode_select(call: Call) -> None:
     call.take(length)
 
 
-def mode_select(call: Call) -> None:
-    """MODE SELECT(6), (10): other nexuses learn of a change by MODE PARAMETERS CHANGED."""
+def mode_select(call: Call) -> Work | None:
+    """MODE SELECT(6), (10): other nexuses learn of a change by MODE PARAMETERS CHANGED.
+
+    It runs alone and, when it turns WCE off, writes out the cache before its status (SBC-3 6.4.5): from then on every
+    write that was answered is durable.
+    """
     data, unit = call.parameters(), call.unit
     if not data:
-        return
+        return None
     short = call.task.cdb[0] == _SELECT_6
     header = 4 if short else 8
     if len(data) < header:
@@ -86,9 +90,11 @@ def mode_select(call: Call) -> None:
         raise parameter_list_length_error()
     if descriptor:
         _check_descriptor(unit, data[header : header + descriptor], header)
+    cached = unit.write_cache
     if unit.modes.select(data[header + descriptor :], header + descriptor):
         unit.attention(Asc.MODE_PARAMETERS_CHANGED, but=call.task.nexus)
         unit.refresh()
+    return unit.store.flush if cached and not unit.write_cache else None
 
 
 def _check_descriptor(unit: LogicalUnit, data: memoryview, base: int) -> None:

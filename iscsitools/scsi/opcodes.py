@@ -123,9 +123,11 @@ _READ_WRITE = (
 )
 
 _MODES = (
-    _row("MODE SELECT(6)", "15 11 00 00 ff 00", modes.mode_select, Flags.NONE, modes.check_mode_select),
+    _row("MODE SELECT(6)", "15 11 00 00 ff 00", modes.mode_select, Flags.EXCLUSIVE, modes.check_mode_select),
     _row("MODE SENSE(6)", "1a 08 ff ff ff 00", modes.mode_sense, Flags.READS, modes.check_mode_sense),
-    _row("MODE SELECT(10)", "55 11 00 00 00 00 00 ff ff 00", modes.mode_select, Flags.NONE, modes.check_mode_select),
+    _row(
+        "MODE SELECT(10)", "55 11 00 00 00 00 00 ff ff 00", modes.mode_select, Flags.EXCLUSIVE, modes.check_mode_select
+    ),
     _row("MODE SENSE(10)", "5a 18 ff ff 00 00 00 ff ff 00", modes.mode_sense, Flags.READS, modes.check_mode_sense),
 )
 

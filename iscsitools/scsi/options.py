@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from iscsitools import __version__
 from iscsitools.scsi.task import MAX_TRANSFER
+
+BLOCK_SIZES: Final = (512, 1024, 2048, 4096)
+"""Bytes that a logical block may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitOptions:
     """Options of a logical unit. ``readonly``, ``thin`` and ``write_cache`` also need the backstore's consent.
 
-    ``block_size``: 512, 1024, 2048 or 4096 bytes. ``physical_block_size``: bytes, 0: what the backstore says, or
+    ``block_size``: one of BLOCK_SIZES. ``physical_block_size``: bytes, 0: what the backstore says, or
     4096, the page cache's unit. ``write_cache``: writeback, so WCE is 1 when the backstore's cache is volatile; False:
     every write is durable before its status. ``serial`` and ``naa`` (8 bytes): derived when empty. ``target``: the
     target's name, for designators. ``queue_depth``: tasks before TASK SET FULL.

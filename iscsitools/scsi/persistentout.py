@@ -192,6 +192,8 @@ def register_and_move(call: Call) -> None:
         raise parameter_list_length_error()
     if data[17] & _APTPL:
         raise invalid_parameter(17, 0)
+    if u16(data, 18) not in call.device.target_ports:
+        raise invalid_parameter(18, 7)
     name = decode_transport_id(data[24 : 24 + u32(data, 20)])
     if name is None:
         raise invalid_parameter(24)

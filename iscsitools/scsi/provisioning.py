@@ -121,13 +121,13 @@ def lba_status(call: Call) -> Work:
     """GET LBA STATUS: descriptors from the very LBA that was asked for, as many as the initiator has room for."""
     unit, allocation = call.unit, u32(call.task.cdb, 10)
     count = min(max(1, (allocation - _HEADER) // _DESCRIPTOR), _MOST_DESCRIPTORS)
-    return partial(_lba_status, unit.store, unit.block_size, range(call.lba, unit.blocks), count, allocation)
+    return partial(_lba_status, call, unit.store, range(call.lba, unit.blocks), count, allocation)
 
 
-def _lba_status(store: Backstore, block_size: int, lbas: range, count: int, allocation: int) -> bytes:
-    descriptors = islice(_descriptors(store, block_size, lbas), count)
+def _lba_status(call: Call, store: Backstore, lbas: range, count: int, allocation: int) -> None:
+    descriptors = islice(_descriptors(store, call.unit.block_size, lbas), count)
     body = b"".join(struct.pack(">QIB3x", lba, blocks, status) for lba, blocks, status in descriptors)
-    return (struct.pack(">I4x", len(body) + 4) + body)[:allocation]
+    call.result = (struct.pack(">I4x", len(body) + 4) + body)[:allocation]
 
 
 def _descriptors(store: Backstore, block_size: int, lbas: range) -> Iterator[tuple[int, int, int]]:

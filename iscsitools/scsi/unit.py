@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from iscsitools.backstores.base import Backstore
+from iscsitools.backstores.base import Backstore, stack_name
 from iscsitools.scsi.command import Call, Flags, Work
 from iscsitools.scsi.errors import ScsiError, backstore_error, check_condition
 from iscsitools.scsi.identity import Identity, derive_identity
@@ -158,7 +158,7 @@ class LogicalUnit:
         except ScsiError as error:
             self.end(call, error)
             return
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             self._failed(call, error)
             return
         if work is None:
@@ -172,8 +172,8 @@ class LogicalUnit:
     def _work_here(self, call: Call, work: Work) -> None:
         error: BaseException | None = None
         try:
-            call.result = work()
-        except (Exception, SystemExit) as raised:
+            work()
+        except BaseException as raised:
             error = raised
         self._worked(call, error)
 
@@ -193,7 +193,8 @@ class LogicalUnit:
         if kind not in self._logged:
             self._logged.add(kind)
             _log.error(
-                "LUN %d: %s failed: %s: %s", self.number, call.command.name, kind.__name__, error,
+                "%s LUN %d, %s: %s failed: %s: %s", self.options.target, self.number, stack_name(self.store),
+                call.command.name, kind.__name__, error,
                 exc_info=None if isinstance(error, OSError) else error,
             )  # fmt: skip
         reads = Flags.READS in call.command.flags  # a flush that fails has lost writes

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from iscsitools.backstores.base import Backstore, BackstoreError
 from iscsitools.backstores.registry import Registry
-from iscsitools.backstores.spec import build
+from iscsitools.backstores.spec import build, without_password
+from iscsitools.backstores.values import MAX_SIZE
 from iscsitools.config import AuthConfig, AuthMethod, LunConfig, TargetConfig
 from iscsitools.config import Limits as LimitsConfig
 from iscsitools.errors import RunError, UsageError, UserError
 from iscsitools.iscsi.negotiation import NegotiationLimits
 from iscsitools.iscsi.node import AuthPolicy, TargetNode
 from iscsitools.scsi.device import ScsiDevice
-from iscsitools.scsi.options import UnitOptions
+from iscsitools.scsi.options import BLOCK_SIZES, UnitOptions
 from iscsitools.scsi.unit import LogicalUnit
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.loop import Loop
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from iscsitools.authenticators import Authenticator
 
 log = logging.getLogger(__name__)
+
+_BLOCK_SIZES = f"{', '.join(map(str, BLOCK_SIZES[:-1]))} or {BLOCK_SIZES[-1]}"
 
 
 @dataclass(slots=True)
@@ -66,10 +69,15 @@ def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: As
     except UserError as error:
         raise type(error)(f"{where}: {error}") from None
     except OSError as error:
-        raise RunError(f"{where}: {error.filename or lun.stack.what}: {error.strerror or error}") from None
-    except (Exception, SystemExit) as error:
+        raise RunError(
+            f"{where}: {error.filename or without_password(lun.stack.what)}: {error.strerror or error}"
+        ) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         log.debug("opening %s", where, exc_info=True)
-        raise RunError(f"{where}: backstore {lun.stack.kind} failed: {type(error).__name__}: {error}") from None
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise RunError(f"{where}: backstore {lun.stack.name} failed: {text}") from None
     assembly.units.append((where, unit))
     return unit
 
@@ -77,6 +85,10 @@ def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: As
 def _logical_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) -> LogicalUnit:
     block_size = store.block_size
     size = store.size
+    if block_size not in BLOCK_SIZES:
+        raise BackstoreError(f"{lun.stack.name} has blocks of {block_size!r} bytes; a disk's have {_BLOCK_SIZES}")
+    if not isinstance(size, int) or size > MAX_SIZE:
+        raise BackstoreError(f"{lun.stack.name} says that its size is {size!r}, which no disk has")
     if size < block_size or size % block_size:
         raise UsageError(f"its size, {size} bytes, is no multiple of the block size, {block_size}")
     thin = lun.thin if lun.thin is not None else store.capabilities.thin

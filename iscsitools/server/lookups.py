@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.login_messages import LoginPending
 from iscsitools.iscsi.node import SecretLookup
 from iscsitools.server.loop import Loop
 from iscsitools.server.workers import Workers
+
+if TYPE_CHECKING:
+    from iscsitools.authenticators import Authenticator
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +24,9 @@ _WAITING: Final = 256
 class Lookups:
     """Asks authenticators. Each has threads of its own: one that hangs stops only the logins that need it."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, authenticators: Mapping[str, Authenticator]) -> None:
         self._loop = loop
+        self._authenticators = authenticators
         self._workers: dict[SecretLookup, Workers] = {}
 
     def ask(self, pending: LoginPending, answered: Callable[[bytes | None], None]) -> None:
@@ -31,7 +35,7 @@ class Lookups:
         if workers is None:
             workers = self._workers[pending.secret_for] = Workers(self._loop, _THREADS, "login")
         if workers.running >= _WAITING:
-            log.error("an authenticator does not answer; login refused", extra={"initiator": pending.initiator})
+            log.error("%s does not answer; login refused", self._name(pending), extra={"initiator": pending.initiator})
             self._loop.call_soon(lambda: answered(None))
             return
         found: list[bytes | None] = [None]
@@ -42,12 +46,16 @@ class Lookups:
         def done(error: BaseException | None) -> None:
             if error is not None:
                 log.error(
-                    "looking up a CHAP secret failed: %s: %s", type(error).__name__, error,
+                    "%s: looking up a CHAP secret failed: %s: %s", self._name(pending), type(error).__name__, error,
                     extra={"initiator": pending.initiator},
                 )  # fmt: skip
             answered(found[0])
 
         workers.submit(work, done)
+
+    def _name(self, pending: LoginPending) -> str:
+        names = [name for name, source in self._authenticators.items() if source.secret_for == pending.secret_for]
+        return f"authenticator {names[0]}" if names else "an authenticator"
 
     def close(self) -> None:
         """Let the threads end, those that can."""

@@ -65,13 +65,14 @@ class Server:
         self._feeds: list[ObserverFeed] = []
         self._listeners: list[socket.socket] = []
         self._buffers = Buffers(limits.buffer_memory)
-        self._lookups = Lookups(self.loop)
+        self._lookups = Lookups(self.loop, plugins.authenticators)
         self._timers = Timers(
             int(limits.login_timeout * 1e9), int(limits.nop_interval * 1e9), int(limits.nop_timeout * 1e9)
         )
         timers = [t for t in (limits.login_timeout, limits.nop_interval, limits.nop_timeout) if t]
         self._tick_seconds = max(0.05, min([1.0, *(seconds / 4 for seconds in timers)]))
         self._dirty: dict[Connection, None] = {}
+        self._notices: dict[int, SessionNotice] = {}
         self._connections = 0
         self._ending = Ending(self.loop, self.links, self._calls_running, limits.exit_timeout)
         self._closer = StoreCloser()
@@ -232,12 +233,15 @@ class Server:
         self._lookups.ask(pending, answered)
 
     def _session_opened(self, session: Session) -> None:
-        log.info("session opened", extra=_described(session))
-        self._lifecycle.session_opened(_notice(session))
+        notice = self._notices[session.ident] = _notice(session)
+        log.info("session opened", extra=_described(notice))
+        self._lifecycle.session_opened(notice)
 
     def _session_closed(self, session: Session) -> None:
-        log.info("session closed", extra=_described(session))
-        self._lifecycle.session_closed(_notice(session))
+        notice = self._notices.pop(session.ident, None)  # as it was opened: its connections are gone by now
+        if notice is not None:
+            log.info("session closed", extra=_described(notice))
+            self._lifecycle.session_closed(notice)
 
     def _login_failed(self, conn: Connection, reply: LoginReply) -> None:
         info = conn.info
@@ -313,18 +317,18 @@ def _size_read(where: str, unit: LogicalUnit, error: BaseException | None) -> No
         if unit.store.size < unit.block_size:
             raise OSError("it has no block left")
         unit.capacity_changed()
-    except Exception as raised:
-        log.error("%s: its size cannot be read, and stays what it was: %s", where, raised)
+    except BaseException as raised:
+        log.error("%s: its size cannot be read, and stays what it was: %s: %s", where, type(raised).__name__, raised)
     if unit.blocks != before:
         log.info("%s: its size has changed", where, extra={"blocks": unit.blocks, "before": before})
 
 
-def _described(session: Session) -> dict[str, Any]:
+def _described(notice: SessionNotice) -> dict[str, Any]:
     return {
-        "initiator": session.initiator,
-        "target": session.target.name if session.target is not None else "",
-        "tsih": f"{session.tsih:#06x}",
-        "remote": ",".join(conn.info.remote for conn in session.connections.values()),
+        "initiator": notice.initiator,
+        "target": notice.target,
+        "tsih": f"{notice.tsih:#06x}",
+        "remote": notice.remote,
     }
 
 

@@ -170,6 +170,19 @@ def test_runs_of_a_map_follow_its_bits() -> None:
     assert bits.take_changes() == {}
 
 
+def test_a_run_ends_with_its_page_of_bits() -> None:
+    """So that a step of a large disk's GET LBA STATUS does not shift a number of millions of bits."""
+    bits = GranuleMap(1 << 40)
+    per_page = 8 * 4096
+    bits.add(per_page - 1, 3)
+    runs = bits.runs(5, (1 << 28) - 5)
+    assert [next(runs) for _ in range(4)] == [
+        (5, per_page - 6, False), (per_page - 1, 1, True), (per_page, 2, True), (per_page + 2, per_page - 2, False),
+    ]  # fmt: skip
+    bits = GranuleMap(3 * per_page * 4096)
+    assert list(bits.runs(0, 3 * per_page)) == [(n * per_page, per_page, False) for n in range(3)]
+
+
 def test_reads_of_one_store_need_no_thread(opened: Opened, base: Path) -> None:
     store = opened(f"file+cow:{base}")
     buffer = memoryview(bytearray(8192))

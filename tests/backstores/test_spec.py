@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsitools.backstores import values
-from iscsitools.backstores.base import BackstoreError, Filter
+from iscsitools.backstores.base import BackstoreError, Filter, Option
+from iscsitools.backstores.null import NullBackstore
+from iscsitools.backstores.registry import Registry
 from iscsitools.backstores.spec import FilterSpec, SpecError, StackSpec, build, parse_spec
 from iscsitools.plugins import PluginManager
 
@@ -81,6 +83,26 @@ def test_what_cannot_be_built_is_one_line(manager: PluginManager, text: str, com
         build(parse_spec(text), manager.registry)
 
 
+@pytest.mark.parametrize("error", [KeyError("k"), SystemExit(3), GeneratorExit()], ids=repr)
+def test_a_plugin_whose_option_or_class_raises_is_named(manager: PluginManager, error: BaseException) -> None:
+    def parse(text: str) -> str:
+        raise error
+
+    class Odd(NullBackstore):
+        kind = "odd"
+        options = (Option("x", parse, "", "raises"),)
+
+        def __init__(self, what: str, x: str) -> None:
+            raise error
+
+    registry = Registry()
+    registry.add_backstore(Odd)
+    with pytest.raises(BackstoreError, match=f"odd: x: its parser failed: {type(error).__name__}"):
+        build(parse_spec("odd:1M,x=1"), registry)
+    with pytest.raises(BackstoreError, match=f"odd: cannot be made: {type(error).__name__}"):
+        build(parse_spec("odd:1M"), registry)
+
+
 def test_filters_wrap_left_to_right_and_know_their_source(manager: PluginManager) -> None:
     store = build(parse_spec("ram+readonly+delay:1M,thin=yes"), manager.registry)
     assert isinstance(store, Filter)
@@ -123,6 +145,7 @@ def test_escaped_text_comes_back(what: str, value: str) -> None:
         (values.duration, "0", 0.0),
         (values.duration, "1.5s", 1.5),
         (values.duration, "2m", 120.0),
+        (values.duration, "1440m", 86400.0),
         (values.duration, "250us", 0.00025),
         (values.yes_no, "YES", True),
         (values.yes_no, "off", False),
@@ -143,7 +166,8 @@ def test_values(parse: object, text: str, value: object) -> None:
     ("parse", "text"),
     [
         (values.size, "-1"), (values.size, "1.5G"), (values.size, ""), (values.size, "9999P"), (values.duration, "5"),
-        (values.duration, "-5ms"), (values.yes_no, "perhaps"), (values.integer, "1e3"), (values.fraction, "101%"),
+        (values.duration, "-5ms"), (values.duration, "86401s"), (values.duration, "9" * 400 + "m"),
+        (values.yes_no, "perhaps"), (values.integer, "1e3"), (values.fraction, "101%"),
         (values.fraction, "nan"), (values.fraction, "x"), (values.path, ""), (values.path, "a\0b"),
         (values.errno, "EWHAT"), (values.errno, "errorcode"), (values.byte_ranges, "5"), (values.byte_ranges, "5+0"),
         (values.choice("a", "b"), "c"), (values.positive(values.size), "0"),

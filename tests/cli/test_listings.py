@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from iscsitools.backstores.base import Option
+from iscsitools.backstores.null import NullBackstore
 from iscsitools.cli.output import size_text
 from iscsitools.cli.reference import commands_page
 from iscsitools.plugins import LoadedPlugin, PluginManager
@@ -33,6 +36,19 @@ def test_backstores_json(iscsitools: Any) -> None:
     assert entries["cow"]["type"] == "filter"
 
 
+def test_a_parser_without_a_word_for_its_value(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd(NullBackstore):
+        kind = "odd"
+        options = (Option("a", lambda text: text, "", ""), Option("b", partial(int, base=3), 0, ""))
+
+    def load(manager: PluginManager) -> None:
+        manager.registry.add_backstore(Odd)
+
+    monkeypatch.setattr(PluginManager, "load", load)
+    (entry,) = json.loads(iscsitools("backstores", "--json").out)
+    assert [option["value"] for option in entry["options"]] == ["VALUE", "VALUE"]
+
+
 def test_plugins_table_and_json(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(manager: PluginManager) -> None:
         manager.plugins = [
@@ -47,6 +63,15 @@ def test_plugins_table_and_json(iscsitools: Any, monkeypatch: pytest.MonkeyPatch
     entries = json.loads(iscsitools("plugins", "--json").out)
     assert [entry["status"] for entry in entries] == ["loaded", "failed"]
     assert entries[1]["error"] == "it is for plugin API 9, this is API 1"
+
+
+def test_scripts_table_and_json(iscsitools: Any) -> None:
+    entries = {entry["name"]: entry for entry in json.loads(iscsitools("dtrace", "list", "--json").out)}
+    lines = iscsitools("dtrace", "list").out.splitlines()
+    assert {line.split()[0] for line in lines[1:] if line.startswith("iscsi")} == set(entries) > {"iscsiio"}
+    assert any(line.split(None, 1) == ["iscsiio", entries["iscsiio"]["summary"]] for line in lines)
+    assert Path(entries["iscsiio"]["file"]).name == "iscsiio.d"
+    assert Path(entries["iscsiio"]["file"]).is_file()
 
 
 def test_config_check(iscsitools: Any, tmp_path: Path) -> None:

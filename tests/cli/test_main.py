@@ -69,6 +69,8 @@ def test_help_imports_no_command() -> None:
         (("plugins", "more"), "unexpected extra argument"),
         (("config", "check"), "Missing argument 'FILE'."),
         (("serve", "--log-level", "loud"), "Invalid value for '--log-level'"),
+        (("config",), "a command is missing"),
+        (("dtrace",), "a command is missing"),
     ],
 )
 def test_usage_errors(iscsitools: Any, arguments: tuple[str, ...], line: str) -> None:
@@ -105,6 +107,28 @@ def test_unexpected_errors(iscsitools: Any, failing: Any) -> None:
     assert result.status == 1
     assert "Traceback (most recent call last)" in result.err
     assert result.err.splitlines()[-1].startswith("iscsitools: ZeroDivisionError: seven; ")
+
+
+class Odd(BaseException):
+    """Neither an Exception nor one of the interpreter's own."""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("seven"), Odd("seven")], ids=repr)
+def test_unexpected_errors_of_a_plugins_command_are_the_plugins(
+    iscsitools: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    @click.command()
+    def hello() -> None:
+        raise error
+
+    monkeypatch.setattr(main.cli, "plugin_commands", {"hello": hello})
+    result = iscsitools("hello")
+    assert result.status == 1
+    assert result.err == (
+        f"iscsitools: {type(error).__name__}: seven; this is a bug in the plugin that brings the command 'hello'\n"
+    )
+    monkeypatch.setattr(main, "load_command", lambda name: hello)
+    assert "; this is a bug in iscsitools: " in iscsitools("plugins").err
 
 
 def test_a_command_whose_library_is_missing(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,8 +129,13 @@ def test_a_disk_that_cannot_be_opened(tmp_path: Path) -> None:
         (("--lun", "ram:5"), "--lun ram:5: the size 5 is no multiple of the block size 512"),
         (("--iqn", "disk"), "--iqn disk: 'disk' is no iSCSI name: one begins with 'iqn.', 'eui.' or 'naa.'"),
         (("--lun", "file:/no/disk"), "--lun file:/no/disk: /no/disk does not exist; add size=SIZE to make it"),
+        (("--lun", "ram+x:https://bob:secret@h/i"),
+         "--lun ram+x:https://h/i: unknown filter 'x' (known: cow, delay, error, readonly)"),
+        (("--lun", "x:https://bob:secret@h/i,a"), "--lun x:https://h/i,a: 'x:https://h/i,a': 'a' is not key=value "
+         "(a comma inside of a value is written \\,)"),
         (("--config", "x", "--lun", "ram:1M"),
          "--iqn and --lun cannot be given together with --config, which says the same"),
+        (("--name", ""), "--name: '' is no name: up to 64 letters, digits, '.', '_' and '-', the first no sign"),
         (("--name", "a/b"), "--name: 'a/b' is no name: up to 64 letters, digits, '.', '_' and '-', the first no sign"),
     ],
 )  # fmt: skip
@@ -142,13 +147,14 @@ def test_bad_options(iscsitools: Any, arguments: tuple[str, ...], line: str) -> 
 def test_the_greeting_shows_names_and_no_secret() -> None:
     user = ChapUser("alice", Secret(b"correct horse battery"))
     stack = StackSpec("file", "d.img", {}, (FilterSpec("cow"),))
-    target = TargetConfig(
-        "iqn.2026-11.example:a", luns=(LunConfig(2, stack, readonly=True),), auth=AuthConfig(AuthMethod.CHAP, (user,))
-    )
+    image = StackSpec("http", "https://bob:p%40ss,w@rd@images.example:8443/a@b.img")
+    luns = (LunConfig(2, stack, readonly=True), LunConfig(3, image))
+    target = TargetConfig("iqn.2026-11.example:a", luns=luns, auth=AuthConfig(AuthMethod.CHAP, (user,)))
     text = greeting(Config(targets=(target,)), [Portal("::", 3260), Portal("0.0.0.0", 3260)], {(target.iqn, 2): 1536})
     assert "listens on [::]:3260, 0.0.0.0:3260\n" in text
     assert "    LUN 2: 1.5 KiB, 512-byte blocks, file+cow:d.img, readonly\n" in text
     assert "qemu-img info iscsi://alice%SECRET@[::1]:3260/iqn.2026-11.example:a/2\n" in text
+    assert "    LUN 3: 512-byte blocks, http:https://images.example:8443/a@b.img\n" in text
     assert "horse" not in text
 
 

@@ -93,6 +93,10 @@ def test_a_secret_in_a_file_that_others_may_read(load: Load, tmp_path: Path, mon
             ["5: target[0].auth.users[0].secret_file: absent cannot be read: No such file or directory"],
         ),
         (
+            "users = [{ name = 'a', secret_file = '~no such user/secret' }]",
+            ["5: target[0].auth.users[0].secret_file: ~no such user/secret cannot be read: No such file or directory"],
+        ),
+        (
             "users = [{ name = 'a', secret = 'x' },\n{ name = 'a', secret = 'y' }]",
             ["5: target[0].auth.users: the user 'a' is given twice"],
         ),

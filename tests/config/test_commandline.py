@@ -32,6 +32,11 @@ def test_a_lun_belongs_to_the_iqn_before_it(plugins: PluginManager) -> None:
     assert shape(config) == [("a", [(0, "ram:1M"), (1, "ram:2M")]), ("b", [(0, "ram:4M"), (5, "ram:3M")])]
 
 
+def test_a_number_may_have_zeros_before_it(plugins: PluginManager) -> None:
+    config, _ = config_from_options([A, lun("007=ram:1M"), lun("0=ram:1M"), lun("00001=ram:1M")], {}, plugins.registry)
+    assert [each.number for each in config.targets[0].luns] == [0, 1, 7]
+
+
 def test_options_of_the_lun_in_its_text(plugins: PluginManager) -> None:
     text = "3=ram+delay:1M,block_size=4K,cache=writethrough,serial=S1,removable=yes,delay.read=1ms"
     config, _ = config_from_options([A, lun(text)], {"portals": ["[::1]:0"], "name": "n"}, plugins.registry)
@@ -69,6 +74,14 @@ def test_the_default_disk_without_a_data_directory_of_its_own(monkeypatch: pytes
         assert default_disk() == Path.home() / ".local" / "share" / "iscsitools" / "disk.img"
 
 
+def test_a_user_without_a_home(plugins: PluginManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 0x7FFFFFF0)
+    with pytest.raises(RunError, match="this user has no home directory; set XDG_DATA_HOME, or use --lun"):
+        config_from_options([], {}, plugins.registry)
+
+
 def test_a_data_directory_that_cannot_be_made(plugins: PluginManager, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/dev/null")
     with pytest.raises(RunError, match="/dev/null/iscsitools: Not a directory"):
@@ -100,6 +113,7 @@ def test_default_iqn(monkeypatch: pytest.MonkeyPatch, host: str, iqn: str) -> No
         ([("iqn", "x")], {}, ["--iqn x: 'x' is no iSCSI name: one begins with 'iqn.', 'eui.' or 'naa.'"]),
         ([A, lun("0=ram:1M"), lun("0=ram:1M")], {}, ["--lun 0=ram:1M: LUN 0 is given twice"]),
         ([A, lun("99999=ram:1M")], {}, ["--lun 99999=ram:1M: 99999 is not between 0 and 16383"]),
+        ([A, lun("9" * 5000 + "=ram:1M")], {}, [f"--lun {'9' * 5000}=ram:1M: '{'9' * 5000}' is no whole number"]),
         ([A, lun("ram:1M,block_size=1")], {}, ["--lun ram:1M,block_size=1: 1 is no power of two from 512 to 4096"]),
         ([A, lun("ram:1M,thin=x")], {}, ["--lun ram:1M,thin=x: 'x' is neither yes nor no"]),
         ([A], {"portals": ["h:x"]}, ["--portal: 'h:x': 'x' is no port number (0 to 65535)"]),

@@ -99,6 +99,7 @@ def test_numbers_are_given_to_the_luns_that_asked_for_none(load: Load) -> None:
         ('name = "a"\nname = "b"\n', ["2: not TOML: Cannot overwrite a value"]),
         ('name = "a\n', ["1: not TOML: "]),
         ("a = [1,\n\n", ["1: not TOML: "]),
+        ("a = " + "9" * 5000 + "\n", [" a number in it has too many digits"]),
         ("[target]\n", ["1: target: an array was expected, not a table"]),
         ("", ["1: the key 'target' is missing"]),
         ("target = []\n", ["1: target: at least 1 is needed"]),
@@ -109,6 +110,11 @@ def test_numbers_are_given_to_the_luns_that_asked_for_none(load: Load) -> None:
         (LUN + 'store = "ram:1M"\ncache = "none"\n', ["5: target[0].lun[0].cache: 'none' is none of writeback"]),
         (LUN + 'store = "ram:1M"\nserial = "é"\n', ["5: target[0].lun[0].serial: 'é' is no serial number"]),
         (LUN + 'store = "ram:1M"\nblock_size = 520\n', ["5: target[0].lun[0].block_size: 520 is no power of two"]),
+        (TARGET + 'alias = "a\\u0000b"\n', ["3: target[0].alias: a null character cannot be sent to an initiator"]),
+        (
+            TARGET + 'auth = { method = "chap", users = [{ name = "a\\u0000b", secret = "twelve bytes." }] }\n',
+            ["3: target[0].auth.users[0].name: a null character cannot be sent to an initiator"],
+        ),
         (
             LUN + 'store = "ram:1M,readonly=no"\nreadonly = true\n',
             ["5: target[0].lun[0].readonly: given twice"],
@@ -174,3 +180,12 @@ def test_overrides_take_the_place_of_the_files_keys(tmp_path: Path, plugins: Plu
     with pytest.raises(ConfigError) as caught:
         load_config(file, plugins.registry, (), {"portals": ["1:2:3"]})
     assert caught.value.lines == ("--portal: '1:2:3': '1:2:3' is no IPv6 address",)
+
+
+def test_a_serial_number_of_two_disks_is_a_warning(load: Load) -> None:
+    lun = '[[target.lun]]\nstore = "ram:1M,serial={}"\n'
+    _, warnings = load(TARGET + lun.format("A") + lun.format("B") + TARGET.replace(":a", ":b") + lun.format("A"))
+    assert warnings == (
+        "t.toml:7: target[1]: LUN 0: another has the serial number 'A' too; initiators take both for one",
+    )
+    assert load(TARGET + lun.format("A") + '[[target.lun]]\nstore = "ram:1M"\n' * 2)[1] == ()

@@ -35,6 +35,10 @@ LUN = '[[target]]\niqn = "iqn.2026-11.example:a"\n[[target.lun]]\n'
         ('{ kind = "ram", what = "1M", x = [] }', [".x: an option's value cannot be an array"]),
         ('{ kind = "ram", filters = "cow" }', [".filters: an array was expected, not a text"]),
         ('{ kind = "ram", filters = [1] }', [".filters[0]: a filter is its name"]),
+        ('{ kind = "ram", what = "1M", block_size = 4096, thin = true }', [
+            ".block_size: this is a key of the LUN: it stands beside store, not in it",
+            ".thin: this is a key of the LUN: it stands beside store, not in it",
+        ]),
         ('{ kind = "file", what = "x", size = "1Q", y = 1 }', [
             ".size: file: size: '1Q' is no size",
             ".y: file has no option 'y'",

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import click
 import pytest
 
+from iscsitools.backstores.base import Backstore, Filter
 from iscsitools.hookspecs import hookimpl
 from iscsitools.plugins import LoadedPlugin, PluginManager
 
@@ -82,6 +83,8 @@ def test_a_plugin_of_another_distribution_is_found(distributions: Distributions)
         ("raise RuntimeError('boom\\nbang')", "importing bad failed: RuntimeError: boom bang"),
         ("import nosuchmodule_at_all", "ModuleNotFoundError"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("class Odd(BaseException): ...\nraise Odd('neither')", "importing bad failed: Odd: neither"),
+        (GOOD.replace("register(Void)", "raise GeneratorExit").format(kind="v"), "GeneratorExit"),
         ("x = 1", "does not say ISCSITOOLS_API = 1"),
         ("ISCSITOOLS_API = 2", "for plugin API 2, this is API 1"),
         ("ISCSITOOLS_API = '1'", "for plugin API '1'"),
@@ -160,6 +163,46 @@ def test_all_kinds_of_registration() -> None:
     again = manager.register(Plugin(), "again")
     assert again.status == "failed"
     assert "already" in again.error
+
+
+NOT_AN_AUTHENTICATOR = "is no authenticator: it has not both name and secret_for"
+
+
+@pytest.mark.parametrize(
+    ("hook", "item", "complaint"),
+    [
+        ("register_commands", SimpleNamespace(name="hello"), "is no click command"),
+        ("register_authenticators", SimpleNamespace(name="vault"), NOT_AN_AUTHENTICATOR),
+        ("register_authenticators", SimpleNamespace(secret_for=bytes), NOT_AN_AUTHENTICATOR),
+        ("register_authenticators", SimpleNamespace(name="My Vault", secret_for=bytes), "name is a-z, 0-9, _ and -"),
+        ("register_authenticators", SimpleNamespace(name=7, secret_for=bytes), "name is a-z, 0-9, _ and -"),
+        (
+            "register_filters",
+            type("Odd", (Filter,), {"kind": "odd", "options": ("x",)}),
+            "Odd.options: 'x' is no",
+        ),
+        ("register_filters", type("Odd", (Filter,), {"kind": None}), "Odd.kind is None"),
+        ("register_backstores", type("Odd", (Backstore,), {"kind": "odd", "options": 7}), "TypeError"),
+    ],
+)
+def test_what_is_registered_has_to_be_what_it_says(hook: str, item: object, complaint: str) -> None:
+    """Otherwise it would fail when it is used, and nobody would know whose fault that is."""
+
+    @hookimpl(specname=hook)
+    def register_it(register) -> None:  # type: ignore[no-untyped-def]
+        register(item)
+
+    manager = PluginManager()
+    plugin = manager.register(SimpleNamespace(ISCSITOOLS_API=1, register_it=register_it), "odd")
+    assert plugin.status == "failed"
+    assert complaint in plugin.error
+    assert (manager.commands, manager.authenticators, manager.registry.filters) == ({}, {}, {})
+
+
+def test_ctrl_c_while_a_plugin_is_imported_is_no_fault_of_the_plugin(distributions: Distributions) -> None:
+    distributions.add("slow", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        loaded()
 
 
 def test_a_command_whose_name_is_taken_is_left_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.tools import needs
 
 from iscsitools.probes.sites import ConnectionInfo, Probes, Xfer
 from iscsitools.probes.table import Probe
@@ -133,6 +134,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_failed_build_says_what_the_compiler_said(tmp_path: Path) -> None:
+    needs("cc", "gcc")
     source = tmp_path / "bad.c"
     source.write_text("#error no luck\n")
     with pytest.raises(ProviderError, match="no luck"):

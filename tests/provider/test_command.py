@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.native import needs_native
 from support.target import start_target
 
 from iscsitools.cli import probes
@@ -45,7 +46,7 @@ def test_a_named_server_that_is_not_there_is_an_error() -> None:
 
 
 def test_path_is_the_native_module() -> None:
-    pytest.importorskip("iscsitools.provider._native", reason="the native module is not built", exc_type=ImportError)
+    needs_native()
     path = Path(CliRunner().invoke(probes.command, ["--path"]).output.strip())
     assert path.is_file()
     assert path.name.startswith("_native")

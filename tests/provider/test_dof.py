@@ -5,25 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.native import needs_libusdt
 
 from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe
-from iscsitools.provider import libusdt, registration
-from iscsitools.provider.errors import ProviderError
+from iscsitools.provider import registration
 
 from .dofreader import DofError, read
 from .systems import SYSTEMS, Sent
 
-try:
-    libusdt.package_folder()
-    libusdt.compiler()
-    MISSING = registration.unknown_processor()
-except ProviderError as error:
-    MISSING = str(error)
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
-
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sent]:
+    needs_libusdt()
     folder = tmp_path_factory.mktemp("libusdt")
     return {system: Sent(system, folder) for system in SYSTEMS}
 

@@ -9,22 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.native import needs_libusdt, needs_native
 
 from iscsitools.probes.sites import ConnectionInfo, Xfer
 from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe
-from iscsitools.provider import backend, libusdt, registration
-from iscsitools.provider.errors import ProviderError
+from iscsitools.provider import backend, registration
 
 from .systems import Sent
 
-try:
-    NATIVE = backend.native_module()
-    libusdt.package_folder()
-    MISSING = registration.unknown_processor()
-except ProviderError as error:
-    MISSING = str(error)
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
+@pytest.fixture(scope="module", autouse=True)
+def all_is_there() -> None:
+    needs_native()
+    needs_libusdt()
+
+
+class _Native:
+    """The native module, looked up when it is used: it may not be there."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(backend.native_module(), name)
+
+
+NATIVE: Any = _Native()
 ENABLED_AT = 8  # xorq %rax, %rax in libusdt's is-enabled function: the trap makes its result 1
 MAP_FIXED_NOREPLACE = 0x100000
 REACH = (1 << 31) - (64 << 20)  # of a 5-byte call, less room for where in their mappings the two ends are

@@ -6,15 +6,13 @@ import ctypes
 import random
 import socket
 import struct
-from types import ModuleType
 from typing import Any
 
 import pytest
+from support.native import needs_native
 
 from iscsitools.probes.sites import ConnectionInfo, Xfer
 from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe, info_of
-from iscsitools.provider import backend
-from iscsitools.provider.errors import ProviderError
 
 PROTO = struct.Struct("=4QQ8I6Q")
 STRINGS = {"target": 16, "initiator": 24, "isid": 72, "tsih": 80, "transport": 88, "local": 96, "remote": 104}
@@ -23,10 +21,7 @@ STRINGS["protocol"] = 112
 
 @pytest.fixture
 def native() -> Any:
-    try:
-        module: ModuleType = backend.native_module()
-    except ProviderError as error:
-        pytest.skip(str(error))
+    module = needs_native()
     yield module
     module.forget()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
-from .support import Bench
+from .support import Bench, MemoryStore
 
 CACHING = "0812040000000000000000000000000000000000"
 CONTROL = "0a0a00100000000000000000"
@@ -70,6 +72,7 @@ def test_wce_off_makes_writes_durable():
     bench = Bench()
     a = bench.initiator()
     assert select(a, "0812000000000000000000000000000000000000", "00000008" + "0000000000000200").good
+    bench.store.calls.clear()
     a.run("2a000000000000000100", bytes(512))
     assert bench.store.calls == ["write", "flush"]
     itl = bench.device.itl(a.nexus, 0)
@@ -110,3 +113,38 @@ def test_mode_select_cdb_and_short_data():
     assert a.run("151000000000").good
     data = bytes(8) + bytes.fromhex(CONTROL)
     assert a.run(bytes([0x55, 0x10, 0, 0, 0, 0, 0, 0, len(data), 0]), data).good
+
+
+def test_write_cache_that_is_turned_off_is_written_out_before_the_status():
+    bench = Bench()
+    a = bench.initiator()
+    off = CACHING.replace("081204", "081200")
+    a.run("2a000000000000000100", bytes(512))
+    bench.store.calls.clear()
+    assert select(a, CACHING).good
+    assert bench.store.calls == []
+    assert select(a, off).good
+    assert bench.store.calls == ["flush"]
+    a.run("2a000000000000000100", bytes(512))
+    assert bench.store.calls == ["flush", "write", "flush"]
+    assert select(a, off).good
+    assert bench.store.calls == ["flush", "write", "flush"]
+    assert select(a, CACHING).good
+    bench.store.error = OSError(errno.EIO, "lost")
+    assert select(a, off).code == (3, 0x0C00)
+
+
+def test_mode_select_waits_for_the_writes_before_it():
+    """A write that was taken while WCE was 1 must not end behind the flush that makes WCE 0 true."""
+    bench = Bench(MemoryStore(blocking=True))
+    a = bench.initiator()
+    write = a.send("2a000000000000000100", bytes(512))
+    data = bytes(4) + bytes.fromhex(CACHING.replace("081204", "081200"))
+    chosen = a.send(bytes([0x15, 0x10, 0, 0, len(data), 0]), data)
+    assert bench.store.calls == ["write"]
+    assert bench.unit.write_cache
+    bench.executor.run()
+    assert bench.store.calls == ["write", "flush"]
+    bench.executor.run()
+    assert [task for task in a.ended if task.cdb[0] in (0x2A, 0x15)] == [write, chosen]
+    assert (write.status, chosen.status, bench.unit.write_cache) == (0, 0, False)

@@ -231,6 +231,17 @@ def test_register_and_move(trio):
     assert f"{1:016x}" not in read_in(trio.c, KEYS)[8:].hex()
 
 
+@pytest.mark.parametrize("port", [0, 2, 0xFFFF])
+def test_register_and_move_to_a_port_that_is_not_there(trio, port):
+    """Nobody could ever come in by it and give the reservation back."""
+    out(trio.a, RESERVE, 1, kind=WE)
+    transport_id = encode_transport_id(trio.c.nexus.initiator_port)
+    data = struct.pack(">QQxBHI", 1, 9, 2, port, len(transport_id)) + transport_id
+    answer = trio.a.run(struct.pack(">BB3xIx", 0x5F, REGISTER_AND_MOVE, len(data)), data)
+    assert (answer.code, answer.sense[15:18].hex()) == ((5, 0x2600), "8f0012")
+    assert trio.a.run(WRITE, bytes(512)).good
+
+
 def test_full_status(trio):
     out(trio.a, RESERVE, 1, kind=WE_RO)
     data = read_in(trio.c, FULL_STATUS)

@@ -6,14 +6,15 @@ import errno
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from iscsitools.backstores.base import MediumError
+from iscsitools.backstores.base import Filter, MediumError
 
-from .harness import SYNCHRONIZE_CACHE, TEST_UNIT_READY, eventually, one_target, read10, running, write10
+from .harness import IQN, SYNCHRONIZE_CACHE, TEST_UNIT_READY, Gate, eventually, one_target, read10, running, write10
 
 DATA = bytes(range(256)) * 16
 MEDIUM, HARDWARE, DATA_PROTECT, NOT_READY = 3, 4, 7, 2
@@ -35,6 +36,8 @@ def failing(number: int) -> OSError:
         ("read", ValueError("a defect"), (HARDWARE, 0x44, 0x00)),
         ("read", SystemExit(3), (HARDWARE, 0x44, 0x00)),
         ("write", SystemExit(3), (HARDWARE, 0x44, 0x00)),
+        ("read", KeyboardInterrupt(), (HARDWARE, 0x44, 0x00)),
+        ("write", GeneratorExit(), (HARDWARE, 0x44, 0x00)),
         ("flush", failing(errno.EIO), (MEDIUM, 0x0C, 0x00)),
         ("flush", ValueError("a defect"), (HARDWARE, 0x44, 0x00)),
     ],
@@ -63,7 +66,11 @@ def test_an_exception_becomes_sense_data_and_is_logged_once(
         assert type(error).__name__ in logged[0].getMessage()
 
 
-@pytest.mark.parametrize("error", [failing(errno.EIO), ValueError("a defect")], ids=str)
+@pytest.mark.parametrize(
+    "error",
+    [failing(errno.EIO), ValueError("a defect"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()],
+    ids=repr,
+)
 def test_an_exception_on_the_event_loop(tmp_path: Path, error: BaseException) -> None:
     with running(tmp_path, one_target("inline:1M")) as target, target.connect() as session:
         gate = target.gate()
@@ -74,6 +81,38 @@ def test_an_exception_on_the_event_loop(tmp_path: Path, error: BaseException) ->
         gate.errors.clear()
         assert session.command(write10(0, 8), write=DATA).good
         assert session.read(0, 8) == DATA
+
+
+@pytest.mark.parametrize("kind", ["gate", "inline"])
+def test_what_a_backstores_method_returns_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Many a read function returns how much it read; that is no data for the initiator."""
+
+    def counting(method: Callable[..., None]) -> Callable[..., int]:
+        def count(self: Gate, offset: int, buffer: memoryview) -> int:
+            method(self, offset, buffer)
+            return len(buffer)
+
+        return count
+
+    for name in ("read_into", "write"):
+        monkeypatch.setattr(Gate, name, counting(getattr(Gate, name)))
+    with running(tmp_path, one_target(f"{kind}:1M")) as target, target.connect() as session:
+        session.write(8, DATA)
+        assert session.read(8, 8) == DATA
+        assert session.command(write10(0, 8, fua=True), write=DATA).good
+        assert session.command(read10(0, 8, fua=True), read=4096).data == DATA
+
+
+def test_the_log_says_which_disk_and_which_backstore_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with running(tmp_path, one_target("ram:1M", "gate+delay:1M")) as target, target.connect() as session:
+        gate = next(store.inner for _, store, _ in target.server.assembly.stores if isinstance(store, Filter))
+        assert isinstance(gate, Gate)
+        gate.errors["read"] = ValueError("a defect")
+        assert session.command(read10(0, 8), 1, read=4096).sense_code == (HARDWARE, 0x44, 0)
+        gate.errors.clear()
+    assert f"{IQN} LUN 1, gate+delay: READ(10) failed: ValueError: a defect" in caplog.text
 
 
 def test_a_backstore_that_leaves_the_interpreter_from_the_loop_leaves_the_process(tmp_path: Path) -> None:

@@ -226,7 +226,9 @@ def test_an_authenticator_that_never_answers_costs_the_login_its_time(tmp_path: 
         log_in(target).close()
 
 
-@pytest.mark.parametrize("answer", [KeyError("alice"), SystemExit(2), None, "a text", b"another secret!"], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [KeyError("alice"), SystemExit(2), GeneratorExit(), None, "a text", b"another secret!"], ids=repr
+)
 def test_an_authenticator_that_raises_or_talks_nonsense_refuses(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, answer: Any
 ) -> None:
@@ -237,13 +239,15 @@ def test_an_authenticator_that_raises_or_talks_nonsense_refuses(
         assert status(target, "iqn.2026-11.example:vault", chap=ALICE) == (2, 1)
         source.answer = b"correct horse battery"
         log_in(target, "iqn.2026-11.example:vault", chap=ALICE).close()
-    failed = [r for r in caplog.records if "looking up a CHAP secret failed" in r.getMessage()]
+    failed = [r for r in caplog.records if "authenticator vault: looking up a CHAP secret failed" in r.getMessage()]
     assert len(failed) == (answer is not None and not isinstance(answer, bytes))
     assert "horse" not in caplog.text
     assert not any(r.exc_info for r in caplog.records)
 
 
-def test_questions_that_nobody_answers_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_that_nobody_answers_do_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     from iscsitools.server import lookups
 
     monkeypatch.setattr(lookups, "_WAITING", 2)
@@ -255,6 +259,7 @@ def test_questions_that_nobody_answers_do_not_pile_up(tmp_path: Path, monkeypatc
         assert status(target, "iqn.2026-11.example:vault", chap=ALICE) == (2, 1)
         assert len(source.asked) == 2
         source.go.set()
+    assert "authenticator vault does not answer; login refused" in caplog.text
 
 
 def test_an_authenticator_that_is_not_there(tmp_path: Path) -> None:

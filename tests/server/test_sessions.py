@@ -13,7 +13,9 @@ from initiator.session import Session
 from initiator.wire import ConnectionClosedError
 from support.target import start_target
 
-from .harness import IQN, TEST_UNIT_READY, eventually, one_target, read10, running
+from iscsitools.observers import SessionNotice
+
+from .harness import IQN, TEST_UNIT_READY, eventually, one_target, plugin, read10, running
 
 PINGS = "nop_interval = 0.2\nnop_timeout = 0.2"
 PATIENT_PINGS = "nop_interval = 0.2\nnop_timeout = 10.0"
@@ -176,3 +178,22 @@ def test_connections_at_equal_load_make_equal_progress(tmp_path: Path) -> None:
         for session in sessions:
             session.close()
         assert least >= 30
+
+
+def test_plugins_are_told_of_a_sessions_end_as_of_its_begin(tmp_path: Path) -> None:
+    """Its connections are gone by then, and who it was must not be."""
+    opened: list[SessionNotice] = []
+    closed: list[SessionNotice] = []
+    hooks = plugin(
+        session_opened=lambda session: opened.append(session), session_closed=lambda session: closed.append(session)
+    )
+    with running(tmp_path, one_target("ram:1M"), hooks) as target:
+        with target.connect(isid=0x400001370001):
+            eventually(lambda: opened)
+        with target.connect(isid=0x400001370002) as session:
+            session.logout()
+        eventually(lambda: len(closed) == 2)
+    assert closed == opened
+    assert [(notice.isid, notice.remote.rpartition(":")[0]) for notice in closed] == [
+        ("400001370001", "127.0.0.1"), ("400001370002", "127.0.0.1"),
+    ]  # fmt: skip

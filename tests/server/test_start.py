@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def start(folder: Path, text: str = THREE, *plugins: Any) -> None:
         (OSError("odd"), "3M: odd"),
         (ValueError("a defect"), "backstore witness failed: ValueError: a defect"),
         (SystemExit(3), "backstore witness failed: SystemExit: 3"),
+        (GeneratorExit(), "backstore witness failed: GeneratorExit"),
     ],
     ids=str,
 )
@@ -99,6 +101,30 @@ def test_a_backstore_that_cannot_be_used(tmp_path: Path, error: BaseException, m
 def test_a_size_that_is_no_multiple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Witness, "surplus", 100)
     with pytest.raises(UsageError, match="LUN 2: its size, 3145828 bytes, is no multiple of the block size, 512"):
+        start(tmp_path)
+    assert opened() == 3
+
+
+@pytest.mark.parametrize("size", [520, 8192, 0, 256, "512", None], ids=repr)
+def test_a_backstore_with_blocks_that_no_disk_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: object
+) -> None:
+    def open_third(self: Witness) -> None:
+        self.opened += 1
+        if self.third:
+            self.block_size = size  # type: ignore[assignment]
+
+    monkeypatch.setattr(Witness, "open", open_third)
+    complaint = f"LUN 2: witness has blocks of {size!r} bytes; a disk's have 512, 1024, 2048 or 4096"
+    with pytest.raises(RunError, match=re.escape(complaint)):
+        start(tmp_path)
+    assert opened() == 3
+
+
+@pytest.mark.parametrize("size", [1 << 63, 1048576.0, "1M", None], ids=repr)
+def test_a_backstore_of_a_size_that_no_disk_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: object) -> None:
+    monkeypatch.setattr(Witness, "size", property(lambda self: size if self.third else 1 << 20))
+    with pytest.raises(RunError, match=re.escape(f"LUN 2: witness says that its size is {size!r}, which no disk has")):
         start(tmp_path)
     assert opened() == 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.native import needs_native
 
 from iscsitools import trace
 from iscsitools.probes.sites import Xfer
@@ -28,9 +29,7 @@ def read_events(source: trace.Trace, count: int) -> list[Event]:
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How the events come; with barriers as on a processor that reorders stores."""
     if request.param == "ring with barriers":
-        pytest.importorskip(
-            "iscsitools.provider._native", reason="the native module is not built", exc_type=ImportError
-        )
+        needs_native()
         monkeypatch.setattr("platform.machine", lambda: "aarch64")
         assert isinstance(memory.words_of(memoryview(bytearray(8))), memory.FencedWords)
     return str(request.param).split()[0]

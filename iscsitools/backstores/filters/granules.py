@@ -73,7 +73,17 @@ class GranuleMap:
             self._dirty.update(range(start // _PAGE, (end - 1) // _PAGE + 1))
 
     def runs(self, first: int, count: int) -> Iterator[tuple[int, int, bool]]:
-        """Cut a range into runs of equal bits: first granule, number of them, whether their bits are set."""
+        """Cut a range into runs of equal bits: first granule, number of them, whether their bits are set.
+
+        A run ends at the end of a page of bits at the latest, for each step takes as long as the number is long.
+        """
+        while count > 0:
+            piece = min(count, 8 * _PAGE - first % (8 * _PAGE))
+            yield from self._runs(first, piece)
+            first += piece
+            count -= piece
+
+    def _runs(self, first: int, count: int) -> Iterator[tuple[int, int, bool]]:
         rest = int.from_bytes(self._bits[first // 8 : (first + count + 7) // 8], "little") >> first % 8
         while count > 0:
             present = bool(rest & 1)
