@@ -9,7 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import scene
@@ -111,26 +114,52 @@ def cycle(probe: str) -> int:
     return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
 
 
-def disturbed(guest: Guest, port: int, cycles: int) -> None:
-    """A load under which dtrace is killed, and then attached and detached many times."""
+@contextmanager
+def few_symbols() -> Iterator[None]:
+    """Most of what dtrace does at its start is to read the kernel's symbols; a process's probes need none of them."""
+    few = Path("/tmp/kallsyms")
+    with open("/proc/kallsyms") as symbols:
+        few.write_text("".join(islice(symbols, 2000)))
+    subprocess.run(["mount", "--bind", few, "/proc/kallsyms"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "/proc/kallsyms"], check=True)
+
+
+def killed(guest: Guest, steady: Steady) -> None:
+    """Kill dtrace while the target is under load and its probes are enabled."""
     guest.step("dtrace killed under load")
-    steady = Steady(port, scene.TARGET)
-    steady.start()
     tracer = scene.start(guest.out, "killed", ["dtrace", "-x", f"syslibdir={BARE}", "-qn", SEEN])
     scene.ready(guest.out, "killed", tracer)
     before = steady.done
     scene.wait_for(lambda: steady.done > before + 10 or steady.error, tracer)
     tracer.kill()
     tracer.wait()
-    killed = steady.done
-    scene.wait_for(lambda: steady.done > killed + 10 or steady.error)
-    guest.note("killed", {"before": before, "killed": killed, "after": steady.done})
-    guest.step("cycles")
+    at = steady.done
+    scene.wait_for(lambda: steady.done > at + 10 or steady.error)
+    guest.note("killed", {"before": before, "killed": at, "after": steady.done})
+
+
+def attached_again(guest: Guest, steady: Steady, cycles: int) -> None:
+    """Enable and disable probes many times."""
     steady.pause = 0.02  # what is shown are the cycles: the processor is theirs
-    with ThreadPoolExecutor(2) as pool:
-        statuses = list(pool.map(cycle, (CYCLED[number % len(CYCLED)] for number in range(cycles))))
+    statuses: list[int] = []
+    with few_symbols(), ThreadPoolExecutor(2) as pool:
+        for status in pool.map(cycle, (CYCLED[number % len(CYCLED)] for number in range(cycles))):
+            if not len(statuses) % 10:
+                guest.step(f"cycle {len(statuses)}")
+            statuses.append(status)
     steady.finish()
     guest.note("cycles", {"statuses": statuses, "rounds": steady.done, "error": steady.error})
+
+
+def disturbed(guest: Guest, port: int, cycles: int) -> None:
+    """What must not hurt a target under load, and how it is afterwards."""
+    steady = Steady(port, scene.TARGET)
+    steady.start()
+    killed(guest, steady)
+    attached_again(guest, steady, cycles)
     guest.load(port, 11, 7, "after-cycles")
     guest.command("after-cycles", TOOLS, "probes", "--name", "first")
 
