@@ -33,7 +33,6 @@ SOURCES: Final = (
     "usdt_probe.c",
     "usdt_tracepoints_x86_64.s",
 )
-_NEEDED: Final = "usdt_dof_file_generate"
 
 
 class Section(ctypes.Structure):
@@ -83,7 +82,11 @@ def package_folder() -> Path:
 
 def compiler() -> list[str]:
     """The C compiler's command: ``$CC``, or cc, or gcc."""
-    command = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    given = os.environ.get("CC", "")
+    try:
+        command = shlex.split(given) or ["cc"]
+    except ValueError as error:
+        raise ProviderError(f"CC={given} is no command: {error}") from None
     if shutil.which(command[0]) is None:
         command = ["gcc"]
     if shutil.which(command[0]) is None:
@@ -138,18 +141,18 @@ def build(command: list[str], arguments: list[str], output: Path) -> ctypes.CDLL
         library = ctypes.CDLL(str(output))
     except OSError as error:
         raise ProviderError(f"the library made of libusdt does not load: {error}") from error
-    if not hasattr(library, _NEEDED):
-        raise ProviderError(f"the library made of libusdt has no {_NEEDED}")
     return _declare(library)
 
 
 def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
-    """Set the argument and result types of the functions that are called."""
+    """Set the argument and result types of the functions that are called; ProviderError when one is not there."""
     section, table, file, point = POINTER(Section), POINTER(StringTable), POINTER(DofFile), POINTER(Tracepoint)
     for name, result, *arguments in (
         ("usdt_create_provider", c_void_p, c_char_p, c_char_p),
         ("usdt_provider_free", None, c_void_p),
         ("usdt_create_tracepoints", c_int, point),
+        ("usdt_is_enabled", c_int, point),
+        ("usdt_fire_probe", None, point, c_size_t, c_void_p),
         ("usdt_probe_offset", c_uint32, point, c_void_p, c_uint8),
         ("usdt_is_enabled_offset", c_uint32, point, c_void_p),
         ("usdt_strtab_init", c_int, table, c_uint32),
@@ -165,7 +168,9 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
         ("usdt_dof_file_unload", c_int, file),
         ("usdt_dof_file_free", None, file),
     ):
-        function = getattr(library, name)
+        function = getattr(library, name, None)
+        if function is None:
+            raise ProviderError(f"the library made of libusdt has no {name}")
         function.restype = result
         function.argtypes = arguments
     return library

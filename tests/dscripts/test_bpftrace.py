@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from dtrace import scene
 from dtrace.reports import lines, maps, read
+from initiator import Opcode, Plan, Session, run_load
 from support.tools import missing, needs
 
 from iscsitools.dtrace.variants import DSCRIPTS
@@ -21,13 +23,19 @@ Scene = tuple[Path, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """All scripts at once, attached to one target, and what each client did."""
-    program = needs("bpftrace", "bpftrace")
+def program() -> str:
+    """The path of bpftrace, where it can see the probes."""
+    path = needs("bpftrace", "bpftrace")
     if os.geteuid():
         missing("bpftrace needs root")
     if reason := next(backend.reason for backend in survey() if backend.name == "sdt"):
         missing(reason)
+    return path
+
+
+@pytest.fixture(scope="module")
+def played(program: str, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """All scripts at once, attached to one target, and what each client did."""
     out = tmp_path_factory.mktemp("scene")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(out))
@@ -110,7 +118,42 @@ def test_slower_prints_every_command_that_ended(played: Scene) -> None:
 
 
 def test_top_adds_up(played: Scene) -> None:
-    found = report(played, "iscsitop")
-    commands = {(client,): done["events"]["scsi-command"] for client, done in played[1].items()}
-    assert found["commands"] == commands
-    assert found["count"] == {key: count for key, (count, _) in by_client(played, "io").items()}
+    commands, count = top(read(played[0], "iscsitop"))
+    assert commands == {(client,): done["events"]["scsi-command"] for client, done in played[1].items()}
+    assert count == {key: count for key, (count, _) in by_client(played, "io").items()}
+
+
+def top(text: str) -> list[Counter[tuple[str, ...]]]:
+    """The sums of iscsitop's commands and data PDUs over all reports."""
+    found = maps(text)
+    return [
+        sum((Counter(found.get(f"{s}_{n}", {})) for s in ("even", "odd")), Counter()) for n in ("commands", "count")
+    ]
+
+
+def test_top_loses_nothing_of_a_load_that_goes_on(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    target, ports = scene.serve(tmp_path)
+    tracer = None
+    done = 0
+    try:
+        words = [word.replace("{pid}", str(target.pid)) for word in command(program, "iscsitop")]
+        tracer = scene.start(tmp_path, "iscsitop", words)
+        scene.ready(tmp_path, "iscsitop", tracer)
+        scene.wake(ports)
+        with Session.connect(("127.0.0.1", ports["127.0.0.1"]), scene.TARGET) as session:
+            while len(re.findall(r"^\d\d:\d\d:\d\d$", read(tmp_path, "iscsitop"), re.M)) < 6:
+                done += run_load(session, Plan(reads=500, depth=16)).reads
+            commands = session.log.counts()[Opcode.SCSI_COMMAND]
+            session.logout()
+        scene.stop(tmp_path, {"iscsitop": tracer})
+    finally:
+        for process in (target, tracer):
+            if process is not None:
+                process.kill()
+                process.wait()
+    found, data = top(read(tmp_path, "iscsitop"))
+    assert found == {("127.0.0.1",): commands}
+    assert data["127.0.0.1", "read"] >= done

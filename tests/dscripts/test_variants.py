@@ -36,6 +36,14 @@ def test_only_linux_reads_user_memory_through_a_plain_address() -> None:
     assert plain == {"linux"}
 
 
+def test_copyinstr_is_always_told_how_much(project: Path) -> None:
+    """With one argument in a translator, DTrace for Linux 2.0.7 uses memory after it freed it (valgrind shows it)."""
+    for file in (*(variant.file for variant in VARIANTS), project / "tests" / "dtrace" / "provider.d"):
+        text = file.read_text()
+        assert text.count("copyinstr(*") >= 8
+        assert text.count("copyinstr(*") == len(re.findall(r"copyinstr\(.*&P->uip_\w+, 8\), 256\)", text))
+
+
 def test_the_library_and_the_target_lay_out_the_same_members(project: Path) -> None:
     source = (DSCRIPTS / "lib" / SOURCE).read_text()
     header = (project / "provider" / "uiscsi.h").read_text()

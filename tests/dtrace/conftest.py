@@ -21,15 +21,23 @@ VENV = "/opt/iscsitools-venv"
 SOURCE = "/opt/iscsitools-source"
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "provider", "dscripts", "iscsitools")
 INSTALL = f"""
-rm -rf {SOURCE}
+rm -rf {SOURCE} /usr/lib/*/dtrace/iscsitools.d
 mkdir -p {SOURCE}
 tar x -C {SOURCE}
 [ -d {VENV} ] || python3 -m venv {VENV}
-{VENV}/bin/pip install -q usdt
-{VENV}/bin/pip install -q {SOURCE}
-{VENV}/bin/pip install -q --force-reinstall --no-deps {SOURCE}
+{VENV}/bin/pip uninstall -q -y iscsitools
+{VENV}/bin/pip install -q '{SOURCE}[dtrace]'
 """
-LIMIT = 3600
+RUN = f"""
+export XDG_RUNTIME_DIR=/run/iscsitools-test PYTHONPATH=/host/tests PYTHONUNBUFFERED=1
+mkdir -p -m 700 $XDG_RUNTIME_DIR
+cd /tmp
+sh /host/tests/dtrace/provider.sh {VENV}/bin/python /host/out/provider
+{VENV}/bin/python /host/tests/dtrace/evidence.py /host/out $(cat /host/cycles)
+"""
+INSTALL_LIMIT = 600
+RUN_LIMIT = 1800
+"""Seconds. A guest that hangs has to end before the time for all tests does."""
 
 
 def lab_program(project: Path) -> Path:
@@ -57,16 +65,17 @@ def evidence(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shared = tmp_path_factory.mktemp("shared")
     for part in ("dtrace", "initiator"):
         shutil.copytree(project / "tests" / part, shared / "tests" / part)
-    cycles = os.environ.get("ISCSITOOLS_LAB_CYCLES", "100")
+    (shared / "cycles").write_text(os.environ.get("ISCSITOOLS_LAB_CYCLES", "100"))
     script = shared / "script.sh"
-    script.write_text(
-        f"sh /host/tests/dtrace/provider.sh {VENV}/bin/python /host/out/provider\n"
-        f"sh /host/tests/dtrace/evidence.sh {VENV}/bin /host/out {cycles}\n"
-    )
+    script.write_text(RUN)
     with open(home / "lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         install(lab, project, shared / "source.tar")
-        subprocess.run([lab, "run", "-t", str(LIMIT), "-m", str(shared), str(script)], check=True, timeout=LIMIT + 60)
+        done = subprocess.run([lab, "run", "-t", str(RUN_LIMIT), "-m", str(shared), str(script)], check=False)
+    if done.returncode:
+        steps = shared / "out" / "steps.txt"
+        began = steps.read_text() if steps.exists() else "none\n"
+        pytest.fail(f"status {done.returncode} (124: no end in {RUN_LIMIT} s); the steps that began:\n{began}", False)
     return shared / "out"
 
 
@@ -76,7 +85,7 @@ def install(lab: Path, project: Path, archive: Path) -> None:
         for part in PARTS:
             tar.add(project / part, part, filter=_source)
     with open(archive, "rb") as contents:
-        subprocess.run([lab, "chroot", "sh", "-euc", INSTALL], stdin=contents, check=True, timeout=LIMIT)
+        subprocess.run([lab, "chroot", "sh", "-euc", INSTALL], stdin=contents, check=True, timeout=INSTALL_LIMIT)
 
 
 def _source(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -43,7 +43,7 @@ LABELS = {
 
 def mixed(address: tuple[str, int], target: str, initiator: str) -> Session:
     """Everything but a logout, on a new session, which is returned."""
-    session = Session.connect(address, target, initiator=initiator, keys=KEYS)
+    session = Session.connect(address, target, initiator=initiator, keys=KEYS, timeout=300)
     for plan in PLANS:
         run_load(session, plan)
     for _ in range(CHECKS):

@@ -78,17 +78,17 @@ typedef struct xferinfo {
 } xferinfo_t;
 
 translator conninfo_t < uiscsiproto_t *P > {
-	ci_local = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_local, 8));
-	ci_remote = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_remote, 8));
-	ci_protocol = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_protocol, 8));
+	ci_local = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_local, 8), 256);
+	ci_remote = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_remote, 8), 256);
+	ci_protocol = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_protocol, 8), 256);
 };
 
 translator iscsiinfo_t < uiscsiproto_t *P > {
-	ii_target = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_target, 8));
-	ii_initiator = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_initiator, 8));
-	ii_isid = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_isid, 8));
-	ii_tsih = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_tsih, 8));
-	ii_transport = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_transport, 8));
+	ii_target = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_target, 8), 256);
+	ii_initiator = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_initiator, 8), 256);
+	ii_isid = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_isid, 8), 256);
+	ii_tsih = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_tsih, 8), 256);
+	ii_transport = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_transport, 8), 256);
 	ii_lun = *(uint64_t *)copyin((uintptr_t)&P->uip_lun, 8);
 	ii_itt = *(uint32_t *)copyin((uintptr_t)&P->uip_itt, 4);
 	ii_ttt = *(uint32_t *)copyin((uintptr_t)&P->uip_ttt, 4);

@@ -1,8 +1,7 @@
 """One run of a target under everything that watches it: tracers, its own recording, and a load of known numbers.
 
-Writes into a folder: of each tracer NAME.txt, NAME.err and NAME.status; record.trace; serve.txt; expected.json.
-``python scene.py OUT SCRIPTS FOLDER`` is for the guest: the tracers are the D scripts of the project, which are in
-SCRIPTS, and those of FOLDER, with the D library that is installed.
+Writes into a folder: of each tracer NAME.txt, NAME.err and NAME.status; record.trace; NAME.serve.txt of each target;
+expected.json.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ STARTED: Final = ("Tracing...", "Recording to ")
 _PATIENCE: Final = 900.0  # a guest without hardware help on a busy machine
 
 
-def serve(out: Path, *more: str) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
+def serve(out: Path, *more: str, name: str = NAME) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     """Start a target on both loopback addresses; returns it and its ports by client address, which is the same."""
-    log = out / "serve.txt"
-    command = [sys.executable, "-m", "iscsitools", "serve", "--name", NAME, "--iqn", TARGET, "--lun", "ram:64M"]
+    log = out / f"{name}.serve.txt"
+    command = [sys.executable, "-m", "iscsitools", "serve", "--name", name, "--iqn", TARGET, "--lun", "ram:64M"]
     with open(log, "wb") as output:
         portals = ["--portal", "127.0.0.1:0", "--portal", "[::1]:0"]
         process = subprocess.Popen([*command, *portals, *more], stdout=output, stderr=subprocess.STDOUT)
@@ -105,9 +104,11 @@ def play(out: Path, tracers: Mapping[str, Sequence[str]], *more: str) -> None:
     try:
         running["record"] = start(out, "record", record)
         ready(out, "record", running["record"])
-        running |= {name: start(out, name, command) for name, command in commands.items()}
-        for name, process in running.items():
-            ready(out, name, process)
+        names = list(commands)
+        for at in range(0, len(names), 2):  # each takes a processor while it compiles, and a guest has two
+            running |= {name: start(out, name, commands[name]) for name in names[at : at + 2]}
+            for name in names[at : at + 2]:
+                ready(out, name, running[name])
         wake(ports)
         sessions = {a: load.mixed((a, ports[a]), TARGET, f"iqn.2026-11.example:{i}") for i, a in enumerate(CLIENTS)}
         sessions[CLIENTS[0]].logout()
@@ -118,8 +119,8 @@ def play(out: Path, tracers: Mapping[str, Sequence[str]], *more: str) -> None:
         (out / "serve.status").write_text(f"{target.wait(_PATIENCE)}\n")
         found = {address: load.expected(session.log).to_json() for address, session in sessions.items()}
         (out / "expected.json").write_text(json.dumps(found))
-        # The slowest tracer reads its buffers once a second.
-        time.sleep(2)
+        # The slowest tracers report once a second.
+        time.sleep(3)
         stop(out, running)
     finally:
         for process in (target, *running.values()):
@@ -131,7 +132,3 @@ def dtrace_tracers(dtrace: Sequence[str], project: Path, own: Path) -> dict[str,
     """The D scripts of the project and those of a folder. ``dtrace``: the program, with -L where it is needed."""
     files = [project / f"{name}.d" for name in SCRIPTS] + sorted(own.glob("*.d"))
     return {file.stem: [*dtrace, "-s", str(file), *ARGUMENTS.get(file.stem, ())] for file in files}
-
-
-if __name__ == "__main__":
-    play(Path(sys.argv[1]), dtrace_tracers(["dtrace"], Path(sys.argv[2]), Path(sys.argv[3])))

@@ -20,30 +20,43 @@ def lines(folder: Path, name: str) -> list[str]:
     return (folder / name).read_text().splitlines()
 
 
-def served(folder: Path, name: str, reads: int, writes: int) -> None:
-    """A load on the target ended well, and no byte was missing."""
-    text = (folder / f"{name}.load").read_text()
-    report: dict[str, Any] = json.loads(text.removesuffix("status 0\n"))
-    sizes = {"read_bytes": reads * 4096, "write_bytes": writes * 4096}
-    assert report["done"] == {"reads": reads, "writes": writes} | sizes
+def noted(folder: Path, name: str) -> Any:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def done(reads: int, writes: int) -> dict[str, int]:
+    """What a load does that ends well."""
+    return {"reads": reads, "writes": writes, "read_bytes": reads * 4096, "write_bytes": writes * 4096}
+
+
+def enabled(folder: Path, name: str) -> list[str]:
+    """The probes that ``iscsitools probes`` said are enabled."""
+    found = [line.split()[:2] for line in lines(folder, name)[1:19]]
+    assert [probe for probe, _ in found] == [probe.label for probe in PROVIDER_PROBES]
+    return [probe for probe, word in found if word == "yes"]
 
 
 @pytest.mark.parametrize("name", ["illumos", "illumos-stmf", "freebsd", "macos"])
 def test_a_variant_compiles_beside_its_system_s_own_types(evidence: Path, name: str) -> None:
-    assert (evidence / f"{name}.compiled").read_text() == "status 0\n"
+    assert (evidence / f"{name}.compiled.txt").read_text() == "status 0\n"
 
 
 def test_the_wrong_illumos_variant_is_an_error_as_documented(evidence: Path) -> None:
-    assert "type redeclared: struct scsicmd" in (evidence / "illumos-duplicate.compiled").read_text()
-    assert re.search("failed to resolve .* type for args", (evidence / "illumos-missing.compiled").read_text())
+    found = (evidence / "illumos-duplicate.compiled.txt").read_text()
+    # In the file that dtrace reads last: the order is the folder's.
+    messages = ('/scsi.d", line 4: type redeclared: struct scsicmd', "type redeclared: struct iscsiinfo")
+    assert any(message in found for message in messages)
+    missing = (evidence / "illumos-missing.compiled.txt").read_text()
+    assert "failed to resolve native type for args[0]" in missing
 
 
 def test_after_install_plain_dtrace_knows_the_types(evidence: Path) -> None:
-    installed, status, removed = lines(evidence, "install.txt")
-    assert re.fullmatch(r"installed /usr/lib/.*/dtrace/iscsitools\.d, the variant linux", installed)
+    installed, status = lines(evidence, "install.txt")
+    found = re.fullmatch(r"installed (/usr/lib/.*/dtrace/iscsitools\.d), the variant linux", installed)
+    assert found is not None
     assert status == "status 0"
-    assert removed.startswith("removed ")
     assert lines(evidence, "plain.txt") == ["status 0"]
+    assert lines(evidence, "uninstall.txt") == [f"removed {found[1]}", "status 0"]
 
 
 def test_18_probes_with_their_argument_types(evidence: Path) -> None:
@@ -57,47 +70,56 @@ def test_18_probes_with_their_argument_types(evidence: Path) -> None:
     assert listed == {name: [(str(n), t) for n, t in enumerate(types)] for name, types in expected.items()}
 
 
-def test_run_by_name_with_the_installed_library(evidence: Path) -> None:
+def test_run_by_name_before_anything_is_installed(evidence: Path) -> None:
     found = rows((evidence / "run.txt").read_text(), 2)
-    assert found["127.0.0.1", "data-send"] == (11 + 1 + 2,)  # reads of both loads, and one READ CAPACITY each
-    served(evidence, "run", 11, 7)
+    assert found["127.0.0.1", "read"][:2] == (11 + 1, 11 * 4)  # the reads, and a READ CAPACITY of 32 bytes
+    assert found["127.0.0.1", "write"][:2] == (7, 7 * 4)
+    assert noted(evidence, "run") == done(11, 7)
+    assert sorted(enabled(evidence, "enabled.txt")) == ["data-receive", "data-send", "scsi-command"]
 
 
 def test_two_targets_are_two_providers(evidence: Path) -> None:
-    first, second = lines(evidence, "two.pids")[0].split()[1:]
+    names = noted(evidence, "two")
     found = dict(line.split() for line in lines(evidence, "two.txt") if line.startswith("iscsi"))
-    # Two Login Requests each: three loads on the first, four on the second.
-    assert found == {f"iscsi{first}": "6", f"iscsi{second}": "8"}
+    # Two Login Requests each: of three loads on the first, of four on the second.
+    assert found == {names["first"]: "6", names["second"]: "8"}
 
 
 def test_one_of_two_targets(evidence: Path) -> None:
-    found = rows((evidence / "one.txt").read_text(), 2)
-    assert found["127.0.0.1", "login-command"] == (4,)
-    assert found["127.0.0.1", "nop-receive"] == (2,)
+    text = (evidence / "one.txt").read_text()
+    found = re.findall(r"^   127\.0\.0\.1 +(read|write) +(\d+) +(\d+)$", text, re.M)
+    assert sorted(found) == [("read", "32", "1"), ("read", "4096", "3"), ("write", "4096", "2")]
 
 
 def test_a_target_killed_with_dtrace_attached_hurts_no_other(evidence: Path) -> None:
-    served(evidence, "other-killed", 5, 3)
+    assert noted(evidence, "other-killed") == done(5, 3)
+    assert (evidence / "two.status").read_text() == "0\n"
 
 
 def test_a_dtrace_killed_under_load_hurts_no_target(evidence: Path) -> None:
-    served(evidence, "tracer-killed", 20000, 20000)
+    rounds = noted(evidence, "killed")
+    assert rounds["before"] < rounds["killed"] < rounds["after"]
 
 
 def test_enabling_and_disabling_leaves_the_target_as_it_was(evidence: Path) -> None:
-    assert int((evidence / "cycles.txt").read_text()) > 0
-    served(evidence, "after-cycles", 11, 7)
-    enabled = [line.split()[1] for line in lines(evidence, "after-cycles.probes")[1:19]]
-    assert enabled == ["no"] * 18
-    assert (evidence / "first.status").read_text() == "0\n"
+    cycles = noted(evidence, "cycles")
+    # dtrace ends a cycle with 0 when it saw a command.
+    assert cycles["statuses"]
+    assert set(cycles["statuses"]) == {0}
+    assert cycles["error"] == ""
+    assert cycles["rounds"] > noted(evidence, "killed")["after"]
+    assert noted(evidence, "after-cycles") == done(11, 7)
+    assert enabled(evidence, "after-cycles.txt") == []
+    assert noted(evidence, "first") == 0
 
 
 def test_the_kernel_s_initiator(evidence: Path) -> None:
     assert "same" in lines(evidence, "open-iscsi.txt")
-    found = rows((evidence / "open-iscsi.io").read_text(), 2)
+    found = rows((evidence / "open-iscsi-io.txt").read_text(), 2)
     assert found["127.0.0.1", "write"][1] >= 2048
     assert found["127.0.0.1", "read"][1] >= 2048
 
 
-def test_no_tracer_is_left(evidence: Path) -> None:
-    assert (evidence / "left.txt").read_text() == "0\n"
+def test_no_tracer_and_no_file_is_left(evidence: Path) -> None:
+    # One target was killed; the start of the next one cleaned up after it.
+    assert noted(evidence, "left") == {"dtrace": 0, "files": 0}

@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
 @pytest.fixture(scope="module")
 def out(evidence: Path) -> Path:
-    assert (evidence / "scene.txt").read_text() == "status 0\n"
     return evidence / "scene"
 
 
@@ -75,6 +74,12 @@ def seen(out: Path) -> list[dict[str, str]]:
 
 def test_every_member_of_every_event_is_as_the_target_recorded_it(out: Path) -> None:
     assert seen(out) == [members(event) for event in recorded(out)]
+
+
+def test_every_tracer_ended_well(out: Path) -> None:
+    found = {file.stem: file.read_text() for file in out.glob("*.status")}
+    assert set(scene.SCRIPTS) < set(found)
+    assert found == dict.fromkeys(found, "0\n")
 
 
 def test_each_probe_fired(out: Path) -> None:
@@ -191,6 +196,8 @@ def test_a_script_in_the_manner_of_the_first_provider(out: Path, done: dict[str,
     assert Counter(logins) == {client: all_of["events"]["login-command"] for client, all_of in done.items()}
     finals = [event for event in recorded(out) if event.probe.label == "data-send" and event.info.flags & 0x80]
     assert [int(w[1]) for w in words if w[:1] == ["finals"]] == [len(finals)]
+    reads = Counter(e.conn.initiator for e in recorded(out) if e.probe.label == "data-send" and e.info.flags & 0x01)
+    assert {(w[1], w[2]): int(w[3]) for w in words if w[:1] == ["reads"]} == {(i, "1"): n for i, n in reads.items()}
 
 
 def test_a_script_in_the_manner_of_a_kernel_target_s(out: Path) -> None:

@@ -141,6 +141,43 @@ def test_a_failed_build_says_what_the_compiler_said(tmp_path: Path) -> None:
         libusdt.build(libusdt.compiler(), ["-c", str(source)], tmp_path / "bad.so")
 
 
+SOURCES = {
+    "nothing in it": {},
+    "a damaged archive": {"libusdt.a": "not an archive"},
+    "sources that do not compile": dict.fromkeys(libusdt.SOURCES, "#error no luck\n"),
+    "another libusdt": dict.fromkeys(libusdt.SOURCES, "")
+    | {"usdt.c": "int usdt_dof_file_generate(void) { return 0; }"},
+}
+
+
+@pytest.mark.parametrize("files", SOURCES.values(), ids=SOURCES)
+def test_a_broken_python_usdt_is_one_line(
+    native: Native, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str]
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "helper").touch()
+    monkeypatch.setitem(registration.DEVICES, "Linux", str(tmp_path / "helper"))
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(libusdt, "package_folder", lambda: tmp_path)
+    chosen = choose("auto")
+    (warning,) = chosen.warnings
+    assert warning.startswith("no DTrace probes: libusdt cannot be built: ")
+    assert "\n" not in warning
+    assert chosen.names == ("sdt",)
+    chosen.close()
+
+
+def test_a_compiler_that_cannot_be_named_is_one_line(
+    native: Native, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(registration.DEVICES, "Linux", str(tmp_path))
+    monkeypatch.setenv("CC", "cc '")
+    (warning,) = choose("dtrace").warnings
+    assert "CC=cc ' is no command" in warning
+
+
 def test_the_next_start_removes_what_a_killed_process_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapping, "folders", lambda: iter([tmp_path]))
     left = tmp_path / f"{mapping.PREFIX}1-x"
