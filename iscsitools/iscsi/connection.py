@@ -554,7 +554,9 @@ class Connection:
         unit, count = itl.unit, length >> 8
         if length & 0xFF or edtl != segment or edtl != count * unit.block_size or edtl > largest:
             return False
-        if session.held or cmdsn != session.exp_cmdsn or itt in self.commands or lba + count > unit.blocks:
+        if session.held or cmdsn != session.exp_cmdsn or lba + count > unit.blocks:
+            return False
+        if itt == RESERVED_TAG or itt in self.commands:
             return False
         try:
             if not unit.store.try_write(lba * unit.block_size, pdu.data):

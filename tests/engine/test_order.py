@@ -20,6 +20,16 @@ def test_a_rejected_request_does_not_keep_those_that_waited_for_it():
     assert wire.command(bytes(6))[0].status == 0
 
 
+@pytest.mark.parametrize("length", [512, 65536])
+def test_the_reserved_task_tag_is_rejected_however_a_command_is_served(length):
+    """RFC 7143 11.2.1.8."""
+    wire = Target().session({"FirstBurstLength": "65536"})
+    work = (wire.request(read10(0, 1), read=512), wire.request(write10(0, length // 512), write=bytes(length)))
+    wire.feed(b"".join(bhs[:16] + b"\xff" * 4 + bhs[20:] for bhs in work))
+    assert [p.opcode for p in wire.receive()] == [Opcode.REJECT] * 2
+    assert wire.command(bytes(6))[0].status == 0
+
+
 def test_an_abort_of_a_command_that_never_came_closes_the_gap():
     """RFC 7143 11.6.1: a RefCmdSN inside the window counts as received, and the function is complete."""
     wire = Target().session()
