@@ -18,6 +18,8 @@ from iscsitools.iscsi.pdu import DIGEST_LENGTH, RESERVED_TAG, padding
 from iscsitools.probes.sites import XFER_DONE, XFER_READ, ConnectionInfo, Mark, Probes
 from iscsitools.probes.table import Probe
 
+OUTPUT_LIMIT: Final = 4 << 20
+"""Bytes of unsent output above which a connection's input waits."""
 _PIECES: Final = 512
 _INLINE: Final = 8 << 10
 """Data up to this size is copied behind its header; longer data stays where it is until it was sent."""

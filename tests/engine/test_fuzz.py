@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import pytest
 
 from iscsitools.iscsi.buffers import RECEIVE_SIZE
-from iscsitools.iscsi.connection import OUTPUT_LIMIT
 from iscsitools.iscsi.node import AuthPolicy, TargetNode
+from iscsitools.iscsi.output import OUTPUT_LIMIT
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.task import MAX_TRANSFER
 

@@ -9,7 +9,7 @@ from initiator.pdu import NO_TAG, Opcode, make_bhs
 
 from iscsitools.backstores.base import FileRange
 from iscsitools.backstores.ram import RamBackstore
-from iscsitools.iscsi.connection import OUTPUT_LIMIT
+from iscsitools.iscsi.output import OUTPUT_LIMIT
 
 from .harness import Target, read10
 
