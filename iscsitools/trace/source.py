@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from iscsitools.trace.events import ConnectionStrings, Event
-from iscsitools.trace.protocol import Message
+from iscsitools.trace.protocol import Message, connection_of, number_of
 from iscsitools.trace.record import decode
 
 
@@ -33,7 +33,8 @@ class Trace:
         """How many records were read."""
         self._new: list[Message] = []
         self._closing: list[tuple[int, int]] = []
-        self._gone: set[int] = set()
+        self._gone: list[tuple[int, int]] = []
+        """Closed connections whose strings are still known: after how many records they were closed, and who."""
 
     def read_block(self, timeout: float | None = None) -> bytes:
         """Return records, undecoded (see :mod:`iscsitools.trace.record`), as soon as there are any.
@@ -66,7 +67,6 @@ class Trace:
         """Return the connections that were closed before the records that come next, each one once."""
         due = [ident for after, ident in self._closing if after <= self.position]
         self._closing = [pair for pair in self._closing if pair[0] > self.position]
-        self._gone.update(due)
         return due
 
     def take_strings(self) -> list[Message]:
@@ -75,22 +75,24 @@ class Trace:
         return new
 
     def _forget(self) -> None:
-        """Drop the strings of connections that the caller knows to be closed."""
-        if self._gone:
-            self.names = {key: strings for key, strings in self.names.items() if key[0] not in self._gone}
-            self._gone.clear()
+        """Drop the strings of connections of which no record comes any more."""
+        gone = {ident for after, ident in self._gone if after <= self.position}
+        if gone:
+            self.names = {key: strings for key, strings in self.names.items() if key[0] not in gone}
+            self._gone = [pair for pair in self._gone if pair[1] not in gone]
 
     def _absorb(self, message: Message) -> None:
-        """Take in a message of the stream. Unknown ones are for newer readers."""
+        """Take in a message of the stream. Unknown ones are for newer readers. Raises TraceError for nonsense."""
         if "connection" in message:
-            fields: dict[str, Any] = dict(message["connection"])
-            generation = fields.pop("generation")
-            self.names[fields["ident"], generation] = ConnectionStrings(**fields)
+            generation, strings = connection_of(message["connection"])
+            self.names[strings.ident, generation] = strings
             self._new.append(message)
         elif "closed" in message:
-            self._closing.append((message.get("after", self.position), message["closed"]))
+            closed = number_of(message.get("after", self.position)), number_of(message["closed"])
+            self._closing.append(closed)
+            self._gone.append(closed)
         elif "drops" in message:
-            self.drops = message["drops"]
+            self.drops = number_of(message["drops"])
 
 
 class Timeout:
