@@ -49,11 +49,17 @@ class Trace:
 
     def poll(self, timeout: float | None = None) -> list[Event]:
         """Return the next events as soon as there are any; empty as :meth:`read_block`."""
-        return list(decode(self.read_block(timeout), self.names))
+        return list(self._decoded(timeout))
 
     def __iter__(self) -> Iterator[Event]:
         while not self.ended:
-            yield from decode(self.read_block(), self.names)
+            yield from self._decoded(None)
+
+    def _decoded(self, timeout: float | None) -> Iterator[Event]:
+        """Events, for who takes neither strings nor ends of connections: what is left of those is not kept for ever."""
+        self.take_strings()
+        self.take_closed()
+        return decode(self.read_block(timeout), self.names)
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +70,10 @@ class Trace:
         self.close()
 
     def take_closed(self) -> list[int]:
-        """Return the connections that were closed before the records that come next, each one once."""
+        """Return the connections that were closed before the records that come next, each one once.
+
+        Of who wants to know, before the next :meth:`poll` and the next turn of an iteration.
+        """
         due = [ident for after, ident in self._closing if after <= self.position]
         self._closing = [pair for pair in self._closing if pair[0] > self.position]
         return due
