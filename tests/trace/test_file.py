@@ -179,8 +179,21 @@ def test_the_command_ends_with_the_server(host: Host, tmp_path: Path) -> None:
         process.stderr.readline()
         host.call(lambda: host.probes.pdu(Probe.NOP_SEND, connection(), 0, bhs(0x20)))
         host.close()
-        assert process.stderr.read() == "iscsitools: 1 events\n"
+        assert process.stderr.read() == "iscsitools: the server is gone\niscsitools: 1 events\n"
     assert process.returncode == 0
+
+
+def test_the_command_ends_quietly_with_the_reader_of_its_output(host: Host) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "iscsitools", "record", "-o", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stdout.close()
+        host.call(lambda: [fire_read(host.probes, connection(), n) for n in range(5000)])
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize(
