@@ -61,6 +61,24 @@ def test_a_lun_is_its_unit_number(target: RunningTarget, field: int, number: int
         assert answer.info.lun == 0
 
 
+def test_a_command_is_seen_once_when_it_comes_whatever_its_turn(target: RunningTarget) -> None:
+    """One that came early is held; one that came before is ignored (RFC 7143 4.2.2.1); the probe fires for each."""
+    with settled(target) as session, watched(target) as events:
+        turn = session.cmd_sn
+        early = session.request(Opcode.SCSI_COMMAND, False, flags=0x81, cmd_sn=turn + 1)
+        right = session.request(Opcode.SCSI_COMMAND, False, flags=0x81, cmd_sn=turn)
+        for _ in range(2):
+            session.recv_pdu()
+        again = session.request(Opcode.SCSI_COMMAND, False, flags=0x81, cmd_sn=turn)
+        session.cmd_sn = turn + 2
+        session.nop()
+        seen = events()
+        order = [e.info.itt for e in seen if e.probe is Probe.SCSI_COMMAND and e.info.itt in (early, right, again)]
+        assert order == [early, right, again]
+        answered = [e.info.itt for e in seen if e.probe is Probe.SCSI_RESPONSE and e.info.itt in order]
+        assert answered == [right, early]
+
+
 def test_a_text_exchange_of_several_pdus(target: RunningTarget) -> None:
     keys = {"MaxRecvDataSegmentLength": "512"}
     with Session.connect(target.addresses[0], TARGET, keys=keys) as session, watched(target) as events:
