@@ -63,6 +63,10 @@ def command(
             stop = stack.enter_context(Stop())
             click.echo(f"Recording to {output}... Hit Ctrl-C to end.", err=True)
             _record(source, recorder, stop, seconds)
+            if source.ended and not stop.asked:
+                click.echo("iscsitools: the server is gone", err=True)
+    except BrokenPipeError:
+        raise  # the reader of standard output has left, which ends any command quietly
     except OSError as error:
         raise RunError(f"{output}: {error.strerror}") from None
     drops = f", {source.drops} drops" if source.drops else ""

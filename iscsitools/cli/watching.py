@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +136,13 @@ def watch_events(watch: Watch, view: Any, report: Callable[[int], Report]) -> No
     """Feed ``view`` events and print ``report(nanoseconds)`` for each interval, or once at the end."""
     one_server(watch.source)
     with Stop() as stop:
-        for batch, elapsed in event_batches(watch.source, view.mask, watch, stop):
-            for event in batch:
+        for batch in event_batches(watch.source, view.mask, watch, stop):
+            for event in batch.events:
                 view.feed(event)
-            if elapsed is not None:
-                watch.write(report(elapsed), elapsed)
+            for ident in batch.closed:
+                view.closed(ident)
+            if batch.elapsed is not None:
+                watch.write(report(batch.elapsed), batch.elapsed)
                 view.clear()
 
 
@@ -148,11 +151,10 @@ def watch_stream(watch: Watch, view: SnoopView | SlowView) -> None:
     one_server(watch.source)
     heading = view.heading if watch.plain else None
     with Stop() as stop:
-        for batch, _ in event_batches(watch.source, view.mask, watch, stop):
-            for event in batch:
-                for report in view.reports(event):
-                    if heading is not None:
-                        print(heading)
-                        heading = None
-                    watch.write_part(report)
+        for batch in event_batches(watch.source, view.mask, watch, stop):
+            for report in chain.from_iterable([*map(view.reports, batch.events), *map(view.closed, batch.closed)]):
+                if heading is not None:
+                    print(heading)
+                    heading = None
+                watch.write_part(report)
             sys.stdout.flush()

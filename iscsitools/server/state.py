@@ -74,7 +74,8 @@ def _in_flight(conn: Connection) -> list[dict[str, Any]]:
     counts = Counter(command.number for command in conn.commands.values())
     info = conn.info
     return [
-        {"remote": info.remote, "target": info.target, "lun": lun, "commands": count} for lun, count in counts.items()
+        {"remote": info.remote, "initiator": info.initiator, "target": info.target, "lun": lun, "commands": count}
+        for lun, count in counts.items()
     ]
 
 

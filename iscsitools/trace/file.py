@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from iscsitools.probes.table import Probe
 from iscsitools.trace.protocol import Message, StreamParser, TraceError, encode
 from iscsitools.trace.record import SIZE, VERSION
 from iscsitools.trace.source import Trace
 
 _CHUNK: Final = 1 << 20
+_WHOSE: Final = struct.Struct("<24xIII4xI84x")
+"""Connection, generation, event and length of the CDB of a record."""
+_SHORTEST_CDB: Final = 6
 
 
 class Recorder:
@@ -57,14 +62,18 @@ class FileTrace(Trace):
         except TraceError as error:
             self._file.close()
             raise TraceError(f"{path}: {error}") from None
-        self.server = self.header.get("server", {})
+        server = self.header.get("server")
+        self.server = server if isinstance(server, dict) else {}
 
     def _read_header(self) -> Message:
         line = self._file.readline(1 << 16)
         self._parser.feed(line)
         if not line.endswith(b"\n"):
             raise TraceError("not a recorded trace")
-        header = self._parser.next()
+        try:
+            header = self._parser.next()
+        except TraceError:
+            raise TraceError("not a recorded trace") from None
         if not isinstance(header, dict) or "iscsitools-trace" not in header:
             raise TraceError("not a recorded trace")
         if header["iscsitools-trace"] != VERSION:
@@ -77,14 +86,16 @@ class FileTrace(Trace):
         while not self.ended:
             item = self._next()
             if isinstance(item, bytes):
-                self.position += len(item) // SIZE
-                return item
+                return self._checked(item)
             if item is None:
                 self.ended = True
                 return self._end()
             if "end" in item:
                 self._finished = True
-            self._absorb(item)
+            try:
+                self._absorb(item)
+            except TraceError as error:
+                raise TraceError(f"{self.name}: {error}") from None
         return b""
 
     def close(self) -> None:
@@ -107,7 +118,14 @@ class FileTrace(Trace):
         if self._finished and not self._parser.partial:
             return b""
         self.note = f"{self.name}: the recording was not finished; it is read up to its last whole record"
-        block = self._parser.rest()
+        return self._checked(self._parser.rest())
+
+    def _checked(self, block: bytes) -> bytes:
+        """Return records of which each one is of an event and a connection that there are. Raises TraceError."""
+        for ident, generation, probe, length in set(_WHOSE.iter_unpack(block)):
+            whole = length >= _SHORTEST_CDB or probe != Probe.SCSI_COMMAND
+            if probe >= len(Probe) or (ident, generation) not in self.names or not whole:
+                raise TraceError(f"{self.name}: not a trace: a record that cannot be one")
         self.position += len(block) // SIZE
         return block
 

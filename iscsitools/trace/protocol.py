@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from iscsitools.trace.events import ConnectionStrings
 from iscsitools.trace.record import SIZE
 
 MAX_REQUEST: Final = 16384
@@ -21,6 +22,7 @@ HEADER: Final = 4096
 """Bytes before a ring's first record; its first word counts the drops."""
 
 Message = dict[str, Any]
+_STRINGS: Final = tuple(field.name for field in fields(ConnectionStrings))[1:]
 
 
 class TraceError(Exception):
@@ -59,6 +61,25 @@ def decode(line: bytes | bytearray) -> Message:
     if not isinstance(message, dict):
         raise ValueError("not a JSON object")
     return message
+
+
+def number_of(value: Any) -> int:
+    """Return a number of a message. Raises TraceError when it is none, or negative."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TraceError("not a trace: a message without the number that belongs into it")
+    return value
+
+
+def connection_of(told: Any) -> tuple[int, ConnectionStrings]:
+    """Read what a message tells of a connection: the generation, and the strings. Raises TraceError."""
+    try:
+        texts = [told[name] for name in _STRINGS]
+        numbers = number_of(told["ident"]), number_of(told["generation"])
+    except (KeyError, TypeError):
+        raise TraceError("not a trace: a connection without its strings") from None
+    if not all(isinstance(text, str) for text in texts):
+        raise TraceError("not a trace: a connection without its strings")
+    return numbers[1], ConnectionStrings(numbers[0], *texts)
 
 
 class StreamParser:

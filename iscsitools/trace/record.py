@@ -5,7 +5,7 @@ offset    size  what
 ========  ====  =======================================================================================
 0         8     sequence number, from 1; written last
 8         8     time, nanoseconds of the server's monotonic clock
-16        8     unit number (signed: -1 is a LUN that names no unit)
+16        8     unit number, signed; 0 where the LUN names no unit, or the event has none
 24        4     connection
 28        4     generation of the connection's strings
 32        4     probe (:class:`iscsitools.probes.table.Probe`)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from iscsitools.trace.events import ConnectionStrings, Event
-from iscsitools.trace.protocol import Message
+from iscsitools.trace.protocol import Message, connection_of, number_of
 from iscsitools.trace.record import decode
 
 
@@ -33,7 +33,8 @@ class Trace:
         """How many records were read."""
         self._new: list[Message] = []
         self._closing: list[tuple[int, int]] = []
-        self._gone: set[int] = set()
+        self._gone: list[tuple[int, int]] = []
+        """Closed connections whose strings are still known: after how many records they were closed, and who."""
 
     def read_block(self, timeout: float | None = None) -> bytes:
         """Return records, undecoded (see :mod:`iscsitools.trace.record`), as soon as there are any.
@@ -48,11 +49,17 @@ class Trace:
 
     def poll(self, timeout: float | None = None) -> list[Event]:
         """Return the next events as soon as there are any; empty as :meth:`read_block`."""
-        return list(decode(self.read_block(timeout), self.names))
+        return list(self._decoded(timeout))
 
     def __iter__(self) -> Iterator[Event]:
         while not self.ended:
-            yield from decode(self.read_block(), self.names)
+            yield from self._decoded(None)
+
+    def _decoded(self, timeout: float | None) -> Iterator[Event]:
+        """Events, for who takes neither strings nor ends of connections: what is left of those is not kept for ever."""
+        self.take_strings()
+        self.take_closed()
+        return decode(self.read_block(timeout), self.names)
 
     def __enter__(self) -> Self:
         return self
@@ -63,10 +70,12 @@ class Trace:
         self.close()
 
     def take_closed(self) -> list[int]:
-        """Return the connections that were closed before the records that come next, each one once."""
+        """Return the connections that were closed before the records that come next, each one once.
+
+        Of who wants to know, before the next :meth:`poll` and the next turn of an iteration.
+        """
         due = [ident for after, ident in self._closing if after <= self.position]
         self._closing = [pair for pair in self._closing if pair[0] > self.position]
-        self._gone.update(due)
         return due
 
     def take_strings(self) -> list[Message]:
@@ -75,22 +84,24 @@ class Trace:
         return new
 
     def _forget(self) -> None:
-        """Drop the strings of connections that the caller knows to be closed."""
-        if self._gone:
-            self.names = {key: strings for key, strings in self.names.items() if key[0] not in self._gone}
-            self._gone.clear()
+        """Drop the strings of connections of which no record comes any more."""
+        gone = {ident for after, ident in self._gone if after <= self.position}
+        if gone:
+            self.names = {key: strings for key, strings in self.names.items() if key[0] not in gone}
+            self._gone = [pair for pair in self._gone if pair[1] not in gone]
 
     def _absorb(self, message: Message) -> None:
-        """Take in a message of the stream. Unknown ones are for newer readers."""
+        """Take in a message of the stream. Unknown ones are for newer readers. Raises TraceError for nonsense."""
         if "connection" in message:
-            fields: dict[str, Any] = dict(message["connection"])
-            generation = fields.pop("generation")
-            self.names[fields["ident"], generation] = ConnectionStrings(**fields)
+            generation, strings = connection_of(message["connection"])
+            self.names[strings.ident, generation] = strings
             self._new.append(message)
         elif "closed" in message:
-            self._closing.append((message.get("after", self.position), message["closed"]))
+            closed = number_of(message.get("after", self.position)), number_of(message["closed"])
+            self._closing.append(closed)
+            self._gone.append(closed)
         elif "drops" in message:
-            self.drops = message["drops"]
+            self.drops = number_of(message["drops"])
 
 
 class Timeout:

@@ -87,10 +87,11 @@ class Host:
         limits: Limits | None = None,
         state: Any = None,
         clock: Callable[[], int] = time.monotonic_ns,
+        group: int | None = None,
     ) -> None:
         self.failures: list[Exception] = []
         self.probes = Probes(clock, lambda subscriber, error: self.failures.append(error))
-        self.server = TraceServer(self.probes, name, directory, limits=limits, state=state, clock=clock)
+        self.server = TraceServer(self.probes, name, directory, group, limits=limits, state=state, clock=clock)
         self.loop = TinyLoop()
         self.server.register(self.loop)
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()

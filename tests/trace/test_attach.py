@@ -160,6 +160,17 @@ def test_a_connections_end_is_told_after_its_last_event(host: Host, mode: str) -
     assert [e.conn.ident for e in events] == [1] * 4 + [2] * 4
 
 
+def test_a_reader_of_events_keeps_nothing_of_closed_connections(host: Host, mode: str) -> None:
+    with trace.attach(mode=mode) as source:
+        for ident in range(1, 101):
+            host.call(lambda ident=ident: fire_read(host.probes, connection(ident)))
+            host.call(lambda ident=ident: host.server.connection_closed(ident))
+            assert {event.conn.ident for event in source.poll(10)} == {ident}
+        assert len(source.names) < 10
+        assert len(source.take_strings()) < 10
+        assert len(source.take_closed()) < 10
+
+
 def test_a_reader_sees_everything_until_the_server_ends(host: Host, mode: str) -> None:
     conn = connection()
     count = 2000 if mode == "ring" else 100  # what the socket can hold, when nobody reads it yet

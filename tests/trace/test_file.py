@@ -14,6 +14,7 @@ import pytest
 from iscsitools import trace
 from iscsitools.probes.table import Probe
 from iscsitools.trace.file import Recorder
+from iscsitools.trace.protocol import encode
 
 from .support import Host, bhs, connection, fire_read, fire_write
 
@@ -55,9 +56,11 @@ def test_a_file_tells_a_connections_end_after_its_last_event(host: Host, tmp_pat
     (tmp_path / "trace").write_bytes(content)
     seen: list[int] = []
     with trace.open_file(tmp_path / "trace") as replayed:
+        closed: list[tuple[int, int]] = []
         while not replayed.ended:
             seen += [event.conn.ident for event in replayed.poll()]
-        assert replayed.take_closed() == [1]
+            closed += [(ident, seen.count(ident)) for ident in replayed.take_closed()]
+    assert closed == [(1, 4)]
     assert seen == [1] * 4 + [2] * 8
 
 
@@ -80,8 +83,8 @@ def test_a_file_cut_anywhere_is_read_to_its_last_whole_record(timeless: Host, tm
     ("content", "words"),
     [
         (b"", "not a recorded trace"),
-        (b"hello\n", "not a trace"),
-        (b"[1]\n", "not a trace"),
+        (b"hello\n", "not a recorded trace"),
+        (b"[1]\n", "not a recorded trace"),
         (b'{"a":1}\n', "not a recorded trace"),
         (b'{"iscsitools-trace":2}\n', "version 2"),
         (bytes(100000), "not a recorded trace"),
@@ -97,6 +100,42 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, content: bytes, wor
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(trace.TraceError, match="No such file"):
         trace.open_file(tmp_path / "missing")
+
+
+STRINGS = dict.fromkeys(("local", "remote", "protocol", "target", "initiator", "isid", "tsih", "transport"), "x")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"connection": 5},
+        {"connection": {}},
+        {"connection": {**STRINGS, "ident": "1", "generation": 0}},
+        {"connection": {**STRINGS, "ident": 1, "generation": 0, "remote": 7}},
+        {"closed": "x"},
+        {"closed": 1, "after": -1},
+        {"drops": "many"},
+        {"drops": True},
+    ],
+)
+def test_a_damaged_message_is_named(host: Host, tmp_path: Path, damage: dict[str, object]) -> None:
+    content, _ = record_some(host)
+    place = content.index(b'{"connection"')
+    (tmp_path / "bad").write_bytes(content[:place] + encode(damage) + content[place:])
+    with trace.open_file(tmp_path / "bad") as replayed, pytest.raises(trace.TraceError, match=r"bad: not a trace: a "):
+        list(replayed)
+
+
+@pytest.mark.parametrize(("place", "value"), [(24, 77), (28, 77), (32, 20), (32, 1 << 31), (40, 0)])
+def test_a_damaged_record_is_named(host: Host, tmp_path: Path, place: int, value: int) -> None:
+    content, _ = record_some(host)
+    begin = content.index(b'{"block":') + len(b'{"block":4}\n') + place
+    (tmp_path / "bad").write_bytes(content[:begin] + value.to_bytes(4, "little") + content[begin + 4 :])
+    with (
+        trace.open_file(tmp_path / "bad") as replayed,
+        pytest.raises(trace.TraceError, match="bad: not a trace: a re"),
+    ):
+        list(replayed)
 
 
 def test_a_block_of_impossible_size_is_refused(host: Host, tmp_path: Path) -> None:
@@ -140,8 +179,21 @@ def test_the_command_ends_with_the_server(host: Host, tmp_path: Path) -> None:
         process.stderr.readline()
         host.call(lambda: host.probes.pdu(Probe.NOP_SEND, connection(), 0, bhs(0x20)))
         host.close()
-        assert process.stderr.read() == "iscsitools: 1 events\n"
+        assert process.stderr.read() == "iscsitools: the server is gone\niscsitools: 1 events\n"
     assert process.returncode == 0
+
+
+def test_the_command_ends_quietly_with_the_reader_of_its_output(host: Host) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "iscsitools", "record", "-o", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stdout.close()
+        host.call(lambda: [fire_read(host.probes, connection(), n) for n in range(5000)])
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize(

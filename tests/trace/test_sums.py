@@ -270,6 +270,22 @@ def test_a_recorded_file_gives_the_same_sums(make_host: Callable[..., Host], sel
     assert live.commands
 
 
+def test_closed_connections_make_room_for_new_ones(host: Host) -> None:
+    """More connections than there may be cells, one after another: each still has a row of its own."""
+    with trace.Sums(events=True) as sums:
+        for begin in range(1, MAX_CELLS + 300, 300):
+
+            def come_and_go(first: int = begin) -> None:
+                for ident in range(first, first + 300):
+                    fire_read(host.probes, connection(ident))
+                    host.server.connection_closed(ident)
+
+            host.call(come_and_go)
+            snapshot = sums.snapshot(reset=True)
+            assert {row.conn.ident for row in snapshot.commands} == set(range(begin, begin + 300))
+            assert {row.conn.ident for row in snapshot.events} == set(range(begin, begin + 300))
+
+
 @pytest.mark.parametrize("value", [0, 1, 2, 3, 7, 8, 9, 1000, 4095, 4096, 123456789, (1 << 53) - 1])
 def test_histogram_buckets_hold_their_values(value: int) -> None:
     index = histogram.index_of(value)

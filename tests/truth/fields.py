@@ -51,3 +51,27 @@ NOT_IN_THE_PROBE: dict[Probe, frozenset[str]] = {
     # The last response says the session's handle, which the requests did not know yet.
     Probe.LOGIN_COMMAND: frozenset(),
 }
+
+_NO_TAG = 0xFFFFFFFF
+_LOGIN = {"lun": 0, "ttt": _NO_TAG, "datasn": 0}
+CONSTANT: dict[Probe, dict[str, int]] = {
+    Probe.LOGIN_COMMAND: _LOGIN,
+    Probe.LOGIN_RESPONSE: _LOGIN,
+    Probe.LOGOUT_COMMAND: _LOGIN | {"datalen": 0},
+    Probe.LOGOUT_RESPONSE: _LOGIN | {"datalen": 0},
+    Probe.TEXT_COMMAND: {"lun": 0, "datasn": 0},
+    Probe.TEXT_RESPONSE: {"lun": 0, "datasn": 0},
+    Probe.SCSI_COMMAND: {"ttt": _NO_TAG, "datasn": 0},
+    Probe.SCSI_RESPONSE: {"ttt": _NO_TAG},
+    Probe.DATA_RECEIVE: {"cmdsn": 0},
+    Probe.DATA_REQUEST: {"datalen": 0},
+    Probe.TASK_COMMAND: {"datasn": 0, "datalen": 0, "flags": 0},
+    Probe.TASK_RESPONSE: _LOGIN,
+    Probe.NOP_RECEIVE: {"datasn": 0},
+    Probe.NOP_SEND: {"datasn": 0},
+    Probe.ASYNC_SEND: {"itt": _NO_TAG, "ttt": _NO_TAG, "datasn": 0},
+}
+"""What the specification says of a field instead of taking it from the PDU."""
+
+OF_THE_TASK = frozenset({Probe.SCSI_RESPONSE, Probe.DATA_SEND, Probe.DATA_RECEIVE, Probe.DATA_REQUEST})
+"""Their LUN is that of the SCSI Command."""

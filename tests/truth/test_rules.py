@@ -6,7 +6,8 @@ import struct
 from collections import Counter
 
 import pytest
-from initiator import NO_TAG, Opcode
+from initiator import NO_TAG, Opcode, Session
+from initiator.pdu import make_bhs
 from support.target import RunningTarget
 
 from iscsitools.probes.table import Probe
@@ -14,6 +15,7 @@ from iscsitools.trace import Event, attach
 
 from .commands import watch_socket
 from .rules import FILE, QUICK, TARGET, of, settled, watched
+from .work import long_text, write10
 
 
 @pytest.mark.parametrize("size", [17, 32, 33, 260])
@@ -57,6 +59,53 @@ def test_a_lun_is_its_unit_number(target: RunningTarget, field: int, number: int
             assert event.info.lun == number
         (answer,) = of(events(), Probe.TASK_RESPONSE, abort)
         assert answer.info.lun == 0
+
+
+def test_a_command_is_seen_once_when_it_comes_whatever_its_turn(target: RunningTarget) -> None:
+    """One that came early is held; one that came before is ignored (RFC 7143 4.2.2.1); the probe fires for each."""
+    with settled(target) as session, watched(target) as events:
+        turn = session.cmd_sn
+        early = session.request(Opcode.SCSI_COMMAND, False, flags=0x81, cmd_sn=turn + 1)
+        right = session.request(Opcode.SCSI_COMMAND, False, flags=0x81, cmd_sn=turn)
+        for _ in range(2):
+            session.recv_pdu()
+        again = session.request(Opcode.SCSI_COMMAND, False, flags=0x81, cmd_sn=turn)
+        session.cmd_sn = turn + 2
+        session.nop()
+        seen = events()
+        order = [e.info.itt for e in seen if e.probe is Probe.SCSI_COMMAND and e.info.itt in (early, right, again)]
+        assert order == [early, right, again]
+        answered = [e.info.itt for e in seen if e.probe is Probe.SCSI_RESPONSE and e.info.itt in order]
+        assert answered == [right, early]
+
+
+def test_a_text_exchange_of_several_pdus(target: RunningTarget) -> None:
+    keys = {"MaxRecvDataSegmentLength": "512"}
+    with Session.connect(target.addresses[0], TARGET, keys=keys) as session, watched(target) as events:
+        pdus = long_text(session)
+        told = of(events(), Probe.TEXT_RESPONSE, pdus[0].itt)
+        assert [(e.info.flags, e.info.ttt, e.info.statsn, e.info.datalen) for e in told] == [
+            (pdu.flags, pdu.ttt, pdu.stat_sn, len(pdu.data)) for pdu in pdus
+        ]
+        assert [pdu.flags for pdu in pdus] == [0x00, *[0x40] * (len(pdus) - 2), 0x80]
+        asked = of(events(), Probe.TEXT_COMMAND, pdus[0].itt)
+        assert [e.info.ttt for e in asked] == [NO_TAG, *(pdu.ttt for pdu in pdus[:-1])]
+        assert [e.info.flags for e in asked] == [0x40, *[0x80] * (len(pdus) - 1)]
+        assert len(pdus) > 3
+
+
+def test_data_that_comes_is_of_its_tasks_unit(target: RunningTarget) -> None:
+    """Data-Out need not repeat the LUN (RFC 7143 11.7.4)."""
+    with settled(target) as session, watched(target) as events:
+        task = session.start_command(
+            write10(0, 8), FILE, write=bytes(4096), immediate=False, unsolicited=False, hold_r2ts=True
+        )
+        r2t = session.until(lambda pdu: pdu.opcode == Opcode.R2T)
+        bhs = make_bhs(Opcode.DATA_OUT, itt=task.itt, ttt=r2t.ttt, exp_stat_sn=session.exp_stat_sn, lun=0)
+        session.send_pdu(bhs, data=bytes(4096))
+        session.wait(task)
+        (came,) = of(events(), Probe.DATA_RECEIVE, task.itt)
+        assert (came.info.lun, came.info.ttt) == (FILE, r2t.ttt)
 
 
 def test_addresses_and_names(target: RunningTarget) -> None:

@@ -110,6 +110,22 @@ def test_an_aborted_transfer_ends_with_what_had_moved(target: RunningTarget) -> 
 
 
 @pytest.mark.usefixtures("company")
+def test_unsolicited_data_that_does_not_all_come_is_one_transfer(target: RunningTarget) -> None:
+    with settled(target) as session, watched(target) as events:
+        itt = session.request(
+            Opcode.SCSI_COMMAND, False, bytes(2048), flags=0x21, edtl=HUNDRED, cdb=write10(0, 100), lun=QUICK
+        )  # without the F bit: Data-Outs follow
+        bhs = make_bhs(Opcode.DATA_OUT, flags=0, itt=itt, ttt=NO_TAG, exp_stat_sn=session.exp_stat_sn)
+        bhs = bhs[:40] + (2048).to_bytes(4, "big") + bhs[44:]
+        session.send_pdu(bhs, data=bytes(1024))
+        assert session.manage(1, QUICK, rtt=itt, immediate=False).response == 0
+        ((start, done),) = [p for p in transfers(events()) if p[0].info.itt == itt]
+        assert start.xfer is not None
+        assert done.xfer is not None
+        assert (start.xfer.length, done.xfer.length, start.xfer.ttt) == (HUNDRED, 3072, NO_TAG)
+
+
+@pytest.mark.usefixtures("company")
 def test_transfers_end_with_their_connection(target: RunningTarget) -> None:
     with watched(target) as events:
         session = settled(target)
@@ -123,6 +139,9 @@ def test_transfers_end_with_their_connection(target: RunningTarget) -> None:
         by_itt = Counter(start.info.itt for start, _ in pairs)
         assert by_itt[itt] == 1
         assert all(by_itt[read] <= 1 for read in reads)
+        lengths = [(s.xfer.length, d.xfer.length) for s, d in pairs if s.xfer and d.xfer and s.info.itt in reads]
+        assert all(0 <= moved <= meant for meant, moved in lengths)
+        assert any(moved < meant for meant, moved in lengths)  # the socket had not taken all of it
         (lost,) = [p for p in pairs if p[0].info.itt == itt]
         assert lost[1].xfer is not None
         assert lost[1].xfer.length == 0

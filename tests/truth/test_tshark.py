@@ -17,7 +17,7 @@ from iscsitools.trace import Event, attach
 
 from . import work
 from .capture import Capture, WirePdu
-from .fields import FIELDS, NOT_IN_THE_PROBE
+from .fields import CONSTANT, FIELDS, NOT_IN_THE_PROBE, OF_THE_TASK
 
 CONFIG = """\
 name = "truth"
@@ -51,6 +51,7 @@ KINDS = {
     Opcode.ASYNC: Probe.ASYNC_SEND,
     Opcode.REJECT: Probe.REJECT_SEND,
 }
+LONG = {Probe.LOGIN_COMMAND, Probe.TEXT_COMMAND, Probe.TEXT_RESPONSE}
 SENT = frozenset(probe for opcode, probe in KINDS.items() if opcode & 0x20)
 
 Stream = tuple[str, bool]
@@ -78,7 +79,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Stream, list[Wi
 
 
 def _work(target: RunningTarget, four: work.Address, six: work.Address) -> None:
-    """Three sessions that agreed on different ways, up to the end of the server."""
+    """Three sessions that agreed on different ways, up to the end of the server, and two logins beside them."""
     with (
         work.connect(four, 1) as plain,
         work.connect(four, 2, MaxRecvDataSegmentLength="512", InitialR2T="Yes", ImmediateData="No") as slow,
@@ -86,6 +87,8 @@ def _work(target: RunningTarget, four: work.Address, six: work.Address) -> None:
     ):
         for session in (plain, slow, other):
             work.all_work(session)
+        work.refused_login(four, 4)
+        work.long_login(six, 5).logout()
         work.await_ping(plain)
         for session in (slow, other):
             session.nop()  # behind it, a ping has been answered: an answer after the logout is no event
@@ -111,15 +114,28 @@ def _streams(pdus: Iterator[WirePdu]) -> dict[Stream, list[WirePdu]]:
 def _event_streams(events: list[Event]) -> dict[Stream, list[Event]]:
     streams: dict[Stream, list[Event]] = {}
     for event in events:
-        if event.probe not in XFER_PROBES:
+        # A Text Response that waits for more of the request has neither the F nor the C bit (RFC 7143 11.11). tshark
+        # does not take it for iSCSI; tests/truth/test_rules.py has another witness for it.
+        unseen = event.probe is Probe.TEXT_RESPONSE and not event.info.flags
+        if event.probe not in XFER_PROBES and not unseen:
             streams.setdefault((event.conn.remote, event.probe in SENT), []).append(event)
     return streams
 
 
 def test_the_work_is_mixed(both: tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]) -> None:
     wire, _ = both
-    assert len(wire) == 6
+    assert len(wire) == 10
     assert {pdu.opcode for pdus in wire.values() for pdu in pdus} == set(KINDS)
+
+
+def test_exchanges_take_several_pdus(both: tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]) -> None:
+    unfinished = Counter(
+        event.probe for found in both[1].values() for event in found
+        if event.probe in LONG and event.info.flags & 0x40
+    )  # fmt: skip
+    assert unfinished.keys() == LONG
+    tags = {event.info.ttt for found in both[1].values() for event in found if event.probe is Probe.TEXT_RESPONSE}
+    assert len(tags) > 1
 
 
 def test_every_pdu_is_one_event_of_its_kind_in_order(
@@ -145,6 +161,36 @@ def test_every_field_is_equal(both: tuple[dict[Stream, list[WirePdu]], dict[Stre
                     compared[event.probe, field.name] += 1
     missed = {probe for probe in KINDS.values() if not any(p is probe for p, _ in compared)}
     assert not missed
+
+
+def test_every_other_field_is_what_the_specification_says(
+    both: tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]],
+) -> None:
+    seen: Counter[Probe] = Counter()
+    for found in both[1].values():
+        for event in found:
+            for name, value in CONSTANT.get(event.probe, {}).items():
+                assert getattr(event.info, name) == value, (name, event)
+                seen[event.probe] += 1
+            if event.probe is Probe.DATA_SEND and not event.info.flags & 1:
+                assert event.info.statsn == 0
+                seen[event.probe] += 1
+    assert seen.keys() == CONSTANT.keys() | {Probe.DATA_SEND}
+
+
+def test_a_tasks_pdus_have_its_lun(both: tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]) -> None:
+    wire, events = both
+    seen = set()
+    for client, _ in wire:
+        luns = {
+            pdu.get("iscsi.initiatortasktag"): (pdu.get("scsi.lun") or 0) & 0x3FFF
+            for pdu in wire[client, False] if pdu.opcode == Opcode.SCSI_COMMAND
+        }  # fmt: skip
+        for event in (*events[client, False], *events[client, True]):
+            if event.probe in OF_THE_TASK:
+                assert event.info.lun == luns[event.info.itt], event
+                seen.add((event.probe, event.info.lun))
+    assert seen >= {(probe, work.LARGE) for probe in OF_THE_TASK}
 
 
 def test_connections_are_named(both: tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]) -> None:

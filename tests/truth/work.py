@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 
-from initiator import NO_TAG, Opcode, Session
-from initiator.pdu import encode_lun, make_bhs
+import pytest
+from initiator import NO_TAG, LoginError, Opcode, Session
+from initiator.login import DEFAULT_OFFERS
+from initiator.pdu import Pdu, encode_lun, make_bhs
 
 TARGET = "iqn.2026-11.example:truth"
 SMALL, LARGE, FAR = 0, 5, 300
@@ -61,6 +63,38 @@ def nops_and_text(session: Session) -> None:
     session.send_targets("")
 
 
+def long_text(session: Session) -> list[Pdu]:
+    """A Text Request in two PDUs, with its C bit, and an answer in several, each asked for by the target's tag.
+
+    Returns the responses.
+    """
+    text = b"".join(b"X-example.%d=%s\0" % (n, b"v" * 60) for n in range(40))[:4000]
+    text = text[: text.rindex(b"\0") + 1]
+    itt = session.request(Opcode.TEXT_REQUEST, True, text[:1234], flags=0x40, ttt=NO_TAG)
+    rest, answers = text[1234:], [session.until(lambda pdu: pdu.opcode == Opcode.TEXT_RESPONSE and pdu.itt == itt)]
+    while not answers[-1].final:
+        session.request(Opcode.TEXT_REQUEST, True, rest, itt=itt, ttt=answers[-1].ttt)
+        rest = b""
+        answers.append(session.until(lambda pdu: pdu.opcode == Opcode.TEXT_RESPONSE and pdu.itt == itt))
+    return answers
+
+
+def long_login(address: Address, number: int) -> Session:
+    """A session whose first Login Request came in two PDUs."""
+    session = Session(address, isid=0x400001370000 + number)
+    names = {"InitiatorName": f"iqn.2026-11.example:i{number}", "SessionType": "Normal"}
+    session.phase.exchange(0, 1, names, transit=False, flags=0x40)
+    session.login({"TargetName": TARGET}, DEFAULT_OFFERS)
+    return session
+
+
+def refused_login(address: Address, number: int) -> None:
+    """A login to a target that there is not."""
+    names = {"InitiatorName": f"iqn.2026-11.example:i{number}", "TargetName": f"{TARGET}.missing"}
+    with Session(address, isid=0x400001370000 + number) as session, pytest.raises(LoginError):
+        session.login(names, {})
+
+
 def management(session: Session) -> None:
     """Functions with and without an effect; a write that is aborted while its R2T is open."""
     session.manage(1, SMALL, rtt=0x1234)
@@ -93,7 +127,7 @@ def all_work(session: Session) -> None:
     """All of the above, after the unit attentions of what other sessions did."""
     for lun in LUNS:
         session.read_capacity(lun)
-    for part in (reads, writes, nops_and_text, management, rejects):
+    for part in (reads, writes, nops_and_text, long_text, management, rejects):
         part(session)
 
 

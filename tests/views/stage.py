@@ -50,7 +50,8 @@ class State:
         return [SESSION]
 
     def status(self) -> dict[str, Any]:
-        under_way = [{"remote": "192.0.2.7:40001", "target": TARGET, "lun": 0, "commands": 3}]
+        who = {"remote": "192.0.2.7:40001", "initiator": "iqn.2026-11.example:a", "target": TARGET}
+        under_way = [{**who, "lun": 0, "commands": 3}]
         return {"sessions": 1, "cpu": time.process_time(), "in_flight": under_way}
 
     def drop(self, session: str) -> bool:

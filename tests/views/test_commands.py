@@ -117,6 +117,21 @@ def test_a_login_that_reinstates_the_session_ends_the_old_ones_commands() -> Non
     assert [(c.conn.ident, c.aborted) for c in ended(script)] == [(1, True), (2, False)]
 
 
+def test_a_lost_connection_ends_its_commands_and_no_others() -> None:
+    script = Script()
+    lost, other = connection(1), connection(2, remote="192.0.2.8:40001", tsih="0x0002")
+    script.command(lost, READ, 7)
+    script.command(other, READ, 7)
+    tracker = CommandTracker()
+    for event in script.events():
+        tracker.feed(event)
+    (ended,) = tracker.closed(1)
+    assert (ended.conn.ident, ended.aborted, ended.failed) == (1, True, True)
+    assert ended.end == script.calls[-1].time
+    assert [command.conn.ident for command in tracker.in_flight] == [2]
+    assert not tracker.closed(1)
+
+
 def test_a_second_connection_of_a_session_ends_nothing() -> None:
     script = Script()
     script.command(connection(1), READ, 1, flags=0x40)

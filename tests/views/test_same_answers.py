@@ -117,8 +117,8 @@ def test_events_of_a_server_and_of_a_file(stage: Stage, tmp_path: Path, selected
                 for view in views:
                     view[which].feed(event)
     with Stop() as stop:
-        for batch, _ in event_batches(Source(read=path, **selected), ALL_MASK, Quiet(), stop):
-            for event in batch:
+        for batch in event_batches(Source(read=path, **selected), ALL_MASK, Quiet(), stop):
+            for event in batch.events:
                 for view in views:
                     view[2].feed(event)
     for one, other, replayed in views:
@@ -151,7 +151,7 @@ def test_slow_commands_of_a_file_are_those_of_the_calls(recorded: Path) -> None:
 def streamed(path: Path, view: Any) -> list[Report]:
     with Stop() as stop:
         batches = event_batches(Source(read=path), view.mask, Quiet(), stop)
-        return [report for batch, _ in batches for event in batch for report in view.reports(event)]
+        return [report for batch in batches for event in batch.events for report in view.reports(event)]
 
 
 def test_intervals_of_a_file_add_up_to_the_whole(recorded: Path) -> None:
@@ -176,13 +176,13 @@ def test_the_report_so_far_when_the_server_goes_away(stage: Stage) -> None:
         batches = event_batches(replace(Source(), socket=stage.watch), ALL_MASK, listener, stop)
         counted = WhoSums()
         script = mixed()
-        for number, (batch, elapsed) in enumerate(batches):
-            for event in batch:
+        for number, batch in enumerate(batches):
+            for event in batch.events:
                 counted.feed(event)
             if number == 0:
                 stage.play(script)
                 stage.stop()
-            if elapsed is not None:
+            if batch.elapsed is not None:
                 break
     assert sum(counted.counts.values()) == len(script.calls)
     assert listener.notes == ["the server is gone"]

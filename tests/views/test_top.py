@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from iscsitools.trace.histogram import index_of
+from iscsitools.trace.selection import Selection
+from iscsitools.trace.snapshot import Snapshot
+from iscsitools.trace.views.top.feed import sample_of
 from iscsitools.trace.views.top.model import GROUPS, Counters, RowKey, Sample, TopModel
 from iscsitools.trace.views.top.text import (
     Layout,
@@ -46,6 +51,28 @@ def test_graph_is_by_time_whatever_the_interval() -> None:
     (row,) = model.rows()
     # 30/s for ten seconds; 600/s for half a second and 200/s for the other half; 200/s
     assert row.graph == pytest.approx([0.0] * 48 + [30.0] * 10 + [400.0, 200.0])
+
+
+@pytest.mark.parametrize(
+    ("filters", "seen"),
+    [
+        ({}, {A: 5, B: 2}),
+        ({"client": "192.0.2.7"}, {A: 5}),
+        ({"client": "192.0.2.8:40001"}, {B: 2}),
+        ({"client": "iqn.2026-11.example:b"}, {B: 2}),
+        ({"target": "iqn.2026-11.example:others"}, {}),
+        ({"lun": 1}, {B: 2}),
+    ],
+)
+def test_what_is_under_way_is_filtered_too(filters: dict[str, Any], seen: dict[RowKey, int]) -> None:
+    def entry(key: RowKey, initiator: str, commands: int) -> dict[str, object]:
+        whose = {"remote": f"{key.client}:40001", "initiator": initiator, "target": key.target, "lun": key.lun}
+        return {**whose, "commands": commands}
+
+    names = "iqn.2026-11.example:a", "iqn.2026-11.example:b"
+    status = {"in_flight": [entry(A, names[0], 3), entry(B, names[1], 2), entry(A, names[0], 2)]}
+    taken = sample_of("demo", Snapshot(0, SECOND, [], []), status, Selection(**filters))
+    assert taken.in_flight == seen
 
 
 def test_an_idle_row_stays_for_a_minute() -> None:

@@ -6,7 +6,8 @@ whichever comes. The key is the connection and the ITT, because the sessions of 
 - An end whose start was not seen (the view came later) does not count.
 - A task management function that was answered "complete" ends what it names without a status (RFC 7143 11.5): one task,
   the nexus's tasks of a LUN, all tasks of a LUN, or all of the target.
-- A logout, and a login that reinstates the session (RFC 7143 6.3.5), end the tasks of the connections that go away.
+- A logout, and a login that reinstates the session (RFC 7143 6.3.5), end the tasks of the connections that go away; so
+  does the loss of a connection, which is no event: who feeds the events calls :meth:`CommandTracker.closed`.
 - A second scsi-command with an ITT that is still open means that the first one's end was lost: it is forgotten.
 
 Time is divided by what the target waited for. While a transfer is open (xfer-start to xfer-done) a write waits for the
@@ -99,6 +100,7 @@ class CommandTracker:
         self._settle = settle
         self._open: dict[_Key, Command] = {}
         self._management: dict[_Key, _Management] = {}
+        self._now = 0
         self._handlers: dict[Probe, Callable[[Event, _Key], Sequence[Command]]] = {
             Probe.SCSI_COMMAND: self._started,
             Probe.SCSI_RESPONSE: self._responded,
@@ -120,8 +122,15 @@ class CommandTracker:
 
     def feed(self, event: Event) -> Sequence[Command]:
         """Take an event; returns the commands that it ended, mostly none."""
+        self._now = event.time
         handler = self._handlers.get(event.probe)
         return handler(event, (event.conn.ident, event.info.itt)) if handler is not None else ()
+
+    def closed(self, ident: int) -> Sequence[Command]:
+        """The connection is no more; returns the commands that ended with it, at the time of the last event."""
+        for key in [key for key in self._management if key[0] == ident]:
+            del self._management[key]
+        return self._abort(None, [key for key in self._open if key[0] == ident])
 
     def _started(self, event: Event, key: _Key) -> Sequence[Command]:
         flags = event.info.flags
@@ -226,12 +235,13 @@ class CommandTracker:
                 and command.conn.tsih != new.tsih]  # fmt: skip
         return self._abort(event, gone)
 
-    def _abort(self, event: Event, keys: list[_Key]) -> Sequence[Command]:
+    def _abort(self, event: Event | None, keys: list[_Key]) -> Sequence[Command]:
         ended = [self._open.pop(key) for key in keys]
         for command in ended:
             command.aborted = not command.end
-            command.end = command.end or event.time
-            self._note(command, event)
+            command.end = command.end or self._now
+            if event is not None:
+                self._note(command, event)
         return ended
 
 

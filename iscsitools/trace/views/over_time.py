@@ -50,6 +50,10 @@ class GridView:
                     self.grids[command.operation] = TimeGrid(self._start, self._columns)
                 self.grids[command.operation].add(command.end, command.latency)
 
+    def closed(self, ident: int) -> None:
+        """A connection is no more."""
+        self._tracker.closed(ident)
+
     def clear(self) -> None:
         """Begin a new interval; commands that are under way stay known."""
         self.grids.clear()
@@ -92,6 +96,12 @@ class PhaseView:
         sums.backstore += command.backstore
         sums.waiting += command.waiting
         sums.sending += command.sending
+
+    def closed(self, ident: int) -> None:
+        """A connection is no more."""
+        for command in self._tracker.closed(ident):
+            if command.operation and not command.failed:
+                self._count(command)
 
     def clear(self) -> None:
         """Begin a new interval; commands that are under way stay known."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from iscsitools.probes.table import ALL_MASK, BY_LABEL
 from iscsitools.trace.client import Sums, attach
@@ -26,6 +26,15 @@ _POLL: Final = 0.1
 """Seconds after which a wait for events looks whether it has to stop."""
 _BLOCKS_LEFT: Final = 8
 """Blocks that a full ring holds, about: a server that fires on does not keep the end from coming."""
+
+
+class Batch(NamedTuple):
+    """Events; the connections that were closed after them; and, at the end of an interval, the time then."""
+
+    events: list[Event]
+    closed: list[int]
+    elapsed: int | None
+    """Nanoseconds since tracing began; None: the interval goes on."""
 
 
 def snapshots(
@@ -84,34 +93,27 @@ def _replayed(
         yield replay.snapshot(), cutter.elapsed
 
 
-def event_batches(
-    source: Source, mask: int, listener: Listener, stop: Stop
-) -> Iterator[tuple[list[Event], int | None]]:
-    """Events of the probes in ``mask``; with an interval's last ones the nanoseconds since tracing began, else None.
-
-    The last batch always ends a piece.
-    """
+def event_batches(source: Source, mask: int, listener: Listener, stop: Stop) -> Iterator[Batch]:
+    """Events of the probes in ``mask``. The last batch always ends an interval."""
     if source.read is not None:
         return _events_of_file(source, mask, listener, stop)
     return _events_live(source, mask, listener, stop)
 
 
-def _events_live(source: Source, mask: int, listener: Listener, stop: Stop) -> Iterator[tuple[list[Event], int | None]]:
+def _events_live(source: Source, mask: int, listener: Listener, stop: Stop) -> Iterator[Batch]:
     wanted = [label for label, probe in BY_LABEL.items() if mask >> probe & 1]
     pieces = Countdown(source)
     with attach(probes=wanted, **source.live()) as trace:
         listener.started()
         began = time.monotonic()
         due = began + (source.interval or 0)
-        drops = 0
+        drops = _Drops(listener)
         while not trace.ended and not stop.asked:
             left = due - time.monotonic() if source.interval is not None else _POLL
-            batch = trace.poll(max(min(left, _POLL), 0))
-            if trace.drops != drops:
-                listener.note(f"{trace.drops - drops} drops")
-                drops = trace.drops
+            events = trace.poll(max(min(left, _POLL), 0))
+            drops.tell(trace.drops)
             ends = source.interval is not None and time.monotonic() >= due
-            yield batch, int((time.monotonic() - began) * 1e9) if ends else None
+            yield Batch(events, trace.take_closed(), int((time.monotonic() - began) * 1e9) if ends else None)
             if ends:
                 due += source.interval or 0
                 if pieces.one():
@@ -119,13 +121,27 @@ def _events_live(source: Source, mask: int, listener: Listener, stop: Stop) -> I
         if trace.ended and not stop.asked:
             listener.note(trace.note or "the server is gone")
         # What was in the ring when the signal came belongs to the report, too.
-        rest = [event for _ in range(_BLOCKS_LEFT) for event in trace.poll(0)]
-        yield rest, int((time.monotonic() - began) * 1e9)
+        for _ in range(_BLOCKS_LEFT):
+            yield Batch(trace.poll(0), trace.take_closed(), None)
+        drops.tell(trace.drops)
+        yield Batch([], [], int((time.monotonic() - began) * 1e9))
 
 
-def _events_of_file(
-    source: Source, mask: int, listener: Listener, stop: Stop
-) -> Iterator[tuple[list[Event], int | None]]:
+class _Drops:
+    """Tells the user of events that were lost, as they are."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._told = 0
+
+    def tell(self, drops: int) -> None:
+        """``drops``: how many were lost so far."""
+        if drops != self._told:
+            self._listener.note(f"{drops - self._told} drops")
+            self._told = drops
+
+
+def _events_of_file(source: Source, mask: int, listener: Listener, stop: Stop) -> Iterator[Batch]:
     assert source.read is not None
     selection = source.selection(mask)
     pieces = Countdown(source)
@@ -135,11 +151,11 @@ def _events_of_file(
             if stop.asked:
                 break
             events = [event for event in decode(block, trace.names) if passes(selection, event)]
-            yield events, cutter.elapsed if ends else None
+            yield Batch(events, trace.take_closed(), cutter.elapsed if ends else None)
             if ends and pieces.one():
                 return
         _say_end(trace, listener)
-        yield [], cutter.elapsed
+        yield Batch([], trace.take_closed(), cutter.elapsed)
 
 
 def passes(selection: Selection, event: Event) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -39,6 +39,10 @@ class SnoopView:
         seconds = (event.time - self._start) / 1e9
         line = _wide_line(event, seconds) if self._wide else _line(event, seconds)
         yield Report([event_record(event, seconds)], [line])
+
+    def closed(self, ident: int) -> Sequence[Report]:
+        """A connection is no more, which is no event."""
+        return ()
 
 
 def _line(event: Event, seconds: float) -> str:
@@ -106,9 +110,14 @@ class SlowView:
         """The reports of the commands that this event ended, of those that are wanted."""
         if self._start is None:
             self._start = event.time
-        for command in self._tracker.feed(event):
-            if self._wants(command):
-                yield self._report(command, self._start)
+        yield from self._wanted(self._tracker.feed(event))
+
+    def closed(self, ident: int) -> Iterator[Report]:
+        """The reports of the commands that ended with this connection, of those that are wanted."""
+        yield from self._wanted(self._tracker.closed(ident))
+
+    def _wanted(self, ended: Sequence[Command]) -> Iterator[Report]:
+        return (self._report(command, self._start or 0) for command in ended if self._wants(command))
 
     def _wants(self, command: Command) -> bool:
         slow = self._slower is not None and command.total >= self._slower

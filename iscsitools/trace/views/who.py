@@ -25,6 +25,9 @@ class WhoSums:
         """Count one event."""
         self.counts[group_key(self.by, event.conn, event.probe, event.info.lun), event.probe] += 1
 
+    def closed(self, ident: int) -> None:
+        """A connection is no more: its counts stay."""
+
     def take(self, snapshot: Snapshot) -> None:
         """Count a snapshot's events, which do not know their LUN."""
         for row in snapshot.events:

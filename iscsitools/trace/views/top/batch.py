@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.views.report import Record, Report
 from iscsitools.trace.views.run import snapshots
 from iscsitools.trace.views.top.feed import LiveFeed, sample_of
@@ -19,9 +20,9 @@ SORT = "ALL/s"
 def batch_reports(source: Source, listener: Listener, stop: Stop) -> Iterator[tuple[Report, int]]:
     """Reports, with the nanoseconds since tracing began; the last one when it is asked to end."""
     if source.read is not None:
-        model = TopModel()
+        model, selection = TopModel(), source.selection(ALL_MASK)
         for snapshot, elapsed in snapshots(source, listener, stop):
-            model.update(str(source.read), sample_of(str(source.read), snapshot, {}))
+            model.update(str(source.read), sample_of(str(source.read), snapshot, {}, selection))
             yield _report(model), elapsed
         return
     feed = LiveFeed(source)

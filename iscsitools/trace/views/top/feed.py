@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.client import Sums
 from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
-from iscsitools.trace.selection import address_of
+from iscsitools.trace.selection import Selection, address_of
 from iscsitools.trace.snapshot import Snapshot
 from iscsitools.trace.views.top.model import Counters, RowKey, Sample
 from iscsitools.trace.views.watch import Source
@@ -18,11 +19,19 @@ _LOOK: Final = 2.0
 """Seconds between two looks for servers: each look knocks at every socket."""
 
 
-def sample_of(server: str, snapshot: Snapshot, status: Mapping[str, Any]) -> Sample:
+class _Client(NamedTuple):
+    """Of whom the server says how much is under way."""
+
+    remote: str
+    target: str
+    initiator: str
+
+
+def sample_of(server: str, snapshot: Snapshot, status: Mapping[str, Any], selection: Selection) -> Sample:
     """A sample of a snapshot that was read with reset, and of the server's status at that time.
 
-    Of the status it takes ``sessions`` (how many), ``cpu`` (seconds) and ``in_flight`` (a list of connection, LUN and
-    number of commands).
+    Of the status, which knows no filter, it takes ``sessions`` (how many), ``cpu`` (seconds) and those of ``in_flight``
+    (a list of connection, LUN and number of commands) that ``selection`` admits.
     """
     rows: dict[RowKey, Counters] = {}
     keys: dict[int, tuple[str, str]] = {}
@@ -43,8 +52,10 @@ def sample_of(server: str, snapshot: Snapshot, status: Mapping[str, Any]) -> Sam
         )
     in_flight: dict[RowKey, int] = {}
     for entry in status.get("in_flight", ()):
-        key = RowKey(server, address_of(entry["remote"]), entry["target"], entry["lun"])
-        in_flight[key] = in_flight.get(key, 0) + entry["commands"]
+        whose = _Client(entry["remote"], entry["target"], entry["initiator"])
+        if selection.admits(whose) and selection.lun in (None, entry["lun"]):
+            key = RowKey(server, address_of(whose.remote), whose.target, entry["lun"])
+            in_flight[key] = in_flight.get(key, 0) + entry["commands"]
     drops = snapshot.lost
     return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions", 0), status.get("cpu"), drops)
 
@@ -80,7 +91,7 @@ class LiveFeed:
                 del self._sums[name]
                 samples.append((name, None))
             else:
-                samples.append((name, sample_of(name, snapshot, sums.last_status)))
+                samples.append((name, sample_of(name, snapshot, sums.last_status, self._source.selection(ALL_MASK))))
         if time.monotonic() >= self._next_look:
             self._look()
         return samples

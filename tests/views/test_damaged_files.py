@@ -1,0 +1,109 @@
+"""A recording whose bytes were damaged: every view prints what it can, or the reason in one line."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iscsitools.probes.table import ALL_MASK
+from iscsitools.trace.client import attach
+from iscsitools.trace.file import Recorder
+from iscsitools.trace.protocol import TraceError
+from iscsitools.trace.views.cmds import cmds_report
+from iscsitools.trace.views.io import io_report
+from iscsitools.trace.views.over_time import GridView, PhaseView
+from iscsitools.trace.views.run import event_batches, snapshots
+from iscsitools.trace.views.rwlat import rwlat_report
+from iscsitools.trace.views.snoop import SlowView, SnoopView
+from iscsitools.trace.views.watch import Source, Stop
+from iscsitools.trace.views.who import WhoSums
+
+from .stage import Stage
+from .traffic import Script, connection, mixed
+
+ROUNDS = 75
+
+
+class Quiet:
+    """A listener."""
+
+    def started(self) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        assert "\n" not in text
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("damaged") / "trace"
+    script = mixed(7, 5)
+    with Stage("damaged", path.parent) as stage, attach(socket=stage.watch) as trace, path.open("wb") as out:
+        recorder = Recorder(out, trace.server, {})
+        stage.play(script)
+        while trace.position < len(script.calls):
+            recorder.write(trace, trace.read_block(5))
+        recorder.finish(trace.drops)
+    return path.read_bytes()
+
+
+def look(path: Path) -> None:
+    """Through every view, as the commands do."""
+    counted, views = WhoSums("lun"), (SnoopView(wide=True), SnoopView(), SlowView(0, errors=True))
+    others: tuple[Any, ...] = (GridView(60), PhaseView(), counted)
+    with Stop() as stop:
+        for batch in event_batches(Source(read=path), ALL_MASK, Quiet(), stop):
+            for event in batch.events:
+                for view in views:
+                    list(view.reports(event))
+                for other in others:
+                    other.feed(event)
+            for ident in batch.closed:
+                for watching in (*views, *others):
+                    list(watching.closed(ident) or ())
+        for snapshot, _ in snapshots(Source(read=path), Quiet(), stop, events=True):
+            for report in (cmds_report, io_report, rwlat_report):
+                report(snapshot, snapshot.time - snapshot.since)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_view_of_damaged_files(content: bytes, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    read = refused = 0
+    for _ in range(ROUNDS):
+        damaged = bytearray(content)
+        for _ in range(chance.choice((1, 1, 3, 30))):
+            damaged[chance.randrange(len(damaged))] = chance.choice((0, 0xFF, chance.randrange(256)))
+        (tmp_path / "damaged").write_bytes(damaged)
+        try:
+            look(tmp_path / "damaged")
+        except TraceError as error:
+            lines = str(error).splitlines()
+            refused += len(lines) == 1
+        else:
+            read += 1
+    assert read
+    assert refused == ROUNDS - read
+
+
+def test_a_command_is_reported_when_its_connection_was_lost(tmp_path: Path) -> None:
+    script, path = Script(), tmp_path / "trace"
+    script.command(connection(1), bytes.fromhex("28000000000000000800"), 7)
+    with Stage("lost", tmp_path) as stage, attach(socket=stage.watch) as trace, path.open("wb") as out:
+        recorder = Recorder(out, trace.server, {})
+        stage.play(script)
+        recorder.write(trace, trace.read_block(30))
+        stage.call(lambda: stage.server.connection_closed(1))
+        stage.stop()
+        while not trace.ended:
+            recorder.write(trace, trace.read_block(30))
+        recorder.finish(trace.drops)
+    view, reports = SlowView(None, errors=True), []
+    with Stop() as stop:
+        for batch in event_batches(Source(read=path), view.mask, Quiet(), stop):
+            reports += [report for event in batch.events for report in view.reports(event)]
+            reports += [report for ident in batch.closed for report in view.closed(ident)]
+    assert [(r.records[0]["command"], r.records[0]["result"]) for r in reports] == [("READ(10) 0+8", "aborted")]
