@@ -90,7 +90,23 @@ def stop(out: Path, tracers: Mapping[str, subprocess.Popen[bytes]]) -> None:
     for process in tracers.values():
         process.send_signal(signal.SIGINT)
     for name, process in tracers.items():
-        (out / f"{name}.status").write_text(f"{process.wait(_PATIENCE)}\n")
+        (out / f"{name}.status").write_text(f"{ended(process)}\n")
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a tracer that was told to end; returns its status.
+
+    bpftrace 0.17 looks whether a signal came and then waits for events without an end: one that comes in between is
+    only seen at the next event. To be stopped and go on wakes it up, and does nothing else.
+    """
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        try:
+            return process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGSTOP)
+            process.send_signal(signal.SIGCONT)
+    raise TimeoutError(f"{process.args} does not end")
 
 
 def play(out: Path, tracers: Mapping[str, Sequence[str]], *more: str) -> None:
