@@ -50,10 +50,12 @@ def sense_code(task: Task) -> int:
 class Command:
     """One SCSI command of one connection, until its answer has been put into the output.
 
-    ``number``: the unit number for probes. ``incoming``: its data-out, None when it takes none.
+    ``number``: the unit number for probes. ``incoming``: its data-out, None when it writes nothing. ``waits``: its task
+    has ended, has left the task set and holds no buffer, but its response waits for data that the initiator still sends
+    (RFC 7143 11.4.2). For the initiator it is a task as before: its tag is taken, and it can be aborted.
     """
 
-    __slots__ = ("conn", "edtl", "incoming", "itt", "lun", "number", "reserved", "started", "task")
+    __slots__ = ("conn", "edtl", "incoming", "itt", "lun", "number", "reserved", "started", "task", "waits")
 
     def __init__(self, conn: Connection, session: Session, pdu: Pdu, cdb: bytes) -> None:
         flags = pdu.flags
@@ -63,7 +65,7 @@ class Command:
         self.edtl = pdu.word(20)
         self.started = pdu.now
         self.reserved = 0
-        self.incoming: transfers.Incoming | None = None
+        self.waits = False
         number = unit_number(pdu.lun)
         self.number = max(number, 0)
         assert session.nexus is not None
@@ -78,14 +80,36 @@ class Command:
             reads=bool(flags & Flag.READ),
             writes=bool(flags & Flag.WRITE),
         )
+        self.incoming = transfers.expect(self, session.parameters, pdu) if self.task.writes else None
         self.task.released = self._released
         self.task.owner = self
 
     def done(self, task: Task) -> None:
-        """The device server has a status: put the answer into the output (called on the loop's thread)."""
-        conn = self.conn
+        """The device server has a status: put the answer into the output (called on the loop's thread).
+
+        It waits while data is to come. No more than a window of commands wait, so that an initiator which never sends
+        the data cannot have more and more of them; the others are answered at once.
+        """
+        conn, session = self.conn, self.conn.session
         if conn.commands.get(self.itt) is not self:
             return
+        assert session is not None
+        if self.incoming is not None:
+            self.incoming.end()
+            if self.incoming.open and conn.waiting < session.window:
+                self.waits = True
+                conn.waiting += 1
+                self._released(task)
+                return
+        self._answer()
+
+    def answer_if_all_came(self) -> None:
+        """Put the answer that waited into the output, once no more data is to come."""
+        if self.waits and self.incoming is not None and not self.incoming.open:
+            self._answer()
+
+    def _answer(self) -> None:
+        task, conn = self.task, self.conn
         self.drop()
         if task.status == Status.GOOD and len(task.data_in) and self.edtl and task.reads:
             _send_data(self)
@@ -105,23 +129,28 @@ class Command:
         """Forget the command: it has been answered, or something ended it without an answer."""
         if self.conn.commands.get(self.itt) is self:
             del self.conn.commands[self.itt]
+        if self.waits:
+            self.waits = False
+            self.conn.waiting -= 1
         if self.incoming is not None:
             self.incoming.end()
 
     def abort(self) -> None:
         """Take the task back from the device server and forget it, without an answer."""
+        self._take_back()
+        self.drop()
+
+    def _take_back(self) -> None:
         task, session = self.task, self.conn.session
         if task.unit is not None and session is not None and session.device is not None:
             session.device.manage(ManagementFunction.ABORT_TASK, task.nexus, task.lun, task.tag)
         else:
             self._released(task)
-        self.drop()
 
     def fail(self, asc: int, key: SenseKey = SenseKey.ABORTED_COMMAND, status: int = Status.CHECK_CONDITION) -> None:
         """End a command that waits for data-out, with the transport's own sense data (RFC 7143 11.4.7.2)."""
-        task, conn = self.task, self.conn
-        self.abort()
-        conn.commands[self.itt] = self
+        task = self.task
+        self._take_back()
         task.status = status
         task.sense = fixed_sense(key, asc) if status == Status.CHECK_CONDITION else b""
         self.done(task)
@@ -155,9 +184,10 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
         command.reserved = wanted
     if not device.accept(task):
         return
-    take = min(command.edtl, task.data_out_length) if task.writes else 0
-    if take or (task.writes and not pdu.flags & Flag.FINAL):
-        transfers.begin(command, pdu, take)
+    incoming = command.incoming
+    take = min(command.edtl, task.data_out_length)
+    if incoming is not None and (take or not pdu.flags & Flag.FINAL):
+        transfers.begin(command, incoming, pdu, take)
     else:
         device.execute(task)
 

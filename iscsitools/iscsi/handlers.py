@@ -167,7 +167,7 @@ class Handlers:
         """A data digest is wrong (RFC 7143 7.8): Reject; the task that a Data-Out belongs to cannot be completed."""
         reject(conn, pdu, RejectReason.DATA_DIGEST_ERROR)
         if pdu.opcode == Opcode.DATA_OUT:
-            transfers.data_lost(conn, pdu)
+            transfers.data_out(conn, pdu, intact=False)
 
     def ping(self, conn: Connection) -> None:
         """Send a NOP-In that wants an answer (RFC 7143 11.19)."""

@@ -81,7 +81,7 @@ class Session:
         """MaxCmdSN: the last CmdSN that is taken.
 
         It moves with ExpCmdSN, so the window never shrinks; what a session can make us hold is bounded by each unit's
-        own limit on tasks.
+        own limit on tasks, and by ``window`` for those that have ended and wait for data (:class:`.commands.Command`).
         """
         return (self.exp_cmdsn + self.window - 1) & SERIAL_MASK
 
