@@ -198,6 +198,36 @@ def test_a_bad_digest_waits_for_the_other_r2ts():
     assert [sense(p) for p in wire.receive()] == [CRC_ERROR]
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_bad_digest_of_data_before_its_turn_fails_its_command_when_that_comes(at):
+    target = Target()
+    wire = target.session(DIGESTS)
+    first = wire.request(bytes(6))
+    itt = refused(wire, write10(0, 4))
+    parts = [wire.data_out(itt, bytes([n]) * 512, n * 512, sn=n, final=n == 2) for n in range(3)]
+    parts[at] = corrupt(parts[at])
+    wire.feed(b"".join(parts))
+    assert [(p.opcode, p.reason) for p in wire.receive()] == [(Opcode.REJECT, 2)]
+    wire.feed(first)
+    before, answer = wire.receive()
+    assert (before.itt, before.status, answer.itt) == (itt - 1, 0, itt)
+    assert sense(answer) == CRC_ERROR
+    assert nothing_is_held(target)
+    assert wire.command(read10(0, 4), read=2048)[0].data == bytes(2048)
+
+
+def test_bad_data_without_end_for_a_command_before_its_turn_ends_the_connection():
+    target = Target(memory=1 << 20)
+    wire = target.session(DIGESTS)
+    wire.request(bytes(6))
+    data = corrupt(wire.data_out(refused(wire), bytes(512), 0, final=False))
+    for _ in range(4096):
+        wire.feed(data)
+    assert "no memory" in wire.conn.close_reason
+    wire.conn.closed()
+    assert target.buffers.reserved == 0
+
+
 @pytest.mark.parametrize("slow", [False, True])
 def test_the_tag_is_taken_until_the_response(slow):
     wire = Target(slow=slow).session()
