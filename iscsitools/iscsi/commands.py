@@ -1,24 +1,15 @@
-"""SCSI commands off the fast path: from the PDU to a task, and from the task's result to Data-In and SCSI Response.
+"""SCSI commands off the fast path, from the PDU to the task's result.
 
-Data-out arrives in :mod:`.transfers`.
+Data-out arrives in :mod:`.transfers`; what the initiator is told is made in :mod:`.responses`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from iscsitools.iscsi import transfers
-from iscsitools.iscsi.buffers import address_of
+from iscsitools.iscsi import responses, transfers
 from iscsitools.iscsi.errors import RejectError, RejectReason
-from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode, Pdu, split_ahs, unit_number
-from iscsitools.probes.sites import (
-    DATA_SEND,
-    SCSI_RESPONSE,
-    XFER_DONE,
-    XFER_READ,
-    XFER_START,
-)
-from iscsitools.probes.table import Probe
+from iscsitools.iscsi.pdu import RESERVED_TAG, Flag, Pdu, split_ahs, unit_number
 from iscsitools.scsi.sense import SenseKey, fixed_sense
 from iscsitools.scsi.task import MAX_TRANSFER, Attribute, ManagementFunction, Status, Task
 
@@ -41,19 +32,15 @@ def cdb_of(pdu: Pdu) -> bytes:
     return pdu.bhs[32 : 32 + _CDB_LENGTHS[pdu.bhs[32] >> 5]]
 
 
-def sense_code(task: Task) -> int:
-    """Return key << 16 | ASC << 8 | ASCQ of a task's fixed-format sense data; 0 without any."""
-    sense = task.sense
-    return (sense[2] & 0xF) << 16 | sense[12] << 8 | sense[13] if len(sense) >= 14 else 0
-
-
 class Command:
     """One SCSI command of one connection, until its answer has been put into the output.
 
-    ``number``: the unit number for probes. ``incoming``: its data-out, None when it takes none.
+    ``number``: the unit number for probes. ``incoming``: its data-out, None when it writes nothing. ``waits``: its task
+    has ended, has left the task set and holds no buffer, but its response waits for data that the initiator still sends
+    (RFC 7143 11.4.2). For the initiator it is a task as before: its tag is taken, and it can be aborted.
     """
 
-    __slots__ = ("conn", "edtl", "incoming", "itt", "lun", "number", "reserved", "started", "task")
+    __slots__ = ("conn", "edtl", "incoming", "itt", "lun", "number", "reserved", "started", "task", "waits")
 
     def __init__(self, conn: Connection, session: Session, pdu: Pdu, cdb: bytes) -> None:
         flags = pdu.flags
@@ -63,7 +50,7 @@ class Command:
         self.edtl = pdu.word(20)
         self.started = pdu.now
         self.reserved = 0
-        self.incoming: transfers.Incoming | None = None
+        self.waits = False
         number = unit_number(pdu.lun)
         self.number = max(number, 0)
         assert session.nexus is not None
@@ -78,19 +65,41 @@ class Command:
             reads=bool(flags & Flag.READ),
             writes=bool(flags & Flag.WRITE),
         )
+        self.incoming = transfers.expect(self, session.parameters, pdu) if self.task.writes else None
         self.task.released = self._released
         self.task.owner = self
 
     def done(self, task: Task) -> None:
-        """The device server has a status: put the answer into the output (called on the loop's thread)."""
-        conn = self.conn
+        """The device server has a status: put the answer into the output (called on the loop's thread).
+
+        It waits while data is to come. No more than a window of commands wait, so that an initiator which never sends
+        the data cannot have more and more of them; the others are answered at once.
+        """
+        conn, session = self.conn, self.conn.session
         if conn.commands.get(self.itt) is not self:
             return
+        assert session is not None
+        if self.incoming is not None:
+            self.incoming.end()
+            if self.incoming.open and conn.waiting < session.window:
+                self.waits = True
+                conn.waiting += 1
+                self._released(task)
+                return
+        self._answer()
+
+    def answer_if_all_came(self) -> None:
+        """Put the answer that waited into the output, once no more data is to come."""
+        if self.waits and self.incoming is not None and not self.incoming.open:
+            self._answer()
+
+    def _answer(self) -> None:
+        task, conn = self.task, self.conn
         self.drop()
         if task.status == Status.GOOD and len(task.data_in) and self.edtl and task.reads:
-            _send_data(self)
+            responses.send_data(self)
         else:
-            _send_response(self)
+            responses.send_response(self)
         self._released(task)
         conn.wake(conn)
 
@@ -105,23 +114,28 @@ class Command:
         """Forget the command: it has been answered, or something ended it without an answer."""
         if self.conn.commands.get(self.itt) is self:
             del self.conn.commands[self.itt]
+        if self.waits:
+            self.waits = False
+            self.conn.waiting -= 1
         if self.incoming is not None:
             self.incoming.end()
 
     def abort(self) -> None:
         """Take the task back from the device server and forget it, without an answer."""
+        self._take_back()
+        self.drop()
+
+    def _take_back(self) -> None:
         task, session = self.task, self.conn.session
         if task.unit is not None and session is not None and session.device is not None:
             session.device.manage(ManagementFunction.ABORT_TASK, task.nexus, task.lun, task.tag)
         else:
             self._released(task)
-        self.drop()
 
     def fail(self, asc: int, key: SenseKey = SenseKey.ABORTED_COMMAND, status: int = Status.CHECK_CONDITION) -> None:
         """End a command that waits for data-out, with the transport's own sense data (RFC 7143 11.4.7.2)."""
-        task, conn = self.task, self.conn
-        self.abort()
-        conn.commands[self.itt] = self
+        task = self.task
+        self._take_back()
         task.status = status
         task.sense = fixed_sense(key, asc) if status == Status.CHECK_CONDITION else b""
         self.done(task)
@@ -155,86 +169,9 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
         command.reserved = wanted
     if not device.accept(task):
         return
-    take = min(command.edtl, task.data_out_length) if task.writes else 0
-    if take or (task.writes and not pdu.flags & Flag.FINAL):
-        transfers.begin(command, pdu, take)
+    incoming = command.incoming
+    take = min(command.edtl, task.data_out_length)
+    if incoming is not None and (take or not pdu.flags & Flag.FINAL):
+        transfers.begin(command, incoming, pdu, take)
     else:
         device.execute(task)
-
-
-def _moves_the_other_way(task: Task) -> bool:
-    """The initiator expects data in one direction only, and the CDB moves it in the other (RFC 7143 11.3.1)."""
-    if task.reads == task.writes:
-        return False
-    return task.reads if task.data_out_length else task.writes and task.transfer_length > 0
-
-
-def residual(task: Task, moved: int, edtl: int) -> tuple[int, int]:
-    """Residual flags and count (RFC 7143 11.4.5): what the command meant to move against what was expected."""
-    meant = task.transfer_length if task.transfer_length >= 0 else moved
-    if task.status not in (Status.GOOD, Status.CONDITION_MET):
-        meant = moved
-    elif edtl and _moves_the_other_way(task):
-        meant = 0  # nothing of what was expected: an underflow of all of it
-    if meant > edtl:
-        return Flag.OVERFLOW, min(meant - edtl, SERIAL_MASK)
-    if meant < edtl:
-        return Flag.UNDERFLOW, edtl - meant
-    return 0, 0
-
-
-def _send_response(command: Command) -> None:
-    """Put a SCSI Response (RFC 7143 11.4)."""
-    conn, task, session = command.conn, command.task, command.conn.session
-    assert session is not None
-    incoming = command.incoming
-    conn.written_bytes += len(task.data_out)
-    moved = incoming.received if incoming is not None else 0
-    flags, count = residual(task, moved, task.edtl)
-    data = len(task.sense).to_bytes(2, "big") + task.sense if task.sense else b""
-    header = ANSWER.pack(
-        Opcode.SCSI_RESPONSE, Flag.FINAL | flags, 0, task.status, len(data), 0, command.itt, 0,
-        conn.statsn, session.exp_cmdsn, session.max_cmdsn, incoming.r2tsn if incoming is not None else 0, 0, count,
-    )  # fmt: skip
-    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
-    if conn.probes.mask & SCSI_RESPONSE:
-        conn.probes.pdu(Probe.SCSI_RESPONSE, conn.info, command.number, header, 0, b"", sense_code(task))
-    conn.out.put(header, data)
-
-
-def _send_data(command: Command) -> None:
-    """Put the Data-In PDUs of a read, status in the last of them (RFC 7143 11.7)."""
-    conn, task, session = command.conn, command.task, command.conn.session
-    assert session is not None
-    out, probes, mask = conn.out, conn.probes, conn.probes.mask
-    data = memoryview(task.data_in)[: command.edtl]
-    total = len(data)
-    burst = session.parameters.max_burst_length
-    flags, count = residual(task, len(task.data_in), command.edtl)
-    address = address_of(data) if mask & (XFER_START | XFER_DONE) else 0
-    if mask & XFER_START:
-        probes.xfer(
-            Probe.XFER_START, conn.info, command.number, command.itt, RESERVED_TAG, address, 0, total, XFER_READ
-        )  # fmt: skip
-    offset = sequence = 0
-    while offset < total:
-        length = min(conn.max_send, total - offset, burst - offset % burst)
-        end = offset + length
-        last = end == total
-        header = ANSWER.pack(
-            Opcode.DATA_IN,
-            (Flag.FINAL | Flag.STATUS | flags) if last else Flag.FINAL if end % burst == 0 else 0,
-            0, task.status if last else 0, length, 0, command.itt, RESERVED_TAG,
-            conn.statsn if last else 0, session.exp_cmdsn, session.max_cmdsn, sequence, offset, count if last else 0,
-        )  # fmt: skip
-        if mask & DATA_SEND:
-            probes.pdu(Probe.DATA_SEND, conn.info, command.number, header, 0)
-        out.put(header, data[offset:end])
-        offset, sequence = end, sequence + 1
-    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
-    conn.read_bytes += total
-    if mask & XFER_DONE:
-        out.mark_here(command.number, command.itt, address, 0, total)
-    if command.reserved:
-        reserved, command.reserved = command.reserved, 0
-        out.when_sent(lambda: conn.buffers.release(conn, reserved))

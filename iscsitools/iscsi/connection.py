@@ -94,6 +94,8 @@ class Connection:
         self.statsn = 0
         self.commands: dict[int, Command] = {}
         """Tasks off the fast path, by ITT."""
+        self.waiting = 0
+        """How many of them have ended and wait for the rest of their data (RFC 7143 11.4.2)."""
         self.text: TextExchange | None = None
         self.responder: TextResponder | None = None
         self.parameters = Parameters()

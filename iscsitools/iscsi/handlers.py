@@ -89,12 +89,12 @@ class Handlers:
             self._in_order(conn, session, pdu)
 
     @staticmethod
-    def _data_out(conn: Connection, session: Session, pdu: Pdu) -> None:
+    def _data_out(conn: Connection, session: Session, pdu: Pdu, intact: bool = True) -> None:
         if session.held and pdu.ttt == RESERVED_TAG and pdu.itt not in conn.commands:
-            if not session.hold_data(conn, pdu):
+            if not session.hold_data(conn, pdu, intact):
                 raise ProtocolError("no memory for the data of commands that came before their turn")
         else:
-            transfers.data_out(conn, pdu)
+            transfers.data_out(conn, pdu, intact)
 
     def _in_order(self, conn: Connection, session: Session, pdu: Pdu) -> None:
         place = session.place(pdu.cmdsn)
@@ -112,8 +112,8 @@ class Handlers:
             if conn.close_reason:  # what came before it may have been a logout
                 continue
             self._serve(conn, session, held.pdu)
-            for pdu in held.data:
-                transfers.data_out(conn, pdu)
+            for pdu, intact in held.data:
+                transfers.data_out(conn, pdu, intact)
 
     @staticmethod
     def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
@@ -166,8 +166,13 @@ class Handlers:
     def data_digest_failed(self, conn: Connection, pdu: Pdu) -> None:
         """A data digest is wrong (RFC 7143 7.8): Reject; the task that a Data-Out belongs to cannot be completed."""
         reject(conn, pdu, RejectReason.DATA_DIGEST_ERROR)
-        if pdu.opcode == Opcode.DATA_OUT:
-            transfers.data_lost(conn, pdu)
+        session = conn.session
+        if session is None or pdu.opcode != Opcode.DATA_OUT:
+            return
+        try:
+            self._data_out(conn, session, Pdu(pdu.bhs, pdu.ahs, memoryview(b""), pdu.now), intact=False)
+        except ProtocolError as error:
+            conn.close(str(error))
 
     def ping(self, conn: Connection) -> None:
         """Send a NOP-In that wants an answer (RFC 7143 11.19)."""

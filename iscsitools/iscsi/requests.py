@@ -35,12 +35,8 @@ _MAX_TEXT: Final = 64 << 10
 """Bytes of one Text exchange, over all its PDUs."""
 
 _OF_ALL_UNITS: Final = (ManagementFunction.TARGET_WARM_RESET, ManagementFunction.TARGET_COLD_RESET)
-_OF_SEVERAL_TASKS: Final = (
-    ManagementFunction.ABORT_TASK_SET,
-    ManagementFunction.CLEAR_TASK_SET,
-    ManagementFunction.LOGICAL_UNIT_RESET,
-    *_OF_ALL_UNITS,
-)
+_RESETS: Final = (ManagementFunction.LOGICAL_UNIT_RESET, *_OF_ALL_UNITS)
+_OF_SEVERAL_TASKS: Final = (ManagementFunction.ABORT_TASK_SET, ManagementFunction.CLEAR_TASK_SET, *_RESETS)
 
 
 @dataclass(slots=True)
@@ -79,10 +75,11 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
     ended: list[Task] = []
     if function != ManagementFunction.TASK_REASSIGN:
         response, ended = device.manage(function, session.nexus, number, pdu.ttt)
-    if function == ManagementFunction.ABORT_TASK and response == ManagementResponse.NO_SUCH_TASK:
-        response = _abort_unserved(session, pdu)
+    if function == ManagementFunction.ABORT_TASK and response != ManagementResponse.COMPLETE:
+        response = _abort_elsewhere(session, pdu, response)
     if function in _OF_SEVERAL_TASKS and response == ManagementResponse.COMPLETE:
         session.give_up_before(pdu.cmdsn, None if function in _OF_ALL_UNITS else number)
+        _end_waiting(session, function, number)
     for task in ended:
         owner = task.owner
         assert owner is not None
@@ -99,15 +96,36 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
         _drop_all(session, device)
 
 
-def _abort_unserved(session: Session, pdu: Pdu) -> ManagementResponse:
-    """ABORT TASK of a command that has not had its turn: it counts as received, and never runs (RFC 7143 11.6.1).
+def _abort_elsewhere(session: Session, pdu: Pdu, response: ManagementResponse) -> ManagementResponse:
+    """ABORT TASK of a command that the device server does not have; ``response`` when there is no such command.
 
-    It came too early, or its data digest was wrong. RefCmdSN has to be before the function's own CmdSN.
+    Either its response still waits for its data (RFC 7143 7.8, 11.4.2). Or it has not had its turn, because it came too
+    early or its data digest was wrong: then it counts as received, and never runs (11.6.1). RefCmdSN has to be before
+    the function's own CmdSN.
     """
+    for conn in session.connections.values():
+        command = conn.commands.get(pdu.ttt)
+        if command is not None and command.waits and unit_number(command.lun) == unit_number(pdu.lun):
+            command.drop()
+            return ManagementResponse.COMPLETE
     ref_cmdsn = pdu.word(32)
-    if serial_less(ref_cmdsn, pdu.cmdsn) and session.give_up(pdu.ttt, ref_cmdsn):
-        return ManagementResponse.COMPLETE
-    return ManagementResponse.NO_SUCH_TASK
+    if response == ManagementResponse.NO_SUCH_TASK and serial_less(ref_cmdsn, pdu.cmdsn):
+        return ManagementResponse.COMPLETE if session.give_up(pdu.ttt, ref_cmdsn) else response
+    return response
+
+
+def _end_waiting(session: Session, function: int, lun: int) -> None:
+    """End commands whose response waits for data (RFC 7143 11.4.2), with the tasks that a function ended.
+
+    Those of other sessions by the resets only: CLEAR TASK SET tells others of the tasks that it took from the task set,
+    and these had left it. Their status stands.
+    """
+    resets = function in _RESETS
+    sessions = [other for other in session.table or () if other.device is session.device] if resets else [session]
+    for conn in [conn for each in sessions for conn in each.connections.values()]:
+        for command in list(conn.commands.values()):
+            if command.waits and (function in _OF_ALL_UNITS or unit_number(command.lun) == lun):
+                command.drop()
 
 
 def _drop_all(session: Session, device: ScsiDevice) -> None:

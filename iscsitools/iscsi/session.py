@@ -30,7 +30,8 @@ class Held:
 
     conn: Connection
     pdu: Pdu
-    data: list[Pdu] = field(default_factory=list)
+    data: list[tuple[Pdu, bool]] = field(default_factory=list)
+    """With each, whether it is intact."""
 
     def keep(self, pdu: Pdu) -> Pdu | None:
         """A copy of ``pdu`` that outlives the receive buffer; None when the memory for it is not to be had."""
@@ -40,7 +41,8 @@ class Held:
 
     def release(self) -> None:
         """Its memory is not needed any more."""
-        length = sum(len(pdu.data) + _PDU_COST for pdu in (self.pdu, *self.data))
+        pdus = (self.pdu, *(pdu for pdu, _ in self.data))
+        length = sum(len(pdu.data) + _PDU_COST for pdu in pdus)
         self.conn.buffers.release(self.conn, length)
 
 
@@ -81,7 +83,7 @@ class Session:
         """MaxCmdSN: the last CmdSN that is taken.
 
         It moves with ExpCmdSN, so the window never shrinks; what a session can make us hold is bounded by each unit's
-        own limit on tasks.
+        own limit on tasks, and by ``window`` for those that have ended and wait for data (:class:`.commands.Command`).
         """
         return (self.exp_cmdsn + self.window - 1) & SERIAL_MASK
 
@@ -102,14 +104,14 @@ class Session:
         self.held[pdu.cmdsn] = held
         return True
 
-    def hold_data(self, conn: Connection, pdu: Pdu) -> bool:
+    def hold_data(self, conn: Connection, pdu: Pdu, intact: bool) -> bool:
         """Keep a Data-Out, if it belongs to a command that is held; False when the memory for it is not to be had."""
         for held in self.held.values():
             if held is not None and held.conn is conn and held.pdu.itt == pdu.itt:
                 kept = held.keep(pdu)
                 if kept is None:
                     return False
-                held.data.append(kept)
+                held.data.append((kept, intact))
         return True
 
     def take_held(self) -> Held | None:

@@ -3,8 +3,11 @@
 The rules, all of them: immediate data only with ImmediateData=Yes; Data-Out unasked only with InitialR2T=No and
 until its F bit; both together at most FirstBurstLength; the rest by R2Ts of at most MaxBurstLength, at most
 MaxOutstandingR2T at a time. DataPDUInOrder and DataSequenceInOrder are always Yes here, so DataSN counts from 0 in
-each sequence and offsets only grow. On ERL 0 a sequence that breaks this cannot be mended: the command fails, and
-what still comes of it is thrown away.
+each sequence and offsets only grow. On ERL 0 a sequence that breaks this cannot be mended: the command fails.
+
+A command that has failed, here or in the device server, gets no further R2T, and what still comes of its data is thrown
+away. Its response waits for that (11.4.2, 7.8): until each sequence that is open, the unsolicited one if the F bit of
+the command announced it and those of its R2Ts, has had its F bit or all its bytes.
 """
 
 from __future__ import annotations
@@ -51,27 +54,56 @@ def unsolicited_error(parameters: Parameters, pdu: Pdu) -> int:
 
 
 class Incoming:
-    """The data-out of one command. ``want`` bytes go to the device server, what comes beyond them goes nowhere."""
+    """The data-out of one command. ``want`` bytes go to the device server, what comes beyond them goes nowhere.
 
-    def __init__(self, command: Command, buffer: bytearray, want: int) -> None:
+    ``taking``: from :func:`begin` until the command ends. Else there is no buffer, and all that comes goes nowhere.
+    """
+
+    def __init__(self, command: Command) -> None:
         self.command = command
-        self.buffer = buffer
-        self.view = memoryview(buffer)
-        self.want = want
+        self.taking = False
+        self.buffer = bytearray()
+        self.view = memoryview(self.buffer)
+        self.want = 0
         self.received = 0
         self.asked = 0
         self.r2tsn = 0
         self.unsolicited: Sequence | None = None
         self.solicited: dict[int, Sequence] = {}
 
+    def take(self, buffer: bytearray, want: int) -> None:
+        """Keep what comes in ``buffer``."""
+        self.taking = True
+        self.buffer = buffer
+        self.view = memoryview(buffer)
+        self.want = want
+
+    @property
+    def open(self) -> list[Sequence]:
+        """The sequences of which data is still to come."""
+        return [*([self.unsolicited] if self.unsolicited is not None else ()), *self.solicited.values()]
+
     def end(self) -> None:
-        """The command ends: transfers that are still open end with what has come."""
-        if self.unsolicited is not None:
-            self.fire(Probe.XFER_DONE, self.unsolicited, self.unsolicited.received)
+        """The command ends: its transfers end with what has come. Sequences with bytes to come stay open."""
+        for sequence in self.open:
+            if self.taking:
+                self.fire(Probe.XFER_DONE, sequence, sequence.received)
+            if sequence.received >= sequence.length:
+                self.close(sequence)
+        self.taking = False
+
+    def skip(self, sequence: Sequence, pdu: Pdu) -> None:
+        """Count a Data-Out that is thrown away. Behind its F bit, or the last byte, no more of the sequence comes."""
+        sequence.received += pdu.word(4) & 0xFFFFFF
+        if pdu.flags & Flag.FINAL or sequence.received >= sequence.length:
+            self.close(sequence)
+
+    def close(self, sequence: Sequence) -> None:
+        """Nothing more of a sequence comes."""
+        if sequence.ttt == RESERVED_TAG:
             self.unsolicited = None
-        for sequence in self.solicited.values():
-            self.fire(Probe.XFER_DONE, sequence, sequence.received)
-        self.solicited.clear()
+        else:
+            self.solicited.pop(sequence.ttt, None)
 
     def recycle(self) -> None:
         """Give the buffer back, unless bytes are being received into it at this moment."""
@@ -102,67 +134,82 @@ class Incoming:
             self.view[offset:end] = data[: end - offset]
 
 
-def begin(command: Command, pdu: Pdu, want: int) -> None:
+def expect(command: Command, parameters: Parameters, pdu: Pdu) -> Incoming:
+    """What comes behind a command that writes: an unsolicited sequence, if one was agreed on and its F bit says so."""
+    incoming = Incoming(command)
+    if not pdu.flags & Flag.FINAL and not parameters.initial_r2t:
+        limit = min(command.edtl, parameters.first_burst_length)
+        incoming.unsolicited = Sequence(RESERVED_TAG, 0, limit, len(pdu.data))
+    return incoming
+
+
+def begin(command: Command, incoming: Incoming, pdu: Pdu, want: int) -> None:
     """Take a command's immediate data and get the rest of its ``want`` bytes, then execute it."""
-    conn, session = command.conn, command.conn.session
-    assert session is not None
+    conn = command.conn
     if not conn.buffers.reserve(conn, want):
         command.fail(0, status=Status.BUSY)
         return
     received = pdu.data.obj
     adopted = isinstance(received, bytearray) and received is not conn.buffers.receive and len(received) >= want
     buffer = received if adopted and isinstance(received, bytearray) else conn.buffers.take(max(want, 1))
-    incoming = command.incoming = Incoming(command, buffer, want)
+    incoming.take(buffer, want)
     immediate = len(pdu.data)
-    final = pdu.flags & Flag.FINAL
-    if immediate or not final:
-        limit = min(command.edtl, session.parameters.first_burst_length)
-        first = Sequence(RESERVED_TAG, 0, immediate if final else limit)
-        incoming.store(0, pdu.data)
-        incoming.received = first.received = immediate
-        if conn.transfer_fired != command.itt:
-            incoming.unsolicited = first
-            incoming.fire(Probe.XFER_START, first, first.length)
-            if final:
-                _sequence_ended(incoming, first)
+    incoming.store(0, pdu.data)
+    incoming.received = immediate
+    if incoming.unsolicited is not None:
+        incoming.fire(Probe.XFER_START, incoming.unsolicited, incoming.unsolicited.length)
+    elif immediate and conn.transfer_fired != command.itt:
+        whole = Sequence(RESERVED_TAG, 0, immediate)
+        incoming.fire(Probe.XFER_START, whole, immediate)
+        incoming.fire(Probe.XFER_DONE, whole, immediate)
     incoming.asked = incoming.received
     _go_on(conn, command, incoming)
 
 
-def data_out(conn: Connection, pdu: Pdu) -> None:
-    """Take a Data-Out PDU (RFC 7143 11.7). One that belongs to no task is thrown away: its task has ended."""
+def data_out(conn: Connection, pdu: Pdu, intact: bool = True) -> None:
+    """Take a Data-Out PDU (RFC 7143 11.7). One that belongs to no task is thrown away: its task has ended.
+
+    ``intact``: False when its data was corrupted, so that its task cannot be completed (7.8). What its header says
+    holds all the same: the F bit in it does not come again.
+    """
     command = conn.commands.get(pdu.itt)
     incoming = command.incoming if command is not None else None
     sequence = _sequence_of(incoming, pdu.ttt)
     if command is None or incoming is None or sequence is None:
+        return  # a task that has all its data may be running, and its buffer in use
+    if not incoming.taking:
+        incoming.skip(sequence, pdu)
+        command.answer_if_all_came()
         return
-    length = len(pdu.data)
-    offset = pdu.word(40)
-    at_end = sequence.received + length
-    final = bool(pdu.flags & Flag.FINAL)
-    if pdu.word(36) != sequence.datasn or offset != sequence.offset + sequence.received:
-        command.fail(Asc.DATA_PHASE_ERROR)
-    elif at_end > sequence.length or (final and sequence.ttt != RESERVED_TAG and at_end < sequence.length):
-        command.fail(Asc.INCORRECT_AMOUNT_OF_DATA)
+    asc = _error_of(sequence, pdu) if intact else Asc.PROTOCOL_SERVICE_CRC_ERROR
+    if asc:
+        incoming.end()
+        incoming.skip(sequence, pdu)
+        command.fail(asc)
     else:
-        incoming.store(offset, pdu.data)
-        incoming.received += length
-        sequence.received = at_end
-        sequence.datasn = (sequence.datasn + 1) & SERIAL_MASK
-        if final or (sequence.ttt != RESERVED_TAG and at_end == sequence.length):
-            _sequence_ended(incoming, sequence)
-            incoming.asked = max(incoming.asked, incoming.received)
-            _go_on(conn, command, incoming)
+        _take(conn, command, incoming, sequence, pdu)
 
 
-def data_lost(conn: Connection, pdu: Pdu) -> None:
-    """The data of a Data-Out was corrupted: its task cannot be completed (RFC 7143 7.8).
+def _error_of(sequence: Sequence, pdu: Pdu) -> int:
+    """What is wrong with a sequence's next PDU, as ASC << 8 | ASCQ; 0 when it goes on as it should."""
+    if pdu.word(36) != sequence.datasn or pdu.word(40) != sequence.offset + sequence.received:
+        return Asc.DATA_PHASE_ERROR
+    at_end = sequence.received + len(pdu.data)
+    short = pdu.flags & Flag.FINAL and sequence.ttt != RESERVED_TAG and at_end < sequence.length
+    return Asc.INCORRECT_AMOUNT_OF_DATA if short or at_end > sequence.length else 0
 
-    Only if the task waits for it: one that has all its data may be running, and its buffer in use.
-    """
-    command = conn.commands.get(pdu.itt)
-    if command is not None and _sequence_of(command.incoming, pdu.ttt) is not None:
-        command.fail(Asc.PROTOCOL_SERVICE_CRC_ERROR)
+
+def _take(conn: Connection, command: Command, incoming: Incoming, sequence: Sequence, pdu: Pdu) -> None:
+    """Take a sequence's next PDU, and go on when it is the last."""
+    incoming.store(pdu.word(40), pdu.data)
+    incoming.received += len(pdu.data)
+    sequence.received += len(pdu.data)
+    sequence.datasn = (sequence.datasn + 1) & SERIAL_MASK
+    if pdu.flags & Flag.FINAL or (sequence.ttt != RESERVED_TAG and sequence.received == sequence.length):
+        incoming.fire(Probe.XFER_DONE, sequence, sequence.received)
+        incoming.close(sequence)
+        incoming.asked = max(incoming.asked, incoming.received)
+        _go_on(conn, command, incoming)
 
 
 def place_for(conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview, Command | None]:
@@ -179,14 +226,6 @@ def _sequence_of(incoming: Incoming | None, ttt: int) -> Sequence | None:
     if incoming is None:
         return None
     return incoming.unsolicited if ttt == RESERVED_TAG else incoming.solicited.get(ttt)
-
-
-def _sequence_ended(incoming: Incoming, sequence: Sequence) -> None:
-    incoming.fire(Probe.XFER_DONE, sequence, sequence.received)
-    if sequence.ttt == RESERVED_TAG:
-        incoming.unsolicited = None
-    else:
-        del incoming.solicited[sequence.ttt]
 
 
 def _go_on(conn: Connection, command: Command, incoming: Incoming) -> None:

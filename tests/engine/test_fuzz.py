@@ -83,11 +83,15 @@ def check_bounds(wire: Wire) -> None:
     conn, session = wire.conn, wire.conn.session
     assert len(conn._stash) <= RECEIVE_SIZE
     assert conn.out.unsent() <= OUTPUT_LIMIT + MAX_TRANSFER
-    assert len(conn.commands) <= wire.target.unit.tasks.depth
+    waiting = [command for command in conn.commands.values() if command.waits]
+    assert len(waiting) == conn.waiting
+    assert not any(command.reserved or command.incoming.buffer for command in waiting)
+    assert len(conn.commands) - conn.waiting <= wire.target.unit.tasks.depth
     if conn.text is not None:
         assert len(conn.text.received) <= 64 << 10
     if session is not None:
         assert len(session.held) <= session.window
+        assert conn.waiting <= session.window
 
 
 def outcome(wire: Wire, stream: bytes, piece: int, watched: bool) -> Seen:
@@ -107,6 +111,8 @@ def outcome(wire: Wire, stream: bytes, piece: int, watched: bool) -> Seen:
     assert target.buffers.reserved == 0
     assert len(target.table) == 0
     assert not target.unit.tasks.calls
+    assert not conn.commands
+    assert conn.waiting == 0
     disk = bytearray(target.size)
     target.store.read_into(0, memoryview(disk))
     assert (watcher.seen > 0) == (watched and bool(output))

@@ -49,6 +49,8 @@ class Slot:
     itt: int = 0
     cmdsn: int = 0
     writing: bytes = b""
+    data_end: int = 0
+    """Where its data ends in what the initiator sends: bytes since the login."""
     got: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -78,6 +80,7 @@ class Initiator:
         self.wire.log_in(keys, isid=self.isid)
         self.parameters = self.wire.conn.session.parameters
         self.unsent = b""
+        self.sent = 0
 
     # -- what it asks
 
@@ -108,6 +111,7 @@ class Initiator:
             begin += length
             self.unsent += self.wire.data_out(slot.itt, part, begin - length, sn=sn, final=begin == end, **tag)
             sn += 1
+        slot.data_end = self.sent + len(self.unsent)
 
     def manage(self, function: int, slot: Slot | None = None) -> None:
         tags = {"rtt": slot.itt, "ref_cmd_sn": slot.cmdsn} if slot is not None else {}
@@ -126,7 +130,7 @@ class Initiator:
         """The slot's command got no answer and will get none."""
         if slot.itt and slot.writing:
             slot.may_hold.append(slot.writing)
-        slot.itt = 0
+        slot.itt = slot.data_end = 0
 
     def drop(self) -> None:
         """Close the connection without a word, or log in again over it; then come back."""
@@ -146,6 +150,7 @@ class Initiator:
     def send_some(self) -> None:
         count = self.rng.choice((1, 47, 1000, 30000, 300000))
         part, self.unsent = self.unsent[:count], self.unsent[count:]
+        self.sent += len(part)
         self.wire.feed(part, self.rng.choice((0, 0, 5000, 70000)))
 
     def send_all(self) -> None:
@@ -175,7 +180,8 @@ class Initiator:
             self.ended(slot, pdu)
 
     def ended(self, slot: Slot, pdu: Pdu) -> None:
-        slot.itt = 0
+        assert slot.data_end <= self.sent, "an answer before the data that it belongs to"
+        slot.itt = slot.data_end = 0
         if pdu.status == 2:
             assert pdu.data[4] & 0xF == 6, "no sense but a unit attention"
         elif slot.writing:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 
 from initiator import Opcode, Session
+from initiator.pdu import NO_TAG, make_bhs
 from support.target import RunningTarget
 
 from iscsitools.trace import Server
@@ -68,6 +69,26 @@ def test_it_goes_up_and_down(target: RunningTarget) -> None:
         open_writes(session, SLOW, QUICK)
         session.logout()
         settles(target, {})
+
+
+def test_a_refused_write_counts_until_it_is_answered(target: RunningTarget) -> None:
+    """Its response waits for the end of its unsolicited data (RFC 7143 11.4.2), or for an abort."""
+
+    def without_end(fields: dict[str, int]) -> None:
+        fields["flags"] = 0
+
+    how = {"immediate": False, "unsolicited": True, "edtl": 2048, "alter": without_end}
+    with settled(target) as session:
+        tasks = [session.start_command(write10(0x7FFFFFF0, 4), QUICK, write=bytes(1024), **how) for _ in range(3)]
+        session.nop()
+        assert under_way(target) == {QUICK: 3}
+        end = {"itt": tasks[0].itt, "ttt": NO_TAG, "data_sn": 1, "buffer_offset": 1024, "flags": 0x80}
+        session.wire.send(make_bhs(Opcode.DATA_OUT, **end), data=bytes(1024))
+        assert session.wait(tasks[0]).sense_code == (5, 0x21, 0)
+        assert under_way(target) == {QUICK: 2}
+        assert session.manage(1, QUICK, rtt=tasks[1].itt).response == 0
+        assert under_way(target) == {QUICK: 1}
+    settles(target, {})
 
 
 def test_nothing_is_left_of_connections_that_were_lost(target: RunningTarget) -> None:
