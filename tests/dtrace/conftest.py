@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from support.tools import missing, needs
 
+from .boot import boot
+
 VENV = "/opt/iscsitools-venv"
 SOURCE = "/opt/iscsitools-source"
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "provider", "dscripts", "iscsitools")
@@ -32,6 +34,9 @@ RUN = f"""
 export XDG_RUNTIME_DIR=/run/iscsitools-test PYTHONPATH=/host/tests PYTHONUNBUFFERED=1
 mkdir -p -m 700 $XDG_RUNTIME_DIR
 cd /tmp
+{VENV}/bin/python /host/tests/dtrace/hold.py > /tmp/hold.txt &
+until grep -q held /tmp/hold.txt; do sleep 0.2; done
+cat /tmp/hold.txt
 sh /host/tests/dtrace/provider.sh {VENV}/bin/python /host/out/provider
 {VENV}/bin/python /host/tests/dtrace/evidence.py /host/out $(cat /host/cycles)
 """
@@ -71,11 +76,12 @@ def evidence(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open(home / "lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         install(lab, project, shared / "source.tar")
-        done = subprocess.run([lab, "run", "-t", str(RUN_LIMIT), "-m", str(shared), str(script)], check=False)
-    if done.returncode:
+        status, console = boot(lab, shared, script, RUN_LIMIT)
+    if status:
         steps = shared / "out" / "steps.txt"
         began = steps.read_text() if steps.exists() else "none\n"
-        pytest.fail(f"status {done.returncode} (124: no end in {RUN_LIMIT} s); the steps that began:\n{began}", False)
+        print(console)
+        pytest.fail(f"status {status} (124: no end in {RUN_LIMIT} s); the steps that began:\n{began}", False)
     return shared / "out"
 
 

@@ -24,15 +24,6 @@ iscsi*:::scsi-command
 	@commands[name[this->code], this->code] = count();
 	@clients[args[0]->ci_remote] = count();
 	@initiators[args[1]->ii_initiator] = count();
-	begun[args[1]->ii_initiator, args[1]->ii_itt] = timestamp;
-	flagged[args[1]->ii_initiator, args[1]->ii_flags & ISCSI_FLAG_FINAL]++;
-}
-
-iscsi*:::data-send
-/begun[args[1]->ii_initiator, args[1]->ii_itt] && args[1]->ii_flags & ISCSI_FLAG_DATA_STATUS/
-{
-	begun[args[1]->ii_initiator, args[1]->ii_itt] = 0;
-	@reads[args[1]->ii_initiator, flagged[args[1]->ii_initiator, ISCSI_FLAG_FINAL] > 0] = count();
 }
 
 iscsi*:::data-send
@@ -52,5 +43,4 @@ dtrace:::END
 	printa("client %s %@d\n", @clients);
 	printa("initiator %s %@d\n", @initiators);
 	printa("finals %@d\n", @finals);
-	printa("reads %s %d %@d\n", @reads);
 }
