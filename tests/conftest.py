@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.alone import hide_others
 
 # How long an example takes says something of the machine and its load, not of the code.
 settings.register_profile("iscsitools", deadline=None)
@@ -21,6 +22,7 @@ def _own_directories(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
         directory.mkdir(mode=0o700)
         monkeypatch.setenv(variable, str(directory))
     monkeypatch.setenv("HOME", str(home))
+    hide_others(home, monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session")

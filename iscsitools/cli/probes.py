@@ -74,7 +74,7 @@ def _echo(found: dict[str, Any]) -> None:
 @click.command()
 @click.option("--path", "only_path", is_flag=True, help="Print only the file that bpftrace and perf attach to.")
 @click.option("--name", help="The server to ask which probes are enabled, where several run.")
-@click.option("--socket", help="Its watch socket, by path.")
+@click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name.")
 @json_option
 def command(only_path: bool, name: str | None, socket: str | None, as_json: bool) -> None:
     """List the probes and who can see them.

@@ -70,9 +70,11 @@ def command(
     writethrough), serial. Those of backstores and filters: iscsitools backstores.
 
     SIGINT and SIGTERM end it cleanly: initiators are asked to log out, running commands finish, data is flushed. A
-    second one waits for nobody. SIGHUP has the sizes of all disks read anew, after a file was made longer, say;
-    initiators are told that the capacity has changed. Exit status: 0; 1 when it could not start, or when a call of a
-    backstore had not returned at the end; 2 for wrong options.
+    second one waits for nobody. Closing the terminal ends it too, except under nohup. SIGHUP sent by hand has the sizes
+    of all disks read anew, after a file was made longer, say; initiators are told that the capacity has changed.
+
+    Exit status: 0; 1 when it could not start, or when a call of a backstore had not returned at the end; 2 for wrong
+    options.
     """
     set_up_logging(log_level or "info", log_format or "text")
     plugins = PluginManager()

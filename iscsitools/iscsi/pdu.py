@@ -129,11 +129,6 @@ def unit_number(lun: int) -> int:
     return first & 0x3FFF if method == 1 else -1
 
 
-def lun_field(number: int) -> int:
-    """The 8-byte LUN field of a unit number: peripheral method below 256, flat space from there on (SAM-5 4.7)."""
-    return (number if number < 256 else number | 0x4000) << 48
-
-
 @dataclass(slots=True, eq=False)
 class Pdu:
     """A received PDU off the fast path. ``data`` may lie in a receive buffer: valid only until the handler returns."""

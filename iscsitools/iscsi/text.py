@@ -13,8 +13,6 @@ from typing import Final
 
 from iscsitools.iscsi.errors import TextError
 
-MAX_KEY: Final = 63
-"""Characters of a key name."""
 MAX_VALUE: Final = 8192
 """Bytes of a value: room for a 1024-byte CHAP challenge in hex, and for long lists."""
 MAX_PAIRS: Final = 512
@@ -91,17 +89,6 @@ def parse_number(value: str) -> int:
     if _DECIMAL.fullmatch(value) and (number := int(value)) < 1 << 64:
         return number
     raise TextError(f"not a number: {value[:80]!r}")
-
-
-def parse_range(value: str) -> tuple[int, int]:
-    """Read a numeric-range, ``low~high``; TextError if it is none or empty."""
-    low, tilde, high = value.partition("~")
-    if not tilde:
-        raise TextError(f"not a range: {value[:80]!r}")
-    bounds = parse_number(low), parse_number(high)
-    if bounds[0] > bounds[1]:
-        raise TextError(f"an empty range: {value[:80]!r}")
-    return bounds
 
 
 def parse_boolean(value: str) -> bool:

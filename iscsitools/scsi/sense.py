@@ -94,8 +94,3 @@ def fixed_sense(key: SenseKey, asc: int, information: int | None = None, pointer
         asc,
         pointer.encode() if pointer is not None else bytes(3),
     )
-
-
-def sense_summary(sense: bytes) -> int:
-    """``key << 16 | ASC << 8 | ASCQ`` of fixed-format sense data; 0 for none."""
-    return sense[2] << 16 | sense[12] << 8 | sense[13] if len(sense) >= 14 else 0

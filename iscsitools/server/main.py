@@ -18,13 +18,13 @@ def serve(config: Config, plugins: PluginManager, on_ready: Callable[[Server], N
     """Serve until SIGINT or SIGTERM; returns the exit status. Raises UserError when it cannot start.
 
     ``on_ready`` is called once connections are accepted. A second signal ends without waiting for anybody. SIGHUP has
-    the sizes of the disks read anew. When a backstore call never returned, the process is left here by force: its
-    thread cannot be ended otherwise.
+    the sizes of the disks read anew, unless it tells that the terminal is gone: then it ends too. When a backstore call
+    never returned, the process is left here by force: its thread cannot be ended otherwise.
     """
     server = Server(config, plugins)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.shut_down())
-    signal.signal(signal.SIGHUP, lambda *_: server.read_sizes())
+    _serve_hangups(server)
     # What was made up to here stays; with it out of the collector's sight a full collection is short.
     gc.freeze()
     server.run(lambda _: on_ready(server))
@@ -33,3 +33,29 @@ def serve(config: Config, plugins: PluginManager, on_ready: Callable[[Server], N
         sys.stdout.flush()
         os._exit(1)
     return 0
+
+
+def _serve_hangups(server: Server) -> None:
+    """Tell the two meanings of SIGHUP apart: somebody sent it, or the terminal was closed.
+
+    A server that outlived its terminal would keep portal and disks, with nobody left who could press Ctrl-C. Under
+    nohup, which has SIGHUP ignored, it is meant to outlive it.
+    """
+    ends = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
+
+    def hung_up(*_: object) -> None:
+        if ends and not _has_terminal():
+            server.shut_down()
+        else:
+            server.read_sizes()
+
+    signal.signal(signal.SIGHUP, hung_up)
+
+
+def _has_terminal() -> bool:
+    """Whether there is a controlling terminal, wherever input and output go."""
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

@@ -9,29 +9,30 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from iscsitools.config import Config
 from iscsitools.errors import RunError
 from iscsitools.iscsi.buffers import Buffers
 from iscsitools.iscsi.connection import Connection, Timers
 from iscsitools.iscsi.handlers import Handlers
-from iscsitools.iscsi.login_messages import LoginPending, LoginReply
+from iscsitools.iscsi.login_messages import LoginPending
 from iscsitools.iscsi.login_phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.node import Directory, Portal
-from iscsitools.iscsi.session import Session, SessionTable
-from iscsitools.observers import Lifecycle, ObserverFeed, SessionNotice, TargetNotice
+from iscsitools.iscsi.session import SessionTable
+from iscsitools.observers import Lifecycle, ObserverFeed, TargetNotice
 from iscsitools.plugins import PluginManager
 from iscsitools.probes.sites import Probes
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
-from iscsitools.scsi.unit import LogicalUnit
 from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.link import Link
 from iscsitools.server.listeners import PEERS_FAULT, address_text, connection_info, listen, prepare
 from iscsitools.server.lookups import Lookups
 from iscsitools.server.loop import Loop
+from iscsitools.server.notices import Notices
+from iscsitools.server.sizes import read_sizes
 from iscsitools.server.state import ServerState
 from iscsitools.trace.names import NameInUse
 from iscsitools.trace.protocol import TraceError
@@ -72,7 +73,6 @@ class Server:
         timers = [t for t in (limits.login_timeout, limits.nop_interval, limits.nop_timeout) if t]
         self._tick_seconds = max(0.05, min([1.0, *(seconds / 4 for seconds in timers)]))
         self._dirty: dict[Connection, None] = {}
-        self._notices: dict[int, SessionNotice] = {}
         self._connections = 0
         self._ending = Ending(self.loop, self.links, self._calls_running, limits.exit_timeout)
         self._closer = StoreCloser()
@@ -95,7 +95,10 @@ class Server:
         )
         for target in self.assembly.targets:
             directory.add(target)
-        hooks = LoginHooks(os.urandom, self._look_up, self._session_opened, self._session_closed, self._login_failed)
+        notices = Notices(self._lifecycle)
+        hooks = LoginHooks(
+            os.urandom, self._look_up, notices.session_opened, notices.session_closed, notices.login_failed
+        )
         limits = config.limits
         self.login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks)
         self._handlers = Handlers(self.login)
@@ -148,7 +151,7 @@ class Server:
 
     def read_sizes(self) -> None:
         """Read the size of every backstore anew and tell the initiators. For any thread and signal handler."""
-        self.loop.call_soon(self._read_sizes)
+        self.loop.call_soon(partial(read_sizes, self.assembly.units))
 
     # -- connections
 
@@ -232,42 +235,8 @@ class Server:
 
         self._lookups.ask(pending, answered)
 
-    def _session_opened(self, session: Session) -> None:
-        notice = self._notices[session.ident] = _notice(session)
-        log.info("session opened", extra=_described(notice))
-        self._lifecycle.session_opened(notice)
-
-    def _session_closed(self, session: Session) -> None:
-        notice = self._notices.pop(session.ident, None)  # as it was opened: its connections are gone by now
-        if notice is not None:
-            log.info("session closed", extra=_described(notice))
-            self._lifecycle.session_closed(notice)
-
-    def _login_failed(self, conn: Connection, reply: LoginReply) -> None:
-        info = conn.info
-        log.warning(
-            "login failed",
-            extra={
-                "remote": info.remote,
-                "initiator": info.initiator,
-                "target": info.target,
-                "status": f"{reply.status:04x}",
-                "reason": reply.message,
-            },
-        )
-
     def _subscriber_failed(self, subscriber: object, error: Exception) -> None:
         log.error("a probe subscriber failed and is detached: %s: %s", type(error).__name__, error)
-
-    # -- sizes
-
-    def _read_sizes(self) -> None:
-        for where, unit in self.assembly.units:
-            if unit.store.blocking:
-                # In a thread first: a store that hangs must not keep the loop.
-                unit.executor.submit(partial(getattr, unit.store, "size"), partial(_size_read, where, unit))
-            else:
-                _size_read(where, unit, None)
 
     # -- the end
 
@@ -306,33 +275,3 @@ class Server:
     def _close_stores(self) -> None:
         limit = self._ending.limit if self._ending.begun else time.monotonic() + self.config.limits.exit_timeout
         self.stuck = not self._closer.close(self.assembly.stores, limit)
-
-
-def _size_read(where: str, unit: LogicalUnit, error: BaseException | None) -> None:
-    """Take over a size that the store has just told without hanging."""
-    before = unit.blocks
-    try:
-        if error is not None:
-            raise error
-        if unit.store.size < unit.block_size:
-            raise OSError("it has no block left")
-        unit.capacity_changed()
-    except BaseException as raised:
-        log.error("%s: its size cannot be read, and stays what it was: %s: %s", where, type(raised).__name__, raised)
-    if unit.blocks != before:
-        log.info("%s: its size has changed", where, extra={"blocks": unit.blocks, "before": before})
-
-
-def _described(notice: SessionNotice) -> dict[str, Any]:
-    return {
-        "initiator": notice.initiator,
-        "target": notice.target,
-        "tsih": f"{notice.tsih:#06x}",
-        "remote": notice.remote,
-    }
-
-
-def _notice(session: Session) -> SessionNotice:
-    remote = next((conn.info.remote for conn in session.connections.values()), "")
-    target = session.target.name if session.target is not None else ""
-    return SessionNotice(target, session.initiator, session.isid.hex(), session.tsih, remote)

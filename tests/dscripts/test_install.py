@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from iscsitools.cli.dtrace import command
+from iscsitools.cli.main import cli
 from iscsitools.dtrace import library, system, variants
 from iscsitools.dtrace.system import System, find_dtrace, this_system
 from iscsitools.errors import RunError, UsageError
@@ -185,11 +185,11 @@ def test_systemtap_s_dtrace_is_not_taken_for_dtrace(monkeypatch: pytest.MonkeyPa
 
 def test_print_prints_the_library_and_installs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, "FreeBSD")
-    result = CliRunner().invoke(command, ["install", "--print"], catch_exceptions=False)
+    result = CliRunner().invoke(cli, ["dtrace", "install", "--print"], catch_exceptions=False)
     assert result.output == variants.FREEBSD.file.read_text()
 
 
 def test_list_names_every_script() -> None:
-    result = CliRunner().invoke(command, ["list"], catch_exceptions=False)
+    result = CliRunner().invoke(cli, ["dtrace", "list"], catch_exceptions=False)
     assert all(name in result.output for name in library.scripts())
     assert str(variants.DSCRIPTS) in result.output

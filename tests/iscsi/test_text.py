@@ -104,14 +104,6 @@ def test_not_a_number(value):
         text.parse_number(value)
 
 
-def test_range():
-    assert text.parse_range("512~0x400") == (512, 1024)
-    assert text.parse_range("1~1") == (1, 1)
-    for value in ("1", "2~1", "~", "1~", "a~b", "1~2~3"):
-        with pytest.raises(TextError):
-            text.parse_range(value)
-
-
 def test_boolean():
     assert (text.parse_boolean("Yes"), text.parse_boolean("No")) == (True, False)
     assert (text.encode_boolean(True), text.encode_boolean(False)) == ("Yes", "No")
@@ -157,6 +149,6 @@ def test_any_bytes_are_parsed_or_refused(data):
 
 @given(st.text(max_size=60))
 def test_any_value_is_read_or_refused(value):
-    for read in (text.parse_number, text.parse_range, text.parse_boolean, text.parse_list, text.decode_binary):
+    for read in (text.parse_number, text.parse_boolean, text.parse_list, text.decode_binary):
         with contextlib.suppress(TextError):
             read(value)

@@ -21,6 +21,8 @@ from iscsitools.trace.server import TraceServer
 
 READ10 = bytes.fromhex("28000000100000000800") + bytes(6)
 WRITE10 = bytes.fromhex("2a000000100000000800") + bytes(6)
+SECONDS = 60.0
+"""How long a test waits for what has to come: as long as a loaded machine may take."""
 
 
 class TinyLoop:
@@ -120,14 +122,14 @@ class Host:
 
         self._calls.put(run)
         os.write(self._wake_writer, b"x")
-        value, error = results.get(timeout=10)
+        value, error = results.get(timeout=SECONDS)
         if error is not None:
             raise error
         return value
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Let the loop turn until the condition holds; a test whose condition never does fails after 30 s."""
-        end = time.monotonic() + 10
+        """Let the loop turn until the condition holds; a test whose condition never does fails after a minute."""
+        end = time.monotonic() + SECONDS
         while not self.call(condition):
             assert time.monotonic() < end, "the condition was never met"
 

@@ -72,7 +72,7 @@ def test_the_same_records(make_ticking: Callable[[str], Host], mode: str) -> Non
             host.call(lambda host=host, fire=fire: work(host, fire))
             events: list[trace.Event] = []
             while len(events) < 201 * 3 + 100 * 4:
-                events += source.poll(10)
+                events += source.poll(60)
         found.append(events)
     assert found[0] == found[1]
     assert {event.time for event in found[0]} == set(range(1_000_000, 2_003_000, 1000))

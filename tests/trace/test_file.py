@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import alone
 
 from iscsitools import trace
 from iscsitools.probes.table import Probe
@@ -149,7 +149,7 @@ def test_a_block_of_impossible_size_is_refused(host: Host, tmp_path: Path) -> No
 def test_the_command_records_until_interrupted(host: Host, tmp_path: Path) -> None:
     file = tmp_path / "trace"
     with subprocess.Popen(
-        [sys.executable, "-m", "iscsitools", "record", "-o", str(file), "--client", "192.0.2.7"],
+        [*alone.COMMAND, "record", "-o", str(file), "--client", "192.0.2.7"],
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -171,7 +171,7 @@ def test_the_command_records_until_interrupted(host: Host, tmp_path: Path) -> No
 def test_the_command_ends_with_the_server(host: Host, tmp_path: Path) -> None:
     file = tmp_path / "trace"
     with subprocess.Popen(
-        [sys.executable, "-m", "iscsitools", "record", "-o", str(file), "--probe", "nop-send"],
+        [*alone.COMMAND, "record", "-o", str(file), "--probe", "nop-send"],
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -185,7 +185,7 @@ def test_the_command_ends_with_the_server(host: Host, tmp_path: Path) -> None:
 
 def test_the_command_ends_quietly_with_the_reader_of_its_output(host: Host) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "iscsitools", "record", "-o", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*alone.COMMAND, "record", "-o", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -206,9 +206,7 @@ def test_the_command_ends_quietly_with_the_reader_of_its_output(host: Host) -> N
     ],
 )
 def test_the_commands_errors(run_dir: Path, tmp_path: Path, arguments: list[str], status: int, words: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "iscsitools", "record", *arguments], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([*alone.COMMAND, "record", *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == status
     assert words in done.stderr
     assert "Traceback" not in done.stderr

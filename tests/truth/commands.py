@@ -6,11 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from support import alone
 from support.target import RunningTarget
 
 _ENDS = 60
@@ -33,7 +33,7 @@ class Watching:
     def __init__(self, target: RunningTarget, *arguments: str) -> None:
         self.arguments = arguments
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "iscsitools", *arguments],
+            [*alone.COMMAND, *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(target),
         )  # fmt: skip
         # People get the start-up line first; beside JSON it is on standard error.
@@ -68,7 +68,7 @@ class AllWatching:
 
 def replay(file: Path, *arguments: str) -> str:
     """What a command prints of a recorded file."""
-    command = [sys.executable, "-m", "iscsitools", *arguments, "--read", str(file)]
+    command = [*alone.COMMAND, *arguments, "--read", str(file)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=_ENDS, check=False)
     assert (result.returncode, result.stderr.replace("Tracing... Hit Ctrl-C to end.\n", "")) == (0, ""), arguments
     return result.stdout

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import alone
 
 from iscsitools.trace.client import attach
 from iscsitools.trace.file import Recorder
@@ -44,7 +45,7 @@ def recorded(stage: Stage, tmp_path: Path) -> Path:
 def start(*arguments: str) -> subprocess.Popen[str]:
     """A command whose start-up line has been read, so that it traces."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "iscsitools", *arguments],
+        [*alone.COMMAND, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -53,7 +54,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "iscsitools", *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*alone.COMMAND, *arguments], capture_output=True, text=True, timeout=60)
 
 
 def end(process: subprocess.Popen[str]) -> str:

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from initiator import Opcode, Session
 from initiator.wire import ConnectionClosedError
+from support import alone
 from support.target import RunningTarget, start_target
 
 from iscsitools.trace.names import servers
@@ -53,7 +53,7 @@ class Watching:
 
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "iscsitools", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*alone.COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         # the start-up line is on standard error beside JSON, and of record
         stream = self._process.stderr if {"--json", "record"} & set(arguments) else self._process.stdout
@@ -130,7 +130,7 @@ def test_primes(target: RunningTarget, tmp_path: Path) -> None:
 
 
 def of_file(path: Path, *form: str) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "iscsitools", *form, "--json", "--read", str(path)]
+    command = [*alone.COMMAND, *form, "--json", "--read", str(path)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
     return [record for line in lines for record in json.loads(line)["records"]]
 
@@ -188,6 +188,4 @@ def test_sessions_and_drop(target: RunningTarget) -> None:
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "iscsitools", *arguments], capture_output=True, text=True, timeout=60, env=os.environ
-    )
+    return subprocess.run([*alone.COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=os.environ)

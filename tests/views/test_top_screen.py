@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import alone
 from support.tools import needs
 
 PATIENCE = 30
@@ -23,7 +24,7 @@ class Terminal:
 
     def __init__(self, directory: str, width: int, height: int) -> None:
         self._socket = os.path.join(directory, "tmux")
-        program = [sys.executable, "-m", "iscsitools", "top", "0.5"]
+        program = [*alone.COMMAND, "top", "0.5"]
         self._tmux(
             "-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "-s", "top",
             "env", "LANG=C.UTF-8", "TERM=screen-256color", *program,

@@ -1,0 +1,63 @@
+"""What of logins and sessions is told to the log and to the plugins."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from iscsitools.iscsi.connection import Connection
+from iscsitools.iscsi.login_messages import LoginReply
+from iscsitools.iscsi.session import Session
+from iscsitools.observers import Lifecycle, SessionNotice
+
+log = logging.getLogger(__name__)
+
+
+class Notices:
+    """Tells of sessions that begin and end, and of logins that fail."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._opened: dict[int, SessionNotice] = {}
+
+    def session_opened(self, session: Session) -> None:
+        """A session has reached the full feature phase."""
+        notice = self._opened[session.ident] = _notice(session)
+        log.info("session opened", extra=_described(notice))
+        self._lifecycle.session_opened(notice)
+
+    def session_closed(self, session: Session) -> None:
+        """A session has ended; it is told of as it was opened, since its connections are gone by now."""
+        notice = self._opened.pop(session.ident, None)
+        if notice is not None:
+            log.info("session closed", extra=_described(notice))
+            self._lifecycle.session_closed(notice)
+
+    def login_failed(self, conn: Connection, reply: LoginReply) -> None:
+        """A login was answered with a status that ends it."""
+        info = conn.info
+        log.warning(
+            "login failed",
+            extra={
+                "remote": info.remote,
+                "initiator": info.initiator,
+                "target": info.target,
+                "status": f"{reply.status:04x}",
+                "reason": reply.message,
+            },
+        )
+
+
+def _described(notice: SessionNotice) -> dict[str, Any]:
+    return {
+        "initiator": notice.initiator,
+        "target": notice.target,
+        "tsih": f"{notice.tsih:#06x}",
+        "remote": notice.remote,
+    }
+
+
+def _notice(session: Session) -> SessionNotice:
+    remote = next((conn.info.remote for conn in session.connections.values()), "")
+    target = session.target.name if session.target is not None else ""
+    return SessionNotice(target, session.initiator, session.isid.hex(), session.tsih, remote)

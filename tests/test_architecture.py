@@ -1,0 +1,85 @@
+"""Dependencies point where docs/architecture.md says, read from every import in the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "iscsitools"
+PAGE = PACKAGE.parent / "docs" / "architecture.md"
+WORLD = {
+    "asyncio", "concurrent", "datetime", "fcntl", "io", "mmap", "multiprocessing", "os", "pathlib", "select",
+    "selectors", "shutil", "signal", "socket", "ssl", "subprocess", "sys", "tempfile", "threading", "time",
+}  # fmt: skip
+"""Modules of the standard library that reach sockets, files, threads or a clock."""
+
+
+def rooms() -> list[str]:
+    """The folders of the package that hold code, and the modules beside them."""
+    folders = {path.parent.relative_to(PACKAGE).parts[0] for path in PACKAGE.glob("*/**/*.py")}
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    return sorted(folders | modules)
+
+
+def allowed() -> dict[str, set[str]]:
+    """What each room may use, by the table in the page."""
+    rows = re.findall(r"^\| `([\w/]+)` \| ([^|]*) \|$", PAGE.read_text(), re.MULTILINE)
+    return {room.rstrip("/"): set(re.findall(r"`(\w+)`", uses)) for room, uses in rows}
+
+
+def files(room: str) -> Iterator[Path]:
+    """The room's source."""
+    folder = PACKAGE / room
+    return folder.rglob("*.py") if folder.is_dir() else iter([PACKAGE / f"{room}.py"])
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of what a file imports, anywhere in it."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def used(room: str) -> dict[str, set[str]]:
+    """The other rooms that one uses, and in which files."""
+    found: dict[str, set[str]] = {}
+    for path in files(room):
+        for name in imports(path):
+            package, _, rest = name.partition(".")
+            other = rest.partition(".")[0]
+            if package == "iscsitools" and other not in (room, "__version__"):
+                found.setdefault(other, set()).add(str(path.relative_to(PACKAGE)))
+    return found
+
+
+def test_the_page_has_every_room() -> None:
+    assert sorted(allowed()) == rooms()
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_a_room_uses_exactly_what_the_page_says(room: str) -> None:
+    uses = used(room)
+    may = allowed()[room]
+    assert {other: where for other, where in uses.items() if other not in may} == {}
+    assert may - set(uses) == set(), "the page allows what is not used"
+
+
+@pytest.mark.parametrize("room", ["iscsi", "scsi", "probes"])
+def test_the_engine_reaches_nothing_of_the_world(room: str) -> None:
+    for path in files(room):
+        assert {name.partition(".")[0] for name in imports(path)} & WORLD == set(), path
+        calls = {n.func.id for n in ast.walk(tree(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+        assert calls & {"print", "open", "input"} == set(), path
