@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iscsitools.probes.sites import ConnectionInfo, Xfer
-from iscsitools.probes.table import PROVIDER_PROBES
 from iscsitools.provider import registration as dtrace
 from iscsitools.provider.errors import ProviderError
 
@@ -161,8 +160,3 @@ def _linux_without_dtrace() -> bool:
 
 def _warning(what: str, reason: object) -> str:
     return f"no {what}: {reason}"
-
-
-def enabled_labels(mask: int) -> Sequence[str]:
-    """The names of the probes in a mask."""
-    return [probe.label for probe in PROVIDER_PROBES if mask >> probe & 1]
