@@ -45,9 +45,10 @@ SEEN = """
 """
 CYCLED = ("scsi-command", "data-send", "scsi-response", "xfer-start", "xfer-done")
 CYCLE = "iscsi*:::%s { exit(0); } tick-60s { exit(1); }"
+# iscsid ends its whole process group with itself, so it gets one of its own.
 KERNEL_INITIATOR = f"""
 modprobe iscsi_tcp; modprobe sd_mod; mkdir -p /run/lock/iscsi
-iscsid -f > /tmp/iscsid.log 2>&1 &
+setsid iscsid -f > /tmp/iscsid.log 2>&1 &
 until pgrep iscsid > /dev/null; do sleep 0.2; done
 sleep 2
 iscsiadm -m node -o new -T {scene.TARGET} -p 127.0.0.1:PORT
