@@ -1,4 +1,7 @@
-"""Count the instructions that the engine takes for an I/O, and what the probes' call sites add when nobody looks."""
+"""Count the instructions that the engine takes for an I/O, and what the probes add when nobody looks.
+
+Two things are compared with it: a copy without the probes' call sites, and one without a provider for tracers.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ LOADS = ("read", "write")
 DISK_BLOCKS = (1 << 30) // 512
 
 
-def instructions(packages: Path, load: str, count: int, depth: int, directory: Path) -> int:
+def instructions(packages: Path, load: str, provider: str, count: int, depth: int, directory: Path) -> int:
     """Instructions of one whole run of feed.py, counted by callgrind."""
     recorded = directory / f"{load}-{count}-{depth}.stream"
     write = load == "write"
@@ -31,7 +34,7 @@ def instructions(packages: Path, load: str, count: int, depth: int, directory: P
     answers = count * (stream.BHS if write else stream.BHS + stream.SIZE)
     out = directory / f"{load}-{count}.callgrind"
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, "-S", "-B"]
-    command += [str(HERE / "feed.py"), str(packages), str(recorded), str(answers)]
+    command += [str(HERE / "feed.py"), str(packages), str(recorded), str(answers), provider]
     # -S keeps the installed package away; what feed.py needs from outside the copy is on PYTHONPATH.
     env = os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
@@ -43,10 +46,10 @@ def instructions(packages: Path, load: str, count: int, depth: int, directory: P
     raise RuntimeError("callgrind wrote no total")
 
 
-def per_io(packages: Path, load: str, few: int, many: int, depth: int, directory: Path) -> float:
+def per_io(packages: Path, load: str, provider: str, few: int, many: int, depth: int, directory: Path) -> float:
     """Instructions for one I/O: the difference of a long and a short run, so that start and login drop out."""
-    short = instructions(packages, load, few, depth, directory)
-    return (instructions(packages, load, many, depth, directory) - short) / (many - few)
+    short = instructions(packages, load, provider, few, depth, directory)
+    return (instructions(packages, load, provider, many, depth, directory) - short) / (many - few)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -74,13 +77,15 @@ def main() -> int:
         rows = []
         for load in LOADS:
             found = [
-                per_io(packages, load, arguments.few, arguments.many, arguments.depth, directory)
-                for packages in (whole, cut)
+                per_io(packages, load, provider, arguments.few, arguments.many, arguments.depth, directory)
+                for packages, provider in ((whole, "none"), (cut, "none"), (whole, "auto"))
             ]
-            rows.append([f"4K {load}", f"{found[0]:.0f}", f"{found[1]:.0f}", f"{found[0] / found[1]:.4f}"])
-    headers = ("load", "instructions per I/O", "without call sites", "ratio")
+            rows.append([f"4K {load}", *(f"{count:.0f}" for count in found)])
+            rows[-1] += [f"{found[0] / found[1]:.4f}", f"{found[2] / found[0]:.4f}"]
+    headers = ("load", "instructions per I/O", "without call sites", "with a provider", "call sites", "provider")
     print(tabulate(rows, headers, tablefmt="github" if arguments.markdown else "simple", disable_numparse=True))
     print(f"\nQD{arguments.depth}, null disk, no sockets; {sites} call sites cut; nobody attached.")
+    print("The last two columns are ratios: of the first count to the second, and of the third to the first.")
     return 0
 
 

@@ -1,9 +1,10 @@
 """Feed the engine alone, without sockets, with a recorded stream; ``engine.py`` runs this under callgrind.
 
-usage: feed.py PACKAGES STREAM BYTES
+usage: feed.py PACKAGES STREAM BYTES PROVIDER
 
 ``PACKAGES`` is the directory that holds the iscsitools package to measure, ``STREAM`` a file of ``stream.record``,
-``BYTES`` how many bytes of answers it has to get. Nothing here is done for an I/O but the engine's own work.
+``BYTES`` how many bytes of answers it has to get, ``PROVIDER`` what ``serve --provider`` takes: it is asked at each
+readable event which probes are enabled. Nothing here is done for an I/O but the engine's own work.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from iscsitools.iscsi.negotiation import NegotiationLimits
 from iscsitools.iscsi.node import Directory, Portal, TargetNode
 from iscsitools.iscsi.session import SessionTable
 from iscsitools.probes.sites import ConnectionInfo, Probes
+from iscsitools.provider.backend import choose
+from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.scsi.device import ScsiDevice
 from iscsitools.scsi.options import UnitOptions
 from iscsitools.scsi.task import InlineExecutor
@@ -68,11 +71,16 @@ def main() -> None:
     """Feed all pieces and check that every command was answered, by the bytes of all answers."""
     recorded = memoryview(Path(sys.argv[2]).read_bytes())
     connection = engine()
+    backend = choose(sys.argv[4])
+    if sys.argv[4] != "none" and not backend.names:
+        sys.exit(f"there is no provider here: {' '.join(backend.warnings)}")
+    provider = ProviderSubscriber(connection.probes, backend)
     position = answered = 0
     while position < len(recorded):
         begin = position + 4
         position = begin + int.from_bytes(recorded[position:begin], "big")
         sent = feed(connection, recorded[begin:position])
+        provider.poll()
         if connection.session is not None and connection.session.full_feature:
             answered += sent
     if connection.close_reason or answered < int(sys.argv[3]):

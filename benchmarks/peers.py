@@ -49,13 +49,16 @@ class Peer(ABC):
 
 
 class Ours(Peer):
-    """This project's target with its default settings."""
+    """This project's target with its default settings, or with more options of ``serve``."""
 
     name = "iscsitools"
 
+    def __init__(self, *more: str) -> None:
+        self.more = more
+
     def start(self, disk: Path, directory: Path, cpu: int | None) -> list[Endpoint]:
         self.target: RunningTarget = start_target(
-            directory, "--iqn", IQN, "--lun", f"0=file:{disk}", prefix=pinned(cpu), python=sys.executable
+            directory, "--iqn", IQN, "--lun", f"0=file:{disk}", *self.more, prefix=pinned(cpu), python=sys.executable
         )
         host, port = self.target.addresses[0]
         return [Endpoint(host, port, IQN, 0, self.target.pid)]

@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -25,12 +25,31 @@ from peers import Ours
 from results import machine, ratio_text
 from tabulate import tabulate
 
-READERS: dict[str, tuple[str, ...]] = {
-    "top": ("top", "--batch", "1"),
-    "record": ("record", "--output", "{file}"),
+from iscsitools.provider.backend import attach_path
+
+COUNTING = 'BEGIN { printf("Hit Ctrl-C\\n"); } usdt:{file}:iscsi:scsi_command { @ = count(); }'
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who is attached while the load runs, and what the target with it is compared with.
+
+    ``command``: ``{file}`` is a file of the run's own, of ours those words follow ``iscsitools``; none: nobody is
+    attached. ``bare``: compared with a target that has no provider for tracers, else with the same one alone.
+    """
+
+    command: tuple[str, ...]
+    goal: str
+    bare: bool = False
+    ours: bool = True
+
+
+READERS: dict[str, Reader] = {
+    "top": Reader(("top", "--batch", "1"), "1.30"),
+    "record": Reader(("record", "--output", "{file}"), "1.60"),
+    "nobody": Reader((), "noise", bare=True),
+    "bpftrace": Reader(("bpftrace", "-p", "{pid}", "-e", COUNTING), "-", bare=True, ours=False),
 }
-"""Commands that are attached while the load runs; ``{file}`` is a file of the run's own."""
-GOALS = {"top": 1.30, "record": 1.60}
 EVENTS = re.compile(r"(\d+) events(?:, (\d+) drops)?")
 
 
@@ -75,26 +94,52 @@ def cpu_seconds(pid: int) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
+def command_of(reader: Reader, pid: int, file: Path) -> list[str]:
+    """The words that start a reader of the target with process id ``pid``."""
+    if reader.ours:
+        words = [part.replace("{file}", str(file)) for part in reader.command]
+        return [sys.executable, "-m", "iscsitools", *words]
+    return [part.replace("{file}", str(attach_path())).replace("{pid}", str(pid)) for part in reader.command]
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """End a reader as Ctrl-C does; returns what it printed.
+
+    bpftrace can miss the signal while it begins to wait; to be stopped and go on wakes it up.
+    """
+    process.send_signal(signal.SIGINT)
+    while True:
+        try:
+            return process.communicate(timeout=2)[0]
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGSTOP)
+            process.send_signal(signal.SIGCONT)
+
+
 @contextmanager
-def attached(reader: str, runtime: Path, directory: Path, cpu: int | None) -> Iterator[Watched]:
+def attached(name: str, target: Ours, directory: Path, cpu: int | None) -> Iterator[Watched]:
     """Run a reader; what it used is known when the block has been left."""
-    file = directory / "events"
-    command = [part.format(file=file) for part in READERS[reader]]
-    process = subprocess.Popen(
-        [*pinned(cpu), sys.executable, "-m", "iscsitools", *command],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | {"XDG_RUNTIME_DIR": str(runtime), "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
     watched = Watched()
+    if not READERS[name].command:
+        yield watched
+        return
+    file = directory / "events"
+    process = subprocess.Popen(
+        [*pinned(cpu), *command_of(READERS[name], target.target.pid, file)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(target.target.runtime), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
     assert process.stdout is not None
     try:
-        if "Hit Ctrl-C" not in (line := process.stdout.readline()):
-            raise RuntimeError(f"{reader} does not start: {line}{process.stdout.read()}")
+        seen = ""
+        while "Hit Ctrl-C" not in seen:
+            if not (line := process.stdout.readline()):
+                raise RuntimeError(f"{name} does not start: {seen}")
+            seen += line
         before = cpu_seconds(process.pid)
         yield watched
         watched.cpu = cpu_seconds(process.pid) - before
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate()
+        output = end(process)
     finally:
         if process.poll() is None:
             process.kill()
@@ -108,26 +153,25 @@ def attached(reader: str, runtime: Path, directory: Path, cpu: int | None) -> It
 class Bench:
     """The runs themselves."""
 
-    def __init__(self, arguments: argparse.Namespace, disk: Path, target: Ours, endpoint: Endpoint, directory: Path):
+    def __init__(self, arguments: argparse.Namespace, directory: Path, targets: Sequence[tuple[Ours, Endpoint, Path]]):
+        """``targets``: the one with a provider, and the one without, with the file that each serves."""
         self.arguments = arguments
-        self.disk = disk
-        self.runtime = target.target.runtime
-        self.endpoint = endpoint
         self.directory = directory
+        self.target, self.bare = targets
         self.cpu = processors()[1]
 
-    def load(self, case: Case) -> Sample:
-        return run(case, self.endpoint, self.arguments.seconds, self.arguments.warm_up, self.cpu)
+    def load(self, case: Case, endpoint: Endpoint, disk: Path) -> Sample:
+        settle(disk)
+        return run(case, endpoint, self.arguments.seconds, self.arguments.warm_up, self.cpu)
 
-    def pair(self, case: Case, reader: str, reader_first: bool) -> Pair:
+    def pair(self, case: Case, name: str, reader_first: bool) -> Pair:
         """One run of each kind; which one comes first changes from round to round."""
-        settle(self.disk)
-        off = None if reader_first else self.load(case)
-        settle(self.disk)
-        with attached(reader, self.runtime, self.directory, self.cpu) as watched:
-            on = self.load(case)
-        settle(self.disk)
-        off = off or self.load(case)
+        target, endpoint, disk = self.target
+        compared = (self.bare if READERS[name].bare else self.target)[1:]
+        off = None if reader_first else self.load(case, *compared)
+        with attached(name, target, self.directory, self.cpu) as watched:
+            on = self.load(case, endpoint, disk)
+        off = off or self.load(case, *compared)
         return Pair(off, on, watched, on.iops * (self.arguments.seconds + self.arguments.warm_up))
 
     def all(self, cases: list[Case], readers: list[str]) -> Measured:
@@ -160,7 +204,7 @@ def table(measured: Measured, style: str) -> str:
             case.name, reader, len(pairs),
             f"{median(p.off.cpu_us_per_io for p in pairs):.2f}",
             f"{median(p.on.cpu_us_per_io for p in pairs):.2f}",
-            ratio_text([p.ratio for p in pairs]), f"{lowest_ratio(pairs):.2f}", f"{GOALS[reader]:.2f}",
+            ratio_text([p.ratio for p in pairs]), f"{lowest_ratio(pairs):.2f}", READERS[reader].goal,
             reader_text(pairs), sum(p.watched.drops for p in pairs),
         ])  # fmt: skip
     headers = (
@@ -215,16 +259,19 @@ def main() -> int:
     except MissingError as error:
         say(str(error))
         return 1
-    disk = cache_directory() / f"watched-{arguments.size}M.img"
-    prepare(disk, arguments.size << 20)
-    with tempfile.TemporaryDirectory(prefix="it-watch-") as name:
-        directory, target = Path(name), Ours()
-        (endpoint,) = target.start(disk, directory, processors()[0])
-        try:
-            bench = Bench(arguments, disk, target, endpoint, directory)
-            measured = bench.all(wanted_cases(arguments.cases), readers)
-        finally:
-            target.stop()
+    with tempfile.TemporaryDirectory(prefix="it-watch-") as name, ExitStack() as stack:
+        directory = Path(name)
+        targets = []
+        for provider in ("auto", "none"):
+            disk = cache_directory() / f"watched-{provider}-{arguments.size}M.img"
+            prepare(disk, arguments.size << 20)
+            own = directory / provider
+            own.mkdir()
+            target = Ours("--provider", provider)
+            (endpoint,) = target.start(disk, own, processors()[0])
+            stack.callback(target.stop)
+            targets.append((target, endpoint, disk))
+        measured = Bench(arguments, directory, targets).all(wanted_cases(arguments.cases), readers)
     print(table(measured, "github" if arguments.markdown else "simple"))
     print(f"\nMedian (lowest-highest) of the pairs. {machine()}")
     if arguments.json:
