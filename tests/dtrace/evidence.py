@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 import scene
-from guest import BIN, HERE, Guest
+from guest import BIN, HERE, PATIENCE, Guest
 from steady import Steady
 
 from iscsitools.dtrace.variants import DSCRIPTS
@@ -182,7 +182,7 @@ def main() -> None:
     disturbed(guest, port, int(sys.argv[2]))
     kernel_initiator(guest, port)
     first.terminate()
-    guest.note("first", first.wait(scene.PATIENCE))
+    guest.note("first", first.wait(PATIENCE))
     guest.step("scene")
     scene.play(guest.out / "scene", scene.dtrace_tracers(["dtrace"], DSCRIPTS, HERE / "scripts"))
     running = subprocess.run(["ps", "-e", "-o", "comm="], capture_output=True, text=True, check=True).stdout.split()
