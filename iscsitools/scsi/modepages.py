@@ -68,9 +68,11 @@ class ModePages:
         return (self._current, self._changeable, self._default)[control]
 
     def reset(self) -> None:
-        """Back to the defaults, but for SWP."""
-        control = self._current[CONTROL]
-        self._current = {**self._default, CONTROL: control}
+        """Back to the defaults, but for SWP and a WCE of 1: what only the cache has must not pass for durable."""
+        kept = {CONTROL: self._current[CONTROL]}
+        if self.write_cache:
+            kept[CACHING] = self._current[CACHING]
+        self._current = {**self._default, **kept}
 
     def select(self, data: memoryview, base: int) -> bool:
         """Take the pages in ``data``, which begins at byte ``base`` of the parameter list; True if a value changed.

@@ -9,6 +9,7 @@ import pytest
 from .support import Bench, MemoryStore
 
 CACHING = "0812040000000000000000000000000000000000"
+NOT_CACHED = "0812" + "00" * 18
 CONTROL = "0a0a00100000000000000000"
 
 
@@ -78,6 +79,20 @@ def test_wce_off_makes_writes_durable():
     itl = bench.device.itl(a.nexus, 0)
     assert itl is not None
     assert (itl.fast_read, itl.fast_write) == (True, False)
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_a_reset_never_ends_a_write_cache(default):
+    bench = Bench(write_cache=default)
+    a = bench.initiator()
+    assert bench.unit.write_cache is default
+    assert select(a, CACHING).good
+    bench.device.manage(5, a.nexus, 0, 0)
+    assert bench.unit.write_cache
+    a.run("000000000000")
+    assert select(a, NOT_CACHED).good
+    bench.device.manage(5, a.nexus, 0, 0)
+    assert bench.unit.write_cache is default
 
 
 @pytest.mark.parametrize(
