@@ -3,25 +3,32 @@
 The package brings libusdt's sources and headers. Where its own build went well it leaves ``libusdt.a`` beside them,
 but with today's gcc never the ``libusdt.so`` that its Python module wants: so that archive is linked here. Where there
 is no usable archive (its build needs ``<sys/dtrace.h>``, on FreeBSD the kernel's sources, on macOS a compiler that
-still knows i386), the sources are compiled. Either takes a fraction of a second and leaves no file behind.
+still knows i386), the sources are compiled. Either takes a fraction of a second and leaves no file behind; what a
+killed process leaves, the next one removes.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import importlib.util
 import os
 import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Final
 
 from iscsitools.provider.errors import ProviderError
 
+PREFIX: Final = "iscsitools-libusdt-"
+_NEW: Final = 5.0
+"""Seconds. A younger folder may not have been locked yet."""
 HEADERS: Final = Path(__file__).parent / "include"
 """Has ``sys/dtrace.h`` for systems that install none."""
 OWN_HEADER: Final = frozenset({"Linux", "FreeBSD"})
@@ -98,8 +105,8 @@ def load(system: str) -> ctypes.CDLL:
     """Link or compile libusdt for this machine, load it, and declare its functions."""
     folder = package_folder()
     command = compiler()
-    with tempfile.TemporaryDirectory(prefix="iscsitools-libusdt-") as made:
-        output = Path(made) / "libusdt.so"
+    with build_folder() as made:
+        output = made / "libusdt.so"
         failures = []
         for arguments in (archive_arguments(system, folder), source_arguments(system, folder)):
             try:
@@ -107,6 +114,30 @@ def load(system: str) -> ctypes.CDLL:
             except ProviderError as error:
                 failures.append(str(error))
     raise ProviderError(f"libusdt cannot be built: {'; '.join(failures)}")
+
+
+@contextmanager
+def build_folder() -> Iterator[Path]:
+    """A folder to build in; those that killed processes of this user left behind are removed before."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # one in use, or just removed
+            found = left.stat()
+            if found.st_uid == os.geteuid() and time.time() - found.st_mtime > _NEW:
+                with _held(left):
+                    shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as made, _held(Path(made)):
+        yield Path(made)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Lock a folder while the block runs; BlockingIOError where another process has."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
 
 
 def archive_arguments(system: str, folder: Path) -> list[str]:

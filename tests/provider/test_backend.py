@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -193,6 +195,23 @@ def test_the_next_start_removes_what_a_killed_process_left(tmp_path: Path, monke
     finally:
         held.close()
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_a_build_removes_what_killed_ones_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, other = tmp_path / f"{libusdt.PREFIX}left", tmp_path / "other"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "libusdt.so").write_bytes(b"")
+    new = tmp_path / f"{libusdt.PREFIX}new"
+    new.mkdir()
+    for folder in (left, other):
+        os.utime(folder, (0, 0))
+    with libusdt.build_folder() as first:
+        os.utime(first, (0, 0))
+        with libusdt.build_folder() as second:
+            assert sorted(tmp_path.iterdir()) == sorted([new, other, first, second])
+    assert sorted(tmp_path.iterdir()) == sorted([new, other])
 
 
 def test_subscriber_follows_the_mask(native: Native) -> None:
