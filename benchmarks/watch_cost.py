@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,23 +32,30 @@ COUNTING = 'BEGIN { printf("Hit Ctrl-C\\n"); } usdt:{file}:iscsi:scsi_command { 
 
 @dataclass(frozen=True)
 class Reader:
-    """Who is attached while the load runs, and what the target with it is compared with.
+    """Who is attached while the load runs, to which target, and which target nobody is attached to is compared with it.
 
     ``command``: ``{file}`` is a file of the run's own, of ours those words follow ``iscsitools``; none: nobody is
-    attached. ``bare``: compared with a target that has no provider for tracers, else with the same one alone.
+    attached. ``on`` and ``off``: names of ``TARGETS``.
     """
 
     command: tuple[str, ...]
     goal: str
-    bare: bool = False
+    on: str = "provider"
+    off: str = "provider"
     ours: bool = True
 
 
-READERS: dict[str, Reader] = {
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "provider": ("--provider", "auto"),
+    "bare": ("--provider", "none"),
+    "second bare": ("--provider", "none"),
+}
+READERS: Mapping[str, Reader] = {
     "top": Reader(("top", "--batch", "1"), "1.30"),
     "record": Reader(("record", "--output", "{file}"), "1.60"),
-    "nobody": Reader((), "noise", bare=True),
-    "bpftrace": Reader(("bpftrace", "-p", "{pid}", "-e", COUNTING), "-", bare=True, ours=False),
+    "nobody": Reader((), "noise", off="bare"),
+    "nothing": Reader((), "-", on="second bare", off="bare"),
+    "bpftrace": Reader(("bpftrace", "-p", "{pid}", "-e", COUNTING), "-", off="bare", ours=False),
 }
 EVENTS = re.compile(r"(\d+) events(?:, (\d+) drops)?")
 
@@ -153,35 +160,51 @@ def attached(name: str, target: Ours, directory: Path, cpu: int | None) -> Itera
 class Bench:
     """The runs themselves."""
 
-    def __init__(self, arguments: argparse.Namespace, directory: Path, targets: Sequence[tuple[Ours, Endpoint, Path]]):
-        """``targets``: the one with a provider, and the one without, with the file that each serves."""
+    def __init__(self, arguments: argparse.Namespace, directory: Path, disks: list[Path]):
+        """``disks``: a file for each of the ``TARGETS``."""
         self.arguments = arguments
         self.directory = directory
-        self.target, self.bare = targets
-        self.cpu = processors()[1]
+        self.disks = disks
+        self.running: dict[str, tuple[Ours, Endpoint, Path]] = {}
+        self.target_cpu, self.cpu = processors()
 
-    def load(self, case: Case, endpoint: Endpoint, disk: Path) -> Sample:
+    @contextmanager
+    def targets(self, number: int) -> Iterator[None]:
+        """New processes for each round, each time with another file: where memory happens to lie is not to add up."""
+        with ExitStack() as stack:
+            for place, (name, words) in enumerate(TARGETS.items()):
+                own = self.directory / f"{number}-{place}"
+                own.mkdir()
+                disk = self.disks[(place + number) % len(self.disks)]
+                target = Ours(*words)
+                (endpoint,) = target.start(disk, own, self.target_cpu)
+                stack.callback(target.stop)
+                self.running[name] = (target, endpoint, disk)
+            yield
+
+    def load(self, case: Case, name: str) -> Sample:
+        _, endpoint, disk = self.running[name]
         settle(disk)
         return run(case, endpoint, self.arguments.seconds, self.arguments.warm_up, self.cpu)
 
     def pair(self, case: Case, name: str, reader_first: bool) -> Pair:
         """One run of each kind; which one comes first changes from round to round."""
-        target, endpoint, disk = self.target
-        compared = (self.bare if READERS[name].bare else self.target)[1:]
-        off = None if reader_first else self.load(case, *compared)
-        with attached(name, target, self.directory, self.cpu) as watched:
-            on = self.load(case, endpoint, disk)
-        off = off or self.load(case, *compared)
+        reader = READERS[name]
+        off = None if reader_first else self.load(case, reader.off)
+        with attached(name, self.running[reader.on][0], self.directory, self.cpu) as watched:
+            on = self.load(case, reader.on)
+        off = off or self.load(case, reader.off)
         return Pair(off, on, watched, on.iops * (self.arguments.seconds + self.arguments.warm_up))
 
     def all(self, cases: list[Case], readers: list[str]) -> Measured:
         measured = Measured()
-        for case in cases:
-            for number in range(self.arguments.rounds):
-                for reader in readers:
-                    pair = self.pair(case, reader, bool(number % 2))
-                    measured.add(case, reader, pair)
-                    say(f"{case.name} {number + 1}/{self.arguments.rounds} {reader}: {pair.ratio:.3f}")
+        for number in range(self.arguments.rounds):
+            with self.targets(number):
+                for case in cases:
+                    for reader in readers:
+                        pair = self.pair(case, reader, bool(number % 2))
+                        measured.add(case, reader, pair)
+                        say(f"{case.name} {number + 1}/{self.arguments.rounds} {reader}: {pair.ratio:.3f}")
         return measured
 
 
@@ -259,19 +282,12 @@ def main() -> int:
     except MissingError as error:
         say(str(error))
         return 1
-    with tempfile.TemporaryDirectory(prefix="it-watch-") as name, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="it-watch-") as name:
         directory = Path(name)
-        targets = []
-        for provider in ("auto", "none"):
-            disk = cache_directory() / f"watched-{provider}-{arguments.size}M.img"
+        disks = [cache_directory() / f"watched-{number}-{arguments.size}M.img" for number in range(len(TARGETS))]
+        for disk in disks:
             prepare(disk, arguments.size << 20)
-            own = directory / provider
-            own.mkdir()
-            target = Ours("--provider", provider)
-            (endpoint,) = target.start(disk, own, processors()[0])
-            stack.callback(target.stop)
-            targets.append((target, endpoint, disk))
-        measured = Bench(arguments, directory, targets).all(wanted_cases(arguments.cases), readers)
+        measured = Bench(arguments, directory, disks).all(wanted_cases(arguments.cases), readers)
     print(table(measured, "github" if arguments.markdown else "simple"))
     print(f"\nMedian (lowest-highest) of the pairs. {machine()}")
     if arguments.json:
