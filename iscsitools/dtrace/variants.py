@@ -5,7 +5,8 @@ in what their D can do with the target's memory. The source is ``dscripts/lib/is
 copied, but for these:
 
 - ``%if NAME``, ``%if !NAME``, ``%else``, ``%end`` choose lines by what :attr:`Variant.has` says; they nest;
-- ``$(title)`` is what the variant is for.
+- ``$(title)`` is what the variant is for;
+- ``$(string NAME)`` is the string that the member NAME of a native structure points to.
 
 The variants are kept beside the source, so that plain ``dtrace -L`` finds them.
 ``python -m iscsitools.dtrace.variants`` writes them anew.
@@ -13,6 +14,7 @@ The variants are kept beside the source, so that plain ``dtrace -L`` finds them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,12 @@ DSCRIPTS: Final = Path(__file__).resolve().parent.parent / "dscripts"
 SOURCE: Final = "iscsitools.d.in"
 LIBRARY: Final = "iscsitools.d"
 """The library's file name. Unlike that of any system's library: dtrace reads one file of a name only."""
+ADDRESS: Final = "*(uint64_t *)copyin((uintptr_t)&P->{}, 8)"
+STRING: Final = f"copyinstr({ADDRESS}, 256)"
+"""256: the most bytes to copy; a name has up to 223."""
+LOADED_STRING: Final = f"stringof((char *){ADDRESS})"
+"""Where D loads from user memory. DTrace for Linux 2.0.7 cannot copyinstr() an empty string, nor use a copied one as
+the key of an associative array."""
 OWN_TYPES: Final = ("uiscsiproto_t", "uiscsicmd_t", "uiscsixfer_t", "iscsicmd_t")
 """Types that no supported system has."""
 SCSI_TYPES: Final = ("scsicmd_t", "iscsiinfo_t", "xferinfo_t")
@@ -53,7 +61,7 @@ class Variant:
         return self.folder / LIBRARY
 
 
-LINUX: Final = Variant("linux", "Linux", frozenset({"conninfo", "user_loads", "full_strings"}))
+LINUX: Final = Variant("linux", "Linux", frozenset({"conninfo", "user_loads"}))
 FREEBSD: Final = Variant("freebsd", "FreeBSD", frozenset())
 MACOS: Final = Variant("macos", "macOS", frozenset())
 ILLUMOS: Final = Variant("illumos", "illumos while the module stmf is not loaded", frozenset({"conninfo", "orders"}))
@@ -67,6 +75,7 @@ def render(source: str, variant: Variant) -> str:
     """Make a variant's text. ValueError for a directive that is not known or not closed."""
     lines = []
     chosen = [True]
+    string = LOADED_STRING if "user_loads" in variant.has else STRING
     for line in source.splitlines():
         word, _, name = line.partition(" ")
         if word == "%if":
@@ -79,7 +88,8 @@ def render(source: str, variant: Variant) -> str:
         elif word.startswith("%"):
             raise ValueError(f"{line!r} in the source of the D library")
         elif all(chosen):
-            lines.append(line.replace("$(title)", variant.title))
+            line = line.replace("$(title)", variant.title)
+            lines.append(re.sub(r"\$\(string (\w+)\)", lambda match: string.format(match[1]), line))
     if len(chosen) > 1:
         raise ValueError("an %if in the source of the D library has no %end")
     return "\n".join(lines) + "\n"

@@ -32,13 +32,14 @@ def test_a_variant_defines_what_its_system_has_not(variant: Variant) -> None:
 
 
 def test_only_linux_reads_user_memory_through_a_plain_address() -> None:
-    plain = {v.name for v in VARIANTS if "(uint8_t *)*(uint64_t *)copyin(" in v.file.read_text()}
-    assert plain == {"linux"}
+    for cast in ("(uint8_t *)*(uint64_t *)copyin(", "stringof((char *)*(uint64_t *)copyin("):
+        assert [v.name for v in VARIANTS if cast in v.file.read_text()] == ["linux"]
 
 
 def test_copyinstr_is_always_told_how_much(project: Path) -> None:
     """With one argument in a translator, DTrace for Linux 2.0.7 uses memory after it freed it (valgrind shows it)."""
-    for file in (*(variant.file for variant in VARIANTS), project / "tests" / "dtrace" / "provider.d"):
+    others = (variant.file for variant in VARIANTS if variant.name != "linux")
+    for file in (*others, project / "tests" / "dtrace" / "provider.d"):
         text = file.read_text()
         assert text.count("copyinstr(*") >= 8
         assert text.count("copyinstr(*") == len(re.findall(r"copyinstr\(.*&P->uip_\w+, 8\), 256\)", text))

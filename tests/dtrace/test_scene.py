@@ -192,6 +192,14 @@ def test_a_script_in_the_manner_of_the_first_provider(out: Path, done: dict[str,
     clients = {w[1].rpartition(":")[0].strip("[]"): int(w[2]) for w in words if w[:1] == ["client"]}
     assert clients == {client: all_of["events"]["scsi-command"] for client, all_of in done.items()}
     assert sorted(int(w[2]) for w in words if w[:1] == ["initiator"]) == sorted(clients.values())
+    reads = sum(count for code, count in opcodes.items() if code == 0x88)
+    assert sum(int(w[2]) for w in words if w[:1] == ["reads"]) == reads
+    ended: Counter[int] = Counter()
+    for w in words:
+        if w[:1] == ["ended"]:
+            ended[int(w[2])] += int(w[3])
+    assert ended == opcodes
+    assert ["flagged", "1"] in words
     logins = [w[2].rpartition(":")[0].strip("[]") for w in words if w[:2] == ["login", "from"]]
     assert Counter(logins) == {client: all_of["events"]["login-command"] for client, all_of in done.items()}
     finals = [event for event in recorded(out) if event.probe.label == "data-send" and event.info.flags & 0x80]

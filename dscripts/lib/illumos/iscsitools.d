@@ -97,10 +97,6 @@ typedef struct uiscsixfer {
 	uint32_t xfer_type;
 } uiscsixfer_t;
 
-/*
- * copyinstr() is always given its second argument, the most bytes to copy (a name has up to 223): DTrace for Linux 2.0.7
- * adds it where it is left out, to the translator itself, and frees it with the first program that was compiled.
- */
 translator conninfo_t < uiscsiproto_t *P > {
 	ci_local = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_local, 8), 256);
 	ci_remote = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_remote, 8), 256);

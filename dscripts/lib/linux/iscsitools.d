@@ -94,25 +94,18 @@ typedef struct uiscsixfer {
 	uint32_t xfer_type;
 } uiscsixfer_t;
 
-/*
- * copyinstr() is always given its second argument, the most bytes to copy (a name has up to 223): DTrace for Linux 2.0.7
- * adds it where it is left out, to the translator itself, and frees it with the first program that was compiled.
- */
 translator conninfo_t < uiscsiproto_t *P > {
-	ci_local = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_local, 8), 256);
-	ci_remote = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_remote, 8), 256);
-	ci_protocol = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_protocol, 8), 256);
+	ci_local = stringof((char *)*(uint64_t *)copyin((uintptr_t)&P->uip_local, 8));
+	ci_remote = stringof((char *)*(uint64_t *)copyin((uintptr_t)&P->uip_remote, 8));
+	ci_protocol = stringof((char *)*(uint64_t *)copyin((uintptr_t)&P->uip_protocol, 8));
 };
 
 translator iscsiinfo_t < uiscsiproto_t *P > {
-	/* Both are empty in the login-command that first names them, and this system's copyinstr() fails for "". */
-	ii_target = *(char *)copyin(*(uint64_t *)copyin((uintptr_t)&P->uip_target, 8), 1) ?
-	    copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_target, 8), 256) : "";
-	ii_initiator = *(char *)copyin(*(uint64_t *)copyin((uintptr_t)&P->uip_initiator, 8), 1) ?
-	    copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_initiator, 8), 256) : "";
-	ii_isid = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_isid, 8), 256);
-	ii_tsih = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_tsih, 8), 256);
-	ii_transport = copyinstr(*(uint64_t *)copyin((uintptr_t)&P->uip_transport, 8), 256);
+	ii_target = stringof((char *)*(uint64_t *)copyin((uintptr_t)&P->uip_target, 8));
+	ii_initiator = stringof((char *)*(uint64_t *)copyin((uintptr_t)&P->uip_initiator, 8));
+	ii_isid = stringof((char *)*(uint64_t *)copyin((uintptr_t)&P->uip_isid, 8));
+	ii_tsih = stringof((char *)*(uint64_t *)copyin((uintptr_t)&P->uip_tsih, 8));
+	ii_transport = stringof((char *)*(uint64_t *)copyin((uintptr_t)&P->uip_transport, 8));
 	ii_lun = *(uint64_t *)copyin((uintptr_t)&P->uip_lun, 8);
 	ii_itt = *(uint32_t *)copyin((uintptr_t)&P->uip_itt, 4);
 	ii_ttt = *(uint32_t *)copyin((uintptr_t)&P->uip_ttt, 4);
