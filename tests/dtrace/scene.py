@@ -28,7 +28,8 @@ SCRIPTS: Final = (
     "iscsiwho", "iscsiio", "iscsirwlat", "iscsisnoop", "iscsicmds", "iscsirwtime", "iscsixfer", "iscsislower",
     "iscsiphases", "iscsitop",
 )  # fmt: skip
-ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {"iscsislower": ("0",)}
+ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {"iscsislower": ("0",), "iscsitop": ("10",)}
+"""Every command; and an interval that leaves even a dtrace of a guest that is emulated the time to clear its sums."""
 STARTED: Final = ("Tracing...", "Recording to ")
 _PATIENCE: Final = 900.0  # a guest without hardware help on a busy machine
 
