@@ -41,7 +41,7 @@ sh /host/tests/dtrace/provider.sh {VENV}/bin/python /host/out/provider
 {VENV}/bin/python /host/tests/dtrace/evidence.py /host/out $(cat /host/cycles)
 """
 INSTALL_LIMIT = 600
-RUN_LIMIT = 1800
+RUN_LIMIT = 2400
 """Seconds. A guest that hangs has to end before the time for all tests does."""
 
 
