@@ -45,7 +45,7 @@ class Capabilities:
 
     read_only: bool = False
     volatile_cache: bool = False
-    """A completed write may be lost at power failure until ``flush`` has returned (WCE, SBC-3 6.4.5)."""
+    """A completed write may be lost at power failure until ``flush`` has returned (WCE, SBC-3 6.5.5)."""
     thin: bool = False
     """Unmapped blocks take no space and read as zeros; ``discard`` gives space back (LBPME)."""
     rotational: bool = False
