@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from iscsitools import hookspecs
-from iscsitools.backstores.base import Backstore
+from iscsitools.backstores.base import Backstore, Filter
 from iscsitools.backstores.filters.cow import CowFilter
 from iscsitools.backstores.registry import LUN_OPTION_NAMES, Registry
 from iscsitools.backstores.spec import build, parse_spec
@@ -74,9 +74,9 @@ def test_every_backstore_filter_and_option_has_its_paragraph(project: Path) -> N
 
 def test_the_guide_names_every_method(project: Path) -> None:
     page = (project / "docs/writing-a-backstore.md").read_text()
-    for name in vars(Backstore):
+    for name in [*vars(Backstore), *Filter.__annotations__]:
         if not name.startswith("_"):
-            assert re.search(rf"`{name}\b", page), f"docs/writing-a-backstore.md says nothing of {name}"
+            assert re.search(rf"`(self\.)?{name}\b", page), f"docs/writing-a-backstore.md says nothing of {name}"
 
 
 def test_the_guides_backstore_runs(project: Path) -> None:
@@ -107,6 +107,21 @@ def test_the_guides_filter_runs(project: Path) -> None:
     store.read_into(0, memoryview(buffer))
     assert buffer == bytes(512) + b"\xff" * 512
     store.close()
+
+
+def test_the_guides_filter_with_an_option_runs(project: Path) -> None:
+    module = module_of(examples(project, "writing-a-backstore.md")[2])
+    registry = builtin()
+    registry.add_filter(module.SlowReads)
+    buffer = memoryview(bytearray(512))
+    for options, at_once in (("", True), (",slow-reads.wait=1us", False)):
+        store = build(parse_spec(f"ram+slow-reads:64K{options}"), registry)
+        store.open()
+        store.write(0, memoryview(b"ab" * 256))
+        assert store.try_read_into(0, buffer) is at_once
+        store.read_into(0, buffer)
+        assert buffer == b"ab" * 256
+        store.close()
 
 
 def test_the_plugin_pages_examples_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
