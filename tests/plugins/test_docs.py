@@ -8,8 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
 from iscsitools import hookspecs
+from iscsitools.backstores import values
 from iscsitools.backstores.base import Backstore, Filter
 from iscsitools.backstores.filters.cow import CowFilter
 from iscsitools.backstores.registry import LUN_OPTION_NAMES, Registry
@@ -125,13 +127,30 @@ def test_the_guides_filter_with_an_option_runs(project: Path) -> None:
 
 
 def test_the_plugin_pages_examples_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hello, logins = examples(project, "plugins.md")
+    hello, greet, directory, logins = examples(project, "plugins.md")
     manager = PluginManager()
     assert manager.register(module_of(hello), "hello").provides == ["hook session_opened"]
+    assert manager.register(module_of(greet), "greet").provides == ["command greet"]
+    assert manager.register(module_of(directory), "directory").provides == ["authenticator directory"]
     assert manager.register(module_of(logins), "logins").status == "loaded"
+    greeted = CliRunner().invoke(manager.commands["greet"], ["ada"])
+    assert (greeted.exit_code, greeted.output) == (0, "hello, ada\n")
+    assert CliRunner().invoke(manager.commands["greet"], ["\n"]).exit_code == 1
+    assert manager.authenticators["directory"].secret_for("iqn.i", "../passwd") is None
     probes = Probes(lambda: 0)
     feeds = [ObserverFeed(observer, plugin, probes) for plugin, observer in manager.observers()]
-    probes.pdu(Probe.LOGIN_COMMAND, ConnectionInfo(1, remote="192.0.2.1:5", initiator="iqn.i"), 0, bytes(48))
+    probes.pdu(Probe.LOGIN_RESPONSE, ConnectionInfo(1, remote="192.0.2.1:5", initiator="iqn.i"), 0, bytes(48))
     for feed in feeds:
         feed.close(10)
-    assert capsys.readouterr().out == "login-command iqn.i 192.0.2.1:5\n"
+    assert capsys.readouterr().out == "login-response iqn.i 192.0.2.1:5\n"
+
+
+def test_the_guide_lists_every_parser(project: Path) -> None:
+    page = (project / "docs/writing-a-backstore.md").read_text()
+    parsers = [f for f in vars(values).values() if inspect.isfunction(f) and f.__module__ == values.__name__]
+    assert len(parsers) > 8
+    assert [f.__name__ for f in parsers if not re.search(rf"^\| .*`{f.__name__}\b", page, re.MULTILINE)] == []
+
+
+def test_the_guides_way_to_test_runs(project: Path) -> None:
+    assert module_of(examples(project, "writing-a-backstore.md")[3]).store.size == 1 << 20
