@@ -37,7 +37,7 @@ def register_filters(register: Callable[[type[Filter]], None]) -> None:
 def register_commands(register: Callable[[click.Command], None]) -> None:
     """Call ``register(command)`` for each click command or group to add to ``iscsitools``.
 
-    A name that is taken makes this plugin fail to load.
+    A name that another plugin has taken makes this plugin fail to load; one that ``iscsitools`` itself has is left out.
     """
 
 

@@ -45,7 +45,7 @@ class Capabilities:
 
     read_only: bool = False
     volatile_cache: bool = False
-    """A completed write may be lost at power failure until ``flush`` has returned (WCE, SBC-3 6.4.5)."""
+    """A completed write may be lost at power failure until ``flush`` has returned (WCE, SBC-3 6.5.5)."""
     thin: bool = False
     """Unmapped blocks take no space and read as zeros; ``discard`` gives space back (LBPME)."""
     rotational: bool = False
@@ -210,9 +210,11 @@ class Filter(Backstore):
     """
 
     inner: Backstore
-    _passes_reads: bool = True
-    _passes_writes: bool = True
-    """Set when the class is made; a filter that changes calls only for some options sets them in ``__init__``."""
+    """The one below."""
+    passes_reads: bool = True
+    """Reads go through unchanged: the class leaves ``read_into`` alone, or ``__init__`` says so for these options."""
+    passes_writes: bool = True
+    """The same of ``write``."""
 
     def __init__(self, inner: Backstore) -> None:
         self.inner = inner
@@ -220,8 +222,8 @@ class Filter(Backstore):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._passes_reads = cls.read_into is Filter.read_into
-        cls._passes_writes = cls.write is Filter.write
+        cls.passes_reads = cls.read_into is Filter.read_into
+        cls.passes_writes = cls.write is Filter.write
 
     def open(self) -> None:
         """Open the inner one, after giving it this disk's block size and ``read_only``; take over its block size."""
@@ -259,7 +261,7 @@ class Filter(Backstore):
 
     def write_through(self, offset: int, buffer: memoryview) -> None:
         """Write durably to the inner one, or by ``write`` and ``flush`` where this filter changes writes."""
-        if self._passes_writes:
+        if self.passes_writes:
             self.inner.write_through(offset, buffer)
         else:
             super().write_through(offset, buffer)
@@ -270,21 +272,21 @@ class Filter(Backstore):
 
     def discard(self, offset: int, length: int) -> None:
         """Discard from the inner one, or write zeros where this filter changes writes."""
-        if self._passes_writes:
+        if self.passes_writes:
             self.inner.discard(offset, length)
         else:
             super().discard(offset, length)
 
     def write_zeroes(self, offset: int, length: int) -> None:
         """Write zeros to the inner one, by its own means or, where this filter changes writes, by ``write``."""
-        if self._passes_writes:
+        if self.passes_writes:
             self.inner.write_zeroes(offset, length)
         else:
             super().write_zeroes(offset, length)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """The inner one's; all mapped where this filter changes reads."""
-        return self.inner.extents(offset, length) if self._passes_reads else super().extents(offset, length)
+        return self.inner.extents(offset, length) if self.passes_reads else super().extents(offset, length)
 
     def resize(self, size: int) -> None:
         """Resize the inner one."""
@@ -292,17 +294,17 @@ class Filter(Backstore):
 
     def try_read_into(self, offset: int, buffer: memoryview) -> bool:
         """Ask the inner one, where this filter leaves reads alone; else read if that cannot block."""
-        if self._passes_reads:
+        if self.passes_reads:
             return self.inner.try_read_into(offset, buffer)
         return super().try_read_into(offset, buffer)
 
     def try_range(self, offset: int, length: int) -> FileRange | None:
         """The inner one's, where this filter leaves reads alone."""
-        return self.inner.try_range(offset, length) if self._passes_reads else None
+        return self.inner.try_range(offset, length) if self.passes_reads else None
 
     def try_write(self, offset: int, buffer: memoryview) -> bool:
         """Ask the inner one, where this filter leaves writes alone; else write if that cannot block."""
-        if self._passes_writes:
+        if self.passes_writes:
             return self.inner.try_write(offset, buffer)
         return super().try_write(offset, buffer)
 

@@ -53,7 +53,8 @@ def _direct_flag(path: str) -> int:
 
 def _make_file(path: str, size: int, read_only: bool, flags: int) -> int:
     if read_only or not size:
-        hint = ", and is not made to be only read" if read_only else "; add size=SIZE to have it made"
+        only_read = ", and a file that is only read (readonly=yes, or under cow) is not made"
+        hint = only_read if read_only else "; add size=SIZE to have it made"
         raise BackstoreError(f"{path} does not exist{hint}")
     fd = _open(path, flags | os.O_CREAT | os.O_EXCL)
     try:

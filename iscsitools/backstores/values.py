@@ -1,7 +1,7 @@
 """Parsers for option values: text in, a typed value out, ValueError with the reason otherwise.
 
-Each one is meant for :attr:`iscsitools.backstores.base.Option.parse`; its ``__name__`` in capitals is the word that the
-listings show for the value.
+Each one is meant for :attr:`iscsitools.backstores.base.Option.parse`; the listings show its ``__name__`` for the value,
+in capitals, or as it is where it lists the words themselves.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ def choice(*words: str) -> Callable[[str], str]:
             raise ValueError(f"{text!r} is none of {', '.join(words)}")
         return text
 
+    one_of.__name__ = "|".join(words)
     return one_of
 
 

@@ -23,7 +23,10 @@ def default_text(value: object) -> str:
 
 def _option(option: Option) -> dict[str, Any]:
     word = getattr(option.parse, "__name__", "value")
-    word = word.upper() if word.isidentifier() else "VALUE"  # a lambda's is <lambda>
+    if word.isidentifier():
+        word = word.upper()
+    elif "|" not in word:  # a lambda's is <lambda>
+        word = "VALUE"
     return {"name": option.name, "value": word, "default": default_text(option.default), "help": option.help}
 
 

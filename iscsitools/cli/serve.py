@@ -107,19 +107,23 @@ def start(config: Config, warnings: Sequence[str], plugins: PluginManager) -> in
 
     def ready(server: Server) -> None:
         targets = server.assembly.targets
-        sizes = {(t.name, n): u.blocks * u.block_size for t in targets for n, u in t.device.units.items()}
+        sizes = {(t.name, n): (u.blocks, u.block_size) for t in targets for n, u in t.device.units.items()}
         click.echo(greeting(config, [Portal.parse(address) for address in server.addresses], sizes))
         sys.stdout.flush()
 
     return serve(config, plugins, ready)
 
 
-def greeting(config: Config, addresses: Sequence[Portal], sizes: Mapping[tuple[str, int], int]) -> str:
-    """What is served and how to connect to it and watch it. ``sizes``: bytes by target and LUN."""
+def greeting(config: Config, addresses: Sequence[Portal], sizes: Mapping[tuple[str, int], tuple[int, int]]) -> str:
+    """What is served and how to connect to it and watch it.
+
+    ``sizes``: blocks and bytes of a block by target and LUN, as they are and not as configured: a backstore may have a
+    block size of its own.
+    """
     lines = [f"iscsitools {__version__} listens on {', '.join(map(str, addresses))}", ""]
     for target in config.targets:
         lines.append(f"  {target.iqn}")
-        lines += [f"    LUN {lun.number}: {_lun(lun, sizes.get((target.iqn, lun.number)))}" for lun in target.luns]
+        lines += [f"    LUN {lun.number}: {_lun(lun, *sizes[target.iqn, lun.number])}" for lun in target.luns]
     portal = _reachable(addresses[0])
     lines += ["", f"Look:    iscsi-ls -s iscsi://{portal}"]
     first = next((target for target in config.targets if target.luns), None)
@@ -137,9 +141,9 @@ def _program() -> str:
     return min(own, os.path.relpath(own), key=len)
 
 
-def _lun(lun: LunConfig, size: int | None) -> str:
-    parts = [size_text(size)] if size is not None else []
-    parts += [f"{lun.block_size}-byte blocks", f"{lun.stack.name}:{without_password(lun.stack.what)}"]
+def _lun(lun: LunConfig, blocks: int, block_size: int) -> str:
+    parts = [size_text(blocks * block_size), f"{block_size}-byte blocks"]
+    parts.append(f"{lun.stack.name}:{without_password(lun.stack.what)}")
     flags: dict[str, Any] = {"readonly": lun.readonly, "removable": lun.removable, "thin": lun.thin}
     parts += [name for name, value in flags.items() if value]
     return ", ".join(parts)

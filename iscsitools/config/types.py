@@ -232,7 +232,7 @@ def _group(text: str) -> str:
 
 def _alias(text: str) -> str:
     if len(text.encode()) > 255:
-        raise ValueError("an alias has at most 255 bytes (RFC 7143 13.7)")
+        raise ValueError("an alias has at most 255 bytes (RFC 7143 13.6)")
     return _key_value(text)
 
 

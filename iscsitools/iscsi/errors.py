@@ -27,16 +27,6 @@ class LoginStatus(IntEnum):
     SERVICE_UNAVAILABLE = 0x0301
     OUT_OF_RESOURCES = 0x0302
 
-    @property
-    def status_class(self) -> int:
-        """Byte 36 of the Login Response."""
-        return self.value >> 8
-
-    @property
-    def status_detail(self) -> int:
-        """Byte 37 of the Login Response."""
-        return self.value & 0xFF
-
 
 class RejectReason(IntEnum):
     """Reason of a Reject PDU (RFC 7143 11.17.1)."""

@@ -209,7 +209,7 @@ class LoginPhase:
         self.end_session(session)
 
     def end_session(self, session: Session) -> None:
-        """A session without connections: its nexus is lost (RFC 7143 4.4.2)."""
+        """A session without connections: its nexus is lost (RFC 7143 6.3.5.1)."""
         if self.table.by_tsih(session.tsih) is not session:
             return
         self.table.remove(session)

@@ -78,7 +78,7 @@ class Parameters:
 
 
 def bad(message: str) -> LoginError:
-    """The error for a negotiation that breaks the rules (RFC 7143 7.10)."""
+    """The error for a negotiation that breaks the rules (RFC 7143 7.12)."""
     return LoginError(LoginStatus.INITIATOR_ERROR, message)
 
 
@@ -168,7 +168,7 @@ class Negotiator:
         return key.name == "FirstBurstLength" and p.initial_r2t and not p.immediate_data
 
     def _refuse(self, key: Key) -> str:
-        """Nothing offered was acceptable: Reject leaves the default, so that must be acceptable (RFC 7143 7.10)."""
+        """Nothing offered was acceptable: Reject leaves the default, so that must be acceptable (RFC 7143 7.12)."""
         if self._beyond_limits(key):
             raise bad(f"no offered value of {key.name} is acceptable")
         return REJECT

@@ -81,11 +81,11 @@ class AsyncEvent(IntEnum):
     NEGOTIATION_REQUEST = 4
 
 
-# A SCSI Command with a CDB of 10 bytes (RFC 7143 11.3, SBC-3 5.10): its form; ITT; EDTL; CmdSN; CDB bytes 0 and 1;
+# A SCSI Command with a CDB of 10 bytes (RFC 7143 11.3, SBC-3 5.11): its form; ITT; EDTL; CmdSN; CDB bytes 0 and 1;
 # LBA; GROUP NUMBER, TRANSFER LENGTH and CONTROL in one. The form is what commands that are served alike have in common:
 # opcode, flags, TotalAHSLength, DataSegmentLength and LUN. Few and small fields: each one is an object.
 COMMAND: Final = struct.Struct(">16sIII4xHII6x")
-# Of a CDB of 16 bytes, from byte 2 of it on: LBA, TRANSFER LENGTH, GROUP NUMBER, CONTROL (SBC-3 5.12).
+# Of a CDB of 16 bytes, from byte 2 of it on: LBA, TRANSFER LENGTH, GROUP NUMBER, CONTROL (SBC-3 5.13).
 LONG_CDB: Final = struct.Struct(">QIBB")
 FORM: Final = struct.Struct(">IIQ")
 """A form in its parts: opcode, flags and reserved bytes; TotalAHSLength and DataSegmentLength; LUN."""

@@ -26,7 +26,7 @@ _PDU_COST: Final = 512
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A request that came before its turn, and the unsolicited Data-Outs that came behind it (RFC 7143 4.2.4.2)."""
+    """A request that came before its turn, and the unsolicited Data-Outs that came behind it (RFC 7143 4.2.5.2)."""
 
     conn: Connection
     pdu: Pdu

@@ -1,4 +1,4 @@
-"""Data-out: immediate data, unsolicited Data-Out, and what R2Ts ask for (RFC 7143 4.2.4.2, 11.7, 11.8).
+"""Data-out: immediate data, unsolicited Data-Out, and what R2Ts ask for (RFC 7143 4.2.5.2, 11.7, 11.8).
 
 The rules, all of them: immediate data only with ImmediateData=Yes; Data-Out unasked only with InitialR2T=No and
 until its F bit; both together at most FirstBurstLength; the rest by R2Ts of at most MaxBurstLength, at most

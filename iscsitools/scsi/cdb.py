@@ -1,4 +1,4 @@
-"""Reading numbers out of CDBs and parameter lists (SPC-4 4.3)."""
+"""Reading numbers out of CDBs and parameter lists (SPC-4 4.2)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def block_range(cdb: bytes) -> tuple[int, int]:
     """LOGICAL BLOCK ADDRESS and TRANSFER LENGTH of a CDB of the common 6, 10, 12 or 16-byte layout.
 
     The layout follows from the operation code's group (SPC-4 4.2.5.1). In 6-byte CDBs a length of 0 means 256 blocks
-    (SBC-3 5.14).
+    (SBC-2 5.5; SBC-3 has no READ(6) any more).
     """
     group = cdb[0] >> 5
     lba: int

@@ -34,7 +34,7 @@ class Flags(Flag):
     WRITES = auto()
     """Changes the medium: refused when the unit is write-protected."""
     EXCLUSIVE = auto()
-    """Runs alone in its task set: reads and writes as one step (SBC-3 4.7), or changes how others write."""
+    """Runs alone in its task set: reads and writes as one step (SBC-3 5.2), or changes how others write."""
     IGNORES_ATTENTION = auto()
     """Is not answered with a pending unit attention (SAM-5 5.14)."""
     SHARED = auto()

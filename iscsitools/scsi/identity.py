@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """``serial``: the unit serial number (SPC-4 7.8.15). ``naa``: the 8 bytes of the NAA designator."""
+    """``serial``: the unit serial number (SPC-4 7.8.18). ``naa``: the 8 bytes of the NAA designator."""
 
     serial: str
     naa: bytes

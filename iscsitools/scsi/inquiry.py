@@ -22,7 +22,7 @@ NO_UNIT = 0x7F
 
 
 def ascii_field(text: str, length: int) -> bytes:
-    """Left-aligned ASCII, filled with spaces (SPC-4 4.4.1)."""
+    """Left-aligned ASCII, filled with spaces (SPC-4 4.3.1)."""
     return text.encode("ascii", "replace")[:length].ljust(length)
 
 

@@ -64,7 +64,7 @@ def start_stop_unit(call: Call) -> Work | None:
 
 
 def prevent_allow(call: Call) -> None:
-    """PREVENT ALLOW MEDIUM REMOVAL (SPC-4 6.16): a lock per I_T nexus; the medium may go when none is left."""
+    """PREVENT ALLOW MEDIUM REMOVAL (SBC-3 5.10): a lock per I_T nexus; the medium may go when none is left."""
     locks = call.unit.medium.locks
     if call.task.cdb[4] & 1:
         locks.add(call.task.nexus)

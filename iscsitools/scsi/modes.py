@@ -72,7 +72,7 @@ def check_mode_select(call: Call) -> None:
 def mode_select(call: Call) -> Work | None:
     """MODE SELECT(6), (10): other nexuses learn of a change by MODE PARAMETERS CHANGED.
 
-    It runs alone and, when it turns WCE off, writes out the cache before its status (SBC-3 6.4.5): from then on every
+    It runs alone and, when it turns WCE off, writes out the cache before its status (SBC-3 6.5.5): from then on every
     write that was answered is durable.
     """
     data, unit = call.parameters(), call.unit

@@ -1,4 +1,4 @@
-"""UNMAP, WRITE SAME and GET LBA STATUS (SBC-3 5.4, 5.28, 5.39, 5.40)."""
+"""UNMAP, WRITE SAME and GET LBA STATUS (SBC-3 5.4, 5.28, 5.43, 5.44)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""READ, WRITE, PRE-FETCH and SYNCHRONIZE CACHE (SBC-3 5.10 to 5.13, 5.26, 5.27, 5.32 to 5.35)."""
+"""READ, WRITE, PRE-FETCH and SYNCHRONIZE CACHE (SBC-3 5.8, 5.9, 5.11 to 5.13, 5.26, 5.27, 5.33 to 5.35)."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def synchronize_cache(call: Call) -> Work:
 
 
 def prefetch(call: Call) -> None:
-    """PRE-FETCH(10), (16): CONDITION MET says that all blocks fit in the cache (SBC-3 5.8).
+    """PRE-FETCH(10), (16): CONDITION MET says that all blocks fit in the cache (SBC-3 5.8, 5.9).
 
     The cache is the backstore's, mostly the system's page cache, which has no fixed size; nothing is read ahead.
     """

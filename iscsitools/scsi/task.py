@@ -160,4 +160,4 @@ class InlineExecutor:
 
 
 MAX_TRANSFER: Final = 8 << 20
-"""Bytes that one command may move: the Block Limits page's MAXIMUM TRANSFER LENGTH (SBC-3 6.5.3)."""
+"""Bytes that one command may move: the Block Limits page's MAXIMUM TRANSFER LENGTH (SBC-3 6.6.3)."""

@@ -99,7 +99,7 @@ class LogicalUnit:
         return itl
 
     def capacity_changed(self) -> None:
-        """Read the backstore's size again; initiators learn of a new one by CAPACITY DATA HAS CHANGED (SBC-3 4.7)."""
+        """Read the backstore's size again; initiators learn of a new one by CAPACITY DATA HAS CHANGED."""
         self.capabilities = self.store.capabilities
         blocks = self.store.size // self.block_size
         if blocks != self.blocks:

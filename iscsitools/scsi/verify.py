@@ -1,4 +1,4 @@
-"""VERIFY, WRITE AND VERIFY, COMPARE AND WRITE, ORWRITE (SBC-3 5.3, 5.7, 5.30, 5.36)."""
+"""VERIFY, WRITE AND VERIFY, COMPARE AND WRITE, ORWRITE (SBC-3 5.2, 5.5, 5.29 to 5.31, 5.37 to 5.39)."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _compare_and_write(
     found = memoryview(bytearray(half))
     store.read_into(offset, found)
     index = first_difference(found, data[:half])
-    if index >= 0:  # INFORMATION is the offset into the data-out here (SBC-3 5.3)
+    if index >= 0:  # INFORMATION is the offset into the data-out here (SBC-3 5.2)
         raise check_condition(SenseKey.MISCOMPARE, Asc.MISCOMPARE_DURING_VERIFY, index)
     write(offset, data[half:])
 

@@ -21,12 +21,12 @@ def _page(code: int, body: bytes) -> bytes:
 
 
 def supported_pages(call: Call) -> bytes:
-    """Page 00h, Supported VPD Pages (SPC-4 7.8.14)."""
+    """Page 00h, Supported VPD Pages (SPC-4 7.8.16)."""
     return _page(0x00, bytes(sorted(PAGES)))
 
 
 def unit_serial_number(call: Call) -> bytes:
-    """Page 80h, Unit Serial Number (SPC-4 7.8.15)."""
+    """Page 80h, Unit Serial Number (SPC-4 7.8.18)."""
     return _page(0x80, call.unit.identity.serial.encode("ascii", "replace"))
 
 

@@ -4,18 +4,75 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import socket
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 from iscsitools.config import Portal
 from iscsitools.errors import RunError
 from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.server.loop import Loop
 
-PEERS_FAULT: Final = frozenset(
+log = logging.getLogger(__name__)
+
+_ACCEPTS: Final = 16
+"""Connections accepted in one go, so that a flood of them does not starve the others."""
+_PAUSE: Final = 1.0
+"""Seconds for which nobody is accepted when the process is out of descriptors."""
+_PEERS_FAULT: Final = frozenset(
     {errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN,
      errno.ENETUNREACH, errno.EOPNOTSUPP, errno.EPERM, errno.ETIMEDOUT, errno.EINTR}
 )  # fmt: skip
 """What accept() may say of one connection that came to nothing; the next one may be well (accept(2))."""
+
+
+class Listeners:
+    """The listening sockets of all portals. ``accepted`` is called on the loop with each socket that came in."""
+
+    def __init__(self, loop: Loop, accepted: Callable[[socket.socket], None]) -> None:
+        self._loop = loop
+        self._accepted = accepted
+        self._sockets: list[socket.socket] = []
+
+    def open(self, portals: Iterable[Portal]) -> list[tuple[Any, ...]]:
+        """Listen; returns the sockets' own addresses. Raises RunError, and what is open then waits for ``close``."""
+        for portal in portals:
+            self._sockets += listen(portal)
+        return [sock.getsockname() for sock in self._sockets]
+
+    def start(self) -> None:
+        """Accept from now on."""
+        for sock in self._sockets:
+            self._watch(sock)
+
+    def close(self) -> None:
+        """Accept nobody any more. May be called again."""
+        for sock in self._sockets:
+            self._loop.remove_reader(sock.fileno())
+            sock.close()
+        self._sockets = []
+
+    def _watch(self, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            self._loop.add_reader(sock.fileno(), partial(self._accept, sock))
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                sock, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _PEERS_FAULT:
+                    continue
+                # Out of descriptors: stop listening for a moment rather than turn in circles.
+                log.warning("cannot accept a connection: %s", error.strerror)
+                self._loop.remove_reader(listener.fileno())
+                self._loop.call_later(_PAUSE, partial(self._watch, listener))
+                return
+            self._accepted(sock)
 
 
 def listen(portal: Portal) -> list[socket.socket]:

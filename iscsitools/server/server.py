@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Final
 
 from iscsitools.config import Config
 from iscsitools.errors import RunError
@@ -28,7 +27,7 @@ from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.link import Link
-from iscsitools.server.listeners import PEERS_FAULT, address_text, connection_info, listen, prepare
+from iscsitools.server.listeners import Listeners, address_text, connection_info, prepare
 from iscsitools.server.lookups import Lookups
 from iscsitools.server.loop import Loop
 from iscsitools.server.notices import Notices
@@ -39,9 +38,6 @@ from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.server.service import TraceServer
 
 log = logging.getLogger(__name__)
-
-_ACCEPTS: Final = 16
-"""Connections accepted in one go, so that a flood of them does not starve the others."""
 
 
 class Server:
@@ -64,7 +60,7 @@ class Server:
         self._plugins = plugins
         self._lifecycle = Lifecycle(plugins.calls)
         self._feeds: list[ObserverFeed] = []
-        self._listeners: list[socket.socket] = []
+        self._listeners = Listeners(self.loop, self._adopt)
         self._buffers = Buffers(limits.buffer_memory)
         self._lookups = Lookups(self.loop, plugins.authenticators)
         self._timers = Timers(
@@ -86,11 +82,10 @@ class Server:
     def _open(self) -> None:
         config, plugins = self.config, self._plugins
         assemble(self.assembly, config.targets, plugins.registry, plugins.authenticators, self.loop)
-        for portal in config.portals:
-            self._listeners += listen(portal)
-        self.addresses = [address_text(sock.getsockname()) for sock in self._listeners]
+        addresses = self._listeners.open(config.portals)
+        self.addresses = [address_text(address) for address in addresses]
         directory = Directory(
-            [Portal(str(s.getsockname()[0]), int(s.getsockname()[1])) for s in self._listeners],
+            [Portal(str(host), int(port)) for host, port, *_ in addresses],
             auth_policy(config.discovery, plugins.authenticators),
         )
         for target in self.assembly.targets:
@@ -129,8 +124,7 @@ class Server:
             self._close(subscriber.close)
 
     def _start(self, subscriber: ProviderSubscriber) -> None:
-        for sock in self._listeners:
-            self.loop.add_reader(sock.fileno(), partial(self._accept, sock))
+        self._listeners.start()
         self.loop.each_wake_up.append(self._flush_dirty)
         self.loop.call_later(self._tick_seconds, self._tick)
         if self.trace is not None:
@@ -154,26 +148,6 @@ class Server:
         self.loop.call_soon(partial(read_sizes, self.assembly.units))
 
     # -- connections
-
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_ACCEPTS):
-            try:
-                sock, _ = listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in PEERS_FAULT:
-                    continue
-                # Out of descriptors: stop listening for a moment rather than turn in circles.
-                log.warning("cannot accept a connection: %s", error.strerror)
-                self.loop.remove_reader(listener.fileno())
-                self.loop.call_later(1.0, lambda: self._listen_again(listener))
-                return
-            self._adopt(sock)
-
-    def _listen_again(self, listener: socket.socket) -> None:
-        if listener.fileno() >= 0:
-            self.loop.add_reader(listener.fileno(), lambda: self._accept(listener))
 
     def _adopt(self, sock: socket.socket) -> None:
         if len(self.links) >= self.config.limits.max_connections and not self._make_room():
@@ -245,9 +219,7 @@ class Server:
             self._closer.hurry()
             self.loop.stop()
             return
-        for sock in self._listeners:
-            self.loop.remove_reader(sock.fileno())
-            sock.close()
+        self._listeners.close()
         self._ending.begin()
 
     def _calls_running(self) -> int:
@@ -269,8 +241,7 @@ class Server:
                 stack.callback(self._lifecycle.target_stopped, TargetNotice(target.name, tuple(self.addresses)))
             for link in list(self.links.values()):
                 stack.callback(link.close, REASON)
-            for sock in self._listeners:
-                stack.callback(sock.close)
+            stack.callback(self._listeners.close)
 
     def _close_stores(self) -> None:
         limit = self._ending.limit if self._ending.begun else time.monotonic() + self.config.limits.exit_timeout

@@ -60,7 +60,10 @@ def test_size_makes_a_sparse_file(opened: Opened, tmp_path: Path) -> None:
         ("file:{dir}/empty.img", "is empty; add size=SIZE"),
         ("file:{dir}/disk.img,size=512K", "has 1048576 bytes already, more than size=524288"),
         ("file+readonly:{dir}/disk.img,size=2M", "cannot be grown"),
-        ("file+readonly:{dir}/missing.img,size=2M", "does not exist, and is not made to be only read"),
+        (
+            "file+readonly:{dir}/missing.img,size=2M",
+            "a file that is only read (readonly=yes, or under cow) is not made",
+        ),
         ("file:", "a path has to follow"),
         ("file:{dir}/disk.img,size=0", "is not more than 0"),
         ("file:/dev/null", "neither a file nor a block device"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from iscsitools.backstores import values
 from iscsitools.backstores.base import Option
 from iscsitools.backstores.null import NullBackstore
 from iscsitools.cli.output import size_text
@@ -39,14 +40,18 @@ def test_backstores_json(iscsitools: Any) -> None:
 def test_a_parser_without_a_word_for_its_value(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Odd(NullBackstore):
         kind = "odd"
-        options = (Option("a", lambda text: text, "", ""), Option("b", partial(int, base=3), 0, ""))
+        options = (
+            Option("a", lambda text: text, "", ""),
+            Option("b", partial(int, base=3), 0, ""),
+            Option("c", values.choice("fast", "safe"), "fast", ""),
+        )
 
     def load(manager: PluginManager) -> None:
         manager.registry.add_backstore(Odd)
 
     monkeypatch.setattr(PluginManager, "load", load)
     (entry,) = json.loads(iscsitools("backstores", "--json").out)
-    assert [option["value"] for option in entry["options"]] == ["VALUE", "VALUE"]
+    assert [option["value"] for option in entry["options"]] == ["VALUE", "VALUE", "fast|safe"]
 
 
 def test_plugins_table_and_json(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,11 +150,12 @@ def test_the_greeting_shows_names_and_no_secret() -> None:
     image = StackSpec("http", "https://bob:p%40ss,w@rd@images.example:8443/a@b.img")
     luns = (LunConfig(2, stack, readonly=True), LunConfig(3, image))
     target = TargetConfig("iqn.2026-11.example:a", luns=luns, auth=AuthConfig(AuthMethod.CHAP, (user,)))
-    text = greeting(Config(targets=(target,)), [Portal("::", 3260), Portal("0.0.0.0", 3260)], {(target.iqn, 2): 1536})
+    sizes = {(target.iqn, 2): (3, 512), (target.iqn, 3): (256, 2048)}
+    text = greeting(Config(targets=(target,)), [Portal("::", 3260), Portal("0.0.0.0", 3260)], sizes)
     assert "listens on [::]:3260, 0.0.0.0:3260\n" in text
     assert "    LUN 2: 1.5 KiB, 512-byte blocks, file+cow:d.img, readonly\n" in text
     assert "qemu-img info iscsi://alice%SECRET@[::1]:3260/iqn.2026-11.example:a/2\n" in text
-    assert "    LUN 3: 512-byte blocks, http:https://images.example:8443/a@b.img\n" in text
+    assert "    LUN 3: 512 KiB, 2048-byte blocks, http:https://images.example:8443/a@b.img\n" in text
     assert "horse" not in text
 
 

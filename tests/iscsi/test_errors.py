@@ -5,8 +5,8 @@ from iscsitools.iscsi.errors import LoginError, LoginStatus, ProtocolError, Reje
 
 def test_login_status_is_class_and_detail():
     status = LoginError(LoginStatus.SESSION_DOES_NOT_EXIST, "gone").status
-    assert (status.status_class, status.status_detail) == (2, 10)
-    assert {(s.status_class, s.status_detail) for s in LoginStatus} == {
+    assert divmod(status, 256) == (2, 10)
+    assert {divmod(s, 256) for s in LoginStatus} == {
         (0, 0), (1, 1), (1, 2), *((2, detail) for detail in range(12)), (3, 0), (3, 1), (3, 2),
     }  # fmt: skip
 

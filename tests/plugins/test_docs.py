@@ -8,9 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
 from iscsitools import hookspecs
-from iscsitools.backstores.base import Backstore
+from iscsitools.backstores import values
+from iscsitools.backstores.base import Backstore, Filter
 from iscsitools.backstores.filters.cow import CowFilter
 from iscsitools.backstores.registry import LUN_OPTION_NAMES, Registry
 from iscsitools.backstores.spec import build, parse_spec
@@ -74,9 +76,9 @@ def test_every_backstore_filter_and_option_has_its_paragraph(project: Path) -> N
 
 def test_the_guide_names_every_method(project: Path) -> None:
     page = (project / "docs/writing-a-backstore.md").read_text()
-    for name in vars(Backstore):
+    for name in [*vars(Backstore), *Filter.__annotations__]:
         if not name.startswith("_"):
-            assert re.search(rf"`{name}\b", page), f"docs/writing-a-backstore.md says nothing of {name}"
+            assert re.search(rf"`(self\.)?{name}\b", page), f"docs/writing-a-backstore.md says nothing of {name}"
 
 
 def test_the_guides_backstore_runs(project: Path) -> None:
@@ -109,14 +111,46 @@ def test_the_guides_filter_runs(project: Path) -> None:
     store.close()
 
 
+def test_the_guides_filter_with_an_option_runs(project: Path) -> None:
+    module = module_of(examples(project, "writing-a-backstore.md")[2])
+    registry = builtin()
+    registry.add_filter(module.SlowReads)
+    buffer = memoryview(bytearray(512))
+    for options, at_once in (("", True), (",slow-reads.wait=1us", False)):
+        store = build(parse_spec(f"ram+slow-reads:64K{options}"), registry)
+        store.open()
+        store.write(0, memoryview(b"ab" * 256))
+        assert store.try_read_into(0, buffer) is at_once
+        store.read_into(0, buffer)
+        assert buffer == b"ab" * 256
+        store.close()
+
+
 def test_the_plugin_pages_examples_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hello, logins = examples(project, "plugins.md")
+    hello, greet, directory, logins = examples(project, "plugins.md")
     manager = PluginManager()
     assert manager.register(module_of(hello), "hello").provides == ["hook session_opened"]
+    assert manager.register(module_of(greet), "greet").provides == ["command greet"]
+    assert manager.register(module_of(directory), "directory").provides == ["authenticator directory"]
     assert manager.register(module_of(logins), "logins").status == "loaded"
+    greeted = CliRunner().invoke(manager.commands["greet"], ["ada"])
+    assert (greeted.exit_code, greeted.output) == (0, "hello, ada\n")
+    assert CliRunner().invoke(manager.commands["greet"], ["\n"]).exit_code == 1
+    assert manager.authenticators["directory"].secret_for("iqn.i", "../passwd") is None
     probes = Probes(lambda: 0)
     feeds = [ObserverFeed(observer, plugin, probes) for plugin, observer in manager.observers()]
-    probes.pdu(Probe.LOGIN_COMMAND, ConnectionInfo(1, remote="192.0.2.1:5", initiator="iqn.i"), 0, bytes(48))
+    probes.pdu(Probe.LOGIN_RESPONSE, ConnectionInfo(1, remote="192.0.2.1:5", initiator="iqn.i"), 0, bytes(48))
     for feed in feeds:
         feed.close(10)
-    assert capsys.readouterr().out == "login-command iqn.i 192.0.2.1:5\n"
+    assert capsys.readouterr().out == "login-response iqn.i 192.0.2.1:5\n"
+
+
+def test_the_guide_lists_every_parser(project: Path) -> None:
+    page = (project / "docs/writing-a-backstore.md").read_text()
+    parsers = [f for f in vars(values).values() if inspect.isfunction(f) and f.__module__ == values.__name__]
+    assert len(parsers) > 8
+    assert [f.__name__ for f in parsers if not re.search(rf"^\| .*`{f.__name__}\b", page, re.MULTILINE)] == []
+
+
+def test_the_guides_way_to_test_runs(project: Path) -> None:
+    assert module_of(examples(project, "writing-a-backstore.md")[3]).store.size == 1 << 20

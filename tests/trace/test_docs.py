@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from iscsitools.cli.record import command
-from iscsitools.probes.table import Probe
+from iscsitools.probes.sites import Xfer
+from iscsitools.probes.table import Info, Probe
 from iscsitools.trace import Trace, record
+from iscsitools.trace.events import ConnectionStrings, Event
 from iscsitools.trace.protocol import MAX_REQUEST, Limits
 from iscsitools.trace.server.requests import Requests
 
@@ -60,6 +62,12 @@ def test_every_public_part_of_a_trace_is_described(project: Path) -> None:
     members = [*vars(Trace), *vars(Trace("x"))]
     missing = [m for m in members if not m.startswith("_") and f"`{m}" not in text and m != "position"]
     assert not [m for m in missing if m not in ("take_strings",)]
+
+
+def test_every_field_of_an_event_is_described(project: Path) -> None:
+    text = (project / "docs" / "tracing-api.md").read_text()
+    fields = [*Event._fields, *ConnectionStrings.__slots__, *Info._fields, *Xfer._fields]  # type: ignore[attr-defined]
+    assert [name for name in fields if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("probe", Probe)

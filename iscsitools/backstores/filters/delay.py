@@ -22,8 +22,8 @@ class DelayFilter(Filter):
     def __init__(self, inner: Backstore, read: float = 0.0, write: float = 0.0, flush: float = 0.0) -> None:
         super().__init__(inner)
         self._read, self._write, self._flush = read, write, flush
-        self._passes_reads = not read
-        self._passes_writes = not write
+        self.passes_reads = not read
+        self.passes_writes = not write
         if read or write or flush:
             self.blocking = True
 

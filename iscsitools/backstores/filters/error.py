@@ -46,8 +46,8 @@ class ErrorFilter(Filter):
         self._ranges = range
         self._errno = errno
         self._random = random.Random(seed)
-        self._passes_reads = not read
-        self._passes_writes = not write
+        self.passes_reads = not read
+        self.passes_writes = not write
 
     def _fail(self, rate: float, verb: str, offset: int, length: int) -> None:
         """Raise the error if this call is to fail."""
