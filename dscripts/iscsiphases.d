@@ -33,6 +33,7 @@ iscsi*:::scsi-command, iscsi*:::xfer-start, iscsi*:::data-send, iscsi*:::scsi-re
 	this->itt = args[1]->ii_itt;
 	this->ends = 0;
 	this->failed = 0;
+	this->over = 0;
 }
 
 /* One command: when it began, its flags, open transfers and since when, time in transfers, when it ended. */
@@ -85,7 +86,7 @@ iscsi*:::data-send, iscsi*:::scsi-response
 /this->ends && this->start/
 {
 	ended[this->conn, this->itt] = 1;
-	start[this->conn, this->itt] = this->failed ? 0 : this->start;
+	this->over = this->failed;
 }
 
 /* The end: there is a status, and no transfer is open. */
@@ -95,7 +96,7 @@ iscsi*:::data-send, iscsi*:::scsi-response, iscsi*:::xfer-done
 	this->write = writes[this->conn, this->itt];
 	this->moving = moving[this->conn, this->itt];
 	this->total = timestamp - this->start;
-	start[this->conn, this->itt] = 0;
+	this->over = 1;
 	/* ci_remote is address:port, or [address]:port */
 	this->ipv6 = args[0]->ci_protocol == "ipv6";
 	this->client = substr(this->conn, this->ipv6, rindex(this->conn, ":") - 2 * this->ipv6);
@@ -105,6 +106,26 @@ iscsi*:::data-send, iscsi*:::scsi-response, iscsi*:::xfer-done
 	@waiting[this->client, args[1]->ii_lun, this->event] = avg(this->write ? this->moving : 0);
 	@sending[this->client, args[1]->ii_lun, this->event] = avg(this->write ? 0 : this->moving);
 	@total[this->client, args[1]->ii_lun, this->event] = avg(this->total);
+}
+
+iscsi*:::task-command
+{
+	/* ABORT TASK names the task that ends without an answer. */
+	this->conn = args[0]->ci_remote;
+	this->itt = args[1]->ii_ttt;
+	this->over = 1;
+}
+
+/* 0 is what gives a variable's memory back: there is little of it, and task tags may never come again. */
+iscsi*:::data-send, iscsi*:::scsi-response, iscsi*:::xfer-done, iscsi*:::task-command
+/this->over/
+{
+	start[this->conn, this->itt] = 0;
+	writes[this->conn, this->itt] = 0;
+	transfers[this->conn, this->itt] = 0;
+	moving[this->conn, this->itt] = 0;
+	opened[this->conn, this->itt] = 0;
+	ended[this->conn, this->itt] = 0;
 }
 
 dtrace:::END

@@ -43,6 +43,13 @@ static int has_count(Py_ssize_t count, Py_ssize_t expected)
     return count == expected;
 }
 
+/* The low 64 bits of a number; 0, or -1 with an exception, after which nothing else of Python may be called. */
+static int get_word(PyObject *object, uint64_t *word)
+{
+    *word = PyLong_AsUnsignedLongLongMask(object);
+    return *word == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
+}
+
 static PyObject *native_mask(PyObject *self, PyObject *unused)
 {
     return PyLong_FromUnsignedLong(current_mask());
@@ -92,8 +99,7 @@ static PyObject *native_on_pdu(PyObject *self, PyObject *const *args, Py_ssize_t
         PyErr_SetString(PyExc_TypeError, "bhs has to be 48 bytes, and cdb bytes");
         return NULL;
     }
-    lun = PyLong_AsUnsignedLongLongMask(args[3]);
-    if (PyErr_Occurred() || event_set_connection(&event, args[2]) < 0)
+    if (get_word(args[3], &lun) < 0 || event_set_connection(&event, args[2]) < 0)
         return NULL;
     event_from_bhs(&event, (int)probe, lun, (const uint8_t *)PyBytes_AS_STRING(args[4]),
                    (const uint8_t *)PyBytes_AS_STRING(args[5]), (size_t)PyBytes_GET_SIZE(args[5]));
@@ -115,9 +121,9 @@ static PyObject *native_on_xfer(PyObject *self, PyObject *const *args, Py_ssize_
         return NULL;
     }
     for (int i = 0; i < 6; i++)
-        numbers[i] = PyLong_AsUnsignedLongLongMask(PyTuple_GET_ITEM(args[4], i));
-    lun = PyLong_AsUnsignedLongLongMask(args[3]);
-    if (PyErr_Occurred() || event_set_connection(&event, args[2]) < 0)
+        if (get_word(PyTuple_GET_ITEM(args[4], i), &numbers[i]) < 0)
+            return NULL;
+    if (get_word(args[3], &lun) < 0 || event_set_connection(&event, args[2]) < 0)
         return NULL;
     xfer.xfer_laddr = numbers[2];
     xfer.xfer_loffset = (uint32_t)numbers[3];

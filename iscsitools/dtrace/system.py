@@ -86,7 +86,7 @@ def module_loaded(name: str) -> bool:
     program = shutil.which("modinfo", path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATHS}")
     if program is None:
         return False
-    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    done = subprocess.run([program], capture_output=True, text=True, errors="replace", check=False)
     return re.search(rf"\s{re.escape(name)} \(", done.stdout) is not None
 
 
@@ -98,7 +98,7 @@ def find_dtrace() -> str:
         raise RunError("there is no dtrace on this system", _bpftrace_hint() if linux else ())
     if linux:
         # SystemTap brings a script named dtrace, which only makes header files.
-        done = subprocess.run([program, "-V"], capture_output=True, text=True, check=False)
+        done = subprocess.run([program, "-V"], capture_output=True, text=True, errors="replace", check=False)
         if re.search(r"\bD \d", done.stdout) is None:
             raise RunError(f"{program} is not DTrace (SystemTap brings a program of that name)", _bpftrace_hint())
     return program

@@ -82,8 +82,11 @@ def package_folder() -> Path:
     spec = importlib.util.find_spec("usdt")
     for place in (spec.submodule_search_locations or []) if spec else []:
         folder = Path(place) / "libusdt"
-        if (folder / "usdt_internal.h").is_file():
-            return folder
+        try:
+            if (folder / "usdt_internal.h").is_file():
+                return folder
+        except OSError as error:
+            raise ProviderError(f"python-usdt cannot be read: {folder}: {error.strerror}") from None
     raise ProviderError("python-usdt is not installed (pip install 'iscsitools[dtrace]')")
 
 
@@ -91,14 +94,13 @@ def compiler() -> list[str]:
     """The C compiler's command: ``$CC``, or cc, or gcc."""
     given = os.environ.get("CC", "")
     try:
-        command = shlex.split(given) or ["cc"]
+        commands = [shlex.split(given), ["cc"], ["gcc"]]
     except ValueError as error:
         raise ProviderError(f"CC={given} is no command: {error}") from None
-    if shutil.which(command[0]) is None:
-        command = ["gcc"]
-    if shutil.which(command[0]) is None:
-        raise ProviderError("no C compiler was found, which is needed to link libusdt (set CC, or install cc)")
-    return command
+    for command in commands:
+        if command and shutil.which(command[0]) is not None:
+            return command
+    raise ProviderError("no C compiler was found, which is needed to link libusdt (set CC, or install cc)")
 
 
 def load(system: str) -> ctypes.CDLL:
@@ -161,7 +163,8 @@ def _shared(system: str) -> list[str]:
 
 def build(command: list[str], arguments: list[str], output: Path) -> ctypes.CDLL:
     """Run the compiler, load what it made, and declare its functions; ProviderError with the first error it printed."""
-    done = subprocess.run([*command, *arguments, "-o", str(output)], capture_output=True, text=True, check=False)
+    words = [*command, *arguments, "-o", str(output)]
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         error = next(
@@ -169,7 +172,7 @@ def build(command: list[str], arguments: list[str], output: Path) -> ctypes.CDLL
         )
         raise ProviderError(f"{command[0]}: {error or f'exit status {done.returncode}'}")
     try:
-        library = ctypes.CDLL(str(output))
+        library = ctypes.CDLL(str(output), use_errno=True)
     except OSError as error:
         raise ProviderError(f"the library made of libusdt does not load: {error}") from error
     return _declare(library)

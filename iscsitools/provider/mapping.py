@@ -28,7 +28,7 @@ from iscsitools.provider.libusdt import Tracepoint
 
 DOF_VERSION: Final = 3
 PREFIX: Final = "iscsitools-probes-"
-_FOLDERS: Final = (tempfile.gettempdir(), "/var/tmp", "/dev/shm")
+_MORE_FOLDERS: Final = ("/var/tmp", "/dev/shm")
 _SIZE: Final = 4 * mmap.PAGESIZE
 _CODE_AT: Final = 3 * mmap.PAGESIZE  # the DOF takes about 3 KB
 _STEP: Final = 32
@@ -39,10 +39,18 @@ _FUNCTION: Final = b"\x90\xc3"
 _MAP_FIXED: Final = 0x10
 
 
+def places() -> tuple[str, ...]:
+    """The folders that are tried, in this order. A system need not have one for temporary files that can be written."""
+    try:
+        return (tempfile.gettempdir(), *_MORE_FOLDERS)
+    except FileNotFoundError:
+        return _MORE_FOLDERS
+
+
 def folders() -> Iterator[Path]:
     """Where such a file may be: folders for temporary files from which code may be mapped."""
     seen = set()
-    for name in _FOLDERS:
+    for name in places():
         folder = Path(name).resolve()
         if folder in seen or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             continue
@@ -57,7 +65,8 @@ def clean() -> list[Path]:
     for folder in folders():
         for path in folder.glob(f"{PREFIX}*"):
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                # Anybody may make one by this name, a pipe too: opening that would wait for somebody who writes.
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError:
                 continue  # another user's, or just removed
             try:
@@ -107,7 +116,7 @@ class Mapping:
                 contents[at : at + len(_FUNCTION)] = _FUNCTION
         folder = next(folders(), None)
         if folder is None:
-            raise ProviderError(f"no folder to map code from: tried {', '.join(_FOLDERS)}")
+            raise ProviderError(f"no folder to map code from: tried {', '.join(places())}")
         self._create(folder)
         os.pwrite(self._fd, contents, 0)
         kind = mmap.MAP_PRIVATE | _MAP_FIXED

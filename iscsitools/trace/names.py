@@ -48,7 +48,9 @@ class ServerEntry:
 
 def candidates() -> list[Path]:
     """Return the run directories in the order in which they are tried and searched."""
-    found = [SYSTEM_DIRECTORY, Path(tempfile.gettempdir()) / f"iscsitools-{os.getuid()}"]
+    found = [SYSTEM_DIRECTORY]
+    with suppress(FileNotFoundError):  # no folder for temporary files can be written to
+        found.append(Path(tempfile.gettempdir()) / f"iscsitools-{os.getuid()}")
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     return [Path(runtime) / "iscsitools", *found] if runtime else found
 

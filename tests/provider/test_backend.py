@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.tools import needs
 
 from iscsitools.probes.sites import ConnectionInfo, Probes, Xfer
 from iscsitools.probes.table import Probe
-from iscsitools.provider import backend, libusdt, mapping, registration
+from iscsitools.provider import backend, libusdt, registration
 from iscsitools.provider.backend import Backend, choose
 from iscsitools.provider.errors import ProviderError
 from iscsitools.provider.subscriber import ProviderSubscriber
@@ -129,20 +126,6 @@ def test_why_there_is_no_dtrace(monkeypatch: pytest.MonkeyPatch, system: str, ma
     assert reason in registration.unavailable()
 
 
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ProviderError, match=r"iscsitools\[dtrace\]"):
-        libusdt.package_folder()
-
-
-def test_a_failed_build_says_what_the_compiler_said(tmp_path: Path) -> None:
-    needs("cc", "gcc")
-    source = tmp_path / "bad.c"
-    source.write_text("#error no luck\n")
-    with pytest.raises(ProviderError, match="no luck"):
-        libusdt.build(libusdt.compiler(), ["-c", str(source)], tmp_path / "bad.so")
-
-
 SOURCES = {
     "nothing in it": {},
     "a damaged archive": {"libusdt.a": "not an archive"},
@@ -178,40 +161,6 @@ def test_a_compiler_that_cannot_be_named_is_one_line(
     monkeypatch.setenv("CC", "cc '")
     (warning,) = choose("dtrace").warnings
     assert "CC=cc ' is no command" in warning
-
-
-def test_the_next_start_removes_what_a_killed_process_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapping, "folders", lambda: iter([tmp_path]))
-    left = tmp_path / f"{mapping.PREFIX}1-x"
-    left.write_bytes(b"")
-    other = tmp_path / "other"
-    other.write_bytes(b"")
-    held = mapping.Mapping()
-    held._create(tmp_path)
-    try:
-        assert mapping.clean() == [left]
-        assert held.path is not None
-        assert sorted(tmp_path.iterdir()) == sorted([held.path, other])
-    finally:
-        held.close()
-    assert list(tmp_path.iterdir()) == [other]
-
-
-def test_a_build_removes_what_killed_ones_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    left, other = tmp_path / f"{libusdt.PREFIX}left", tmp_path / "other"
-    for folder in (left, other):
-        folder.mkdir()
-        (folder / "libusdt.so").write_bytes(b"")
-    new = tmp_path / f"{libusdt.PREFIX}new"
-    new.mkdir()
-    for folder in (left, other):
-        os.utime(folder, (0, 0))
-    with libusdt.build_folder() as first:
-        os.utime(first, (0, 0))
-        with libusdt.build_folder() as second:
-            assert sorted(tmp_path.iterdir()) == sorted([new, other, first, second])
-    assert sorted(tmp_path.iterdir()) == sorted([new, other])
 
 
 def test_subscriber_follows_the_mask(native: Native) -> None:

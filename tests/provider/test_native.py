@@ -146,6 +146,21 @@ def test_wrong_arguments_are_refused(native: Any, arguments: tuple[Any, ...]) ->
         native.on_pdu(*arguments)
 
 
+class Refusing:
+    """A number that cannot be read."""
+
+    def __index__(self) -> int:
+        raise RuntimeError("not now")
+
+
+@pytest.mark.parametrize("numbers", [(Refusing(), Refusing(), 3, 4, 5, 0), ("x", Refusing(), 3, 4, 5, 0)])
+def test_the_first_error_is_the_one_that_is_raised(native: Any, numbers: tuple[Any, ...]) -> None:
+    """Python calls its methods with no error pending: else what they raise becomes a SystemError."""
+    with pytest.raises((TypeError, RuntimeError)) as caught:
+        native.on_xfer(Probe.XFER_DONE, 0, connection(), Refusing(), numbers)
+    assert caught.value.__cause__ is None
+
+
 def test_nothing_is_enabled_when_nobody_looks(native: Any) -> None:
     assert native.mask() == 0
     assert not any(native.enabled(probe) for probe in PROVIDER_PROBES)
