@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from iscsitools.trace.views.report import lun_text
 from iscsitools.trace.views.top.model import GROUPS, SORTS, Row, ServerLine, TopModel
 
 _KEY_WIDTHS: Final = {"CLIENT": 15, "TARGET": 8, "LUN": 3, "SERVER": 15}
@@ -97,6 +98,8 @@ class Layout:
 
     def _key(self, name: str, value: str) -> str:
         width = self.widths[name]
+        if name == "LUN":
+            return f"{lun_text(int(value)):<{width}}"
         if name == "TARGET":
             value = short_target(value)
             # the end of a name differs more often than its beginning
