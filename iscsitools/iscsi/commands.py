@@ -143,6 +143,7 @@ class Command:
 
 def start(conn: Connection, session: Session, pdu: Pdu) -> None:
     """Take a SCSI Command whose turn it is. Raises RejectError for one that is malformed."""
+    session.taken += 1
     itt = pdu.itt
     if itt in conn.commands:
         raise RejectError(RejectReason.TASK_IN_PROGRESS, f"a task with tag {itt:#x} is there already")
