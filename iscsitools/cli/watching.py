@@ -104,7 +104,10 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("--name", help="The server to watch, when several run.")
     @click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name.")
-    @click.option("--read", metavar="FILE", type=click.Path(path_type=Path), help="Read what `record` wrote instead.")
+    @click.option(
+        "--read", metavar="FILE", type=click.Path(path_type=Path),
+        help="Read what `record` wrote instead; - is standard input.",
+    )  # fmt: skip
     @click.option("--json", "form", flag_value="json", help="One JSON object per report.")
     @click.option("--csv", "form", flag_value="csv", help="Comma-separated values, names first.")
     @functools.wraps(command)
@@ -114,6 +117,8 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> None:  # fmt: skip
         if read is not None and (name or socket):
             raise UsageError("--read is of a file: --name and --socket are of a running server")
+        if read == Path("-"):
+            read = Path("/dev/stdin")
         watch = Watch(Source(name, socket, read, client, target, lun, interval, count), form or "text")
         with trace_errors():
             command(watch, **own)
