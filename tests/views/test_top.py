@@ -133,7 +133,7 @@ def test_two_servers_add_up_and_one_that_goes_is_said_to_be_gone() -> None:
     ]  # fmt: skip
     model.update("demo", None)
     assert model.total().reads == 5
-    assert server_text(model.servers()[0]) == "demo: gone, waiting for it to come back"
+    assert server_text(model.servers()[0]) == "demo: gone"
 
 
 @pytest.mark.parametrize(("value", "text"), [

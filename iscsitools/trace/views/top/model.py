@@ -57,7 +57,8 @@ class Sample:
     rows: Mapping[RowKey, Counters]
     in_flight: Mapping[RowKey, int] = field(default_factory=dict)
     """Commands under way at ``time``, by the server's own count."""
-    sessions: int = 0
+    sessions: int | None = None
+    """How many the server has; None while that is not known."""
     cpu: float | None = None
     """Seconds of processor time that the server's process has used so far."""
     drops: int = 0
@@ -92,11 +93,11 @@ class Row:
 
 @dataclass(slots=True)
 class ServerLine:
-    """What the header says of a server. ``cpu`` is a fraction of one processor, None while it is not known."""
+    """What the header says of a server. ``cpu`` is a fraction of one processor. None: it is not known."""
 
     name: str
     up: bool
-    sessions: int = 0
+    sessions: int | None = None
     cpu: float | None = None
     drops: int = 0
 

@@ -202,7 +202,8 @@ class TopScreen:
         """The servers, the state of the screen, the headings, the totals."""
         markup: list[Any] = []
         for server in self._model.servers():
-            markup += [(None if server.up else "gone", server_text(server)), "\n"]
+            text = server_text(server) if server.up else f"{server_text(server)}, waiting for it to come back"
+            markup += [(None if server.up else "gone", text), "\n"]
         state = [f"every {self._sampler.interval:g} s", f"by {self._group}", f"sorted by {self._sort}"]
         state += [f"only {self._filter!r}"] if self._filter else []
         state += ["PAUSED"] if self._paused else []

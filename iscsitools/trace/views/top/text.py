@@ -115,10 +115,10 @@ def numbers_of(row: Row) -> str:
 
 
 def server_text(line: ServerLine) -> str:
-    """A header line: what is known of a server."""
+    """A header line: what is known of a server. A recording knows no sessions and no CPU time."""
     if not line.up:
-        return f"{line.name}: gone, waiting for it to come back"
-    sessions = f"{line.sessions} session{'' if line.sessions == 1 else 's'}"
+        return f"{line.name}: gone"
+    sessions = "sessions -" if line.sessions is None else f"{line.sessions} session{'' if line.sessions == 1 else 's'}"
     cpu = "-" if line.cpu is None else f"{line.cpu:.0%}"
     return f"{line.name}: {sessions}, CPU {cpu}, {line.drops} drops"
 
