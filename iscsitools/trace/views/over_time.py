@@ -11,7 +11,8 @@ from typing import Final
 from iscsitools.probes import sites
 from iscsitools.trace.events import Event
 from iscsitools.trace.selection import address_of
-from iscsitools.trace.views.commands import Command, CommandTracker
+from iscsitools.trace.views.command import Command
+from iscsitools.trace.views.commands import CommandTracker
 from iscsitools.trace.views.report import Column, Report, lun_text, microseconds, table
 from iscsitools.trace.views.timegrid import TimeGrid
 

@@ -10,7 +10,8 @@ from iscsitools.probes import sites
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.events import Event
 from iscsitools.trace.selection import address_of
-from iscsitools.trace.views.commands import Command, CommandTracker
+from iscsitools.trace.views.command import Command
+from iscsitools.trace.views.commands import CommandTracker
 from iscsitools.trace.views.details import command_text, detail_of, status_text
 from iscsitools.trace.views.over_time import COMMAND_MASK
 from iscsitools.trace.views.report import Record, Report, lun_text
