@@ -131,6 +131,8 @@ class _Series:
 
     points: deque[tuple[int, float, float]] = field(default_factory=deque)
     errors: int = 0
+    seen: int = 0
+    """The end of the last interval with a command of any kind: some neither read nor write."""
 
 
 @dataclass(slots=True)
@@ -159,7 +161,9 @@ class _Server:
             series.points.append((sample.time, self.seconds, rate))
             while series.points[0][0] <= sample.time - CELLS * _SECOND:
                 series.points.popleft()
-            if not sample.in_flight.get(key) and not any(point[2] for point in series.points):
+            if sample.in_flight.get(key) or any(getattr(counters, name) for name in _SUMS):
+                series.seen = sample.time
+            elif sample.time - series.seen >= CELLS * _SECOND:
                 del self.series[key]
 
 
