@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import click
 
-from iscsitools.cli.watching import one_server, trace_errors
+from iscsitools.cli.watching import SECONDS, one_server, trace_errors
 from iscsitools.errors import RunError, UsageError
 from iscsitools.probes.table import BY_LABEL
 from iscsitools.trace import Recorder, Trace, attach
@@ -23,7 +23,7 @@ _LOOK = 0.2
 
 
 @click.command()
-@click.argument("seconds", type=click.FloatRange(min=0, min_open=True), required=False)
+@click.argument("seconds", type=SECONDS, required=False)
 @click.option("-o", "--output", metavar="FILE", required=True, help="The file to write; - is standard output.")
 @click.option("--name", help="The server to record, when several run.")
 @click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name.")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from typing import Any, NamedTuple
 
 import click
 
 from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.errors import UsageError
 from iscsitools.trace.client import Server
-from iscsitools.trace.selection import address_of
+from iscsitools.trace.selection import Selection
 from iscsitools.trace.views.report import as_csv
 from iscsitools.trace.views.sessions import sessions_report
 from iscsitools.trace.views.watch import Source
 
 
 @click.group(invoke_without_command=True)
-@click.option("--client", metavar="ADDRESS", help="Only sessions from this address, or of this initiator.")
+@click.option("--client", metavar="ADDRESS", help="Only of this client: its address, ADDRESS:PORT, or initiator name.")
 @click.option("--target", metavar="IQN", help="Only sessions to this target.")
 @click.option("--name", help="The server to ask, when several run.")
 @click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name.")
@@ -33,21 +34,29 @@ def command(
         return
     with trace_errors(), Server(name, socket) as server:
         sessions = server.sessions()
-    if target is not None:
-        sessions = [session for session in sessions if session["target"] == target]
-    if client is not None:
-        sessions = [
-            session
-            for session in sessions
-            if client == session["initiator"] or client in map(address_of, session["addresses"])
-        ]
+    wanted = Selection(client=client, target=target)
+    sessions = [session for session in sessions if any(map(wanted.admits, _connections(session)))]
     report = sessions_report(sessions)
     if form == "json":
         click.echo(json.dumps(sessions))
     elif form == "csv":
-        click.echo(as_csv(report.records, header=True))
+        click.echo(as_csv(report.records, header=True), nl=bool(sessions))
     else:
         click.echo("\n".join(report.lines))
+
+
+class _Connection(NamedTuple):
+    """By what a session is selected."""
+
+    remote: str
+    target: str
+    initiator: str
+
+
+def _connections(session: dict[str, Any]) -> list[_Connection]:
+    """Its connections, of which it may have none left."""
+    addresses = session["addresses"] or [""]
+    return [_Connection(address, session["target"], session["initiator"]) for address in addresses]
 
 
 @command.command()

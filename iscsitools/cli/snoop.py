@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from iscsitools.cli.watching import Watch, source_options, watch_stream
+from iscsitools.cli.watching import Number, Watch, source_options, watch_stream
 from iscsitools.errors import UsageError
 from iscsitools.trace.views.snoop import SlowView, SnoopView
 
@@ -12,7 +12,7 @@ from iscsitools.trace.views.snoop import SlowView, SnoopView
 @click.command()
 @source_options
 @click.option("--wide", is_flag=True, help="All fields, as name=value.")
-@click.option("--slower", type=click.FloatRange(min=0), metavar="MS", help="Only commands that took so long, whole.")
+@click.option("--slower", type=Number(min=0, max=1e9), metavar="MS", help="Only commands that took so long, whole.")
 @click.option("--errors", is_flag=True, help="Only commands that failed, with all their events.")
 def command(watch: Watch, wide: bool, slower: float | None, errors: bool) -> None:
     """Print one line per event, as it happens.

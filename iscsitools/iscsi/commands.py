@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi import responses, transfers
 from iscsitools.iscsi.errors import RejectError, RejectReason
-from iscsitools.iscsi.pdu import RESERVED_TAG, Flag, Pdu, split_ahs, unit_number
+from iscsitools.iscsi.pdu import RESERVED_TAG, Flag, Pdu, probe_lun, split_ahs, unit_number
 from iscsitools.scsi.sense import SenseKey, fixed_sense
 from iscsitools.scsi.task import MAX_TRANSFER, Attribute, ManagementFunction, Status, Task
 
@@ -35,9 +35,10 @@ def cdb_of(pdu: Pdu) -> bytes:
 class Command:
     """One SCSI command of one connection, until its answer has been put into the output.
 
-    ``number``: the unit number for probes. ``incoming``: its data-out, None when it writes nothing. ``waits``: its task
-    has ended, has left the task set and holds no buffer, but its response waits for data that the initiator still sends
-    (RFC 7143 11.4.2). For the initiator it is a task as before: its tag is taken, and it can be aborted.
+    ``number``: its LUN for probes (:func:`.pdu.probe_lun`). ``incoming``: its data-out, None when it writes nothing.
+    ``waits``: its task has ended, has left the task set and holds no buffer, but its response waits for data that the
+    initiator still sends (RFC 7143 11.4.2). For the initiator it is a task as before: its tag is taken, and it can be
+    aborted.
     """
 
     __slots__ = ("conn", "edtl", "incoming", "itt", "lun", "number", "reserved", "started", "task", "waits")
@@ -51,12 +52,11 @@ class Command:
         self.started = pdu.now
         self.reserved = 0
         self.waits = False
-        number = unit_number(pdu.lun)
-        self.number = max(number, 0)
+        self.number = probe_lun(pdu.lun)
         assert session.nexus is not None
         self.task = Task(
             session.nexus,
-            number,
+            unit_number(pdu.lun),
             self.itt,
             cdb,
             self.done,
@@ -143,6 +143,7 @@ class Command:
 
 def start(conn: Connection, session: Session, pdu: Pdu) -> None:
     """Take a SCSI Command whose turn it is. Raises RejectError for one that is malformed."""
+    session.taken += 1
     itt = pdu.itt
     if itt in conn.commands:
         raise RejectError(RejectReason.TASK_IN_PROGRESS, f"a task with tag {itt:#x} is there already")

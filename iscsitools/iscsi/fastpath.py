@@ -329,6 +329,7 @@ def write_at_once(conn: Connection, pdu: Pdu) -> bool:
     except BaseException:
         return False  # the task's way meets it again, and makes sense data of it
     session.advance()
+    session.taken += 1
     conn.out.put(FAST_ANSWER.pack(WRITE_DONE, 0, itt, 0, conn.statsn, session.exp_cmdsn, session.max_cmdsn))
     conn.statsn = conn.statsn + 1 & SERIAL_MASK
     conn.written_bytes += edtl

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi import commands, requests, transfers
 from iscsitools.iscsi.errors import LoginStatus, ProtocolError, RejectError, RejectReason
-from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, LogoutReason, Opcode, Pdu, unit_number
+from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, LogoutReason, Opcode, Pdu, probe_lun
 from iscsitools.probes.sites import NOP_SEND, REJECT_SEND
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.task import MAX_TRANSFER
@@ -131,10 +131,10 @@ class Handlers:
         lun = 0
         cdb = b""
         if opcode in _WITH_LUN:
-            lun = max(unit_number(pdu.lun), 0)
+            lun = probe_lun(pdu.lun)
         elif opcode == Opcode.DATA_OUT:
             command = conn.commands.get(pdu.itt)
-            lun = command.number if command is not None else max(unit_number(pdu.lun), 0)
+            lun = command.number if command is not None else probe_lun(pdu.lun)
         if opcode == Opcode.SCSI_COMMAND:
             try:
                 cdb = commands.cdb_of(pdu)

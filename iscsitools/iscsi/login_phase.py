@@ -170,7 +170,7 @@ class LoginPhase:
         session = Session(
             self.table.opened + 1, result.initiator, result.isid, result.tsih, result.target, result.parameters,
             login.pdu.now, result.chap_user, result.initiator_alias,
-            exp_cmdsn=login.exp_cmdsn, first_cmdsn=login.exp_cmdsn, window=self._window, table=self.table,
+            exp_cmdsn=login.exp_cmdsn, fast_from=login.exp_cmdsn, window=self._window, table=self.table,
         )  # fmt: skip
         if result.target is not None:
             session.nexus = Nexus(result.initiator, f"{result.initiator},i,0x{result.isid.hex()}")

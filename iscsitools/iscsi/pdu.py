@@ -129,6 +129,12 @@ def unit_number(lun: int) -> int:
     return first & 0x3FFF if method == 1 else -1
 
 
+def probe_lun(lun: int) -> int:
+    """What the probes call ii_lun: the unit number, or the whole field as it was sent where it names no unit."""
+    number = unit_number(lun)
+    return number if number >= 0 else lun
+
+
 @dataclass(slots=True, eq=False)
 class Pdu:
     """A received PDU off the fast path. ``data`` may lie in a receive buffer: valid only until the handler returns."""

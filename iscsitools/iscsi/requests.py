@@ -17,6 +17,7 @@ from iscsitools.iscsi.pdu import (
     LogoutResponse,
     Opcode,
     Pdu,
+    probe_lun,
     serial_less,
     unit_number,
 )
@@ -60,7 +61,7 @@ def nop_out(conn: Connection, session: Session, pdu: Pdu) -> None:
     )  # fmt: skip
     conn.statsn = (conn.statsn + 1) & SERIAL_MASK
     if conn.probes.mask & NOP_SEND:
-        conn.probes.pdu(Probe.NOP_SEND, conn.info, max(unit_number(pdu.lun), 0), header)
+        conn.probes.pdu(Probe.NOP_SEND, conn.info, probe_lun(pdu.lun), header)
     conn.out.put(header, bytes(data))
 
 

@@ -51,8 +51,9 @@ class Session:
     """One session of an initiator with a target, or with discovery (``target`` None).
 
     ``ident`` numbers the sessions of this process. ``exp_cmdsn`` is the next CmdSN in order; commands up to
-    ``exp_cmdsn + window - 1`` are taken. ``held``: non-immediate requests that came before their turn; None in the
-    place of one that was aborted.
+    ``exp_cmdsn + window - 1`` are taken. ``taken``: SCSI commands that did not go by the fast path; those that did are
+    ``exp_cmdsn - fast_from``, as nothing else moves the one without the other. ``held``: non-immediate requests that
+    came before their turn; None in the place of one that was aborted.
     """
 
     ident: int
@@ -66,7 +67,8 @@ class Session:
     initiator_alias: str = ""
     nexus: Nexus | None = None
     exp_cmdsn: int = 0
-    first_cmdsn: int = 0
+    fast_from: int = 0
+    taken: int = 0
     window: int = DEFAULT_WINDOW
     full_feature: bool = False
     table: SessionTable | None = None
@@ -86,6 +88,11 @@ class Session:
         own limit on tasks, and by ``window`` for those that have ended and wait for data (:class:`.commands.Command`).
         """
         return (self.exp_cmdsn + self.window - 1) & SERIAL_MASK
+
+    @property
+    def commands(self) -> int:
+        """SCSI commands so far, immediate ones too."""
+        return self.taken + self.exp_cmdsn - self.fast_from
 
     def place(self, cmdsn: int) -> int:
         """How far ahead of its turn a CmdSN is: 0 is next, up to window - 1 is inside, -1 is outside."""
@@ -154,8 +161,13 @@ class Session:
         self.held.clear()
 
     def advance(self) -> None:
-        """The command that was next has been taken."""
-        self.exp_cmdsn = (self.exp_cmdsn + 1) & SERIAL_MASK
+        """The request that was next has been taken, not by the fast path, which never takes the last CmdSN."""
+        if self.exp_cmdsn == SERIAL_MASK:
+            self.exp_cmdsn = 0
+            self.fast_from -= SERIAL_MASK
+        else:
+            self.exp_cmdsn += 1
+            self.fast_from += 1
 
 
 class SessionTable:

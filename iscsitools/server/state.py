@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from iscsitools.iscsi.connection import Connection
 from iscsitools.iscsi.negotiation import Parameters
-from iscsitools.iscsi.pdu import SERIAL_MASK
 from iscsitools.iscsi.session import Session
 from iscsitools.probes.sites import ConnectionInfo
 
@@ -98,7 +97,7 @@ def _session(session: Session, now: int) -> dict[str, Any]:
         "chap": session.chap_user,
         "header_digest": "CRC32C" if own.header_digest else "None",
         "data_digest": "CRC32C" if own.data_digest else "None",
-        "commands": (session.exp_cmdsn - session.first_cmdsn) & SERIAL_MASK,
+        "commands": session.commands,
         "read_bytes": _total(session, lambda conn: conn.read_bytes),
         "written_bytes": _total(session, lambda conn: conn.written_bytes),
         "keys": _keys(parameters, own),

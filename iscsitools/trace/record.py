@@ -5,7 +5,7 @@ offset    size  what
 ========  ====  =======================================================================================
 0         8     sequence number, from 1; written last
 8         8     time, nanoseconds of the server's monotonic clock
-16        8     unit number, signed; 0 where the LUN names no unit, or the event has none
+16        8     unit number; the LUN field as it was sent where it names no unit; 0 where the event has none
 24        4     connection
 28        4     generation of the connection's strings
 32        4     probe (:class:`iscsitools.probes.table.Probe`)
@@ -36,7 +36,7 @@ SIZE: Final = 128
 WORDS: Final = SIZE // 8
 CDB_IN_BHS: Final = 16
 
-WHOLE: Final = struct.Struct("<QQqIIIII4x48s16s16x")
+WHOLE: Final = struct.Struct("<QQQIIIII4x48s16s16x")
 
 _XFER_BODY: Final = struct.Struct("<IIQIII")
 

@@ -47,8 +47,12 @@ class Replay:
                 if kept is not None:
                     kept.close(ident)
 
-    def snapshot(self, reset: bool = False) -> Snapshot:
-        """Read the sums; with ``reset`` they begin again from 0. The times are those of the first and last record."""
+    def snapshot(self, reset: bool = False, until: int = 0) -> Snapshot:
+        """Read the sums; with ``reset`` they begin again from 0.
+
+        The times are those of the first and last record; ``until``, an interval's end, may be after the last one.
+        """
+        self._time = max(self._time, until)
         snapshot = take(self._since, self._time, self._sums, self._counts, reset)
         if reset:
             self._since = self._time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from initiator.pdu import Opcode
+from initiator.pdu import Opcode, make_bhs
 
 from .harness import Target, Wire, read10, write10
 
@@ -39,6 +39,26 @@ def test_cmdsn_and_maxcmdsn(before: int, piece: int, around: int) -> None:
     assert [p.data for p in answers] == [
         data[-len(p.data) :] if p.data else b"" for p, (_, data) in zip(answers, work, strict=True)
     ]
+
+
+@pytest.mark.parametrize("around", [1000, MASK, LAST_FAST])
+def test_a_session_counts_its_scsi_commands(around: int) -> None:
+    """By the fast path and by the other, across CmdSN's end; immediate ones, without a CmdSN of their own; no pings."""
+    target = Target()
+    wire = target.connect()
+    wire.cmd_sn = around - 20
+    wire.log_in(KEYS)
+    wire.command(bytes(6))
+    wire.feed(b"".join(request for request, _ in load(wire, 40)))
+    for number in range(3):
+        turn = wire.cmd_sn
+        wire.feed(wire.request(bytes(6), immediate=True))
+        ping = make_bhs(Opcode.NOP_OUT, flags=0x80, itt=500 + number, ttt=MASK, cmd_sn=turn)
+        wire.feed(wire.seal(ping))
+        wire.cmd_sn = (turn + 1) & MASK
+    assert len([p for p in wire.receive() if p.opcode == Opcode.NOP_IN]) == 3
+    assert wire.conn.session is not None
+    assert wire.conn.session.commands == 1 + 80 + 3
 
 
 @pytest.mark.parametrize("before", [1, 3, 20])

@@ -82,10 +82,11 @@ def test_long_cdb_keeps_its_first_32_bytes_and_its_length(host: Host, mode: str)
 
 def test_sense_and_odd_luns_are_kept(host: Host, mode: str) -> None:
     with trace.attach(mode=mode) as source:
-        header = bytearray(8) + bhs(0x21, status=2)
-        host.call(lambda: host.probes.pdu(Probe.SCSI_RESPONSE, connection(), -1, memoryview(header), 8, b"", 0x052400))
+        header = memoryview(bytearray(8) + bhs(0x21, status=2))
+        lun = 0xC101 << 48  # a well known unit: all 64 bits count
+        host.call(lambda: host.probes.pdu(Probe.SCSI_RESPONSE, connection(), lun, header, 8, b"", 0x052400))
         (event,) = read_events(source, 1)
-    assert (event.sense, event.info.lun, event.bhs[3]) == (0x052400, -1, 2)
+    assert (event.sense, event.info.lun, event.bhs[3]) == (0x052400, lun, 2)
 
 
 def test_new_strings_belong_to_the_events_after_them(host: Host, mode: str) -> None:

@@ -39,8 +39,14 @@ def test_the_length_of_a_cdb_is_its_groups(target: RunningTarget, cdb: int, leng
         assert (command.cdb_length, command.cdb) == (length, sent[:length])
 
 
-@pytest.mark.parametrize(("field", "number"), [(5 << 48, 5), (0x4005 << 48, 5), (0x412C << 48, 300)])
-def test_a_lun_is_its_unit_number(target: RunningTarget, field: int, number: int) -> None:
+NO_UNITS = (0xC101 << 48, 0x0105 << 48, 0x4005_0001 << 32, 0xFFFF_FFFF_FFFF_FFFF)
+"""A well known unit, one on another bus, one of a second level, and nonsense (SAM-5 4.7)."""
+
+
+@pytest.mark.parametrize(
+    ("field", "number"), [(5 << 48, 5), (0x4005 << 48, 5), (0x412C << 48, 300), *zip(NO_UNITS, NO_UNITS, strict=True)]
+)
+def test_a_lun_is_its_unit_number_or_what_was_sent(target: RunningTarget, field: int, number: int) -> None:
     with settled(target) as session, watched(target) as events:
         session.command(bytes(6))
         itt = session.request(Opcode.SCSI_COMMAND, flags=0x81, lun=field)

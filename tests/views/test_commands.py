@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from iscsitools.probes.sites import XFER_READ, XFER_WRITE
-from iscsitools.trace.views.commands import Command, CommandTracker
+from iscsitools.trace.views.command import Command
+from iscsitools.trace.views.commands import CommandTracker
 
 from .traffic import Script, connection
 

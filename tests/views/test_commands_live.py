@@ -124,6 +124,17 @@ def test_json_and_csv_of_a_file(recorded: Path, command: str) -> None:
     assert names == list(records[0])
 
 
+def test_a_recording_comes_by_a_pipe(recorded: Path) -> None:
+    command = f"cat {recorded} | {sys.executable} -m iscsitools who --read -"
+    piped = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert (piped.stderr, piped.stdout) == ("", run("who", "--read", str(recorded)).stdout)
+
+
+def test_a_recording_knows_no_sessions(recorded: Path) -> None:
+    result = run("top", "--read", str(recorded), "100")
+    assert f"{recorded}: sessions -, CPU -, 0 drops" in result.stdout.splitlines()
+
+
 def test_top_batch_counts_exactly(recorded: Path) -> None:
     result = run("top", "--read", str(recorded), "--json", "0.5")
     records = [r for line in result.stdout.splitlines() for r in json.loads(line)["records"]]
@@ -168,6 +179,13 @@ def test_no_server(arguments: list[str]) -> None:
         (["io", "--read", os.devnull], 1),
         (["io", "--read", "x", "--name", "y"], 2),
         (["io", "0"], 2),
+        (["io", "nan"], 2),
+        (["io", "inf"], 2),
+        (["io", "1e300"], 2),
+        (["io", "1e-10", "--read", "x"], 2),
+        (["record", "-o", "y", "nan"], 2),
+        (["snoop", "--slower", "nan", "--read", "x"], 2),
+        (["snoop", "--slower", "inf", "--read", "x"], 2),
         (["rwlat", "--heatmap", "--phases", "--read", "x"], 2),
         (["rwlat", "--plot", "x.gif", "--read", "x"], 2),
         (["snoop", "--errors", "--csv", "--read", "x"], 2),
@@ -187,7 +205,11 @@ def test_sessions(stage: Stage) -> None:
     assert lines[2] == "   ISID 400001370000, TSIH 0x0001, age 1h02m, CHAP name backup"
     assert all(len(line) <= 80 for line in lines)
     assert json.loads(run("sessions", "--json").stdout)[0]["keys"]["MaxBurstLength"] == 262144
-    assert run("sessions", "--client", "192.0.2.99").stdout == "No sessions.\n"
+    for client in ("192.0.2.7", "192.0.2.7:40001", "iqn.2026-11.example:a"):
+        assert run("sessions", "--client", client).stdout.splitlines() == lines
+    for client in ("192.0.2.99", "192.0.2.7:40002", "iqn.2026-11.example:b"):
+        assert run("sessions", "--client", client).stdout == "No sessions.\n"
+    assert run("sessions", "--client", "192.0.2.99", "--csv").stdout == ""
 
 
 def test_sessions_drop(stage: Stage) -> None:

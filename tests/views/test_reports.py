@@ -17,11 +17,11 @@ from iscsitools.trace.views.cmds import cmds_report
 from iscsitools.trace.views.heatmap import heatmap_report
 from iscsitools.trace.views.io import io_report
 from iscsitools.trace.views.over_time import GridView, PhaseView
-from iscsitools.trace.views.report import Report, as_csv, as_json
+from iscsitools.trace.views.report import Report, as_csv, as_json, lun_text
 from iscsitools.trace.views.rwlat import percentile_report, rwlat_report
 from iscsitools.trace.views.who import WhoSums
 
-from .traffic import Script, connection, mixed
+from .traffic import TARGET, Script, connection, mixed
 
 SECOND = 1_000_000_000
 
@@ -167,6 +167,48 @@ def test_cmds_by_name_with_decoded_sense() -> None:
     text = "MEDIUM ERROR, unrecovered read error (3/11/00)"
     assert found["READ(16)"]["failures"] == {text: 7}
     assert f"          7 READ(16): {text}" in report.lines
+
+
+def test_a_long_name_stands_above_its_rows() -> None:
+    name = f"iqn.2026-11.example:{'a' * 50}"
+    script = Script()
+    for _ in range(2):
+        script.test_unit_ready(connection(1, target=name))
+    script.read(connection(2, tsih="0x0002"))
+    sums = WhoSums("target")
+    for event in script.events():
+        sums.feed(event)
+    lines = sums.report(SECOND).lines
+    assert [line for line in lines if name in line] == [f"   {name}"]
+    assert {line.rindex(line.split()[-1]) + len(line.split()[-1]) for line in lines if line != f"   {name}"} == {53}
+    place = lines.index(f"   {name}")
+    assert lines[place + 1].split() == ["scsi-command", "2"]
+
+
+def test_a_lun_that_names_no_unit_is_shown_as_it_was_sent() -> None:
+    assert [lun_text(lun) for lun in (0, 7, 0x3FFF)] == ["0", "7", "16383"]
+    assert lun_text(0xC101 << 48) == "0xc101"
+    assert lun_text(0x4005_0001 << 32) == "0x40050001"
+    script = Script()
+    script.test_unit_ready(connection(1), lun=0xC101 << 48)
+    sums = WhoSums("lun")
+    for event in script.events():
+        sums.feed(event)
+    assert {record["lun"] for record in sums.report(SECOND).records} == {f"{TARGET} 0xc101"}
+
+
+def test_phases_have_a_table_for_each_target() -> None:
+    """Two targets' units have the same numbers."""
+    script = Script()
+    for ident, target in enumerate(("iqn.2026-11.example:a", "iqn.2026-11.example:b"), 1):
+        script.read(connection(ident, tsih=f"0x{ident:04x}", target=target), lun=0)
+    view = PhaseView()
+    for event in script.events():
+        view.feed(event)
+    lines = view.report(SECOND).lines
+    assert [line.split()[0] for line in lines if line] == [
+        "Average", "iqn.2026-11.example:a", "REMOTE", "192.0.2.7", "iqn.2026-11.example:b", "REMOTE", "192.0.2.7",
+    ]  # fmt: skip
 
 
 def test_phases_tell_the_slow_backstore_from_the_slow_client() -> None:

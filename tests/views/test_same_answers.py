@@ -161,6 +161,8 @@ def test_intervals_of_a_file_add_up_to_the_whole(recorded: Path) -> None:
     assert len(whole) == 1
     assert len(parts) > 5
     assert [elapsed for _, elapsed in parts[:3]] == [300_000_000, 600_000_000, 900_000_000]
+    # rates are of the interval, whether or not its first and last moments saw an event
+    assert [s.time - s.since for s, _ in parts[:-1]] == [300_000_000] * (len(parts) - 1)
     assert sum(r.commands for s, _ in parts for r in s.commands) == sum(r.commands for r in whole[0].commands)
     assert sum(r.in_bytes for s, _ in parts for r in s.commands) == sum(r.in_bytes for r in whole[0].commands)
 

@@ -84,6 +84,17 @@ def test_an_idle_row_stays_for_a_minute() -> None:
     assert model.rows() == []
 
 
+def test_commands_that_only_fail_have_a_row() -> None:
+    """TEST UNIT READY, for one, neither reads nor writes."""
+    model = TopModel()
+    model.update("demo", Sample(0, SECOND, {A: Counters(errors=3)}))
+    for second in range(2, 61):
+        model.update("demo", sample(second, {B: 0}))
+    assert [(row.key[0], row.errors) for row in model.rows()] == [(A.client, 3)]
+    model.update("demo", sample(61, {}))
+    assert model.rows() == []
+
+
 def test_a_row_with_commands_under_way_stays() -> None:
     model = TopModel()
     for second in range(1, 100):
@@ -133,7 +144,7 @@ def test_two_servers_add_up_and_one_that_goes_is_said_to_be_gone() -> None:
     ]  # fmt: skip
     model.update("demo", None)
     assert model.total().reads == 5
-    assert server_text(model.servers()[0]) == "demo: gone, waiting for it to come back"
+    assert server_text(model.servers()[0]) == "demo: gone"
 
 
 @pytest.mark.parametrize(("value", "text"), [

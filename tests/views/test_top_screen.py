@@ -137,9 +137,9 @@ def test_screen_keys_resize_and_quit(terminal: Terminal) -> None:
     terminal.until(r"^192\.0\.2\.7")
 
     terminal.keys("h")
-    terminal.until("Any key closes this page")
+    terminal.until("any other key closes")
     terminal.keys("x")
-    terminal.until("Any key closes this page", absent=True)
+    terminal.until("any other key closes", absent=True)
 
     terminal.keys("p")
     terminal.until("PAUSED")
@@ -156,6 +156,22 @@ def test_screen_keys_resize_and_quit(terminal: Terminal) -> None:
     assert not terminal.ended()
     terminal.keys("q")
     terminal.wait_for_end()
+
+
+def test_the_help_can_be_read_to_its_end_on_a_small_screen(terminal: Terminal) -> None:
+    terminal.until(r"^192\.0\.2\.7")
+    terminal.resize(60, 15)
+    terminal.keys("h")
+    assert "highest" not in terminal.until("any other key closes")
+    for key, there in (("End", "highest"), ("Home", "quit"), ("NPage", "R/s W/s"), ("PPage", "quit")):
+        terminal.keys(key)
+        terminal.until(there)
+    for _ in range(30):
+        terminal.keys("Down")
+    assert "any other key closes" in terminal.until("highest")
+    terminal.resize(80, 24)
+    terminal.keys("x")
+    terminal.until("any other key closes", absent=True)
 
 
 def test_a_restart_of_the_target(terminal: Terminal, loaded: list[subprocess.Popen[str]]) -> None:

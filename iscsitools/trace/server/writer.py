@@ -14,13 +14,13 @@ from iscsitools.trace.memory import FencedWords
 _BHS: Final = struct.Struct("48s").unpack_from
 _MASK32: Final = 0xFFFFFFFF
 # Records as trace.record describes them, without the sequence number; connection and generation are one number.
-_PDU: Final = struct.Struct("<QqQIII4x48s32x")
-_LONG_PDU: Final = struct.Struct("<QqQIII4x48s16s16x")
-_XFER: Final = struct.Struct("<QqQI12xIIQIII52x")
+_PDU: Final = struct.Struct("<QQQIII4x48s32x")
+_LONG_PDU: Final = struct.Struct("<QQQIII4x48s16s16x")
+_XFER: Final = struct.Struct("<QQQI12xIIQIII52x")
 # The three records of a read and the four of a write, with their (spoiled) sequence numbers in between.
-_COMMAND: Final = "QqQI4xI4x48s32x"
-_IMMEDIATE: Final = "QqQI12xIIQ4xII52x"
-_ANSWER: Final = "QqQI12x48s32x"
+_COMMAND: Final = "QQQI4xI4x48s32x"
+_IMMEDIATE: Final = "QQQI12xIIQ4xII52x"
+_ANSWER: Final = "QQQI12x48s32x"
 _READ: Final = struct.Struct("<" + "8x".join((_COMMAND, _IMMEDIATE, _ANSWER)))
 _WRITE: Final = struct.Struct("<" + "8x".join((_COMMAND, _IMMEDIATE, _IMMEDIATE, _ANSWER)))
 

@@ -17,75 +17,14 @@ initiator's data and a read for its data to leave; all other time up to the end 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from iscsitools.probes.sites import XFER_READ
 from iscsitools.probes.table import Probe
-from iscsitools.trace.events import ConnectionStrings, Event
+from iscsitools.trace.events import Event
 from iscsitools.trace.views import fields
+from iscsitools.trace.views.command import Command, Management, port
 
 _Key = tuple[int, int]
-
-
-@dataclass(slots=True, eq=False)
-class Command:
-    """One SCSI command. Times in nanoseconds; ``sense`` is key << 16 | ASC << 8 | ASCQ."""
-
-    conn: ConnectionStrings
-    lun: int
-    itt: int
-    cdb: bytes
-    flags: int
-    start: int
-    end: int = 0
-    status: int = 0
-    response: int = 0
-    sense: int = 0
-    aborted: bool = False
-    data_in: int = 0
-    """Bytes of Data-In that were sent."""
-    data_out: int = 0
-    """Bytes of immediate data and Data-Out that were received."""
-    sending: int = 0
-    waiting: int = 0
-    open_transfers: int = 0
-    opened: int = 0
-    done: int = 0
-    """When the last transfer ended; a read's may be after ``end``, which is the status's way into the output."""
-    events: list[Event] = field(default_factory=list)
-
-    @property
-    def operation(self) -> str:
-        """``read``, ``write`` or "", by the command's flags."""
-        return fields.operation(self.flags)
-
-    @property
-    def latency(self) -> int:
-        """From the command to its status."""
-        return self.end - self.start
-
-    @property
-    def failed(self) -> bool:
-        """Ended otherwise than with GOOD or CONDITION MET."""
-        return self.aborted or self.response != 0 or self.status not in (0x00, 0x04)
-
-    @property
-    def total(self) -> int:
-        """From the command to its status or the end of its last transfer, whichever is later."""
-        return max(self.end, self.done) - self.start
-
-    @property
-    def backstore(self) -> int:
-        """The time in which no transfer was open."""
-        return self.total - self.sending - self.waiting
-
-
-@dataclass(slots=True)
-class _Management:
-    conn: ConnectionStrings
-    function: int
-    lun: int
-    referenced: int
 
 
 class CommandTracker:
@@ -99,7 +38,7 @@ class CommandTracker:
         self._keep = keep_events
         self._settle = settle
         self._open: dict[_Key, Command] = {}
-        self._management: dict[_Key, _Management] = {}
+        self._management: dict[_Key, Management] = {}
         self._now = 0
         self._handlers: dict[Probe, Callable[[Event, _Key], Sequence[Command]]] = {
             Probe.SCSI_COMMAND: self._started,
@@ -212,14 +151,14 @@ class CommandTracker:
         return (command,)
 
     def _management_asked(self, event: Event, key: _Key) -> Sequence[Command]:
-        self._management[key] = _Management(event.conn, fields.function(event), event.info.lun, event.info.ttt)
+        self._management[key] = Management(event.conn, fields.function(event), event.info.lun, event.info.ttt)
         return ()
 
     def _management_answered(self, event: Event, key: _Key) -> Sequence[Command]:
         asked = self._management.pop(key, None)
         if asked is None or fields.response(event) != 0:
             return ()
-        return self._abort(event, [k for k, command in self._open.items() if _names(asked, command)])
+        return self._abort(event, [k for k, command in self._open.items() if asked.names(command)])
 
     def _logged_out(self, event: Event, key: _Key) -> Sequence[Command]:
         if fields.response(event) != 0:
@@ -231,7 +170,7 @@ class CommandTracker:
         if not fields.is_final_login(event):
             return ()
         new = event.conn
-        gone = [k for k, command in self._open.items() if _port(command.conn) == _port(new) and k[0] != new.ident
+        gone = [k for k, command in self._open.items() if port(command.conn) == port(new) and k[0] != new.ident
                 and command.conn.tsih != new.tsih]  # fmt: skip
         return self._abort(event, gone)
 
@@ -243,24 +182,3 @@ class CommandTracker:
             if event is not None:
                 self._note(command, event)
         return ended
-
-
-def _port(conn: ConnectionStrings) -> tuple[str, str, str]:
-    return conn.target, conn.initiator, conn.isid
-
-
-def _names(asked: _Management, command: Command) -> bool:
-    """Whether a task management function ends this command (RFC 7143 11.5.1); a target reset has no LUN."""
-    conn, asker = command.conn, asked.conn
-    same_session = _port(conn) == _port(asker) and conn.tsih == asker.tsih
-    same_lun = command.lun == asked.lun and conn.target == asker.target
-    match asked.function:
-        case 1:
-            return same_session and command.itt == asked.referenced
-        case 2:
-            return same_session and same_lun
-        case 4 | 5:
-            return same_lun
-        case 6 | 7:
-            return conn.target == asker.target
-    return False

@@ -11,8 +11,9 @@ from typing import Final
 from iscsitools.probes import sites
 from iscsitools.trace.events import Event
 from iscsitools.trace.selection import address_of
-from iscsitools.trace.views.commands import Command, CommandTracker
-from iscsitools.trace.views.report import Column, Report, microseconds, table
+from iscsitools.trace.views.command import Command
+from iscsitools.trace.views.commands import CommandTracker
+from iscsitools.trace.views.report import Column, Report, lun_text, microseconds, table
 from iscsitools.trace.views.timegrid import TimeGrid
 
 OPERATIONS: Final = ("read", "write")
@@ -82,6 +83,7 @@ class PhaseView:
     mask: int = COMMAND_MASK | sites.XFER_START | sites.XFER_DONE
     _tracker: CommandTracker = field(default_factory=lambda: CommandTracker(settle=True))
     _sums: dict[tuple[str, str, int, str], _Phases] = field(default_factory=dict)
+    """By target, client, LUN and operation."""
 
     def feed(self, event: Event) -> None:
         """Take an event."""
@@ -90,7 +92,7 @@ class PhaseView:
                 self._count(command)
 
     def _count(self, command: Command) -> None:
-        key = (address_of(command.conn.remote), command.conn.target, command.lun, command.operation)
+        key = (command.conn.target, address_of(command.conn.remote), command.lun, command.operation)
         sums = self._sums.setdefault(key, _Phases())
         sums.count += 1
         sums.backstore += command.backstore
@@ -108,16 +110,20 @@ class PhaseView:
         self._sums.clear()
 
     def report(self, elapsed: int) -> Report:
-        """Averages in microseconds."""
+        """Averages in microseconds; a table for each target, whose units have numbers of their own."""
         records = []
-        rows = []
-        for (client, target, lun, operation), sums in sorted(self._sums.items()):
+        tables: dict[str, list[list[str | int]]] = {}
+        for (target, client, lun, operation), sums in sorted(self._sums.items()):
             averages = [n // sums.count for n in (sums.backstore, sums.waiting, sums.sending)]
             records.append(
                 {"client": client, "target": target, "lun": lun, "event": operation, "count": sums.count}
                 | dict(zip(("backstore_ns", "waiting_ns", "sending_ns"), averages, strict=True))
             )
+            rows = tables.setdefault(target, [])
             rows.append([client, lun, operation, sums.count, *averages, sum(averages)])
-        columns = [Column("REMOTE IP", -16), Column("LUN", 3), Column("EVENT", -5), Column("COUNT", 8)]
+        columns = [Column("REMOTE IP", -16), Column("LUN", 3, lun_text), Column("EVENT", -5), Column("COUNT", 8)]
         columns += [Column(name, 9, microseconds) for name in ("BACKSTORE", "WAITING", "SENDING", "TOTAL")]
-        return Report(list(records), ["Average time (us)", *table(columns, rows)])
+        lines = ["Average time (us)"]
+        for target, rows in tables.items():
+            lines += ["", f"  {target}", *table(columns, rows)]
+        return Report(list(records), lines if tables else [*lines, *table(columns, [])])

@@ -86,7 +86,7 @@ def _replayed(
                 break
             replay.feed(trace, block)
             if ends:
-                yield replay.snapshot(reset=True), cutter.elapsed
+                yield replay.snapshot(reset=True, until=cutter.time), cutter.elapsed
                 if pieces.one():
                     return
         _say_end(trace, listener)

@@ -10,10 +10,11 @@ from iscsitools.probes import sites
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.events import Event
 from iscsitools.trace.selection import address_of
-from iscsitools.trace.views.commands import Command, CommandTracker
+from iscsitools.trace.views.command import Command
+from iscsitools.trace.views.commands import CommandTracker
 from iscsitools.trace.views.details import command_text, detail_of, status_text
 from iscsitools.trace.views.over_time import COMMAND_MASK
-from iscsitools.trace.views.report import Record, Report
+from iscsitools.trace.views.report import Record, Report, lun_text
 
 _HEADER = f"{'TIME(s)':>9} {'CLIENT':<15} {'EVENT':<14} {'LUN':>3} {'ITT':<8} DETAIL"
 
@@ -48,7 +49,7 @@ class SnoopView:
 def _line(event: Event, seconds: float) -> str:
     client = address_of(event.conn.remote)
     info = event.info
-    head = f"{seconds:9.6f} {client:<15} {event.probe.label:<14} {info.lun:>3} {info.itt:<8x}"
+    head = f"{seconds:9.6f} {client:<15} {event.probe.label:<14} {lun_text(info.lun):>3} {info.itt:<8x}"
     return f"{head} {detail_of(event)}".rstrip()
 
 
@@ -128,7 +129,7 @@ class SlowView:
         result = "aborted" if command.aborted else status_text(command.status, command.sense, wide=True)
         if command.response:
             result = f"response {command.response:02x}h"
-        where = f"{address_of(command.conn.remote)} LUN {command.lun}"
+        where = f"{address_of(command.conn.remote)} LUN {lun_text(command.lun)}"
         lines = [f"{command_text(command.cdb)} from {where} took {took:.3f} ms"]
         lines += wrap(result, 80, initial_indent="  ", subsequent_indent="    ")
         for event in command.events:

@@ -111,6 +111,11 @@ class Cutter:
         self.elapsed = 0
         """Nanoseconds from the first record to the end of the piece."""
 
+    @property
+    def time(self) -> int:
+        """The end of the piece on the records' own clock."""
+        return (self._first or 0) + self.elapsed
+
     def cut(self, trace: Trace) -> Iterator[tuple[bytes, bool]]:
         """Blocks, each with whether an interval ends after it."""
         while not trace.ended:

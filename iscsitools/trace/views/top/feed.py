@@ -57,7 +57,7 @@ def sample_of(server: str, snapshot: Snapshot, status: Mapping[str, Any], select
             key = RowKey(server, address_of(whose.remote), whose.target, entry["lun"])
             in_flight[key] = in_flight.get(key, 0) + entry["commands"]
     drops = snapshot.lost
-    return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions", 0), status.get("cpu"), drops)
+    return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), status.get("cpu"), drops)
 
 
 class LiveFeed:

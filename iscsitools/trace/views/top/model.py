@@ -57,7 +57,8 @@ class Sample:
     rows: Mapping[RowKey, Counters]
     in_flight: Mapping[RowKey, int] = field(default_factory=dict)
     """Commands under way at ``time``, by the server's own count."""
-    sessions: int = 0
+    sessions: int | None = None
+    """How many the server has; None while that is not known."""
     cpu: float | None = None
     """Seconds of processor time that the server's process has used so far."""
     drops: int = 0
@@ -92,11 +93,11 @@ class Row:
 
 @dataclass(slots=True)
 class ServerLine:
-    """What the header says of a server. ``cpu`` is a fraction of one processor, None while it is not known."""
+    """What the header says of a server. ``cpu`` is a fraction of one processor. None: it is not known."""
 
     name: str
     up: bool
-    sessions: int = 0
+    sessions: int | None = None
     cpu: float | None = None
     drops: int = 0
 
@@ -130,6 +131,8 @@ class _Series:
 
     points: deque[tuple[int, float, float]] = field(default_factory=deque)
     errors: int = 0
+    seen: int = 0
+    """The end of the last interval with a command of any kind: some neither read nor write."""
 
 
 @dataclass(slots=True)
@@ -158,7 +161,9 @@ class _Server:
             series.points.append((sample.time, self.seconds, rate))
             while series.points[0][0] <= sample.time - CELLS * _SECOND:
                 series.points.popleft()
-            if not sample.in_flight.get(key) and not any(point[2] for point in series.points):
+            if sample.in_flight.get(key) or any(getattr(counters, name) for name in _SUMS):
+                series.seen = sample.time
+            elif sample.time - series.seen >= CELLS * _SECOND:
                 del self.series[key]
 
 

@@ -40,9 +40,9 @@ _HELP: Final = """\
  AVG P99      latency of the commands that ended in the interval
  QD           commands under way     ERR  failed commands since the start
  LAST MIN     commands per second over the last minute, each row by its own
-              highest
-
- Any key closes this page."""
+              highest"""
+_HELP_TITLE: Final = "arrows scroll, any other key closes"
+_SCROLLS: Final = frozenset({"up", "down", "page up", "page down", "home", "end"})
 
 
 class Sampler(threading.Thread):
@@ -121,10 +121,10 @@ class TopScreen:
                 self._model.update(name, sample)
 
     def _see_keys(self, keys: list[Any], raw: list[int]) -> list[Any]:
-        """Sees every key first: a resize draws anew, any key closes the help."""
+        """Sees every key first: a resize draws anew, a key that does not scroll it closes the help."""
         if "window resize" in keys:
             self._draw()
-        elif keys and self._loop.widget is not self._frame:
+        elif self._loop.widget is not self._frame and not _SCROLLS.issuperset(keys):
             self._loop.widget = self._frame
             return []
         return keys
@@ -167,7 +167,8 @@ class TopScreen:
         self._sampler.change(max((i for i in INTERVALS if i < self._sampler.interval), default=INTERVALS[0]))
 
     def _help(self) -> None:
-        box = urwid.LineBox(urwid.Filler(urwid.Text(_HELP), "top"), title="iscsitools top")
+        lines = urwid.ListBox(urwid.SimpleListWalker([urwid.Text(line) for line in _HELP.splitlines()]))
+        box = urwid.LineBox(lines, title=_HELP_TITLE)
         self._loop.widget = urwid.Overlay(box, self._frame, "center", 78, "middle", 24)
 
     def _begin_filter(self) -> None:
@@ -201,7 +202,8 @@ class TopScreen:
         """The servers, the state of the screen, the headings, the totals."""
         markup: list[Any] = []
         for server in self._model.servers():
-            markup += [(None if server.up else "gone", server_text(server)), "\n"]
+            text = server_text(server) if server.up else f"{server_text(server)}, waiting for it to come back"
+            markup += [(None if server.up else "gone", text), "\n"]
         state = [f"every {self._sampler.interval:g} s", f"by {self._group}", f"sorted by {self._sort}"]
         state += [f"only {self._filter!r}"] if self._filter else []
         state += ["PAUSED"] if self._paused else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from iscsitools.trace.views.report import lun_text
 from iscsitools.trace.views.top.model import GROUPS, SORTS, Row, ServerLine, TopModel
 
 _KEY_WIDTHS: Final = {"CLIENT": 15, "TARGET": 8, "LUN": 3, "SERVER": 15}
@@ -97,6 +98,8 @@ class Layout:
 
     def _key(self, name: str, value: str) -> str:
         width = self.widths[name]
+        if name == "LUN":
+            return f"{lun_text(int(value)):<{width}}"
         if name == "TARGET":
             value = short_target(value)
             # the end of a name differs more often than its beginning
@@ -112,10 +115,10 @@ def numbers_of(row: Row) -> str:
 
 
 def server_text(line: ServerLine) -> str:
-    """A header line: what is known of a server."""
+    """A header line: what is known of a server. A recording knows no sessions and no CPU time."""
     if not line.up:
-        return f"{line.name}: gone, waiting for it to come back"
-    sessions = f"{line.sessions} session{'' if line.sessions == 1 else 's'}"
+        return f"{line.name}: gone"
+    sessions = "sessions -" if line.sessions is None else f"{line.sessions} session{'' if line.sessions == 1 else 's'}"
     cpu = "-" if line.cpu is None else f"{line.cpu:.0%}"
     return f"{line.name}: {sessions}, CPU {cpu}, {line.drops} drops"
 
