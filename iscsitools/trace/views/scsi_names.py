@@ -174,7 +174,7 @@ def extent_of(cdb: bytes) -> Extent | None:
     if not cdb:
         return None
     if cdb[0] in (0x08, 0x0A) and len(cdb) >= 6:
-        # SBC-3 5.8: 21 bits of LBA; a TRANSFER LENGTH of 0 is 256 blocks.
+        # SBC-2 5.5: 21 bits of LBA; a TRANSFER LENGTH of 0 is 256 blocks.
         return Extent(int.from_bytes(cdb[1:4], "big") & 0x1FFFFF, cdb[4] or 256)
     places = _RANGES.get(cdb[0])
     if cdb[0] == 0x7F and service_action(cdb) in range(0x09, 0x0F):
