@@ -95,6 +95,7 @@ def test_a_vanished_initiators_commands_leave_nothing_behind(tmp_path: Path) -> 
         for n in range(4):
             session.start_command(write10(8 * n, 8), write=DATA)
         eventually(lambda: gate.count("write") == 2)
+        eventually(lambda: target.reserved == 4 * 4096, "the arrival of all four")
         session.close()
         eventually(lambda: target.reserved == 2 * 4096, "the end of the commands that no thread had begun")
         gate.go.set()
