@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from iscsitools.cli.watching import Number, Watch, source_options, watch_stream
+from iscsitools.cli.options import Number
+from iscsitools.cli.watching import Watch, source_options, watch_stream
 from iscsitools.errors import UsageError
 from iscsitools.trace.views.snoop import SlowView, SnoopView
 

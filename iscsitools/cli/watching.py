@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import click
 
+from iscsitools.cli.options import FILTER, FORM, READ, SECONDS, SERVER, take_source
 from iscsitools.errors import RunError, UsageError
 from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
@@ -24,21 +23,6 @@ from iscsitools.trace.views.snoop import SlowView, SnoopView
 from iscsitools.trace.views.watch import Source, Stop
 
 STARTED = "Tracing... Hit Ctrl-C to end."
-
-
-class Number(click.FloatRange):
-    """A range of numbers; NaN, which no comparison keeps out of any, is outside."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See click."""
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail("NaN is no number.", param, ctx)
-        return number
-
-
-SECONDS = Number(min=0.001, max=1e9)
-"""An interval: the clocks' steps and the server's answers set it a bound below."""
 
 
 @dataclass(slots=True)
@@ -97,31 +81,15 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.argument("interval", type=SECONDS, required=False)
     @click.argument("count", type=click.IntRange(min=1), required=False)
-    @click.option("--client", metavar="ADDRESS", help="Only this client: its address, ADDRESS:PORT, or initiator name.")
-    @click.option("--target", metavar="IQN", help="Only this target.")
-    @click.option(
-        "--lun", type=click.IntRange(min=0), metavar="N", help="Only this unit; events of no unit are left out."
-    )
-    @click.option("--name", help="The server to watch, when several run.")
-    @click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name.")
-    @click.option(
-        "--read", metavar="FILE", type=click.Path(path_type=Path),
-        help="Read what `record` wrote instead; - is standard input.",
-    )  # fmt: skip
-    @click.option("--json", "form", flag_value="json", help="One JSON object per report.")
-    @click.option("--csv", "form", flag_value="csv", help="Comma-separated values, names first.")
+    @FILTER
+    @SERVER
+    @READ
+    @FORM
     @functools.wraps(command)
-    def wrapped(
-        *, client: str | None, target: str | None, lun: int | None, name: str | None, socket: str | None,
-        read: Path | None, interval: float | None, count: int | None, form: str | None, **own: Any,
-    ) -> None:  # fmt: skip
-        if read is not None and (name or socket):
-            raise UsageError("--read is of a file: --name and --socket are of a running server")
-        if read == Path("-"):
-            read = Path("/dev/stdin")
-        watch = Watch(Source(name, socket, read, client, target, lun, interval, count), form or "text")
+    def wrapped(*, form: str | None, **options: Any) -> None:
+        watch = Watch(take_source(options), form or "text")
         with trace_errors():
-            command(watch, **own)
+            command(watch, **options)
 
     return wrapped
 

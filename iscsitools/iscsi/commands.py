@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi import responses, transfers
 from iscsitools.iscsi.errors import RejectError, RejectReason
-from iscsitools.iscsi.pdu import RESERVED_TAG, Flag, Pdu, probe_lun, split_ahs, unit_number
+from iscsitools.iscsi.pdu import RESERVED_TAG, Flag, Pdu, split_ahs
+from iscsitools.probes.lun import probe_lun, unit_number
 from iscsitools.scsi.sense import SenseKey, fixed_sense
 from iscsitools.scsi.task import MAX_TRANSFER, Attribute, ManagementFunction, Status, Task
 

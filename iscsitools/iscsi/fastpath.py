@@ -31,8 +31,8 @@ from iscsitools.iscsi.pdu import (
     WRITE_COMMAND,
     WRITE_DONE,
     Pdu,
-    unit_number,
 )
+from iscsitools.probes.lun import unit_number
 from iscsitools.probes.sites import (
     DATA_SEND,
     SCSI_COMMAND,
@@ -253,6 +253,7 @@ def _form(conn: Connection, form: bytes) -> Form:
     itl = session.device.itl(session.nexus, unit_number(lun))
     found = (writes, segment, largest, itl)
     if itl is not None:
+        session.nexus.used.add(itl.unit.number)
         if len(conn.forms) >= _MOST_FORMS:
             conn.forms.clear()
         conn.forms[form] = found

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi import commands, requests, transfers
 from iscsitools.iscsi.errors import LoginStatus, ProtocolError, RejectError, RejectReason
-from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, LogoutReason, Opcode, Pdu, probe_lun
+from iscsitools.iscsi.pdu import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, LogoutReason, Opcode, Pdu
+from iscsitools.probes.lun import probe_lun
 from iscsitools.probes.sites import NOP_SEND, REJECT_SEND
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.task import MAX_TRANSFER

@@ -118,23 +118,6 @@ def serial_less(a: int, b: int) -> bool:
     return a != b and ((b - a) & SERIAL_MASK) < 0x80000000
 
 
-def unit_number(lun: int) -> int:
-    """The unit number of an 8-byte LUN field (SAM-5 4.7): peripheral and flat space methods; -1 for any other."""
-    if lun & 0x0000FFFFFFFFFFFF:
-        return -1
-    first = lun >> 48
-    method = first >> 14
-    if method == 0 and first >> 8 == 0:
-        return first
-    return first & 0x3FFF if method == 1 else -1
-
-
-def probe_lun(lun: int) -> int:
-    """What the probes call ii_lun: the unit number, or the whole field as it was sent where it names no unit."""
-    number = unit_number(lun)
-    return number if number >= 0 else lun
-
-
 @dataclass(slots=True, eq=False)
 class Pdu:
     """A received PDU off the fast path. ``data`` may lie in a receive buffer: valid only until the handler returns."""

@@ -17,10 +17,9 @@ from iscsitools.iscsi.pdu import (
     LogoutResponse,
     Opcode,
     Pdu,
-    probe_lun,
     serial_less,
-    unit_number,
 )
+from iscsitools.probes.lun import probe_lun, unit_number
 from iscsitools.probes.sites import ASYNC_SEND, LOGOUT_RESPONSE, NOP_SEND, TASK_RESPONSE, TEXT_RESPONSE
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.task import ManagementFunction, ManagementResponse

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from iscsitools.iscsi.pdu import SERIAL_MASK, Opcode, Pdu, serial_less, unit_number
+from iscsitools.iscsi.pdu import SERIAL_MASK, Opcode, Pdu, serial_less
+from iscsitools.probes.lun import unit_number
 from iscsitools.scsi.task import Nexus
 
 if TYPE_CHECKING:

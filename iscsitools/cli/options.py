@@ -1,0 +1,79 @@
+"""The options that commands have in common: what to watch, where, and in which form to print it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import reduce
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from iscsitools.errors import UsageError
+from iscsitools.probes.lun import lun_of
+from iscsitools.trace.views.watch import Source
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Number(click.FloatRange):
+    """A range of numbers; NaN, which no comparison keeps out of any, is outside."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail("NaN is no number.", param, ctx)
+        return number
+
+
+def _lun(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    try:
+        return None if value is None else lun_of(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", ctx, param) from None
+
+
+SECONDS: Final = Number(min=0.001, max=1e9)
+"""An interval: the clocks' steps and the server's answers set it a bound below."""
+
+
+def together(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """One decorator of several, which the command's help shows in this order."""
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+FILTER: Final = together(
+    click.option("--client", metavar="ADDRESS", help="Only this client: its address, ADDRESS:PORT, or initiator name."),
+    click.option("--target", metavar="IQN", help="Only this target."),
+    click.option("--lun", callback=_lun, metavar="N", help="Only this unit; events of no unit are left out."),
+)
+"""``client``, ``target`` and ``lun``."""
+SERVER: Final = together(
+    click.option("--name", help="The server, when several run."),
+    click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name."),
+)
+"""``name`` and ``socket``."""
+READ: Final = click.option(
+    "--read", metavar="FILE", type=click.Path(path_type=Path),
+    help="Read what `record` wrote instead; - is standard input.",
+)  # fmt: skip
+FORM: Final = together(
+    click.option("--json", "form", flag_value="json", help="JSON, with exact values."),
+    click.option("--csv", "form", flag_value="csv", help="Comma-separated values, names first."),
+)
+"""``form``: None, ``json`` or ``csv``."""
+
+
+def take_source(options: dict[str, Any]) -> Source:
+    """Take what the options above name, and an interval and count, out of a command's arguments.
+
+    Raises UsageError when they contradict each other.
+    """
+    own = {field.name: options.pop(field.name) for field in fields(Source) if field.name in options}
+    source = Source(**own)
+    if source.read is not None and (source.name or source.socket):
+        raise UsageError("--read is of a file: --name and --socket are of a running server")
+    return replace(source, read=Path("/dev/stdin")) if source.read == Path("-") else source
