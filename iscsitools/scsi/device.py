@@ -105,6 +105,7 @@ class ScsiDevice:
     def _admit(self, task: Task, itl: ItlNexus) -> None:
         unit = itl.unit
         task.unit = unit
+        task.nexus.used.add(unit.number)
         if unit.tasks.full:
             raise ScsiError(Status.TASK_SET_FULL)
         command = unit.commands.find(task.cdb)

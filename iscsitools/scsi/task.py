@@ -78,6 +78,8 @@ class Nexus:
     target_port: int = 1
     lost: bool = False
     """Set by ``ScsiDevice.detach``: the results of its tasks go nowhere."""
+    used: set[int] = field(default_factory=set)
+    """The numbers of the units that it has sent a command; kept for the list of sessions."""
 
 
 @dataclass(slots=True, eq=False)

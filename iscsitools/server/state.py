@@ -46,9 +46,13 @@ class ServerState:
         return [_session(session, now) for session in self._server.table]
 
     def status(self) -> dict[str, Any]:
-        """Sessions and connections (numbers), CPU time in seconds, commands in flight by connection and LUN."""
+        """Sessions and connections (numbers), CPU time in seconds, commands in flight by connection and LUN.
+
+        ``time``: when, nanoseconds of the monotonic clock.
+        """
         server = self._server
         return {
+            "time": time.monotonic_ns(),
             "sessions": len(server.table),
             "connections": len(server.links),
             "started": server.started,
@@ -97,6 +101,7 @@ def _session(session: Session, now: int) -> dict[str, Any]:
         "chap": session.chap_user,
         "header_digest": "CRC32C" if own.header_digest else "None",
         "data_digest": "CRC32C" if own.data_digest else "None",
+        "luns": sorted(session.nexus.used) if session.nexus is not None else [],
         "commands": session.commands,
         "read_bytes": _total(session, lambda conn: conn.read_bytes),
         "written_bytes": _total(session, lambda conn: conn.written_bytes),
