@@ -10,10 +10,12 @@ from typing import BinaryIO
 
 import click
 
-from iscsitools.cli.watching import SECONDS, one_server, trace_errors
+from iscsitools.cli.options import FILTER, SECONDS, SERVER
+from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.errors import RunError, UsageError
 from iscsitools.probes.table import BY_LABEL
-from iscsitools.trace import Recorder, Trace, attach
+from iscsitools.trace import Recorder, Server, Trace, attach
+from iscsitools.trace.describe import Describer
 from iscsitools.trace.selection import Selection, mask_of
 from iscsitools.trace.views.watch import Source, Stop
 
@@ -25,11 +27,8 @@ _LOOK = 0.2
 @click.command()
 @click.argument("seconds", type=SECONDS, required=False)
 @click.option("-o", "--output", metavar="FILE", required=True, help="The file to write; - is standard output.")
-@click.option("--name", help="The server to record, when several run.")
-@click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name.")
-@click.option("--client", metavar="ADDRESS", help="Only this client: its address, ADDRESS:PORT, or initiator name.")
-@click.option("--target", metavar="IQN", help="Only this target.")
-@click.option("--lun", type=click.IntRange(min=0), metavar="N", help="Only this unit; events of no unit are left out.")
+@SERVER
+@FILTER
 @click.option("--probe", "probes", multiple=True, metavar="NAME", help="Only this event; may be given several times.")
 @click.option(
     "--ring-size", type=click.IntRange(1, 64), default=_RING_BYTES >> 20, show_default=True, metavar="MIB",
@@ -56,13 +55,15 @@ def command(
     one_server(Source(name, socket))
     try:
         with trace_errors(), ExitStack() as stack:
+            server = stack.enter_context(Server(name, socket))
             source = stack.enter_context(
-                attach(name, socket, probes or None, client, target, lun, ring_size=ring_size << 20)
+                attach(None, server.path, probes or None, client, target, lun, ring_size=ring_size << 20)
             )
             recorder = Recorder(stack.enter_context(_open(output)), source.server, selection.to_json())
+            describer = Describer(server, recorder, selection)
             stop = stack.enter_context(Stop())
             click.echo(f"Recording to {output}... Hit Ctrl-C to end.", err=True)
-            _record(source, recorder, stop, seconds)
+            _record(source, recorder, describer, stop, seconds)
             if source.ended and not stop.asked:
                 click.echo("iscsitools: the server is gone", err=True)
     except BrokenPipeError:
@@ -79,15 +80,18 @@ def _open(output: str) -> BinaryIO:
     return Path(output).open("wb")
 
 
-def _record(source: Trace, recorder: Recorder, stop: Stop, seconds: float | None) -> None:
+def _record(source: Trace, recorder: Recorder, describer: Describer, stop: Stop, seconds: float | None) -> None:
     """Copy blocks until told to stop; then what the ring still holds of the time before."""
+    describer.ask()
     end = None if seconds is None else time.monotonic() + seconds
     while not source.ended and not stop.asked and (end is None or time.monotonic() < end):
         left = _LOOK if end is None else min(_LOOK, max(0.0, end - time.monotonic()))
         recorder.write(source, source.read_block(left))
+        describer.look()
     last = time.monotonic_ns()
     while block := source.read_block(0):
         recorder.write(source, block)
         if time.monotonic_ns() - last > 1_000_000_000:  # a server under load never leaves the ring empty
             break
+    describer.ask()
     recorder.finish(source.drops)

@@ -3,68 +3,80 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
+from iscsitools.cli.options import FILTER, FORM, READ, SERVER, take_source
 from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.errors import UsageError
+from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.client import Server
-from iscsitools.trace.selection import Selection
+from iscsitools.trace.file import open_file
+from iscsitools.trace.protocol import Message, TraceError
+from iscsitools.trace.sessions import FIELDS, selected, sessions_of
 from iscsitools.trace.views.report import as_csv
 from iscsitools.trace.views.sessions import sessions_report
 from iscsitools.trace.views.watch import Source
 
 
 @click.group(invoke_without_command=True)
-@click.option("--client", metavar="ADDRESS", help="Only of this client: its address, ADDRESS:PORT, or initiator name.")
-@click.option("--target", metavar="IQN", help="Only sessions to this target.")
-@click.option("--name", help="The server to ask, when several run.")
-@click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name.")
-@click.option("--json", "form", flag_value="json", help="A list of JSON objects.")
-@click.option("--csv", "form", flag_value="csv", help="Comma-separated values, names first.")
+@FILTER
+@SERVER
+@READ
+@FORM
 @click.pass_context
-def command(
-    ctx: click.Context, client: str | None, target: str | None, name: str | None, socket: str | None, form: str | None
-) -> None:
-    """List the sessions: initiator, address, target, age, what was negotiated, and the work so far."""
-    one_server(Source(name, socket))
-    ctx.obj = (name, socket)
+def command(ctx: click.Context, /, form: str | None, **options: Any) -> None:
+    """List the sessions: initiator, address, target, age, what was negotiated, and the work so far.
+
+    With --lun, those that have sent a command to this unit.
+    """
+    source = take_source(options)
     if ctx.invoked_subcommand is not None:
+        if form or source != Source(source.name, source.socket):
+            raise UsageError(f"{ctx.invoked_subcommand} takes only --name and --socket")
+        one_server(source)
+        ctx.obj = source
         return
-    with trace_errors(), Server(name, socket) as server:
-        sessions = server.sessions()
-    wanted = Selection(client=client, target=target)
-    sessions = [session for session in sessions if any(map(wanted.admits, _connections(session)))]
-    report = sessions_report(sessions)
+    one_server(source)
+    with trace_errors():
+        sessions = selected(
+            _recorded(source) if source.read is not None else _asked(source), source.selection(ALL_MASK)
+        )
     if form == "json":
         click.echo(json.dumps(sessions))
     elif form == "csv":
-        click.echo(as_csv(report.records, header=True), nl=bool(sessions))
+        click.echo(as_csv(sessions, header=True) or ",".join(FIELDS))
     else:
-        click.echo("\n".join(report.lines))
+        click.echo("\n".join(sessions_report(sessions).lines))
 
 
-class _Connection(NamedTuple):
-    """By what a session is selected."""
-
-    remote: str
-    target: str
-    initiator: str
+def _asked(source: Source) -> list[Message]:
+    with Server(source.name, source.socket) as server:
+        return sessions_of(server.sessions())
 
 
-def _connections(session: dict[str, Any]) -> list[_Connection]:
-    """Its connections, of which it may have none left."""
-    addresses = session["addresses"] or [""]
-    return [_Connection(address, session["target"], session["initiator"]) for address in addresses]
+def _recorded(source: Source) -> list[Message]:
+    """What the recording says last of the sessions; notes on standard error when it was cut off."""
+    assert source.read is not None
+    with open_file(source.read) as trace:
+        while not trace.ended:
+            trace.read_block()
+            trace.take_closed()
+            trace.take_strings()
+        if trace.sessions is None:
+            raise TraceError(f"{trace.name}: the recording does not say who was logged in")
+        if trace.note:
+            click.echo(f"iscsitools: {trace.note}", err=True)
+        return trace.sessions
 
 
 @command.command()
 @click.argument("session", metavar="ID")
 @click.pass_obj
-def drop(where: tuple[str | None, str | None], session: str) -> None:
+def drop(source: Source, session: str) -> None:
     """End the session ID, a name that `sessions` prints first. Only the server's owner may."""
-    name, socket = where
+    name, socket = source.name, source.socket
     if socket is not None:
         if not socket.endswith(".watch"):
             raise UsageError("--socket is the path of a watch socket: NAME.watch")

@@ -11,7 +11,7 @@ closed connection its own; an end whose start was not seen counts nothing; a com
 from __future__ import annotations
 
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
@@ -299,6 +299,14 @@ class CommandSums:
         for state in self._connections.values():
             _trim(state.starts)
         return [*self._closed, *(row for row in rows if row[1].used)]
+
+    def under_way(self) -> list[tuple[ConnectionInfo, int, int]]:
+        """Connection, LUN and number of the commands that have begun and not ended."""
+        return [
+            (state.info, lun, count)
+            for state in self._connections.values()
+            for lun, count in Counter(cell.lun for _, cell in state.starts.values()).items()
+        ]
 
     def reset(self) -> None:
         """Begin again from 0, with the commands that are under way."""

@@ -73,6 +73,8 @@ class Server:
             socket = names.find(name).paths.control
         self._link = Link(_watch_path(name, socket))
         self.name: str = self._link.server["name"]
+        self.path: str = self._link.path
+        """Of the socket."""
         self.server: Message = self._link.server
 
     def sessions(self) -> list[dict[str, Any]]:
@@ -138,10 +140,10 @@ class Sums(Server):
         except BaseException:
             self.close()
             raise
-        self.last_status: dict[str, Any] = {}
 
     def snapshot(self, reset: bool = False) -> Snapshot:
-        """Read the sums; with ``reset`` they begin again from 0. ``last_status`` is the server's status then."""
+        """Read the sums, and the server's status; with ``reset`` the sums begin again from 0."""
         answer = self._link.request("snapshot", reset=reset)
-        self.last_status = answer["status"]
-        return Snapshot.from_json(answer["snapshot"])
+        snapshot = Snapshot.from_json(answer["snapshot"])
+        snapshot.status = answer["status"]
+        return snapshot

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import struct
 import time
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from iscsitools.probes.table import Probe
 from iscsitools.trace.protocol import Message, StreamParser, TraceError, encode
 from iscsitools.trace.record import SIZE, VERSION
+from iscsitools.trace.sessions import sessions_of, status_of
 from iscsitools.trace.source import Trace
 
 _CHUNK: Final = 1 << 20
 _WHOSE: Final = struct.Struct("<24xIII4xI84x")
 """Connection, generation, event and length of the CDB of a record."""
 _SHORTEST_CDB: Final = 6
+_STATUSES: Final = 4096
+"""The most that wait for who wants them: one a second."""
 
 
 class Recorder:
@@ -24,6 +29,8 @@ class Recorder:
     def __init__(self, out: BinaryIO, server: Message, selection: Message) -> None:
         self._out = out
         self.events = 0
+        self.changed = False
+        """Whether a connection has come, changed or gone since the sessions were last written."""
         header = {"iscsitools-trace": VERSION, "server": server, "selection": selection, "recorded": time.time_ns()}
         self._out.write(encode(header))
 
@@ -31,6 +38,7 @@ class Recorder:
         """Write a block that ``trace`` has just returned, after the strings that it needs."""
         for message in trace.take_strings():
             self._out.write(encode(message))
+            self.changed = True
         if block:
             count = len(block) // SIZE
             self._out.write(encode({"block": count}))
@@ -38,6 +46,16 @@ class Recorder:
             self.events += count
         for ident in trace.take_closed():
             self._out.write(encode({"closed": ident}))
+            self.changed = True
+
+    def write_status(self, status: Mapping[str, Any]) -> None:
+        """Write what the server says of itself (see :data:`iscsitools.trace.sessions.STATUS`)."""
+        self._out.write(encode({"status": dict(status)}))
+
+    def write_sessions(self, sessions: Sequence[Message]) -> None:
+        """Write the sessions as the server describes them; a reader keeps the last list."""
+        self._out.write(encode({"sessions": list(sessions)}))
+        self.changed = False
 
     def finish(self, drops: int) -> None:
         """Write the end, by which a reader knows that nothing was cut off."""
@@ -47,12 +65,17 @@ class Recorder:
 
 
 class FileTrace(Trace):
-    """A recorded stream."""
+    """A recorded stream.
+
+    ``sessions`` is what the server said last of them before the events that come next; None: it has not yet.
+    """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(str(path))
         self._parser = StreamParser()
         self._finished = False
+        self._statuses: deque[Message] = deque(maxlen=_STATUSES)
+        self.sessions: list[Message] | None = None
         try:
             self._file = open(path, "rb")  # noqa: SIM115
         except OSError as error:
@@ -98,10 +121,24 @@ class FileTrace(Trace):
                 raise TraceError(f"{self.name}: {error}") from None
         return b""
 
+    def take_statuses(self) -> list[Message]:
+        """Return what the server said of itself since the last call, each with its time (see ``sessions.STATUS``)."""
+        told = list(self._statuses)
+        self._statuses.clear()
+        return told
+
     def close(self) -> None:
         """See :class:`Trace`."""
         self.ended = True
         self._file.close()
+
+    def _absorb(self, message: Message) -> None:
+        if "status" in message:
+            self._statuses.append(status_of(message["status"]))
+        elif "sessions" in message:
+            self.sessions = sessions_of(message["sessions"])
+        else:
+            super()._absorb(message)
 
     def _next(self) -> Message | bytes | None:
         try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from iscsitools.probes.sites import SCSI_COMMAND, ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.aggregate import CommandSums
 from iscsitools.trace.counts import EventCounts
+from iscsitools.trace.file import FileTrace
+from iscsitools.trace.protocol import Message
 from iscsitools.trace.record import WHOLE, cdb_of
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.snapshot import Snapshot, take
-from iscsitools.trace.source import Trace
 
 
 class Replay:
@@ -19,6 +22,9 @@ class Replay:
         self._sums = CommandSums(selection) if commands else None
         self._counts = EventCounts(selection) if events else None
         self._infos: dict[int, ConnectionInfo] = {}
+        self._statuses: list[Message] = []
+        """What the server said of itself, from the last time before the sums' own time on."""
+        self._drops = 0
         self._time = self._since = 0
         self._wanted = selection.effective_mask
         self._calls = [
@@ -27,8 +33,11 @@ class Replay:
             if subscriber is not None
         ]
 
-    def feed(self, trace: Trace, block: bytes) -> None:
-        """Add the records of a block that ``trace`` has just returned."""
+    def feed(self, trace: FileTrace, block: bytes) -> None:
+        """Add the records of a block that ``trace`` has just returned, and what else it told."""
+        self._statuses += trace.take_statuses()
+        self._status()
+        self._drops = trace.drops
         bhs_at = 48
         for index, record in enumerate(WHOLE.iter_unpack(block)):
             _, self._time, lun, ident, generation, probe, sense, cdb_length, bhs, rest = record
@@ -54,14 +63,28 @@ class Replay:
         """
         self._time = max(self._time, until)
         snapshot = take(self._since, self._time, self._sums, self._counts, reset)
+        snapshot.status = {**self._status(), "drops": self._drops, "in_flight": self._in_flight()}
         if reset:
             self._since = self._time
         return snapshot
 
+    def _status(self) -> Message:
+        """What the server had said by now."""
+        while len(self._statuses) > 1 and self._statuses[1]["time"] <= self._time:
+            del self._statuses[0]
+        return self._statuses[0] if self._statuses and self._statuses[0]["time"] <= self._time else {}
+
+    def _in_flight(self) -> list[dict[str, Any]]:
+        """As the server's own count, of the commands that began in the recording."""
+        return [
+            {"remote": conn.remote, "initiator": conn.initiator, "target": conn.target, "lun": lun, "commands": count}
+            for conn, lun, count in (self._sums.under_way() if self._sums is not None else ())
+        ]
+
     def _now(self) -> int:
         return self._time
 
-    def _connection(self, trace: Trace, ident: int, generation: int) -> ConnectionInfo:
+    def _connection(self, trace: FileTrace, ident: int, generation: int) -> ConnectionInfo:
         info = self._infos.get(ident)
         if info is None:
             info = self._infos[ident] = ConnectionInfo(ident, generation=-1)

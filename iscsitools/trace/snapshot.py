@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -73,6 +74,8 @@ class Snapshot:
     events: list[EventRow]
     lost: int = 0
     """Rows of closed connections that the server gave up because nobody read them."""
+    status: Mapping[str, Any] = field(default_factory=dict)
+    """The server's status at that time; of a recording what it has of it, and what was under way by its events."""
 
     def to_json(self) -> dict[str, Any]:
         """As the reply to ``snapshot`` carries it."""

@@ -59,8 +59,7 @@ def test_questions(server: Host, state: FakeState) -> None:
             assert asked.probes() == ["nop-send"]
         assert asked.server["pid"] == os.getpid()
     with trace.Sums() as sums:
-        sums.snapshot()
-        assert sums.last_status == state.status()
+        assert sums.snapshot().status == state.status()
 
 
 def test_only_the_control_socket_changes_anything(server: Host, state: FakeState) -> None:

@@ -49,6 +49,10 @@ class Watching:
     def end(self) -> str:
         """Ctrl-C; returns what it printed."""
         self._process.send_signal(signal.SIGINT)
+        return self.left()
+
+    def left(self) -> str:
+        """What it printed, when it ends by itself."""
         out, err = self._process.communicate(timeout=_ENDS)
         assert self._process.returncode == 0, (self.arguments, err)
         assert "drops" not in err

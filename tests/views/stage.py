@@ -22,18 +22,20 @@ from .traffic import TARGET, Script, connection
 SESSION = {
     "id": "1",
     "initiator": "iqn.2026-11.example:a",
+    "alias": "",
     "addresses": ["192.0.2.7:40001"],
     "target": TARGET,
     "isid": "400001370000",
     "tsih": "0x0001",
     "age": 3725.5,
-    "keys": {"MaxBurstLength": 262144, "FirstBurstLength": 65536, "ImmediateData": "Yes", "InitialR2T": "Yes"},
+    "chap": "backup",
     "header_digest": "CRC32C",
     "data_digest": "None",
-    "chap": "backup",
+    "luns": [0, 1, 2, 300],
     "commands": 154,
     "read_bytes": 1048576,
     "written_bytes": 4096,
+    "keys": {"MaxBurstLength": 262144, "FirstBurstLength": 65536, "ImmediateData": "Yes", "InitialR2T": "Yes"},
 }
 
 

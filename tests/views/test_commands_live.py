@@ -130,7 +130,11 @@ def test_a_recording_comes_by_a_pipe(recorded: Path) -> None:
     assert (piped.stderr, piped.stdout) == ("", run("who", "--read", str(recorded)).stdout)
 
 
-def test_a_recording_knows_no_sessions(recorded: Path) -> None:
+def test_a_recording_that_was_not_told_of_sessions(recorded: Path) -> None:
+    """``record`` asks for them; a program of one's own need not."""
+    refused = run("sessions", "--read", str(recorded))
+    assert refused.returncode == 1
+    assert refused.stderr == f"iscsitools: {recorded}: the recording does not say who was logged in\n"
     result = run("top", "--read", str(recorded), "100")
     assert f"{recorded}: sessions -, CPU -, 0 drops" in result.stdout.splitlines()
 
@@ -190,6 +194,14 @@ def test_no_server(arguments: list[str]) -> None:
         (["rwlat", "--plot", "x.gif", "--read", "x"], 2),
         (["snoop", "--errors", "--csv", "--read", "x"], 2),
         (["top"], 2),
+        (["io", "--lun", "-1", "--read", "x"], 2),
+        (["io", "--lun", "0xc1", "--read", "x"], 2),
+        (["io", "--lun", "0xc10100000000000000", "--read", "x"], 2),
+        (["record", "--lun", "one", "-o", "y"], 2),
+        (["sessions", "--read", "x", "--name", "y"], 2),
+        (["sessions", "--read", "nowhere"], 1),
+        (["sessions", "--read", "x", "drop", "1"], 2),
+        (["sessions", "--lun", "1", "drop", "1"], 2),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], status: int) -> None:
@@ -209,7 +221,13 @@ def test_sessions(stage: Stage) -> None:
         assert run("sessions", "--client", client).stdout.splitlines() == lines
     for client in ("192.0.2.99", "192.0.2.7:40002", "iqn.2026-11.example:b"):
         assert run("sessions", "--client", client).stdout == "No sessions.\n"
-    assert run("sessions", "--client", "192.0.2.99", "--csv").stdout == ""
+    for lun in ("2", "300", "0x0002", "0x412c"):
+        assert run("sessions", "--lun", lun).stdout.splitlines() == lines
+    for lun in ("3", "0xc101"):
+        assert run("sessions", "--lun", lun).stdout == "No sessions.\n"
+    header = run("sessions", "--csv").stdout.splitlines()[0]
+    assert run("sessions", "--client", "192.0.2.99", "--csv").stdout == f"{header}\n"
+    assert header.split(",") == list(json.loads(run("sessions", "--json").stdout)[0])
 
 
 def test_sessions_drop(stage: Stage) -> None:

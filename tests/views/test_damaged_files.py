@@ -10,18 +10,24 @@ import pytest
 
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.client import attach
-from iscsitools.trace.file import Recorder
+from iscsitools.trace.file import Recorder, open_file
 from iscsitools.trace.protocol import TraceError
+from iscsitools.trace.selection import Selection
+from iscsitools.trace.sessions import selected
 from iscsitools.trace.views.cmds import cmds_report
 from iscsitools.trace.views.io import io_report
 from iscsitools.trace.views.over_time import GridView, PhaseView
 from iscsitools.trace.views.run import event_batches, snapshots
 from iscsitools.trace.views.rwlat import rwlat_report
+from iscsitools.trace.views.sessions import sessions_report
 from iscsitools.trace.views.snoop import SlowView, SnoopView
+from iscsitools.trace.views.top.feed import sample_of
+from iscsitools.trace.views.top.model import TopModel
+from iscsitools.trace.views.top.text import batch_lines
 from iscsitools.trace.views.watch import Source, Stop
 from iscsitools.trace.views.who import WhoSums
 
-from .stage import Stage
+from .stage import SESSION, Stage
 from .traffic import Script, connection, mixed
 
 ROUNDS = 75
@@ -46,12 +52,21 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         stage.play(script)
         while trace.position < len(script.calls):
             recorder.write(trace, trace.read_block(5))
+        for _ in range(4):
+            recorder.write_status({"time": 1, "sessions": 1, "connections": 1, "cpu": 0.25})
+            recorder.write_sessions([SESSION, SESSION])
         recorder.finish(trace.drops)
     return path.read_bytes()
 
 
 def look(path: Path) -> None:
     """Through every view, as the commands do."""
+    with open_file(path) as trace:
+        for _ in trace:
+            pass
+    for chosen in (Selection(ALL_MASK, "192.0.2.7"), Selection(ALL_MASK, lun=300)):
+        sessions_report(selected(trace.sessions or [], chosen))
+    model = TopModel()
     counted, views = WhoSums("lun"), (SnoopView(wide=True), SnoopView(), SlowView(0, errors=True))
     others: tuple[Any, ...] = (GridView(60), PhaseView(), counted)
     with Stop() as stop:
@@ -67,6 +82,8 @@ def look(path: Path) -> None:
         for snapshot, _ in snapshots(Source(read=path), Quiet(), stop, events=True):
             for report in (cmds_report, io_report, rwlat_report):
                 report(snapshot, snapshot.time - snapshot.since)
+            model.update("damaged", sample_of("damaged", snapshot, Selection(ALL_MASK)))
+            batch_lines(model, "client, target, LUN", "ALL/s")
 
 
 @pytest.mark.parametrize("seed", range(4))

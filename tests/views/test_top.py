@@ -10,7 +10,7 @@ from iscsitools.trace.histogram import index_of
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.snapshot import Snapshot
 from iscsitools.trace.views.top.feed import sample_of
-from iscsitools.trace.views.top.model import GROUPS, Counters, RowKey, Sample, TopModel
+from iscsitools.trace.views.top.model import GROUPS, Counters, Cpu, RowKey, Sample, TopModel
 from iscsitools.trace.views.top.text import (
     Layout,
     batch_lines,
@@ -71,7 +71,7 @@ def test_what_is_under_way_is_filtered_too(filters: dict[str, Any], seen: dict[R
 
     names = "iqn.2026-11.example:a", "iqn.2026-11.example:b"
     status = {"in_flight": [entry(A, names[0], 3), entry(B, names[1], 2), entry(A, names[0], 2)]}
-    taken = sample_of("demo", Snapshot(0, SECOND, [], []), status, Selection(**filters))
+    taken = sample_of("demo", Snapshot(0, SECOND, [], [], status=status), Selection(**filters))
     assert taken.in_flight == seen
 
 
@@ -135,8 +135,8 @@ def test_order() -> None:
 def test_two_servers_add_up_and_one_that_goes_is_said_to_be_gone() -> None:
     model = TopModel()
     other = A._replace(server="other")
-    model.update("demo", sample(1, {A: 3}, sessions=1, cpu=1.0))
-    model.update("demo", sample(2, {A: 3}, sessions=1, cpu=1.5))
+    model.update("demo", sample(1, {A: 3}, sessions=1, cpu=Cpu(10**9, 1.0)))
+    model.update("demo", sample(2, {A: 3}, sessions=1, cpu=Cpu(2 * 10**9, 1.5)))
     model.update("other", sample(9, {other: 5}, sessions=2))
     assert model.total().reads == 8
     assert [server_text(s) for s in model.servers()] == [

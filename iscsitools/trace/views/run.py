@@ -89,6 +89,7 @@ def _replayed(
                 yield replay.snapshot(reset=True, until=cutter.time), cutter.elapsed
                 if pieces.one():
                     return
+        replay.feed(trace, b"")  # what was told after the last event
         _say_end(trace, listener)
         yield replay.snapshot(), cutter.elapsed
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
-from iscsitools.trace.views.report import Report
+from iscsitools.trace.views.report import INDENT, Report
 
 
 def age_text(seconds: float) -> str:
@@ -30,24 +31,32 @@ def sessions_report(sessions: Sequence[Mapping[str, Any]]) -> Report:
 
 def _paragraph(session: Mapping[str, Any]) -> list[str]:
     read, written = session["read_bytes"], session["written_bytes"]
-    return [
-        f"{session['id']}  {session['initiator']}",
-        f"   from {', '.join(session['addresses'])} to {session['target'] or 'discovery'}",
-        f"   ISID {session['isid']}, TSIH {session['tsih']}, age {age_text(session['age'])}, "
+    texts = [
+        f"from {', '.join(session['addresses'])} to {session['target'] or 'discovery'}",
+        f"ISID {session['isid']}, TSIH {session['tsih']}, age {age_text(session['age'])}, "
         f"CHAP name {session['chap'] or '-'}",
-        f"   digests: header {session['header_digest']}, data {session['data_digest']}",
-        f"   {session['commands']} commands, {read // 1024} Kbytes read, {written // 1024} Kbytes written",
-        *wrapped(session["keys"]),
+        f"digests: header {session['header_digest']}, data {session['data_digest']}",
+        f"{session['commands']} commands, {read // 1024} Kbytes read, {written // 1024} Kbytes written, "
+        f"LUNs {ranges_text(session['luns']) or '-'}",
+        " ".join(f"{key}={value}" for key, value in session["keys"].items()),
     ]
-
-
-def wrapped(keys: Mapping[str, Any], width: int = 80) -> list[str]:
-    """``key=value`` pairs in lines of at most ``width`` columns."""
-    lines: list[str] = []
-    for key, value in keys.items():
-        pair = f"{key}={value}"
-        if lines and len(lines[-1]) + 1 + len(pair) <= width:
-            lines[-1] += f" {pair}"
-        else:
-            lines.append(f"   {pair}")
+    lines = _wrapped(f"{session['id']}  {session['initiator']}", "")
+    for text in texts:
+        lines += _wrapped(text, INDENT)
     return lines
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    """Lines of at most 80 columns; a name that is longer than one goes on in the next."""
+    return wrap(text, 80, initial_indent=indent, subsequent_indent=INDENT, break_on_hyphens=False)
+
+
+def ranges_text(numbers: Sequence[int]) -> str:
+    """Rising numbers as ``0-3 7``."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return " ".join(f"{first}-{last}" if last > first else str(first) for first, last in ranges)

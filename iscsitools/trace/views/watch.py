@@ -120,6 +120,7 @@ class Cutter:
         """Blocks, each with whether an interval ends after it."""
         while not trace.ended:
             block = trace.read_block()
+            trace.take_strings()  # for who passes them on, which is nobody here
             if not block:
                 continue
             yield from self._cut_block(block)

@@ -22,7 +22,7 @@ def batch_reports(source: Source, listener: Listener, stop: Stop) -> Iterator[tu
     if source.read is not None:
         model, selection = TopModel(), source.selection(ALL_MASK)
         for snapshot, elapsed in snapshots(source, listener, stop):
-            model.update(str(source.read), sample_of(str(source.read), snapshot, {}, selection))
+            model.update(str(source.read), sample_of(str(source.read), snapshot, selection))
             yield _report(model), elapsed
         return
     feed = LiveFeed(source)

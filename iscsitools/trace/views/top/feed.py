@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.client import Sums
@@ -12,7 +11,7 @@ from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.selection import Selection, address_of
 from iscsitools.trace.snapshot import Snapshot
-from iscsitools.trace.views.top.model import Counters, RowKey, Sample
+from iscsitools.trace.views.top.model import Counters, Cpu, RowKey, Sample
 from iscsitools.trace.views.watch import Source
 
 _LOOK: Final = 2.0
@@ -27,12 +26,13 @@ class _Client(NamedTuple):
     initiator: str
 
 
-def sample_of(server: str, snapshot: Snapshot, status: Mapping[str, Any], selection: Selection) -> Sample:
-    """A sample of a snapshot that was read with reset, and of the server's status at that time.
+def sample_of(server: str, snapshot: Snapshot, selection: Selection) -> Sample:
+    """A sample of a snapshot that was read with reset.
 
-    Of the status, which knows no filter, it takes ``sessions`` (how many), ``cpu`` (seconds) and those of ``in_flight``
-    (a list of connection, LUN and number of commands) that ``selection`` admits.
+    Of the server's status, which knows no filter, it takes ``sessions`` (how many), ``cpu`` (seconds) at ``time``, and
+    those of ``in_flight`` (a list of connection, LUN and number of commands) that ``selection`` admits.
     """
+    status = snapshot.status
     rows: dict[RowKey, Counters] = {}
     keys: dict[int, tuple[str, str]] = {}
     for row in snapshot.commands:
@@ -56,8 +56,9 @@ def sample_of(server: str, snapshot: Snapshot, status: Mapping[str, Any], select
         if selection.admits(whose) and selection.lun in (None, entry["lun"]):
             key = RowKey(server, address_of(whose.remote), whose.target, entry["lun"])
             in_flight[key] = in_flight.get(key, 0) + entry["commands"]
-    drops = snapshot.lost
-    return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), status.get("cpu"), drops)
+    drops = snapshot.lost + status.get("drops", 0)
+    cpu = Cpu(status["time"], status["cpu"]) if "time" in status and "cpu" in status else None
+    return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), cpu, drops)
 
 
 class LiveFeed:
@@ -91,7 +92,7 @@ class LiveFeed:
                 del self._sums[name]
                 samples.append((name, None))
             else:
-                samples.append((name, sample_of(name, snapshot, sums.last_status, self._source.selection(ALL_MASK))))
+                samples.append((name, sample_of(name, snapshot, self._source.selection(ALL_MASK))))
         if time.monotonic() >= self._next_look:
             self._look()
         return samples

@@ -48,6 +48,13 @@ class Counters:
 _SUMS: Final = ("reads", "writes", "read_bytes", "write_bytes", "timed", "latency", "errors")
 
 
+class Cpu(NamedTuple):
+    """Processor time that a server's process has used so far, in seconds, and when (nanoseconds of its clock)."""
+
+    time: int
+    seconds: float
+
+
 @dataclass(slots=True)
 class Sample:
     """One server from ``since`` to ``time`` (nanoseconds of its clock)."""
@@ -56,11 +63,10 @@ class Sample:
     time: int
     rows: Mapping[RowKey, Counters]
     in_flight: Mapping[RowKey, int] = field(default_factory=dict)
-    """Commands under way at ``time``, by the server's own count."""
+    """Commands under way at ``time``: by the server's own count; of a recording by its events."""
     sessions: int | None = None
     """How many the server has; None while that is not known."""
-    cpu: float | None = None
-    """Seconds of processor time that the server's process has used so far."""
+    cpu: Cpu | None = None
     drops: int = 0
 
 
@@ -148,8 +154,9 @@ class _Server:
         return (self.now.time - self.now.since) / 1e9 if self.now is not None else 0.0
 
     def take(self, sample: Sample) -> None:
-        if self.now is not None and self.now.cpu is not None and sample.cpu is not None:
-            self.cpu = (sample.cpu - self.now.cpu) / ((sample.time - self.now.time) / 1e9 or 1.0)
+        before = self.now.cpu if self.now is not None else None
+        if before is not None and sample.cpu is not None and sample.cpu.time > before.time:
+            self.cpu = (sample.cpu.seconds - before.seconds) / ((sample.cpu.time - before.time) / 1e9)
         self.now = sample
         self.up = True
         for key in sample.rows.keys() | sample.in_flight.keys():
