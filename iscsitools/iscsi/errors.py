@@ -68,7 +68,7 @@ class RejectError(IscsiError):
 
 
 class ProtocolError(IscsiError):
-    """No answer makes sense: the connection has to be dropped (RFC 7143 7.2, 7.8)."""
+    """No answer makes sense: the connection has to be dropped (RFC 7143 7.7, 7.13)."""
 
 
 class TextError(IscsiError):

@@ -155,7 +155,7 @@ class Handlers:
         return memoryview(bytearray(length)), None
 
     def oversized(self, conn: Connection, pdu: Pdu) -> None:
-        """A data segment beyond our MaxRecvDataSegmentLength: the stream cannot be trusted any more (7.2, 7.8)."""
+        """A data segment beyond our MaxRecvDataSegmentLength: the stream cannot be trusted any more (RFC 7143 7.7)."""
         reason = "a data segment longer than MaxRecvDataSegmentLength"
         session = conn.session
         if session is not None and session.full_feature:
