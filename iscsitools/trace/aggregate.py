@@ -26,6 +26,7 @@ from iscsitools.probes.sites import (
     Calls,
     ConnectionInfo,
 )
+from iscsitools.trace import management
 from iscsitools.trace.calls import of_lun
 from iscsitools.trace.cells import Cell, ConnectionCells, Starts
 from iscsitools.trace.selection import Selection
@@ -36,8 +37,6 @@ MAX_CLOSED: Final = 16384
 """Rows of closed connections kept until they are read."""
 MAX_STARTS: Final = 65536
 """Unended commands kept per connection; a peer may send commands that nobody answers (outside the CmdSN window)."""
-MAX_FUNCTIONS: Final = 256
-"""Unanswered task management functions kept per connection."""
 _MAX_ALIASES: Final = 4096
 
 # Flags, lengths (TotalAHSLength and DataSegmentLength), ITT, and the operation code of a SCSI Command PDU.
@@ -46,12 +45,6 @@ _COMMAND: Final = struct.Struct(">xB2xI8xI12xB").unpack_from
 _OTHER: Final = struct.Struct(">xBHI8xI").unpack_from
 _REFERENCED: Final = struct.Struct(">I").unpack_from
 _CONDITION_MET: Final = 0x04  # with GOOD (0) what is no failure (SAM-5 5.3)
-# Task management functions (RFC 7143 11.5.1).
-_ABORT_TASK: Final = 1
-_ABORT_TASK_SET: Final = 2
-_CLEAR_TASK_SET: Final = 4
-_LOGICAL_UNIT_RESET: Final = 5
-_TARGET_RESETS: Final = frozenset({6, 7})
 _VARIABLE_LENGTH: Final = 0x7F
 # PERSISTENT RESERVE IN and OUT, the variable-length CDB, EXTENDED COPY, RECEIVE COPY RESULTS, SERVICE ACTION
 # BIDIRECTIONAL, IN (16) and OUT (16), MAINTENANCE IN and OUT, SERVICE ACTION IN (12) and OUT (12).
@@ -156,9 +149,9 @@ class CommandSums:
                     return
                 else:
                     if probe == 11:  # task-command
-                        self._managed(state, itt, flags & 0x7F, lun, _REFERENCED(buffer, offset + 20)[0])
+                        management.asked(state, itt, flags & 0x7F, lun, _REFERENCED(buffer, offset + 20)[0])
                     elif probe == 12 and outcome >> 8 == 0:  # task-response: function complete (RFC 7143 11.6.1)
-                        self._clear(state, itt)
+                        management.answered(self._connections.values(), state, itt)
                     return
                 if start is None:
                     return
@@ -253,29 +246,6 @@ class CommandSums:
             cell = state.cells[key] = Cell(lun)
         return cell
 
-    def _managed(self, state: ConnectionCells, itt: int, function: int, lun: int, referenced: int) -> None:
-        """Keep a task management function until it is answered."""
-        if len(state.functions) >= MAX_FUNCTIONS:
-            del state.functions[next(iter(state.functions))]
-        state.functions[itt] = function, lun, referenced
-
-    def _clear(self, asker: ConnectionCells, itt: int) -> None:
-        """Forget the starts of the tasks that a task management function ended (RFC 7143 11.5.1, SAM-5 7)."""
-        function, lun, referenced = asker.functions.pop(itt, (0, 0, 0))
-        if function == _ABORT_TASK:
-            asker.starts.pop(referenced, None)
-            return
-        if function == _ABORT_TASK_SET:
-            affected = [s for s in self._connections.values() if _same_session(s.info, asker.info)]
-        elif function in (_CLEAR_TASK_SET, _LOGICAL_UNIT_RESET, *_TARGET_RESETS):
-            affected = [s for s in self._connections.values() if s.info.target == asker.info.target]
-        else:
-            return
-        every_lun = function in _TARGET_RESETS
-        for state in affected:
-            for tag in [tag for tag, (_, cell) in state.starts.items() if every_lun or cell.lun == lun]:
-                del state.starts[tag]
-
     def close(self, ident: int) -> None:
         """A connection was closed: its unended commands are forgotten, its sums kept until they are read."""
         state = self._connections.pop(ident, None)
@@ -316,10 +286,6 @@ class CommandSums:
             for cell in state.cells.values():
                 cell.fold()
                 cell.reset()
-
-
-def _same_session(one: ConnectionInfo, other: ConnectionInfo) -> bool:
-    return (one.target, one.tsih) == (other.target, other.tsih)
 
 
 def _trim(starts: Starts) -> None:
