@@ -130,9 +130,10 @@ def test_a_recording_comes_by_a_pipe(recorded: Path) -> None:
     assert (piped.stderr, piped.stdout) == ("", run("who", "--read", str(recorded)).stdout)
 
 
-def test_a_recording_knows_no_sessions(recorded: Path) -> None:
-    result = run("top", "--read", str(recorded), "100")
-    assert f"{recorded}: sessions -, CPU -, 0 drops" in result.stdout.splitlines()
+def test_a_recording_knows_no_sessions(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(recorded.parent)
+    result = run("top", "--read", recorded.name, "100")
+    assert "trace: sessions -, CPU -, 0 drops" in result.stdout.splitlines()
 
 
 def test_top_batch_counts_exactly(recorded: Path) -> None:
