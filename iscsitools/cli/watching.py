@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,14 @@ class Watch:
     source: Source
     form: str = "text"
     _csv_header: bool = True
+
+    def __post_init__(self) -> None:
+        """Have standard output take any name: an initiator chooses its own, and not every encoding has its letters.
+
+        What it has not is written as ``?``, which keeps a line as long as it is; in CSV as an escape, which is exact.
+        """
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace" if self.plain else "backslashreplace")
 
     @property
     def plain(self) -> bool:
