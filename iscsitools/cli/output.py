@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -25,6 +26,16 @@ def echo_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     """Print a table without lines; texts stay as they are, numbers too."""
     text = tabulate([list(row) for row in rows], headers, tablefmt="plain", disable_numparse=True)
     click.echo("\n".join(line.rstrip() for line in text.splitlines()))
+
+
+def take_any_name(exact: bool) -> None:
+    """Have standard output take any name: an initiator chooses its own, and not every encoding has its letters.
+
+    What it has not is written as ``?``, which keeps a line as long as it is; where it has to be ``exact``, in CSV, as
+    an escape.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace" if exact else "replace")
 
 
 def size_text(size: int) -> str:

@@ -15,6 +15,7 @@ from iscsitools.trace.views.plot import COLUMNS as PLOT_COLUMNS
 from iscsitools.trace.views.plot import PlotError, check_plot_file, write_plot
 from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.rwlat import percentile_report, rwlat_report
+from iscsitools.trace.views.width import fold
 
 
 @click.command()
@@ -56,6 +57,6 @@ def _plot(watch: Watch, path: Path) -> None:
             write_plot(grid, path)
         except PlotError as error:
             raise RunError(str(error)) from None
-        return Report([{"plot": str(path)}], [f"Plot written to {path}"])
+        return Report([{"plot": str(path)}], list(fold(f"Plot written to {path}", "")))
 
     watch_events(watch, grid, report)

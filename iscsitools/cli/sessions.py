@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from iscsitools.cli.options import FILTER, FORM, READ, SERVER, take_source
+from iscsitools.cli.output import take_any_name
 from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.errors import UsageError
 from iscsitools.probes.table import ALL_MASK
@@ -39,16 +40,18 @@ def command(ctx: click.Context, /, form: str | None, **options: Any) -> None:
         ctx.obj = source
         return
     one_server(source)
+    take_any_name(exact=form is not None)
     with trace_errors():
         sessions = selected(
             _recorded(source) if source.read is not None else _asked(source), source.selection(ALL_MASK)
         )
+    # click.echo would write UTF-8 where the encoding is ASCII.
     if form == "json":
-        click.echo(json.dumps(sessions))
+        print(json.dumps(sessions))
     elif form == "csv":
-        click.echo(as_csv(sessions, header=True) or ",".join(FIELDS))
+        print(as_csv(sessions, header=True) or ",".join(FIELDS))
     else:
-        click.echo("\n".join(sessions_report(sessions).lines))
+        print("\n".join(sessions_report(sessions).lines))
 
 
 def _asked(source: Source) -> list[Message]:

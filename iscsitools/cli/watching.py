@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from iscsitools.cli.options import FILTER, FORM, READ, SECONDS, SERVER, take_source
+from iscsitools.cli.output import take_any_name
 from iscsitools.errors import RunError, UsageError
 from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
@@ -32,6 +33,10 @@ class Watch:
     source: Source
     form: str = "text"
     _csv_header: bool = True
+
+    def __post_init__(self) -> None:
+        """Names come from initiators."""
+        take_any_name(exact=not self.plain)
 
     @property
     def plain(self) -> bool:

@@ -130,13 +130,14 @@ def test_a_recording_comes_by_a_pipe(recorded: Path) -> None:
     assert (piped.stderr, piped.stdout) == ("", run("who", "--read", str(recorded)).stdout)
 
 
-def test_a_recording_that_was_not_told_of_sessions(recorded: Path) -> None:
+def test_a_recording_that_was_not_told_of_sessions(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``record`` asks for them; a program of one's own need not."""
-    refused = run("sessions", "--read", str(recorded))
+    monkeypatch.chdir(recorded.parent)
+    refused = run("sessions", "--read", recorded.name)
     assert refused.returncode == 1
-    assert refused.stderr == f"iscsitools: {recorded}: the recording does not say who was logged in\n"
-    result = run("top", "--read", str(recorded), "100")
-    assert f"{recorded}: sessions -, CPU -, 0 drops" in result.stdout.splitlines()
+    assert refused.stderr == "iscsitools: trace: the recording does not say who was logged in\n"
+    result = run("top", "--read", recorded.name, "100")
+    assert "trace: sessions -, CPU -, 0 drops" in result.stdout.splitlines()
 
 
 def test_top_batch_counts_exactly(recorded: Path) -> None:

@@ -180,8 +180,32 @@ def test_lines_have_the_screens_width(group: str, width: int) -> None:
     assert all(len(line) <= width for line in lines)
 
 
-def test_an_ipv6_address_is_not_cut() -> None:
+def test_a_long_client_gets_its_room_before_the_target_and_the_graph() -> None:
     address = "2001:db8:1111:2222:3333:4444:5555:6666"
     model = TopModel()
-    model.update("demo", sample(1, {A._replace(client=address): 4}))
-    assert any(address in line for line in batch_lines(model, "client, target, LUN", "R/s"))
+    model.update("demo", sample(1, {A._replace(client=address): 4, B: 3}))
+
+    def keys(width: int) -> list[list[str]]:
+        return [line.split()[:2] for line in batch_lines(model, "client, target, LUN", "R/s", width)[2:4]]
+
+    assert keys(80) == [["..444:5555:6666", "disks"], ["192.0.2.8", "disks"]]
+    assert keys(132) == [[address, "disks"], ["192.0.2.8", "disks"]]
+
+
+@pytest.mark.parametrize(("value", "width", "text"), [
+    (999, 3, "999"), (1000, 3, "1K"), (99_499, 3, "99K"), (123_456, 3, ".1M"), (960_000, 3, "1M"), (9999, 4, "9999"),
+    (9999.6, 4, "10K"), (1_234_567, 4, "1.2M"), (10**18, 3, "1E"),
+])  # fmt: skip
+def test_counts_in_few_columns(value: float, width: int, text: str) -> None:
+    assert number(value, width) == text
+
+
+def test_a_lun_that_names_no_unit_borrows_from_the_names_beside_it() -> None:
+    model = TopModel()
+    keys = [A._replace(lun=lun << 48) for lun in (0xC101, 0x4005)] + [A._replace(lun=0x4005_0001_0002_0003)]
+    model.update("demo", sample(1, dict.fromkeys(keys, 1)))
+    rows = batch_lines(model, "client, target, LUN", "R/s")[2:-1]
+    assert [row.split()[:3] for row in rows] == [
+        ["192.0.2.7", "disks", "0xc101"], ["192.0.2.7", "disks", "0x4005"], ["...0.2.7", "..ks", "0x4005000100.."],
+    ]  # fmt: skip
+    assert {len(row) for row in rows} == {80}

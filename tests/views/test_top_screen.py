@@ -22,12 +22,12 @@ PATIENCE = 30
 class Terminal:
     """A tmux server of its own with one window."""
 
-    def __init__(self, directory: str, width: int, height: int) -> None:
+    def __init__(self, directory: str, width: int, height: int, *environment: str) -> None:
         self._socket = os.path.join(directory, "tmux")
         program = [*alone.COMMAND, "top", "0.5"]
         self._tmux(
             "-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "-s", "top",
-            "env", "LANG=C.UTF-8", "TERM=screen-256color", *program,
+            "env", "LANG=C.UTF-8", "TERM=screen-256color", *environment, *program,
         )  # fmt: skip
         self._tmux("set-option", "-g", "remain-on-exit", "on")
 
@@ -190,3 +190,24 @@ def test_all_servers_are_shown(terminal: Terminal, loaded: list[subprocess.Popen
     for _ in range(4):
         terminal.keys("g")
     terminal.until(r"^demo +[1-9](.|\n)*^second +[1-9]|^second +[1-9](.|\n)*^demo +[1-9]")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_standard_output_without_the_graphs_letters(loaded: list[subprocess.Popen[str]], encoding: str) -> None:
+    needs("tmux", "tmux")
+    directory = tempfile.mkdtemp(prefix="it-", dir="/tmp")
+    terminal = Terminal(directory, 80, 24, f"PYTHONIOENCODING={encoding}")
+    try:
+        screen = terminal.until(r"^192\.0\.2\.7 +disks +0 +[1-9].*@$")
+        assert screen.isascii()
+        assert max(map(len, screen.splitlines())) <= 80
+        terminal.keys("h")
+        terminal.until("any other key closes")
+        terminal.keys("x")
+        terminal.until("any other key closes", absent=True)
+        assert not terminal.ended()
+        terminal.keys("q")
+        terminal.wait_for_end()
+    finally:
+        terminal.close()
+        shutil.rmtree(directory)

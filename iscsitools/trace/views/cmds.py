@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from textwrap import wrap
 
 from iscsitools.trace.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.report import INDENT, Column, Record, Report, microseconds, table
 from iscsitools.trace.views.scsi_names import command_name, status_name
 from iscsitools.trace.views.sense_names import sense_text
+from iscsitools.trace.views.width import sentence
 
 _CHECK_CONDITION = 0x02
 _COLUMNS = (
@@ -71,7 +71,7 @@ def cmds_report(snapshot: Snapshot, elapsed: int) -> Report:
     if failures:
         lines += ["", "   Failed commands"]
         for count, name, text in sorted(failures):
-            lines += wrap(f"{count:>8} {name}: {text}", 80, initial_indent=INDENT, subsequent_indent=" " * 14)
+            lines += sentence(f"{count:>8} {name}: {text}", INDENT, " " * 14)
     return Report(records, lines)
 
 

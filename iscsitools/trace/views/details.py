@@ -12,8 +12,6 @@ from iscsitools.trace.views import fields
 from iscsitools.trace.views.scsi_names import extent_of, name_of, status_name
 from iscsitools.trace.views.sense_names import sense_codes, sense_text
 
-_NARROW: Final = 26
-
 
 def command_text(cdb: bytes) -> str:
     """The command's name, then ``LBA+LENGTH`` in blocks where it names a range: ``READ(10) 2048+8``."""
@@ -44,10 +42,7 @@ def _login_response(event: Event, wide: bool) -> str:
 
 
 def _command(event: Event, wide: bool) -> str:
-    text = command_text(event.cdb)
-    if wide or len(text) <= _NARROW or extent_of(event.cdb) is not None:
-        return text
-    return f"{text[: _NARROW - 1]}+"  # a name may be cut to fit a line of 80 columns, a number may not
+    return command_text(event.cdb)
 
 
 def _response(event: Event, wide: bool) -> str:

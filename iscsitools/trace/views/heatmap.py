@@ -8,6 +8,7 @@ from iscsitools.trace.histogram import powers
 from iscsitools.trace.views.over_time import GridView
 from iscsitools.trace.views.report import Record, Report
 from iscsitools.trace.views.timegrid import TimeGrid
+from iscsitools.trace.views.width import sentence
 
 COLUMNS: Final = 60
 _SHADES: Final = " .:-=+*#%@"
@@ -31,10 +32,8 @@ def heatmap_report(view: GridView) -> Report:
 def _picture(operation: str, grid: TimeGrid, counts: list[dict[int, int]]) -> list[str]:
     values = {value for column in counts for value in column}
     most = max(max(column.values(), default=0) for column in counts)
-    lines = [
-        f"{operation.capitalize()} latency (ns), a column is {grid.width / 1e9:g} s, "
-        f'shades "{_SHADES[1:]}" up to {most}'
-    ]
+    title = f"{operation.capitalize()} latency (ns), a column is {grid.width / 1e9:g} s"
+    lines = sentence(f'{title}, shades "{_SHADES[1:]}" up to {most}')
     value = max(values)
     while value >= min(values):
         shades = "".join(_shade(column.get(value, 0), most) for column in counts)

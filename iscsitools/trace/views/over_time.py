@@ -15,6 +15,7 @@ from iscsitools.trace.views.command import Command
 from iscsitools.trace.views.commands import CommandTracker
 from iscsitools.trace.views.report import Column, Report, lun_text, microseconds, table
 from iscsitools.trace.views.timegrid import TimeGrid
+from iscsitools.trace.views.width import fold
 
 OPERATIONS: Final = ("read", "write")
 
@@ -125,5 +126,5 @@ class PhaseView:
         columns += [Column(name, 9, microseconds) for name in ("BACKSTORE", "WAITING", "SENDING", "TOTAL")]
         lines = ["Average time (us)"]
         for target, rows in tables.items():
-            lines += ["", f"  {target}", *table(columns, rows)]
+            lines += ["", *fold(target, "  "), *table(columns, rows)]
         return Report(list(records), lines if tables else [*lines, *table(columns, [])])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from iscsitools.trace.histogram import powers
+from iscsitools.trace.views.width import fill, fold
 
 _WIDTH: Final = 40
 _HEADER: Final = f"{'value':>16} {'------------- Distribution -------------':>41} {'count':<9}"
@@ -41,7 +42,7 @@ def _above(value: int) -> int:
 
 def keyed_quantize(key: str, histogram: Mapping[int, int]) -> list[str]:
     """One key's part of an aggregation, as ``printa`` prints it: an empty line, the key, the distribution."""
-    return ["", f"  {key:<50}", *quantize_lines(histogram)]
+    return ["", *fold(fill(key, 50), "  "), *quantize_lines(histogram)]
 
 
 def weight(histogram: Mapping[int, int]) -> int:

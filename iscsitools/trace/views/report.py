@@ -6,8 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any, Final
+
+from iscsitools.trace.views.width import LINE, columns_of, fill, fold, sentence
 
 Record = Mapping[str, Any]
 
@@ -33,19 +36,56 @@ class Column:
     show: Callable[[Any], str] = str
 
     def cell(self, text: str) -> str:
-        """``text`` in the column's width; a longer one widens its row and is never cut."""
-        return f"{text:<{-self.width}}" if self.width < 0 else f"{text:>{self.width}}"
+        """``text`` in the column's width; a longer one is not cut."""
+        return fill(text, -self.width) if self.width < 0 else f"{text:>{self.width}}"
 
 
 INDENT: Final = "   "
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> list[str]:
-    """A heading and a line per row, after three blanks, as the D scripts print."""
-    lines = [INDENT + " ".join(c.cell(c.heading) for c in columns).rstrip()]
+def table(columns: Sequence[Column], rows: Iterable[Sequence[Any]], grow: bool = False) -> list[str]:
+    """A heading and a line per row, after three blanks, as the D scripts print.
+
+    Where a row is too long for a line, its first cell stands whole above it, once for the rows that follow each other
+    with the same. With ``grow`` the first column gets as wide as its cells that leave room for the others.
+    """
+    names, rests = [], []
     for row in rows:
-        lines.append(INDENT + " ".join(c.cell(c.show(v)) for c, v in zip(columns, row, strict=True)).rstrip())
+        name, *others = [column.show(value) for column, value in zip(columns, row, strict=True)]
+        names.append(name)
+        rests.append(_cells(columns[1:], others))
+    first = columns[0]
+    if grow:
+        room = LINE - len(INDENT) - 1 - max(map(len, rests), default=0)
+        widths = [width for width in map(columns_of, names) if width <= room]
+        first = replace(first, width=-max([-first.width, *widths]))
+    lines = [_beside(first, first.heading, _cells(columns[1:], [column.heading for column in columns[1:]]))]
+    for name, group in groupby(zip(names, rests, strict=True), key=lambda pair: pair[0]):
+        same = [rest for _, rest in group]
+        beside = [_beside(first, name, rest) for rest in same]
+        if max(map(columns_of, beside)) <= LINE:
+            lines += beside
+        else:
+            lines += fold(name, INDENT)
+            lines += [line for rest in same for line in _below(first, rest)]
     return lines
+
+
+def _cells(columns: Sequence[Column], texts: Iterable[str]) -> str:
+    return " ".join(column.cell(text) for column, text in zip(columns, texts, strict=True))
+
+
+def _beside(first: Column, name: str, rest: str) -> str:
+    return f"{INDENT}{first.cell(name)} {rest}".rstrip()
+
+
+def _below(first: Column, rest: str) -> list[str]:
+    """A row without its first cell: at its usual place, or where it has no room there, further to the left."""
+    line = _beside(first, "", rest)
+    if columns_of(line) <= LINE:
+        return [line]
+    rest = rest.strip()
+    return [f"{rest:>{LINE}}"] if columns_of(rest) <= LINE else sentence(rest, INDENT, INDENT)
 
 
 def as_json(report: Report, elapsed: int) -> str:

@@ -10,7 +10,8 @@ from iscsitools.trace.histogram import merged, percentile
 from iscsitools.trace.selection import address_of
 from iscsitools.trace.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.quantize import keyed_quantize, weight
-from iscsitools.trace.views.report import Column, Record, Report, microseconds, table
+from iscsitools.trace.views.report import INDENT, Column, Record, Report, microseconds, table
+from iscsitools.trace.views.width import sentence
 
 OPERATIONS: Final = ("read", "write")
 PERCENTILES: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
@@ -81,4 +82,5 @@ def _latency_records(sums: dict[tuple[str, str], _Latency]) -> list[Record]:
 
 
 def _failures(sums: dict[tuple[str, str], _Latency]) -> list[str]:
-    return [f"   {client}: {s.failed} failed: {operation}" for (client, operation), s in sums.items() if s.failed]
+    failed = [f"{client}: {s.failed} failed: {operation}" for (client, operation), s in sums.items() if s.failed]
+    return [line for text in failed for line in sentence(text, INDENT, INDENT + "  ")]

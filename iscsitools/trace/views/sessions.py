@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import wrap
 from typing import Any
 
 from iscsitools.trace.views.report import INDENT, Report
+from iscsitools.trace.views.width import sentence
 
 
 def age_text(seconds: float) -> str:
@@ -40,15 +40,10 @@ def _paragraph(session: Mapping[str, Any]) -> list[str]:
         f"LUNs {ranges_text(session['luns']) or '-'}",
         " ".join(f"{key}={value}" for key, value in session["keys"].items()),
     ]
-    lines = _wrapped(f"{session['id']}  {session['initiator']}", "")
+    lines = sentence(f"{session['id']}  {session['initiator']}", "", INDENT)
     for text in texts:
-        lines += _wrapped(text, INDENT)
+        lines += sentence(text, INDENT, INDENT)
     return lines
-
-
-def _wrapped(text: str, indent: str) -> list[str]:
-    """Lines of at most 80 columns; a name that is longer than one goes on in the next."""
-    return wrap(text, 80, initial_indent=indent, subsequent_indent=INDENT, break_on_hyphens=False)
 
 
 def ranges_text(numbers: Sequence[int]) -> str:

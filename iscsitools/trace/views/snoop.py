@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from textwrap import wrap
 from typing import Any
 
 from iscsitools.probes import sites
@@ -13,10 +12,10 @@ from iscsitools.trace.selection import address_of
 from iscsitools.trace.views.command import Command
 from iscsitools.trace.views.commands import CommandTracker
 from iscsitools.trace.views.details import command_text, detail_of, status_text
+from iscsitools.trace.views.narrow import HEADER, narrow_line
 from iscsitools.trace.views.over_time import COMMAND_MASK
 from iscsitools.trace.views.report import Record, Report, lun_text
-
-_HEADER = f"{'TIME(s)':>9} {'CLIENT':<15} {'EVENT':<14} {'LUN':>3} {'ITT':<8} DETAIL"
+from iscsitools.trace.views.width import sentence
 
 
 class SnoopView:
@@ -31,26 +30,19 @@ class SnoopView:
     @property
     def heading(self) -> str | None:
         """The line above the first event; none with all fields, which are named on each line."""
-        return None if self._wide else _HEADER
+        return None if self._wide else HEADER
 
     def reports(self, event: Event) -> Iterator[Report]:
         """The report of this one event."""
         if self._start is None:
             self._start = event.time
         seconds = (event.time - self._start) / 1e9
-        line = _wide_line(event, seconds) if self._wide else _line(event, seconds)
+        line = _wide_line(event, seconds) if self._wide else narrow_line(event, seconds)
         yield Report([event_record(event, seconds)], [line])
 
     def closed(self, ident: int) -> Sequence[Report]:
         """A connection is no more, which is no event."""
         return ()
-
-
-def _line(event: Event, seconds: float) -> str:
-    client = address_of(event.conn.remote)
-    info = event.info
-    head = f"{seconds:9.6f} {client:<15} {event.probe.label:<14} {lun_text(info.lun):>3} {info.itt:<8x}"
-    return f"{head} {detail_of(event)}".rstrip()
 
 
 def _wide_line(event: Event, seconds: float) -> str:
@@ -130,11 +122,10 @@ class SlowView:
         if command.response:
             result = f"response {command.response:02x}h"
         where = f"{address_of(command.conn.remote)} LUN {lun_text(command.lun)}"
-        lines = [f"{command_text(command.cdb)} from {where} took {took:.3f} ms"]
-        lines += wrap(result, 80, initial_indent="  ", subsequent_indent="    ")
+        lines = sentence(f"{command_text(command.cdb)} from {where} took {took:.3f} ms") + sentence(result, "  ")
         for event in command.events:
             seconds = (event.time - start) / 1e9
-            lines.append(_wide_line(event, seconds) if self._wide else _line(event, seconds))
+            lines.append(_wide_line(event, seconds) if self._wide else narrow_line(event, seconds))
         record = {
             "client": address_of(command.conn.remote),
             "target": command.conn.target,

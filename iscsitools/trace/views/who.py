@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,7 +10,7 @@ from iscsitools.probes.table import ALL_MASK, Probe
 from iscsitools.trace.events import ConnectionStrings, Event
 from iscsitools.trace.selection import LUN_MASK, address_of
 from iscsitools.trace.snapshot import Snapshot
-from iscsitools.trace.views.report import INDENT, Column, Record, Report, lun_text, table
+from iscsitools.trace.views.report import Column, Record, Report, lun_text, table
 
 
 @dataclass(slots=True)
@@ -42,28 +41,11 @@ class WhoSums:
     def report(self, elapsed: int) -> Report:
         """Rows by rising count, as dtrace sorts."""
         rows = sorted((count, key, probe.label) for (key, probe), count in self.counts.items())
-        heading = HEADINGS[self.by]
-        # Only an address keeps the script's width at any length; other keys are aligned as long as that is possible.
-        width = 26 if self.by == "client" else max([26, *(len(key) for _, key, _ in rows if len(key) <= _LONGEST)])
-        columns = [Column(heading, -width), Column("iSCSI EVENT", 14), Column("COUNT", 8)]
+        columns = [Column(HEADINGS[self.by], -26), Column("iSCSI EVENT", 14), Column("COUNT", 8)]
         records: list[Record] = [{self.by: key, "event": label, "count": count} for count, key, label in rows]
-        return Report(records, list(_lines(columns, rows)))
-
-
-_LONGEST: Final = 50
-"""Of a key that leaves room for its event and count within 80 columns."""
-
-
-def _lines(columns: Sequence[Column], rows: Iterable[tuple[int, str, str]]) -> Iterator[str]:
-    """The table. A key that leaves no room beside it stands above its rows; an IQN may have 223 characters."""
-    yield from table(columns, [])
-    above = ""
-    for count, key, label in rows:
-        beside = len(key) <= _LONGEST
-        if not beside and key != above:
-            yield f"{INDENT}{key}"
-        above = "" if beside else key
-        yield table(columns, [(key if beside else "", label, count)])[1]
+        # Only an address keeps the script's width at any length; other keys are aligned as long as that is possible.
+        lines = table(columns, [(key, label, count) for count, key, label in rows], grow=self.by != "client")
+        return Report(records, lines)
 
 
 HEADINGS: Final = {

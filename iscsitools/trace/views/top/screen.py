@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,6 +14,7 @@ import urwid
 
 from iscsitools.trace.views.top.model import GROUPS, SORTS, Sample, TopModel
 from iscsitools.trace.views.top.text import Layout, server_text, sorted_rows
+from iscsitools.trace.views.width import shorten
 
 Samples = list[tuple[str, Sample | None]]
 
@@ -42,6 +45,7 @@ _HELP: Final = """\
  LAST MIN     commands per second over the last minute, each row by its own
               highest"""
 _HELP_TITLE: Final = "arrows scroll, any other key closes"
+_UTF8: Final = ("utf8", "utf-8")
 _SCROLLS: Final = frozenset({"up", "down", "page up", "page down", "home", "end"})
 
 
@@ -81,6 +85,9 @@ class TopScreen:
     """Owns the terminal from :meth:`run` until the user quits."""
 
     def __init__(self, take: Callable[[], Samples], interval: float) -> None:
+        if codecs.lookup(sys.stdout.encoding).name != "utf-8":
+            # urwid goes by the locale and writes to stdout, which PYTHONIOENCODING may have given another encoding
+            urwid.set_encoding("ascii")
         self._model = TopModel()
         self._group = next(iter(GROUPS))
         self._sort = "ALL/s"
@@ -188,27 +195,28 @@ class TopScreen:
 
     def _draw(self) -> None:
         width = self._loop.screen.get_cols_rows()[0]
-        ascii_only = urwid.util.get_encoding() not in ("utf8", "utf-8")
-        layout = Layout(self._group, width)
-        self._top.set_text(self._header(layout, ascii_only))
+        ascii_only = urwid.util.get_encoding() not in _UTF8
         rows = sorted_rows(self._model.rows(self._group, self._filter), self._sort, self._reverse)
+        layout = Layout(self._group, width, rows)
+        self._top.set_text(self._header(layout, width, ascii_only))
         lines = [(layout.line(row, ascii_only), "errors" if row.counters.errors else None) for row in rows]
         focus = (self._list.focus or 0) if self._list else 0
         self._list[:] = [urwid.AttrMap(_Line(text), attribute) for text, attribute in lines]
         if self._list:
             self._list.set_focus(min(focus, len(self._list) - 1))
 
-    def _header(self, layout: Layout, ascii_only: bool) -> list[Any]:
+    def _header(self, layout: Layout, width: int, ascii_only: bool) -> list[Any]:
         """The servers, the state of the screen, the headings, the totals."""
         markup: list[Any] = []
         for server in self._model.servers():
-            text = server_text(server) if server.up else f"{server_text(server)}, waiting for it to come back"
+            text = server_text(server, width, gone="gone, waiting for it to come back")
             markup += [(None if server.up else "gone", text), "\n"]
         state = [f"every {self._sampler.interval:g} s", f"by {self._group}", f"sorted by {self._sort}"]
-        state += [f"only {self._filter!r}"] if self._filter else []
         state += ["PAUSED"] if self._paused else []
+        state += [f"only {self._filter!r}"] if self._filter else []
         total = layout.total(self._model.total(self._filter), ascii_only)
-        return [*markup, ", ".join(state), "\n", ("heading", layout.header(self._sort)), "\n", ("total", total)]
+        state_line = shorten(", ".join(state), width, keep="start")
+        return [*markup, state_line, "\n", ("heading", layout.header(self._sort)), "\n", ("total", total)]
 
 
 class _Line(urwid.Text):
