@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -34,6 +35,8 @@ COMMANDS: Final = {
 """How each command's help begins, by name. It is ``command`` of the module of that name, imported when it is used."""
 
 REPORT: Final = "this is a bug in iscsitools: please report it with the output of the same command with --debug"
+
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class LazyGroup(click.Group):
@@ -116,10 +119,23 @@ def run(arguments: Sequence[str]) -> int:
         status = _guarded(lambda: _invoke(list(arguments) or ["--help"]), debug)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output has left, as `| head` does. Python would complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has left, as `| head` does.
+        _let_go_of_output()
         return 128 + 13
+    except OSError as error:
+        return _full(error)
     return status
+
+
+def _let_go_of_output() -> None:
+    """Python would complain of what is left in the buffer when it flushes that at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _full(error: OSError) -> int:
+    """The file that standard output goes to takes no more."""
+    _let_go_of_output()
+    return _complain([f"standard output: {error.strerror}"], 1)
 
 
 def _invoke(arguments: list[str]) -> Any:
@@ -147,11 +163,11 @@ def _guarded(command: Callable[[], Any], debug: bool) -> int:
         return _complain([error.format_message()], error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return 128 + 2
-    except BrokenPipeError:
-        raise
-    except SystemExit:
+    except (BrokenPipeError, SystemExit):
         raise
     except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _DISK_FULL:
+            return _full(error)
         if debug:
             traceback.print_exc()
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -179,6 +179,13 @@ def test_output_into_a_pipe_that_nobody_reads() -> None:
     assert (result.returncode, result.stderr) == (141, "")
 
 
+@pytest.mark.parametrize("arguments", [["config", "example"], ["--help"], ["backstores", "--json"]])
+def test_output_onto_a_full_disk(arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        result = process(*arguments, stdout=full, stderr=subprocess.PIPE)
+    assert (result.returncode, result.stderr) == (1, "iscsitools: standard output: No space left on device\n")
+
+
 def test_completion_lists_the_commands() -> None:
     words = {"_ISCSITOOLS_COMPLETE": "bash_complete", "COMP_WORDS": "iscsitools ", "COMP_CWORD": "1"}
     result = process(capture_output=True, env={**os.environ, **words})
