@@ -57,6 +57,6 @@ def _plot(watch: Watch, path: Path) -> None:
             write_plot(grid, path)
         except PlotError as error:
             raise RunError(str(error)) from None
-        return Report([{"plot": str(path)}], list(fold(f"Plot written to {path}", "")))
+        return Report(["plot"], [[str(path)]], list(fold(f"Plot written to {path}", "")))
 
     watch_events(watch, grid, report)

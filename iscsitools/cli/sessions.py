@@ -15,7 +15,7 @@ from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.client import Server
 from iscsitools.trace.file import open_file
 from iscsitools.trace.protocol import Message, TraceError
-from iscsitools.trace.sessions import FIELDS, selected, sessions_of
+from iscsitools.trace.sessions import selected, sessions_of
 from iscsitools.trace.views.report import as_csv
 from iscsitools.trace.views.sessions import sessions_report
 from iscsitools.trace.views.watch import Source
@@ -45,13 +45,14 @@ def command(ctx: click.Context, /, form: str | None, **options: Any) -> None:
         sessions = selected(
             _recorded(source) if source.read is not None else _asked(source), source.selection(ALL_MASK)
         )
+    report = sessions_report(sessions)
     # click.echo would write UTF-8 where the encoding is ASCII.
     if form == "json":
         print(json.dumps(sessions))
     elif form == "csv":
-        print(as_csv(sessions, header=True) or ",".join(FIELDS))
+        print(as_csv([report.names, *report.rows]))
     else:
-        print("\n".join(sessions_report(sessions).lines))
+        print("\n".join(report.lines))
 
 
 def _asked(source: Source) -> list[Message]:

@@ -18,7 +18,7 @@ from iscsitools.cli.output import take_any_name
 from iscsitools.errors import RunError, UsageError
 from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
-from iscsitools.trace.views.report import Record, Report, as_csv, as_json
+from iscsitools.trace.views.report import Report, as_csv, as_json
 from iscsitools.trace.views.run import event_batches, snapshots
 from iscsitools.trace.views.snoop import SlowView, SnoopView
 from iscsitools.trace.views.watch import Source, Stop
@@ -58,7 +58,7 @@ class Watch:
         if self.form == "json":
             print(as_json(report, elapsed))
         elif self.form == "csv":
-            self._write_csv([{"elapsed": f"{elapsed / 1e9:.6f}", **record} for record in report.records])
+            self._write_csv(["elapsed", *report.names], [[f"{elapsed / 1e9:.6f}", *row] for row in report.rows])
         else:
             if self.source.interval is not None:
                 print(f"\nafter {elapsed / 1e9:.1f} s")
@@ -70,12 +70,18 @@ class Watch:
         if self.form == "json":
             print("\n".join(json.dumps(record) for record in report.records))
         elif self.form == "csv":
-            self._write_csv(report.records)
+            self._write_csv(report.names, report.rows)
         else:
             print("\n".join(report.lines))
 
-    def _write_csv(self, records: Sequence[Record]) -> None:
-        text = as_csv(records, self._csv_header)
+    def name_columns(self, names: Sequence[str]) -> None:
+        """Print the names of CSV, before there is any row."""
+        if self.form == "csv":
+            self._write_csv(names, [])
+
+    def _write_csv(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Names first, once, though there may be no row."""
+        text = as_csv([names, *rows] if self._csv_header else rows)
         if text:
             self._csv_header = False
             print(text)
@@ -146,6 +152,7 @@ def watch_stream(watch: Watch, view: SnoopView | SlowView) -> None:
     heading = view.heading if watch.plain else None
     with Stop() as stop:
         for batch in event_batches(watch.source, view.mask, watch, stop):
+            watch.name_columns(view.names)
             for report in chain.from_iterable([*map(view.reports, batch.events), *map(view.closed, batch.closed)]):
                 if heading is not None:
                     print(heading)

@@ -124,6 +124,21 @@ def test_json_and_csv_of_a_file(recorded: Path, command: str) -> None:
     assert names == list(records[0])
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["who"], ["who", "--by", "lun"], ["io"], ["rwlat"], ["rwlat", "--phases"], ["rwlat", "--heatmap"], ["cmds"],
+        ["snoop"], ["top", "--batch"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_csv_names_its_columns_without_a_row(recorded: Path, command: list[str]) -> None:
+    whole = run(*command, "--read", str(recorded), "--csv").stdout
+    nothing = run(*command, "--read", str(recorded), "--csv", "--client", "192.0.2.99", "0.5")
+    assert nothing.stdout == whole.partition("\n")[0] + "\n"
+    assert nothing.returncode == 0
+
+
 def test_a_recording_comes_by_a_pipe(recorded: Path) -> None:
     command = f"cat {recorded} | {sys.executable} -m iscsitools who --read -"
     piped = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=60)

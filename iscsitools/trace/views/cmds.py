@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from iscsitools.trace.snapshot import CommandRow, Snapshot
-from iscsitools.trace.views.report import INDENT, Column, Record, Report, microseconds, table
+from iscsitools.trace.views.report import INDENT, Column, Report, microseconds, table
 from iscsitools.trace.views.scsi_names import command_name, status_name
 from iscsitools.trace.views.sense_names import sense_text
 from iscsitools.trace.views.width import sentence
 
 _CHECK_CONDITION = 0x02
+_NAMES = ("command", "count", "bytes", "average_ns", "max_ns", "check_conditions", "failures")
 _COLUMNS = (
     Column("COMMAND", -28),
     Column("COUNT", 8),
@@ -55,16 +56,13 @@ def cmds_report(snapshot: Snapshot, elapsed: int) -> Report:
     for row in snapshot.commands:
         sums.setdefault(_name(row), _Sums()).add(row)
     order = sorted(sums, key=lambda name: (-sums[name].count, name))
-    records: list[Record] = []
+    exact = []
     rows = []
     failures: list[tuple[int, str, str]] = []
     for name in order:
         s = sums[name]
         failed = {failure_text(error): n for error, n in sorted(s.errors.items())}
-        records.append(
-            {"command": name, "count": s.count, "bytes": s.size, "average_ns": s.average, "max_ns": s.maximum}
-            | {"check_conditions": s.checks, "failures": failed}
-        )
+        exact.append((name, s.count, s.size, s.average, s.maximum, s.checks, failed))
         rows.append((name, s.count, s.size // 1024, s.average, s.maximum, s.checks))
         failures += [(n, name, text) for text, n in failed.items()]
     lines = table(_COLUMNS, rows)
@@ -72,7 +70,7 @@ def cmds_report(snapshot: Snapshot, elapsed: int) -> Report:
         lines += ["", "   Failed commands"]
         for count, name, text in sorted(failures):
             lines += sentence(f"{count:>8} {name}: {text}", INDENT, " " * 14)
-    return Report(records, lines)
+    return Report(_NAMES, exact, lines)
 
 
 def _name(row: CommandRow) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 from iscsitools.trace.histogram import powers
 from iscsitools.trace.views.over_time import GridView
-from iscsitools.trace.views.report import Record, Report
+from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.timegrid import TimeGrid
 from iscsitools.trace.views.width import sentence
 
@@ -16,17 +16,14 @@ _SHADES: Final = " .:-=+*#%@"
 
 def heatmap_report(view: GridView) -> Report:
     """The report of a :class:`GridView`: a line per power of two of latency, a column per piece of time."""
-    records: list[Record] = []
+    exact: list[tuple[str, float, int, int]] = []
     lines: list[str] = []
     for operation, grid in view.level():
         counts = [powers(column.histogram) for column in grid.columns]
         lines += _picture(operation, grid, counts)
         for n, column in enumerate(counts):
-            records += [
-                {"event": operation, "time": n * grid.width / 1e9, "value": value, "count": count}
-                for value, count in column.items()
-            ]
-    return Report(records, lines or ["No read or write has ended."])
+            exact += [(operation, n * grid.width / 1e9, value, count) for value, count in column.items()]
+    return Report(("event", "time", "value", "count"), exact, lines or ["No read or write has ended."])
 
 
 def _picture(operation: str, grid: TimeGrid, counts: list[dict[int, int]]) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from iscsitools.trace.selection import address_of
 from iscsitools.trace.snapshot import CommandRow, Snapshot
-from iscsitools.trace.views.report import Column, Record, Report, table
+from iscsitools.trace.views.report import Column, Report, table
 
 OPERATIONS = ("read", "write")
+_NAMES = ("client", "event", "count", "bytes", "bytes_per_second")
 _COLUMNS = (
     Column("REMOTE IP", -26),
     Column("EVENT", 8),
@@ -29,18 +30,18 @@ def io_report(snapshot: Snapshot, elapsed: int, commands: bool = False) -> Repor
                 cell[0] += count
                 cell[1] += size
     order = sorted(sums, key=lambda key: (sums[key][0], key))
-    records: list[Record] = []
+    exact: list[tuple[str, str, int, int, float]] = []
     rows: list[tuple[str, str, int, int, int]] = []
     for client, operation in order:
         count, size = sums[client, operation]
         rate = round(size * 1e9 / elapsed, 3) if elapsed else 0.0
-        records.append({"client": client, "event": operation, "count": count, "bytes": size, "bytes_per_second": rate})
+        exact.append((client, operation, count, size, rate))
         rows.append((client, operation, count, *_kilobytes(size, elapsed)))
     for operation in OPERATIONS:
         cells = [cell for (_, o), cell in sums.items() if o == operation]
         size = sum(cell[1] for cell in cells)
         rows.append(("total", operation, sum(cell[0] for cell in cells), *_kilobytes(size, elapsed)))
-    return Report(records, table(_COLUMNS, rows))
+    return Report(_NAMES, exact, table(_COLUMNS, rows))
 
 
 def _moved(row: CommandRow, commands: bool) -> list[tuple[str, int, int]]:

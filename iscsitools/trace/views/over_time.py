@@ -18,6 +18,7 @@ from iscsitools.trace.views.timegrid import TimeGrid
 from iscsitools.trace.views.width import fold
 
 OPERATIONS: Final = ("read", "write")
+_PHASES: Final = ("client", "target", "lun", "event", "count", "backstore_ns", "waiting_ns", "sending_ns")
 
 COMMAND_MASK: Final = (
     sites.SCSI_COMMAND
@@ -112,14 +113,11 @@ class PhaseView:
 
     def report(self, elapsed: int) -> Report:
         """Averages in microseconds; a table for each target, whose units have numbers of their own."""
-        records = []
+        exact = []
         tables: dict[str, list[list[str | int]]] = {}
         for (target, client, lun, operation), sums in sorted(self._sums.items()):
             averages = [n // sums.count for n in (sums.backstore, sums.waiting, sums.sending)]
-            records.append(
-                {"client": client, "target": target, "lun": lun, "event": operation, "count": sums.count}
-                | dict(zip(("backstore_ns", "waiting_ns", "sending_ns"), averages, strict=True))
-            )
+            exact.append((client, target, lun, operation, sums.count, *averages))
             rows = tables.setdefault(target, [])
             rows.append([client, lun, operation, sums.count, *averages, sum(averages)])
         columns = [Column("REMOTE IP", -16), Column("LUN", 3, lun_text), Column("EVENT", -5), Column("COUNT", 8)]
@@ -127,4 +125,4 @@ class PhaseView:
         lines = ["Average time (us)"]
         for target, rows in tables.items():
             lines += ["", *fold(target, "  "), *table(columns, rows)]
-        return Report(list(records), lines if tables else [*lines, *table(columns, [])])
+        return Report(_PHASES, exact, lines if tables else [*lines, *table(columns, [])])

@@ -17,14 +17,19 @@ Record = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Report:
-    """What a view says at one time.
+    """What a view says at one time: ``rows`` of values for the ``names``, exact (bytes, nanoseconds) and plain.
 
-    ``records`` have all the same keys; their values are exact (bytes, nanoseconds) and plain. ``lines`` are the same
-    for people.
+    ``lines`` are the same for people.
     """
 
-    records: list[Record]
+    names: Sequence[str]
+    rows: Sequence[Sequence[Any]]
     lines: list[str] = field(default_factory=list)
+
+    @property
+    def records(self) -> list[Record]:
+        """The rows, each as a mapping from name to value."""
+        return [dict(zip(self.names, row, strict=True)) for row in self.rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +95,13 @@ def _below(first: Column, rest: str) -> list[str]:
 
 def as_json(report: Report, elapsed: int) -> str:
     """One JSON object on one line. ``elapsed``: nanoseconds since tracing began."""
-    return json.dumps({"elapsed": elapsed / 1e9, "records": list(report.records)})
+    return json.dumps({"elapsed": elapsed / 1e9, "records": report.records})
 
 
-def as_csv(records: Sequence[Record], header: bool) -> str:
-    """CSV rows, with ``header`` after a line of names. "" when there is no record."""
-    if not records:
-        return ""
+def as_csv(rows: Iterable[Sequence[Any]]) -> str:
+    """CSV rows, the names among them; "" for none. A list or an object is written as JSON."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    if header:
-        writer.writerow(list(records[0]))
-    for record in records:
-        writer.writerow([_plain(value) for value in record.values()])
+    csv.writer(out, lineterminator="\n").writerows([_plain(value) for value in row] for row in rows)
     return out.getvalue().removesuffix("\n")
 
 

@@ -10,11 +10,14 @@ from iscsitools.trace.histogram import merged, percentile
 from iscsitools.trace.selection import address_of
 from iscsitools.trace.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.quantize import keyed_quantize, weight
-from iscsitools.trace.views.report import INDENT, Column, Record, Report, microseconds, table
+from iscsitools.trace.views.report import INDENT, Column, Report, microseconds, table
 from iscsitools.trace.views.width import sentence
 
 OPERATIONS: Final = ("read", "write")
 PERCENTILES: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
+_NAMES: Final = (
+    "client", "event", "count", "failed", "average_ns", *(f"{name}_ns" for name, _ in PERCENTILES), "max_ns",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -31,6 +34,10 @@ class _Latency:
         self.maximum = max(self.maximum, row.maximum)
         self.failed += row.failed
         self.histogram = merged([self.histogram, row.histogram])
+
+    @property
+    def average(self) -> int:
+        return self.latency // self.ended if self.ended else 0
 
     def percentile(self, share: float) -> int:
         return min(percentile(self.histogram, share), self.maximum)
@@ -56,7 +63,7 @@ def rwlat_report(snapshot: Snapshot, elapsed: int) -> Report:
         for client, latency in sorted(clients, key=lambda item: (weight(item[1].histogram), item[0])):
             lines += keyed_quantize(client, latency.histogram)
         lines.append("")
-    return Report(_latency_records(sums), lines + _failures(sums))
+    return Report(_NAMES, _exact(sums), lines + _failures(sums))
 
 
 def percentile_report(snapshot: Snapshot, elapsed: int) -> Report:
@@ -68,17 +75,14 @@ def percentile_report(snapshot: Snapshot, elapsed: int) -> Report:
         (client, operation, s.ended, *(s.percentile(share) for _, share in PERCENTILES), s.maximum)
         for (client, operation), s in sums.items()
     ]
-    return Report(_latency_records(sums), ["Latency (us)", *table(columns, rows), *_failures(sums)])
+    return Report(_NAMES, _exact(sums), ["Latency (us)", *table(columns, rows), *_failures(sums)])
 
 
-def _latency_records(sums: dict[tuple[str, str], _Latency]) -> list[Record]:
-    records: list[Record] = []
-    for (client, operation), s in sums.items():
-        record: dict[str, Any] = {"client": client, "event": operation, "count": s.ended, "failed": s.failed}
-        record["average_ns"] = s.latency // s.ended if s.ended else 0
-        record |= {f"{name}_ns": s.percentile(share) for name, share in PERCENTILES}
-        records.append(record | {"max_ns": s.maximum})
-    return records
+def _exact(sums: dict[tuple[str, str], _Latency]) -> list[tuple[Any, ...]]:
+    return [
+        (client, operation, s.ended, s.failed, s.average, *(s.percentile(share) for _, share in PERCENTILES), s.maximum)
+        for (client, operation), s in sums.items()
+    ]
 
 
 def _failures(sums: dict[tuple[str, str], _Latency]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from iscsitools.trace.sessions import FIELDS
 from iscsitools.trace.views.report import INDENT, Report
 from iscsitools.trace.views.width import sentence
 
@@ -26,7 +27,7 @@ def sessions_report(sessions: Sequence[Mapping[str, Any]]) -> Report:
     lines: list[str] = []
     for session in sessions:
         lines += [*_paragraph(session), ""]
-    return Report([dict(session) for session in sessions], lines or ["No sessions."])
+    return Report(tuple(FIELDS), [[s[name] for name in FIELDS] for s in sessions], lines or ["No sessions."])
 
 
 def _paragraph(session: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from iscsitools.probes import sites
 from iscsitools.probes.table import ALL_MASK
@@ -17,11 +17,23 @@ from iscsitools.trace.views.over_time import COMMAND_MASK
 from iscsitools.trace.views.report import Record, Report, lun_text
 from iscsitools.trace.views.width import sentence
 
+EVENT_NAMES: Final = (
+    "time", "event",
+    "remote", "local", "protocol", "initiator", "target", "isid", "tsih", "transport",
+    "lun", "itt", "ttt", "cmdsn", "statsn", "datasn", "datalen",
+    "flags", "cdb_length", "cdb", "sense",
+    "xfer_loffset", "xfer_length", "xfer_type", "xfer_laddr",
+    "sequence", "detail",
+)  # fmt: skip
+"""All fields of an event."""
+_COMMAND_NAMES: Final = ("client", "target", "lun", "itt", "command", "took_ns", "result", "events")
+
 
 class SnoopView:
     """Every event, in the order in which the probes fired."""
 
     mask = ALL_MASK
+    names = EVENT_NAMES
 
     def __init__(self, wide: bool = False) -> None:
         self._wide = wide
@@ -38,7 +50,7 @@ class SnoopView:
             self._start = event.time
         seconds = (event.time - self._start) / 1e9
         line = _wide_line(event, seconds) if self._wide else narrow_line(event, seconds)
-        yield Report([event_record(event, seconds)], [line])
+        yield Report(self.names, [_event_values(event, seconds)], [line])
 
     def closed(self, ident: int) -> Sequence[Report]:
         """A connection is no more, which is no event."""
@@ -51,41 +63,28 @@ def _wide_line(event: Event, seconds: float) -> str:
 
 
 def event_record(event: Event, seconds: float) -> Record:
-    """All fields of an event, tags in hexadecimal as tools print them; absent ones are ""."""
+    """All fields of an event."""
+    return dict(zip(EVENT_NAMES, _event_values(event, seconds), strict=True))
+
+
+def _event_values(event: Event, seconds: float) -> tuple[Any, ...]:
+    """The values for :data:`EVENT_NAMES`, tags in hexadecimal as tools print them; absent ones are ""."""
     conn, info, xfer = event.conn, event.info, event.xfer
-    record: dict[str, Any] = {
-        "time": f"{seconds:.9f}",
-        "event": event.probe.label,
-        "remote": conn.remote,
-        "local": conn.local,
-        "protocol": conn.protocol,
-        "initiator": conn.initiator,
-        "target": conn.target,
-        "isid": conn.isid,
-        "tsih": conn.tsih,
-        "transport": conn.transport,
-        "lun": info.lun,
-        "itt": f"0x{info.itt:08x}",
-        "ttt": f"0x{info.ttt:08x}",
-        "cmdsn": info.cmdsn,
-        "statsn": info.statsn,
-        "datasn": info.datasn,
-        "datalen": info.datalen,
-        "flags": f"0x{info.flags:02x}",
-        "cdb_length": event.cdb_length or "",
-        "cdb": event.cdb.hex(),
-        "sense": f"0x{event.sense:06x}" if event.sense else "",
-    }
-    names = ("loffset", "length", "type", "laddr")
-    for name in names:
-        record[f"xfer_{name}"] = getattr(xfer, name) if xfer is not None else ""
-    return record | {"sequence": event.sequence, "detail": detail_of(event, wide=True)}
+    return (
+        f"{seconds:.9f}", event.probe.label,
+        conn.remote, conn.local, conn.protocol, conn.initiator, conn.target, conn.isid, conn.tsih, conn.transport,
+        info.lun, f"0x{info.itt:08x}", f"0x{info.ttt:08x}", info.cmdsn, info.statsn, info.datasn, info.datalen,
+        f"0x{info.flags:02x}", event.cdb_length or "", event.cdb.hex(), f"0x{event.sense:06x}" if event.sense else "",
+        *((xfer.loffset, xfer.length, xfer.type, xfer.laddr) if xfer is not None else ("",) * 4),
+        event.sequence, detail_of(event, wide=True),
+    )  # fmt: skip
 
 
 class SlowView:
     """Only the commands that took at least ``slower`` nanoseconds, or, with ``errors``, that failed."""
 
     mask = COMMAND_MASK | sites.DATA_RECEIVE | sites.DATA_REQUEST | sites.XFER_START | sites.XFER_DONE
+    names = _COMMAND_NAMES
 
     def __init__(self, slower: int | None, errors: bool, wide: bool = False) -> None:
         self._slower = slower
@@ -126,14 +125,9 @@ class SlowView:
         for event in command.events:
             seconds = (event.time - start) / 1e9
             lines.append(_wide_line(event, seconds) if self._wide else narrow_line(event, seconds))
-        record = {
-            "client": address_of(command.conn.remote),
-            "target": command.conn.target,
-            "lun": command.lun,
-            "itt": f"0x{command.itt:08x}",
-            "command": command_text(command.cdb),
-            "took_ns": command.total,
-            "result": result,
-            "events": [event_record(event, (event.time - start) / 1e9) for event in command.events],
-        }
-        return Report([record], [*lines, ""])
+        events = [event_record(event, (event.time - start) / 1e9) for event in command.events]
+        row = (
+            address_of(command.conn.remote), command.conn.target, command.lun, f"0x{command.itt:08x}",
+            command_text(command.cdb), command.total, result, events,
+        )  # fmt: skip
+        return Report(self.names, [row], [*lines, ""])

@@ -10,7 +10,7 @@ from iscsitools.probes.table import ALL_MASK, Probe
 from iscsitools.trace.events import ConnectionStrings, Event
 from iscsitools.trace.selection import LUN_MASK, address_of
 from iscsitools.trace.snapshot import Snapshot
-from iscsitools.trace.views.report import Column, Record, Report, lun_text, table
+from iscsitools.trace.views.report import Column, Report, lun_text, table
 
 
 @dataclass(slots=True)
@@ -42,10 +42,10 @@ class WhoSums:
         """Rows by rising count, as dtrace sorts."""
         rows = sorted((count, key, probe.label) for (key, probe), count in self.counts.items())
         columns = [Column(HEADINGS[self.by], -26), Column("iSCSI EVENT", 14), Column("COUNT", 8)]
-        records: list[Record] = [{self.by: key, "event": label, "count": count} for count, key, label in rows]
+        exact = [(key, label, count) for count, key, label in rows]
         # Only an address keeps the script's width at any length; other keys are aligned as long as that is possible.
-        lines = table(columns, [(key, label, count) for count, key, label in rows], grow=self.by != "client")
-        return Report(records, lines)
+        lines = table(columns, exact, grow=self.by != "client")
+        return Report((self.by, "event", "count"), exact, lines)
 
 
 HEADINGS: Final = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from iscsitools.probes.table import ALL_MASK
-from iscsitools.trace.views.report import Record, Report
+from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.run import snapshots
 from iscsitools.trace.views.top.feed import LiveFeed, sample_of
 from iscsitools.trace.views.top.model import Row, TopModel
@@ -15,6 +16,10 @@ from iscsitools.trace.views.watch import Listener, Source, Stop
 
 GROUP = "client, target, LUN"
 SORT = "ALL/s"
+_NAMES = (
+    "client", "target", "lun", "reads", "writes", "read_bytes", "write_bytes", "average_ns", "p99_ns",
+    "in_flight", "errors",
+)  # fmt: skip
 
 
 def batch_reports(source: Source, listener: Listener, stop: Stop) -> Iterator[tuple[Report, int]]:
@@ -49,23 +54,12 @@ def _live(source: Source, feed: LiveFeed, stop: Stop) -> Iterator[tuple[Report, 
 
 
 def _report(model: TopModel) -> Report:
-    return Report([_record(row) for row in model.rows(GROUP)], batch_lines(model, GROUP, SORT))
+    return Report(_NAMES, [_exact(row) for row in model.rows(GROUP)], batch_lines(model, GROUP, SORT))
 
 
-def _record(row: Row) -> Record:
+def _exact(row: Row) -> tuple[Any, ...]:
     """A row's exact sums over its interval."""
     client, target, lun = row.key
     sums = row.counters
-    return {
-        "client": client,
-        "target": target,
-        "lun": int(lun),
-        "reads": sums.reads,
-        "writes": sums.writes,
-        "read_bytes": sums.read_bytes,
-        "write_bytes": sums.write_bytes,
-        "average_ns": round(row.average),
-        "p99_ns": row.p99,
-        "in_flight": row.in_flight,
-        "errors": sums.errors,
-    }
+    moved = sums.reads, sums.writes, sums.read_bytes, sums.write_bytes
+    return client, target, int(lun), *moved, round(row.average), row.p99, row.in_flight, sums.errors
