@@ -139,7 +139,7 @@ def numbers_of(row: Row) -> str:
 
 
 def server_text(line: ServerLine, width: int = LINE, gone: str = "gone") -> str:
-    """A header line: what is known of a server. A recording knows no sessions and no CPU time."""
+    """A header line: what is known of a server; a recording may have been told neither of sessions nor of CPU time."""
     sessions = "sessions -" if line.sessions is None else f"{line.sessions} session{'' if line.sessions == 1 else 's'}"
     cpu = "-" if line.cpu is None else f"{line.cpu:.0%}"
     text = f": {sessions}, CPU {cpu}, {line.drops} drops" if line.up else f": {gone}"
