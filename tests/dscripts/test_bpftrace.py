@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from dtrace import scene
 from dtrace.reports import lines, maps, read
 from initiator import Opcode, Plan, Session, run_load
+from support.target import start_target
 from support.tools import missing, needs
 
 from iscsitools.dtrace.variants import DSCRIPTS
@@ -115,6 +117,32 @@ def test_slower_prints_every_command_that_ended(played: Scene) -> None:
     found = lines(read(played[0], "iscsislower"))
     commands = Counter((words[1].rpartition(":")[0].strip("[]"), str(int(words[4], 16))) for words in found)
     assert commands == by_client(played, "opcodes")
+
+
+def test_slower_prints_what_took_10_ms_where_no_other_time_is_given(program: str, tmp_path: Path) -> None:
+    """Of many commands on a unit that answers at once not all; the one that the filter delays surely."""
+    luns = ("--lun", "0=ram:1M", "--lun", "1=ram+delay:1M,delay.read=100ms")
+    with start_target(tmp_path, "--iqn", scene.TARGET, *luns) as target:
+        script = str(DSCRIPTS / "bpftrace" / "iscsislower.bt")
+        tracer = scene.start(tmp_path, "iscsislower", [program, "-p", str(target.pid), script, str(attach_path())])
+        try:
+            scene.ready(tmp_path, "iscsislower", tracer)
+            (address,) = target.addresses
+            socket.create_connection(address).close()  # it looks at the probes when it wakes up
+            with Session.connect(address, scene.TARGET) as session:
+                for lun in (0, 1):
+                    session.read_capacity(lun)
+                for lba in range(100):
+                    session.read(lba, 1, 0, 512)
+                session.read(7, 1, 1, 512)
+                session.logout()
+            scene.stop(tmp_path, {"iscsislower": tracer})
+        finally:
+            tracer.kill()
+            tracer.wait()
+    luns_of_reads = Counter(words[2] for words in lines(read(tmp_path, "iscsislower")) if words[4] in ("28", "88"))
+    assert luns_of_reads["1"] == 1
+    assert luns_of_reads["0"] < 100
 
 
 def test_top_adds_up(played: Scene) -> None:
