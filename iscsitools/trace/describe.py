@@ -13,7 +13,10 @@ from iscsitools.trace.sessions import STATUS, selected, sessions_of, status_of
 
 _STATUS_SECONDS: Final = 1.0
 _SESSIONS_SECONDS: Final = 10.0
-"""Between two lists of sessions while nobody comes or goes: what has been counted since is lost if the server dies."""
+"""Between two lists of sessions while nobody comes or goes: what has been counted since is lost if the server dies.
+
+More while little happens, so that the file of a night in which nothing does stays small.
+"""
 
 
 class Describer:
@@ -33,7 +36,7 @@ class Describer:
         """Ask if it is time to; not more than once a second, and nothing any more when the server is gone."""
         now = time.monotonic()
         if now >= self._status_due:
-            self.ask(sessions=self._recorder.changed or now >= self._sessions_due)
+            self.ask(self._recorder.changed or (now >= self._sessions_due and self._recorder.outweighs))
 
     def ask(self, sessions: bool = True) -> None:
         """Ask now, for the sessions too or not."""

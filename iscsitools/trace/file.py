@@ -31,6 +31,7 @@ class Recorder:
         self.events = 0
         self.changed = False
         """Whether a connection has come, changed or gone since the sessions were last written."""
+        self._sessions_at = self._sessions_size = 0
         header = {"iscsitools-trace": VERSION, "server": server, "selection": selection, "recorded": time.time_ns()}
         self._out.write(encode(header))
 
@@ -52,10 +53,17 @@ class Recorder:
         """Write what the server says of itself (see :data:`iscsitools.trace.sessions.STATUS`)."""
         self._out.write(encode({"status": dict(status)}))
 
+    @property
+    def outweighs(self) -> bool:
+        """Whether the events since the sessions were last written take more bytes than those did."""
+        return (self.events - self._sessions_at) * SIZE > self._sessions_size
+
     def write_sessions(self, sessions: Sequence[Message]) -> None:
         """Write the sessions as the server describes them; a reader keeps the last list."""
-        self._out.write(encode({"sessions": list(sessions)}))
+        line = encode({"sessions": list(sessions)})
+        self._out.write(line)
         self.changed = False
+        self._sessions_at, self._sessions_size = self.events, len(line)
 
     def finish(self, drops: int) -> None:
         """Write the end, by which a reader knows that nothing was cut off."""
