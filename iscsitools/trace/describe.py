@@ -47,6 +47,7 @@ class Describer:
             if sessions:
                 self._recorder.write_sessions(selected(sessions_of(self._server.sessions()), self._selection))
                 self._sessions_due = now + _SESSIONS_SECONDS
+            self._recorder.flush()
             self._status_due = now + _STATUS_SECONDS
         except TraceError:
             # The server is gone, which the events' own connection says; or one of another kind, that tells less.

@@ -65,6 +65,10 @@ class Recorder:
         self.changed = False
         self._sessions_at, self._sessions_size = self.events, len(line)
 
+    def flush(self) -> None:
+        """Let the file have all of it: what a recorder that is killed leaves."""
+        self._out.flush()
+
     def finish(self, drops: int) -> None:
         """Write the end, by which a reader knows that nothing was cut off."""
         self._out.write(encode({"drops": drops}))
