@@ -29,7 +29,8 @@ dtrace:::BEGIN
 
 iscsi*:::scsi-command, iscsi*:::xfer-start, iscsi*:::data-send, iscsi*:::scsi-response, iscsi*:::xfer-done
 {
-	this->conn = args[0]->ci_remote;
+	this->local = args[0]->ci_local;
+	this->remote = args[0]->ci_remote;
 	this->itt = args[1]->ii_itt;
 	this->ends = 0;
 	this->failed = 0;
@@ -40,28 +41,28 @@ iscsi*:::scsi-command, iscsi*:::xfer-start, iscsi*:::data-send, iscsi*:::scsi-re
 iscsi*:::scsi-command
 /args[1]->ii_flags & (ISCSI_FLAG_CMD_READ | ISCSI_FLAG_CMD_WRITE)/
 {
-	start[this->conn, this->itt] = timestamp;
-	writes[this->conn, this->itt] = args[1]->ii_flags & ISCSI_FLAG_CMD_WRITE;
-	transfers[this->conn, this->itt] = 0;
-	moving[this->conn, this->itt] = 0;
-	ended[this->conn, this->itt] = 0;
+	start[this->local, this->remote, this->itt] = timestamp;
+	writes[this->local, this->remote, this->itt] = args[1]->ii_flags & ISCSI_FLAG_CMD_WRITE;
+	transfers[this->local, this->remote, this->itt] = 0;
+	moving[this->local, this->remote, this->itt] = 0;
+	ended[this->local, this->remote, this->itt] = 0;
 }
 
 iscsi*:::xfer-start, iscsi*:::data-send, iscsi*:::scsi-response, iscsi*:::xfer-done
 {
-	this->start = start[this->conn, this->itt];
+	this->start = start[this->local, this->remote, this->itt];
 }
 
 iscsi*:::xfer-start
-/this->start && !transfers[this->conn, this->itt]/
+/this->start && !transfers[this->local, this->remote, this->itt]/
 {
-	opened[this->conn, this->itt] = timestamp;
+	opened[this->local, this->remote, this->itt] = timestamp;
 }
 
 iscsi*:::xfer-start
 /this->start/
 {
-	transfers[this->conn, this->itt]++;
+	transfers[this->local, this->remote, this->itt]++;
 }
 
 iscsi*:::data-send
@@ -76,30 +77,32 @@ iscsi*:::scsi-response
 }
 
 iscsi*:::xfer-done
-/this->start && transfers[this->conn, this->itt]/
+/this->start && transfers[this->local, this->remote, this->itt]/
 {
-	transfers[this->conn, this->itt]--;
-	moving[this->conn, this->itt] += transfers[this->conn, this->itt] ? 0 : timestamp - opened[this->conn, this->itt];
+	transfers[this->local, this->remote, this->itt]--;
+	moving[this->local, this->remote, this->itt] += transfers[this->local, this->remote, this->itt] ? 0 :
+	    timestamp - opened[this->local, this->remote, this->itt];
 }
 
 iscsi*:::data-send, iscsi*:::scsi-response
 /this->ends && this->start/
 {
-	ended[this->conn, this->itt] = 1;
+	ended[this->local, this->remote, this->itt] = 1;
 	this->over = this->failed;
 }
 
 /* The end: there is a status, and no transfer is open. */
 iscsi*:::data-send, iscsi*:::scsi-response, iscsi*:::xfer-done
-/this->start && !this->failed && ended[this->conn, this->itt] && !transfers[this->conn, this->itt]/
+/this->start && !this->failed && ended[this->local, this->remote, this->itt] &&
+    !transfers[this->local, this->remote, this->itt]/
 {
-	this->write = writes[this->conn, this->itt];
-	this->moving = moving[this->conn, this->itt];
+	this->write = writes[this->local, this->remote, this->itt];
+	this->moving = moving[this->local, this->remote, this->itt];
 	this->total = timestamp - this->start;
 	this->over = 1;
 	/* ci_remote is address:port, or [address]:port */
 	this->ipv6 = args[0]->ci_protocol == "ipv6";
-	this->client = substr(this->conn, this->ipv6, rindex(this->conn, ":") - 2 * this->ipv6);
+	this->client = substr(this->remote, this->ipv6, rindex(this->remote, ":") - 2 * this->ipv6);
 	this->event = this->write ? "write" : "read";
 	@counts[this->client, args[1]->ii_lun, this->event] = count();
 	@backstore[this->client, args[1]->ii_lun, this->event] = avg(this->total - this->moving);
@@ -111,7 +114,8 @@ iscsi*:::data-send, iscsi*:::scsi-response, iscsi*:::xfer-done
 iscsi*:::task-command
 {
 	/* ABORT TASK names the task that ends without an answer. */
-	this->conn = args[0]->ci_remote;
+	this->local = args[0]->ci_local;
+	this->remote = args[0]->ci_remote;
 	this->itt = args[1]->ii_ttt;
 	this->over = 1;
 }
@@ -120,12 +124,12 @@ iscsi*:::task-command
 iscsi*:::data-send, iscsi*:::scsi-response, iscsi*:::xfer-done, iscsi*:::task-command
 /this->over/
 {
-	start[this->conn, this->itt] = 0;
-	writes[this->conn, this->itt] = 0;
-	transfers[this->conn, this->itt] = 0;
-	moving[this->conn, this->itt] = 0;
-	opened[this->conn, this->itt] = 0;
-	ended[this->conn, this->itt] = 0;
+	start[this->local, this->remote, this->itt] = 0;
+	writes[this->local, this->remote, this->itt] = 0;
+	transfers[this->local, this->remote, this->itt] = 0;
+	moving[this->local, this->remote, this->itt] = 0;
+	opened[this->local, this->remote, this->itt] = 0;
+	ended[this->local, this->remote, this->itt] = 0;
 }
 
 dtrace:::END

@@ -22,6 +22,8 @@ dtrace:::BEGIN
 
 iscsi*:::xfer-start, iscsi*:::xfer-done
 {
+	this->local = args[0]->ci_local;
+	this->local = args[0]->ci_local;
 	this->remote = args[0]->ci_remote;
 	this->itt = args[1]->ii_itt;
 	this->laddr = args[2]->xfer_laddr;
@@ -30,13 +32,13 @@ iscsi*:::xfer-start, iscsi*:::xfer-done
 /* Task tag and local address name one transfer of a connection. */
 iscsi*:::xfer-start
 {
-	start[this->remote, this->itt, this->laddr] = timestamp;
+	start[this->local, this->remote, this->itt, this->laddr] = timestamp;
 }
 
 iscsi*:::xfer-done
 {
-	this->start = start[this->remote, this->itt, this->laddr];
-	start[this->remote, this->itt, this->laddr] = 0;
+	this->start = start[this->local, this->remote, this->itt, this->laddr];
+	start[this->local, this->remote, this->itt, this->laddr] = 0;
 	this->took = timestamp - this->start;
 	this->target = args[1]->ii_target;
 	/* ci_remote is address:port, or [address]:port */
