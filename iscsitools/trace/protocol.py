@@ -70,6 +70,14 @@ def number_of(value: Any) -> int:
     return value
 
 
+def printable(text: str) -> str:
+    """``text`` with ``?`` for control characters, which would have a terminal do as they say.
+
+    The login takes no such names: only a recording that somebody made up has them.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def connection_of(told: Any) -> tuple[int, ConnectionStrings]:
     """Read what a message tells of a connection: the generation, and the strings. Raises TraceError."""
     try:
@@ -79,7 +87,7 @@ def connection_of(told: Any) -> tuple[int, ConnectionStrings]:
         raise TraceError("not a trace: a connection without its strings") from None
     if not all(isinstance(text, str) for text in texts):
         raise TraceError("not a trace: a connection without its strings")
-    return numbers[1], ConnectionStrings(numbers[0], *texts)
+    return numbers[1], ConnectionStrings(numbers[0], *map(printable, texts))
 
 
 class StreamParser:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from iscsitools.cli.main import run
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.client import attach
 from iscsitools.trace.file import Recorder, open_file
@@ -124,3 +125,16 @@ def test_a_command_is_reported_when_its_connection_was_lost(tmp_path: Path) -> N
             reports += [report for event in batch.events for report in view.reports(event)]
             reports += [report for ident in batch.closed for report in view.closed(ident)]
     assert [(r.records[0]["command"], r.records[0]["result"]) for r in reports] == [("READ(10) 0+8", "aborted")]
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only a recording that somebody made up has them."""
+    path = tmp_path / "crafted"
+    path.write_bytes(content.replace(b"example:", b"exampl\\u001b:"))
+    for command in (["who", "--by", "session"], ["who", "--by", "target"], ["snoop", "--wide"], ["top"], ["sessions"]):
+        assert run([*command, "--read", str(path)]) == 0
+        printed = capsys.readouterr().out
+        assert "exampl?:" in printed or command == ["top"]
+        assert "\x1b" not in printed

@@ -24,6 +24,7 @@ from iscsitools.trace.views.cmds import cmds_report
 from iscsitools.trace.views.io import io_report
 from iscsitools.trace.views.report import Column, table
 from iscsitools.trace.views.rwlat import percentile_report, rwlat_report
+from iscsitools.trace.views.sessions import sessions_report
 from iscsitools.trace.views.top.model import GROUPS, Counters, RowKey, Sample, TopModel
 from iscsitools.trace.views.top.text import Layout, batch_lines
 from iscsitools.trace.views.who import HEADINGS, WhoSums
@@ -107,6 +108,11 @@ def test_shorten_keeps_the_end_or_the_beginning() -> None:
     assert shorten("0x4005000100020003", 10, keep="start") == "0x400500.."
     assert shorten("漢漢漢漢", 7) == "..漢漢"
     assert [shorten("abcdef", n) for n in (6, 3, 2, 0)] == ["abcdef", "..f", "..", ""]
+
+
+def test_a_name_that_may_have_any_characters_is_shown_without_control_characters() -> None:
+    (line,) = [line for line in sessions_report([{**SESSION, "chap": "back\x1b[2Jup"}]).lines if "CHAP" in line]
+    assert line.endswith("CHAP name back?[2Jup")
 
 
 @given(st.text(st.characters(exclude_categories=["C", "Z"])), st.integers(0, 90))

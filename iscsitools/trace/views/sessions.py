@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from iscsitools.trace.protocol import printable
 from iscsitools.trace.sessions import FIELDS
 from iscsitools.trace.views.report import INDENT, Report
 from iscsitools.trace.views.width import sentence
@@ -41,9 +42,9 @@ def _paragraph(session: Mapping[str, Any]) -> list[str]:
         f"LUNs {ranges_text(session['luns']) or '-'}",
         " ".join(f"{key}={value}" for key, value in session["keys"].items()),
     ]
-    lines = sentence(f"{session['id']}  {session['initiator']}", "", INDENT)
+    lines = sentence(printable(f"{session['id']}  {session['initiator']}"), "", INDENT)
     for text in texts:
-        lines += sentence(text, INDENT, INDENT)
+        lines += sentence(printable(text), INDENT, INDENT)
     return lines
 
 
