@@ -24,10 +24,23 @@ def probe_lun(lun: int) -> int:
     return number if number >= 0 else lun
 
 
+def lun_text(lun: int) -> str:
+    """A unit number; a LUN field that names no unit in hexadecimal as it was sent, without its zeros at the end.
+
+    A unit number has at most 14 bits (SAM-5 4.7): REPORT LUNS's well known unit is ``0xc101``.
+    """
+    if lun < 1 << 14:
+        return str(lun)
+    field = f"{lun:016x}"
+    while field.endswith("0000"):
+        field = field[:-4]
+    return f"0x{field}"
+
+
 def lun_of(text: str) -> int:
     """ii_lun from a number, or from a field of 2, 4, 6 or 8 bytes in hexadecimal. Raises ValueError when it is neither.
 
-    What reports show comes back; so does the decimal number of a whole field, as JSON has it.
+    What :func:`lun_text` writes comes back; so does the decimal number of a whole field, as JSON has it.
     """
     if found := _FIELD.fullmatch(text):
         return probe_lun(int(found[1].ljust(16, "0"), 16))

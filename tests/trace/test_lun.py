@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.probes.lun import lun_of, probe_lun
-from iscsitools.trace.views.report import lun_text
+from iscsitools.probes.lun import lun_of, lun_text, probe_lun
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from iscsitools.probes.lun import lun_text
 from iscsitools.probes.sites import ConnectionInfo, Probes
 from iscsitools.trace.aggregate import CommandSums
 from iscsitools.trace.counts import EventCounts
@@ -17,7 +18,7 @@ from iscsitools.trace.views.cmds import cmds_report
 from iscsitools.trace.views.heatmap import heatmap_report
 from iscsitools.trace.views.io import io_report
 from iscsitools.trace.views.over_time import GridView, PhaseView
-from iscsitools.trace.views.report import Report, as_csv, as_json, lun_text
+from iscsitools.trace.views.report import Report, as_csv, as_json
 from iscsitools.trace.views.rwlat import percentile_report, rwlat_report
 from iscsitools.trace.views.who import WhoSums
 

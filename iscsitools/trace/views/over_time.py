@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from iscsitools.probes import sites
+from iscsitools.probes.lun import lun_text
 from iscsitools.trace.events import Event
 from iscsitools.trace.selection import address_of
 from iscsitools.trace.views.command import Command
 from iscsitools.trace.views.commands import CommandTracker
-from iscsitools.trace.views.report import Column, Report, lun_text, microseconds, table
+from iscsitools.trace.views.report import Column, Report, microseconds, table
 from iscsitools.trace.views.timegrid import TimeGrid
 from iscsitools.trace.views.width import fold
 

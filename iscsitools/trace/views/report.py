@@ -109,19 +109,6 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def lun_text(lun: int) -> str:
-    """A unit number; a LUN field that names no unit in hexadecimal as it was sent, without its zeros at the end.
-
-    A unit number has at most 14 bits (SAM-5 4.7): REPORT LUNS's well known unit is ``0xc101``.
-    """
-    if lun < 1 << 14:
-        return str(lun)
-    field = f"{lun:016x}"
-    while field.endswith("0000"):
-        field = field[:-4]
-    return f"0x{field}"
-
-
 def microseconds(nanoseconds: int) -> str:
     """A time as a table shows it: in microseconds, with a decimal while there is room."""
     us = nanoseconds / 1000

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from iscsitools.probes import sites
+from iscsitools.probes.lun import lun_text
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.events import Event
 from iscsitools.trace.selection import address_of
@@ -14,7 +15,7 @@ from iscsitools.trace.views.commands import CommandTracker
 from iscsitools.trace.views.details import command_text, detail_of, status_text
 from iscsitools.trace.views.narrow import HEADER, narrow_line
 from iscsitools.trace.views.over_time import COMMAND_MASK
-from iscsitools.trace.views.report import Record, Report, lun_text
+from iscsitools.trace.views.report import Record, Report
 from iscsitools.trace.views.width import sentence
 
 EVENT_NAMES: Final = (

@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from iscsitools.probes.lun import lun_text
 from iscsitools.probes.table import ALL_MASK, Probe
 from iscsitools.trace.events import ConnectionStrings, Event
 from iscsitools.trace.selection import LUN_MASK, address_of
 from iscsitools.trace.snapshot import Snapshot
-from iscsitools.trace.views.report import Column, Report, lun_text, table
+from iscsitools.trace.views.report import Column, Report, table
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from iscsitools.trace.views.report import lun_text
+from iscsitools.probes.lun import lun_text
 from iscsitools.trace.views.top.model import GROUPS, SORTS, Row, ServerLine, TopModel
 from iscsitools.trace.views.width import LINE, columns_of, fill, shorten
 
