@@ -23,7 +23,6 @@ dtrace:::BEGIN
 iscsi*:::xfer-start, iscsi*:::xfer-done
 {
 	this->local = args[0]->ci_local;
-	this->local = args[0]->ci_local;
 	this->remote = args[0]->ci_remote;
 	this->itt = args[1]->ii_itt;
 	this->laddr = args[2]->xfer_laddr;
