@@ -6,8 +6,9 @@ import os
 import random
 from pathlib import Path
 
-from initiator import Session
 from loadgen import Endpoint
+
+from iscsitools.initiator import Session
 
 PIECE = 1 << 20
 

@@ -16,20 +16,20 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 
 from iscsitools.backstores.null import NullBackstore
-from iscsitools.iscsi.buffers import Buffers
-from iscsitools.iscsi.connection import Connection, Timers
-from iscsitools.iscsi.handlers import Handlers
-from iscsitools.iscsi.login_phase import LoginHooks, LoginPhase
-from iscsitools.iscsi.negotiation import NegotiationLimits
-from iscsitools.iscsi.node import Directory, Portal, TargetNode
-from iscsitools.iscsi.session import SessionTable
+from iscsitools.iscsi.connection.connection import Connection, Timers
+from iscsitools.iscsi.connection.memory import Buffers
+from iscsitools.iscsi.login.negotiation import NegotiationLimits
+from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
+from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
+from iscsitools.iscsi.requests.dispatch import Handlers
+from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.probes.sites import ConnectionInfo, Probes
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
-from iscsitools.scsi.device import ScsiDevice
-from iscsitools.scsi.options import UnitOptions
-from iscsitools.scsi.task import InlineExecutor
-from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.scsi.core.device import ScsiDevice
+from iscsitools.scsi.core.options import UnitOptions
+from iscsitools.scsi.core.task import InlineExecutor
+from iscsitools.scsi.core.unit import LogicalUnit
 
 TARGET = "iqn.2026-11.example:engine"
 

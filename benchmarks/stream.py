@@ -5,9 +5,17 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from initiator.login import CONTINUE, DEFAULT_OFFERS, FULL_FEATURE, OPERATIONAL, SECURITY, TRANSIT, encode_keys
-from initiator.pdu import Opcode, make_bhs
-from initiator.wire import pad
+from iscsitools.initiator.login import (
+    CONTINUE,
+    DEFAULT_OFFERS,
+    FULL_FEATURE,
+    OPERATIONAL,
+    SECURITY,
+    TRANSIT,
+    encode_keys,
+)
+from iscsitools.initiator.pdu import Opcode, make_bhs
+from iscsitools.initiator.wire import pad
 
 TARGET = "iqn.2026-11.example:engine"
 BHS = 48

@@ -15,12 +15,12 @@ from collections.abc import Callable
 
 from iscsitools.probes.sites import ConnectionInfo, Probes
 from iscsitools.probes.table import ALL_MASK
-from iscsitools.trace.aggregate import CommandSums
-from iscsitools.trace.counts import EventCounts
+from iscsitools.trace.feed.ring import RingSink
 from iscsitools.trace.record import decode
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.server.ring import RingSink
-from iscsitools.trace.snapshot import strings_of
+from iscsitools.trace.sums.aggregate import CommandSums
+from iscsitools.trace.sums.counts import EventCounts
+from iscsitools.trace.sums.snapshot import strings_of
 
 RECORDS = 65536
 CONN = ConnectionInfo(1, "192.0.2.1:3260", "192.0.2.7:50000", target="iqn.2026-11.example:a")

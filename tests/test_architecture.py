@@ -28,7 +28,8 @@ def rooms() -> list[str]:
 
 def allowed() -> dict[str, set[str]]:
     """What each room may use, by the table in the page."""
-    rows = re.findall(r"^\| `([\w/]+)` \| ([^|]*) \|$", PAGE.read_text(), re.MULTILINE)
+    section = PAGE.read_text().partition("## Who uses whom")[2]
+    rows = re.findall(r"^\| `([\w/]+)` \| ([^|]*) \|$", section, re.MULTILINE)
     return {room.rstrip("/"): set(re.findall(r"`(\w+)`", uses)) for room, uses in rows}
 
 
@@ -77,9 +78,51 @@ def test_a_room_uses_exactly_what_the_page_says(room: str) -> None:
     assert may - set(uses) == set(), "the page allows what is not used"
 
 
-@pytest.mark.parametrize("room", ["iscsi", "scsi", "probes"])
+@pytest.mark.parametrize("room", ["wire", "iscsi", "scsi", "probes"])
 def test_the_engine_reaches_nothing_of_the_world(room: str) -> None:
     for path in files(room):
         assert {name.partition(".")[0] for name in imports(path)} & WORLD == set(), path
         calls = {n.func.id for n in ast.walk(tree(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
         assert calls & {"print", "open", "input"} == set(), path
+
+
+def run_time_imports(path: Path) -> set[str]:
+    """The modules of the package that loading a file loads: what stands in no function and under no TYPE_CHECKING."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [tree(path)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if module_path(inner) else node.module)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
+    return {name for name in found if module_path(name)}
+
+
+def module_path(name: str) -> Path | None:
+    """The file of a module of the package."""
+    path = PACKAGE.parent / name.replace(".", "/")
+    for file in (path / "__init__.py", path.with_suffix(".py")):
+        if file.is_file() and name.partition(".")[0] == "iscsitools":
+            return file
+    return None
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    graph = {path: {module_path(name) for name in run_time_imports(path)} - {path} for path in PACKAGE.rglob("*.py")}
+    while True:
+        leaves = [path for path, uses in graph.items() if not uses & set(graph)]
+        if not leaves:
+            break
+        for path in leaves:
+            del graph[path]
+    assert sorted(str(path.relative_to(PACKAGE)) for path in graph) == []

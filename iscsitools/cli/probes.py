@@ -12,7 +12,7 @@ from iscsitools.probes.table import BY_LABEL, PROVIDER_PROBES
 from iscsitools.provider.backend import attach_path, survey
 from iscsitools.provider.dof import PROVIDER, arguments_of
 from iscsitools.provider.errors import ProviderError
-from iscsitools.trace.client import Server
+from iscsitools.trace.client.attach import Server
 from iscsitools.trace.protocol import TraceError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from iscsitools.cli.watching import Watch, source_options, watch_events, watch_sums
-from iscsitools.trace.snapshot import Snapshot
+from iscsitools.trace.sums.snapshot import Snapshot
 from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.who import HEADINGS, WhoSums
 

@@ -11,9 +11,10 @@ from iscsitools.config.model import (
     Secret,
     TargetConfig,
 )
-from iscsitools.config.names import DEFAULT_PORT, Portal, fold_name, iscsi_name
+from iscsitools.config.names import DEFAULT_PORT, Portal, iscsi_name
 from iscsitools.config.reader import ConfigError
-from iscsitools.iscsi.node import ChapAlgorithm
+from iscsitools.iscsi.login.policy import ChapAlgorithm
+from iscsitools.wire.names import fold_name
 
 __all__ = [
     "DEFAULT_PORT",

@@ -10,7 +10,7 @@ from typing import Any
 from iscsitools.config.names import Portal
 from iscsitools.config.schema import CONFIG, USER, tables
 from iscsitools.config.types import BOOLEAN, CACHE, Key, Scalar, Table, Tables
-from iscsitools.iscsi.node import ChapAlgorithm
+from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 _HEAD = """\
 # A configuration of iscsitools, with every key. What is commented out shows its default, or an example where there is

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from iscsitools.config.names import Portal
-from iscsitools.iscsi.node import ChapAlgorithm
+from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 if TYPE_CHECKING:
     from iscsitools.backstores.spec import StackSpec

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import stringprep
 import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
+from iscsitools.wire.names import MAX_NAME, fold_name
+
 DEFAULT_PORT: Final = 3260
 """The port that IANA gave to iSCSI targets (RFC 7143 14)."""
 
-_MAX_NAME: Final = 223  # bytes of UTF-8, RFC 7143 4.2.7.1
 _IQN = re.compile(r"iqn\.(\d{4})-(\d{2})\.([^:]+)(?::(.*))?", re.DOTALL)
 _LABEL = re.compile(r"[^\W_](?:[\w-]*[^\W_])?")
 _EUI = re.compile(r"eui\.[0-9a-f]{16}")
 _NAA = re.compile(r"naa\.(?:[0-9a-f]{16}|[0-9a-f]{32})")
-
-
-def fold_name(name: str) -> str:
-    """Bring a name into the form in which names are compared: RFC 3722's mapping (case folding and NFKC)."""
-    mapped = "".join(stringprep.map_table_b2(c) for c in name if not stringprep.in_table_b1(c))
-    return unicodedata.normalize("NFKC", mapped)
 
 
 def iscsi_name(text: str) -> str:
@@ -31,8 +25,8 @@ def iscsi_name(text: str) -> str:
     Raises ValueError with the reason.
     """
     name = fold_name(text)
-    if len(name.encode()) > _MAX_NAME:
-        raise ValueError(f"an iSCSI name has at most {_MAX_NAME} bytes, this one has {len(name.encode())}")
+    if len(name.encode()) > MAX_NAME:
+        raise ValueError(f"an iSCSI name has at most {MAX_NAME} bytes, this one has {len(name.encode())}")
     for c in name:
         # RFC 3722 6.1: of ASCII only letters, digits, "-", "." and ":"; beyond it, letters, marks and numbers.
         if not (c.isalnum() or c in "-.:" or (c > "\x7f" and unicodedata.category(c)[0] == "M")):

@@ -14,7 +14,7 @@ from iscsitools.config.auth import finish_auth, finish_user
 from iscsitools.config.finish import finish_config, finish_limits, finish_lun, finish_target
 from iscsitools.config.model import AuthConfig, AuthMethod, ChapUser, Config, Limits, LunConfig, TargetConfig
 from iscsitools.config.types import Key, ListOf, Table, Tables
-from iscsitools.iscsi.node import ChapAlgorithm
+from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")

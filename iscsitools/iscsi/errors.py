@@ -2,45 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
-
-class LoginStatus(IntEnum):
-    """Status-Class << 8 | Status-Detail of a Login Response (RFC 7143 11.13.5)."""
-
-    SUCCESS = 0x0000
-    TARGET_MOVED_TEMPORARILY = 0x0101
-    TARGET_MOVED_PERMANENTLY = 0x0102
-    INITIATOR_ERROR = 0x0200
-    AUTHENTICATION_FAILURE = 0x0201
-    AUTHORIZATION_FAILURE = 0x0202
-    NOT_FOUND = 0x0203
-    TARGET_REMOVED = 0x0204
-    UNSUPPORTED_VERSION = 0x0205
-    TOO_MANY_CONNECTIONS = 0x0206
-    MISSING_PARAMETER = 0x0207
-    CANNOT_INCLUDE_IN_SESSION = 0x0208
-    SESSION_TYPE_NOT_SUPPORTED = 0x0209
-    SESSION_DOES_NOT_EXIST = 0x020A
-    INVALID_DURING_LOGIN = 0x020B
-    TARGET_ERROR = 0x0300
-    SERVICE_UNAVAILABLE = 0x0301
-    OUT_OF_RESOURCES = 0x0302
-
-
-class RejectReason(IntEnum):
-    """Reason of a Reject PDU (RFC 7143 11.17.1)."""
-
-    DATA_DIGEST_ERROR = 0x02
-    SNACK_REJECT = 0x03
-    PROTOCOL_ERROR = 0x04
-    COMMAND_NOT_SUPPORTED = 0x05
-    TOO_MANY_IMMEDIATE_COMMANDS = 0x06
-    TASK_IN_PROGRESS = 0x07
-    INVALID_DATA_ACK = 0x08
-    INVALID_PDU_FIELD = 0x09
-    LONG_OPERATION_REJECT = 0x0A
-    WAITING_FOR_LOGOUT = 0x0C
+from iscsitools.wire.rfc7143 import LoginStatus, RejectReason
 
 
 class IscsiError(Exception):

@@ -14,11 +14,11 @@ from iscsitools.backstores.values import MAX_SIZE
 from iscsitools.config import AuthConfig, AuthMethod, LunConfig, TargetConfig
 from iscsitools.config import Limits as LimitsConfig
 from iscsitools.errors import RunError, UsageError, UserError
-from iscsitools.iscsi.negotiation import NegotiationLimits
-from iscsitools.iscsi.node import AuthPolicy, TargetNode
-from iscsitools.scsi.device import ScsiDevice
-from iscsitools.scsi.options import BLOCK_SIZES, UnitOptions
-from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.iscsi.login.negotiation import NegotiationLimits
+from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
+from iscsitools.scsi.core.device import ScsiDevice
+from iscsitools.scsi.core.options import BLOCK_SIZES, UnitOptions
+from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.loop import Loop
 from iscsitools.server.workers import Workers

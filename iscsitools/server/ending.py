@@ -22,12 +22,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from iscsitools.backstores.base import Backstore
-from iscsitools.iscsi.connection import Connection
-from iscsitools.iscsi.pdu import AsyncEvent
-from iscsitools.iscsi.requests import async_message
+from iscsitools.iscsi.connection.connection import Connection
+from iscsitools.iscsi.requests.nop_logout import async_message
 from iscsitools.server.link import Link
 from iscsitools.server.loop import Loop
 from iscsitools.server.workers import Workers
+from iscsitools.wire.rfc7143 import AsyncEvent
 
 log = logging.getLogger(__name__)
 

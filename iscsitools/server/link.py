@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from iscsitools.backstores.base import FileRange
-from iscsitools.iscsi.connection import Connection
+from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.server.loop import READ, WRITE, Loop
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from iscsitools.iscsi.login_messages import LoginPending
-from iscsitools.iscsi.node import SecretLookup
+from iscsitools.iscsi.login.messages import LoginPending
+from iscsitools.iscsi.login.policy import SecretLookup
 from iscsitools.server.loop import Loop
 from iscsitools.server.workers import Workers
 

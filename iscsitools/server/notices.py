@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from iscsitools.iscsi.connection import Connection
-from iscsitools.iscsi.login_messages import LoginReply
-from iscsitools.iscsi.session import Session
+from iscsitools.iscsi.connection.connection import Connection
+from iscsitools.iscsi.login.messages import LoginReply
+from iscsitools.iscsi.session.session import Session
 from iscsitools.observers import Lifecycle, SessionNotice
 
 log = logging.getLogger(__name__)

@@ -12,13 +12,13 @@ from functools import partial
 
 from iscsitools.config import Config
 from iscsitools.errors import RunError
-from iscsitools.iscsi.buffers import Buffers
-from iscsitools.iscsi.connection import Connection, Timers
-from iscsitools.iscsi.handlers import Handlers
-from iscsitools.iscsi.login_messages import LoginPending
-from iscsitools.iscsi.login_phase import LoginHooks, LoginPhase
-from iscsitools.iscsi.node import Directory, Portal
-from iscsitools.iscsi.session import SessionTable
+from iscsitools.iscsi.connection.connection import Connection, Timers
+from iscsitools.iscsi.connection.memory import Buffers
+from iscsitools.iscsi.login.messages import LoginPending
+from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
+from iscsitools.iscsi.login.policy import Directory, Portal
+from iscsitools.iscsi.requests.dispatch import Handlers
+from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.observers import Lifecycle, ObserverFeed, TargetNotice
 from iscsitools.plugins import PluginManager
 from iscsitools.probes.sites import Probes
@@ -33,9 +33,9 @@ from iscsitools.server.loop import Loop
 from iscsitools.server.notices import Notices
 from iscsitools.server.sizes import read_sizes
 from iscsitools.server.state import ServerState
+from iscsitools.trace.feed.service import TraceServer
 from iscsitools.trace.names import NameInUse
 from iscsitools.trace.protocol import TraceError
-from iscsitools.trace.server.service import TraceServer
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from functools import partial
 
-from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.scsi.core.unit import LogicalUnit
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from iscsitools.iscsi.connection import Connection
-from iscsitools.iscsi.negotiation import Parameters
-from iscsitools.iscsi.session import Session
+from iscsitools.iscsi.connection.connection import Connection
+from iscsitools.iscsi.login.negotiation import Parameters
+from iscsitools.iscsi.session.session import Session
 from iscsitools.probes.sites import ConnectionInfo
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _KEYS = {
 
 
 class ServerState:
-    """Answers the requests of :class:`iscsitools.trace.server.state.State`; all on the loop's thread."""
+    """Answers the requests of :class:`iscsitools.trace.feed.state.State`; all on the loop's thread."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

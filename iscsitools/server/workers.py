@@ -13,7 +13,7 @@ Done = Callable[[BaseException | None], None]
 
 
 class Workers:
-    """At most ``limit`` daemon threads, made when there is work for them; a :class:`iscsitools.scsi.task.Executor`.
+    """At most ``limit`` daemon threads, made when there is work for them; an :class:`.Executor`.
 
     A call that never returns keeps its thread, and no other unit's. The threads are daemons so that it cannot keep
     the process either.

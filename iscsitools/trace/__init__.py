@@ -9,13 +9,13 @@
             print(event.conn.remote, event.info.lun, event.cdb.hex())
 """
 
-from iscsitools.trace.client import Server, Sums, attach
+from iscsitools.trace.client.attach import Server, Sums, attach
+from iscsitools.trace.client.recording import FileTrace, Recorder, open_file
+from iscsitools.trace.client.source import Trace
 from iscsitools.trace.events import ConnectionStrings, Event
-from iscsitools.trace.file import FileTrace, Recorder, open_file
 from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
-from iscsitools.trace.snapshot import CommandRow, EventRow, Snapshot
-from iscsitools.trace.source import Trace
+from iscsitools.trace.sums.snapshot import CommandRow, EventRow, Snapshot
 
 __all__ = [
     "CommandRow",

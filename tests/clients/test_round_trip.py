@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from initiator.session import Session
 from support.target import RunningTarget, start_target
 from support.tools import needs
+
+from iscsitools.initiator.session import Session
 
 from .disk import digest, make_image, needs_iscsi_driver, round_trip, run
 

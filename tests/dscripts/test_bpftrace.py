@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from dtrace import scene
 from dtrace.reports import lines, maps, read
-from initiator import Opcode, Plan, Session, run_load
 from support.target import start_target
 from support.tools import missing, needs
 
 from iscsitools.dtrace.variants import DSCRIPTS
+from iscsitools.initiator import Opcode, Plan, Session, run_load
 from iscsitools.provider.backend import attach_path, survey
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from dtrace import scene
 from dtrace.reports import maps, read
-from initiator import Plan, Session, run_load
 from support.tools import missing, needs
 
 from iscsitools.dtrace.variants import DSCRIPTS
+from iscsitools.initiator import Plan, Session, run_load
 from iscsitools.provider.backend import attach_path, survey
 
 pytestmark = pytest.mark.slow

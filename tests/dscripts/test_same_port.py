@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from dtrace import scene
 from dtrace.reports import maps, read
-from initiator import Opcode, Session
-from initiator.session import checked
 from support.target import start_target
 from support.tools import missing, needs
 
 from iscsitools.dtrace.variants import DSCRIPTS
+from iscsitools.initiator import Opcode, Session
+from iscsitools.initiator.session import checked
 from iscsitools.provider.backend import attach_path, survey
 
 pytestmark = pytest.mark.slow

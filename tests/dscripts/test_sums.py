@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from dtrace import scene
 from dtrace.reports import maps, read
-from initiator import Log, Opcode, Session
-from initiator.session import checked
-from initiator.tasks import Task
 from support.tools import missing, needs
 
+from iscsitools.initiator import Log, Opcode, Session
+from iscsitools.initiator.session import checked
+from iscsitools.initiator.tasks import Task
 from iscsitools.provider.backend import attach_path, survey
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from iscsitools.dtrace.variants import DSCRIPTS, OWN_TYPES, SCSI_TYPES, SOURCE, VARIANTS, Variant, render
 from iscsitools.probes.table import PROVIDER_PROBES
-from iscsitools.trace.views.scsi_names import OPERATIONS, SERVICE_ACTIONS
+from iscsitools.wire.operations import OPERATIONS, SERVICE_ACTIONS
 
 NAMES = [variant.name for variant in VARIANTS]
 C_TYPES = {"uiscsiproto_t": 18, "uiscsicmd_t": 2, "uiscsixfer_t": 8}

@@ -68,7 +68,7 @@ def evidence(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the project in the guest, run everything there, and return the folder of what was written."""
     lab, home = lab_program(project), lab_home()
     shared = tmp_path_factory.mktemp("shared")
-    for part in ("dtrace", "initiator"):
+    for part in ("dtrace",):
         shutil.copytree(project / "tests" / part, shared / "tests" / part)
     (shared / "cycles").write_text(os.environ.get("ISCSITOOLS_LAB_CYCLES", "100"))
     script = shared / "script.sh"

@@ -15,7 +15,8 @@ HERE: Final = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import scene  # noqa: E402  (found only with the path above)
-from initiator import Plan, Session, run_load  # noqa: E402
+
+from iscsitools.initiator import Plan, Session, run_load  # noqa: E402
 
 BIN: Final = Path(sys.executable).parent
 PATIENCE: Final = 300.0

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from initiator import NO_TAG, Log, Opcode, Pdu, Plan, Session, run_load
+from iscsitools.initiator import NO_TAG, Log, Opcode, Pdu, Plan, Session, run_load
 
 KEYS = {"InitialR2T": "No", "ImmediateData": "Yes", "FirstBurstLength": "8192", "MaxBurstLength": "16384"}
 PLANS = (

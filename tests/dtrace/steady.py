@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from initiator import Session
+from iscsitools.initiator import Session
 
 BLOCKS, SIZE = 8, 512
 PLACES = 1024

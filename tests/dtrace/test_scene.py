@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from iscsitools.cli.main import load_command
 from iscsitools.probes.table import PROVIDER_PROBES
+from iscsitools.trace.client.recording import open_file
 from iscsitools.trace.events import Event
-from iscsitools.trace.file import open_file
 
 from . import scene
 from .reports import failures, lines, quantized, read, rows

@@ -6,22 +6,22 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from initiator.pdu import BHS, NO_TAG, Opcode, Pdu, encode_lun, make_bhs
-
 from iscsitools.backstores.ram import RamBackstore
-from iscsitools.iscsi.buffers import Buffers
-from iscsitools.iscsi.connection import Connection, Timers
-from iscsitools.iscsi.digest import crc32c_wire
-from iscsitools.iscsi.handlers import Handlers
-from iscsitools.iscsi.login_phase import LoginHooks, LoginPhase
-from iscsitools.iscsi.negotiation import NegotiationLimits
-from iscsitools.iscsi.node import Directory, TargetNode
-from iscsitools.iscsi.session import Session, SessionTable
+from iscsitools.initiator.pdu import BHS, NO_TAG, Opcode, Pdu, encode_lun, make_bhs
+from iscsitools.iscsi.connection.connection import Connection, Timers
+from iscsitools.iscsi.connection.digest import crc32c_wire
+from iscsitools.iscsi.connection.memory import Buffers
+from iscsitools.iscsi.login.negotiation import NegotiationLimits
+from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
+from iscsitools.iscsi.login.policy import Directory, TargetNode
+from iscsitools.iscsi.requests.dispatch import Handlers
+from iscsitools.iscsi.session.session import Session
+from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.probes.sites import ConnectionInfo, Probes
-from iscsitools.scsi.device import ScsiDevice
-from iscsitools.scsi.options import UnitOptions
-from iscsitools.scsi.task import Executor, InlineExecutor
-from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.scsi.core.device import ScsiDevice
+from iscsitools.scsi.core.options import UnitOptions
+from iscsitools.scsi.core.task import Executor, InlineExecutor
+from iscsitools.scsi.core.unit import LogicalUnit
 
 IQN = "iqn.2026-11.example:engine"
 INITIATOR = "iqn.2026-11.example:wire"

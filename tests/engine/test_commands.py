@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from initiator.pdu import NO_TAG, Opcode, Pdu, encode_lun
+
+from iscsitools.initiator.pdu import NO_TAG, Opcode, Pdu, encode_lun
 
 from .harness import ManualExecutor, Target, read10, write10
 

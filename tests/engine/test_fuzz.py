@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from iscsitools.iscsi.buffers import RECEIVE_SIZE
-from iscsitools.iscsi.node import AuthPolicy, TargetNode
-from iscsitools.iscsi.output import OUTPUT_LIMIT
+from iscsitools.iscsi.connection.memory import RECEIVE_SIZE
+from iscsitools.iscsi.connection.output import OUTPUT_LIMIT
+from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.probes.table import Probe
-from iscsitools.scsi.task import MAX_TRANSFER
+from iscsitools.scsi.core.task import MAX_TRANSFER
 
 from . import fuzz
 from .harness import IQN, ManualExecutor, Target, Wire

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
 
-from iscsitools.scsi.options import UnitOptions
-from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
+from iscsitools.scsi.core.options import UnitOptions
+from iscsitools.scsi.core.unit import LogicalUnit
 
 from .harness import IQN, Target, abort, read10, write10
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from initiator.pdu import Opcode, Pdu, encode_lun, make_bhs
 
+from iscsitools.initiator.pdu import Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.probes.table import Probe
-from iscsitools.scsi.options import UnitOptions
-from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.scsi.core.options import UnitOptions
+from iscsitools.scsi.core.unit import LogicalUnit
 
 from .harness import IQN, Target, Wire, abort, read10, write10
 

@@ -7,9 +7,9 @@ import hashlib
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from initiator.pdu import Opcode, make_bhs
 
-from iscsitools.iscsi.node import AuthPolicy, TargetNode
+from iscsitools.initiator.pdu import Opcode, make_bhs
+from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 
 from .harness import INITIATOR, IQN, Target, Wire, read10, write10
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from initiator.pdu import Opcode, encode_lun, make_bhs
+
+from iscsitools.initiator.pdu import Opcode, encode_lun, make_bhs
 
 from .harness import ManualExecutor, SlowDisk, Target, abort, read10, write10
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import tracemalloc
 
-from initiator.pdu import NO_TAG, Opcode, make_bhs
-
 from iscsitools.backstores.base import FileRange
 from iscsitools.backstores.ram import RamBackstore
-from iscsitools.iscsi.output import OUTPUT_LIMIT
+from iscsitools.initiator.pdu import NO_TAG, Opcode, make_bhs
+from iscsitools.iscsi.connection.output import OUTPUT_LIMIT
 
 from .harness import Target, read10
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from initiator.pdu import NO_TAG, Opcode, make_bhs
 
-from iscsitools.iscsi.buffers import RECEIVE_SIZE
+from iscsitools.initiator.pdu import NO_TAG, Opcode, make_bhs
+from iscsitools.iscsi.connection.memory import RECEIVE_SIZE
 
 from .harness import ManualExecutor, Target, Wire, read10, write10
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
 
-from iscsitools.iscsi.pdu import AsyncEvent
-from iscsitools.iscsi.requests import async_message
-from iscsitools.iscsi.session import SessionTable
+from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
+from iscsitools.iscsi.requests.nop_logout import async_message
+from iscsitools.iscsi.session.table import SessionTable
+from iscsitools.wire.rfc7143 import AsyncEvent
 
 from .harness import ManualExecutor, Target, read10, write10
 

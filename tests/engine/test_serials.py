@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from initiator.pdu import Opcode, make_bhs
+
+from iscsitools.initiator.pdu import Opcode, make_bhs
 
 from .harness import Target, Wire, read10, write10
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from initiator.pdu import Opcode, Pdu, encode_lun, make_bhs
+
+from iscsitools.initiator.pdu import Opcode, Pdu, encode_lun, make_bhs
 
 from .harness import Target, Wire, read10, write10
 

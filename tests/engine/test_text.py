@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from initiator.pdu import NO_TAG, Opcode, Pdu, make_bhs
+
+from iscsitools.initiator.pdu import NO_TAG, Opcode, Pdu, make_bhs
 
 from .harness import Target, read10
 

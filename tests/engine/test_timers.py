@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from initiator.pdu import NO_TAG, Opcode, make_bhs
-
-from iscsitools.iscsi.connection import Timers
+from iscsitools.initiator.pdu import NO_TAG, Opcode, make_bhs
+from iscsitools.iscsi.connection.connection import Timers
 
 from .harness import SECOND, Target, read10
 

@@ -6,11 +6,11 @@ import socket
 
 import pytest
 
-from initiator.chap import decode_binary, response
-from initiator.login import Agreed, decode_pairs, encode_keys
-from initiator.pdu import NO_TAG, Log, Opcode, Pdu, encode_lun, make_bhs
-from initiator.session import extended_cdb
-from initiator.wire import ConnectionClosedError, DigestError, Wire, crc32c_plain, digest
+from iscsitools.initiator.chap import decode_binary, response
+from iscsitools.initiator.login import Agreed, decode_pairs, encode_keys
+from iscsitools.initiator.pdu import NO_TAG, Log, Opcode, Pdu, encode_lun, make_bhs
+from iscsitools.initiator.session import extended_cdb
+from iscsitools.initiator.wire import ConnectionClosedError, DigestError, Wire, crc32c_plain, digest
 
 HEADERS = [
     (

@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from types import SimpleNamespace
 
-from iscsitools.iscsi.errors import LoginError, LoginStatus
-from iscsitools.iscsi.login import LoginEngine
-from iscsitools.iscsi.negotiation import NegotiationLimits
-from iscsitools.iscsi.node import AuthPolicy, Directory, Portal, TargetNode
-from iscsitools.iscsi.text import encode_pairs, parse_pairs
+from iscsitools.iscsi.errors import LoginError
+from iscsitools.iscsi.login.negotiation import NegotiationLimits
+from iscsitools.iscsi.login.policy import AuthPolicy, Directory, Portal, TargetNode
+from iscsitools.iscsi.login.state_machine import LoginEngine
+from iscsitools.iscsi.text_pairs import encode_pairs, parse_pairs
+from iscsitools.wire.rfc7143 import LoginStatus
 
 TARGET = "iqn.2026-11.example:disks"
 INITIATOR = "iqn.2026-11.example:host"

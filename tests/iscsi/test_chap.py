@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsitools.iscsi.chap import MAX_CHALLENGE, ChapExchange, response
-from iscsitools.iscsi.errors import LoginError, LoginStatus
-from iscsitools.iscsi.node import AuthPolicy, ChapAlgorithm
+from iscsitools.iscsi.errors import LoginError
+from iscsitools.iscsi.login.chap import MAX_CHALLENGE, ChapExchange, response
+from iscsitools.iscsi.login.policy import AuthPolicy, ChapAlgorithm
+from iscsitools.wire.rfc7143 import LoginStatus
 
 HASHES = {5: hashlib.md5, 6: hashlib.sha1, 7: hashlib.sha256, 8: hashlib.sha3_256}
 SECRET = b"a secret of its own"

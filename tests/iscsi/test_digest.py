@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from iscsitools.iscsi.digest import crc32c
+from iscsitools.iscsi.connection.digest import crc32c
 
 READ_10 = bytes.fromhex(
     "01c000000000000000000000000000001400000000000400000000140000001828000000000000000200000000000000"

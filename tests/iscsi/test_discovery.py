@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsi.login_support import DEVICE, INITIATOR, LOCAL
-from iscsitools.iscsi.discovery import TextResponder
-from iscsitools.iscsi.errors import RejectError, RejectReason
-from iscsitools.iscsi.negotiation import Parameters
-from iscsitools.iscsi.node import Directory, Portal, TargetNode
-from iscsitools.iscsi.text import encode_pairs
+from iscsitools.iscsi.errors import RejectError
+from iscsitools.iscsi.login.negotiation import Parameters
+from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
+from iscsitools.iscsi.requests.discovery import TextResponder
+from iscsitools.iscsi.text_pairs import encode_pairs
+from iscsitools.wire.rfc7143 import RejectReason
 
 
 def make(own=None):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from iscsitools.iscsi.errors import LoginError, LoginStatus, ProtocolError, RejectError, RejectReason
+from iscsitools.iscsi.errors import LoginError, ProtocolError, RejectError
+from iscsitools.wire.rfc7143 import LoginStatus, RejectReason
 
 
 def test_login_status_is_class_and_detail():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from iscsitools.config.model import Limits
-from iscsitools.iscsi.keys import KEYS, Rule, Side, Type, When
 from iscsitools.server.assemble import negotiation_limits
+from iscsitools.wire.keys import KEYS, Rule, Side, Type, When
 
 SENDERS = {Side.INITIATOR: "initiator", Side.TARGET: "target", Side.BOTH: "both"}
 WHEN = {

@@ -21,13 +21,14 @@ from iscsi.login_support import (
     names,
     request,
 )
-from iscsitools.iscsi import login as login_module
-from iscsitools.iscsi.errors import LoginStatus, ProtocolError
-from iscsitools.iscsi.keys import KEYS
-from iscsitools.iscsi.login_messages import LoginPending, LoginRequest
-from iscsitools.iscsi.negotiation import NegotiationLimits
-from iscsitools.iscsi.node import Portal, TargetNode
-from iscsitools.iscsi.text import encode_pairs, parse_pairs
+from iscsitools.iscsi.errors import ProtocolError
+from iscsitools.iscsi.login import state_machine as login_module
+from iscsitools.iscsi.login.messages import LoginPending, LoginRequest
+from iscsitools.iscsi.login.negotiation import NegotiationLimits
+from iscsitools.iscsi.login.policy import Portal, TargetNode
+from iscsitools.iscsi.text_pairs import encode_pairs, parse_pairs
+from iscsitools.wire.keys import KEYS
+from iscsitools.wire.rfc7143 import LoginStatus
 
 
 def failed(reply, status, match=""):

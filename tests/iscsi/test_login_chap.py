@@ -17,9 +17,10 @@ from iscsi.login_support import (
     names,
     request,
 )
-from iscsitools.iscsi.errors import LoginStatus, ProtocolError
-from iscsitools.iscsi.login_messages import LoginPending
-from iscsitools.iscsi.text import decode_binary
+from iscsitools.iscsi.errors import ProtocolError
+from iscsitools.iscsi.login.messages import LoginPending
+from iscsitools.iscsi.text_pairs import decode_binary
+from iscsitools.wire.rfc7143 import LoginStatus
 
 
 def answer(challenge_keys, user="user", secret=SECRETS["user"], **more):

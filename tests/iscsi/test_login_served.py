@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from initiator.login import LoginError
-from initiator.session import Session
 from support.target import start_target
 from support.tools import needs
+
+from iscsitools.initiator.login import LoginError
+from iscsitools.initiator.session import Session
 
 CONFIG = """
 [discovery]

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsitools.iscsi.errors import LoginError, LoginStatus
-from iscsitools.iscsi.keys import KEYS, Rule, Type, When
-from iscsitools.iscsi.negotiation import NegotiationLimits, Negotiator, Parameters
+from iscsitools.iscsi.errors import LoginError
+from iscsitools.iscsi.login.negotiation import NegotiationLimits, Negotiator, Parameters
+from iscsitools.wire.keys import KEYS, Rule, Type, When
+from iscsitools.wire.rfc7143 import LoginStatus
 
 LIMITS = NegotiationLimits(
     max_burst_length=131072,

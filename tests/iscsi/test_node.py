@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from iscsitools.wire.names import fold_name
 
 from iscsi.login_support import DEVICE
-from iscsitools.iscsi.node import Directory, Portal, TargetNode, bracketed, normalise
+from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode, bracketed
 
 NAME = "iqn.2026-11.example:disks"
 
@@ -17,7 +18,7 @@ NAME = "iqn.2026-11.example:disks"
     ],
 )
 def test_names_that_are_the_same(name, same):
-    assert normalise(name) == normalise(same)
+    assert fold_name(name) == fold_name(same)
     directory = Directory()
     target = TargetNode(same, DEVICE)
     directory.add(target)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsitools.iscsi import text
+from iscsitools.iscsi import text_pairs as text
 from iscsitools.iscsi.errors import TextError
 
 # (pairs, text data segment): encoded from the left, parsed from the right.

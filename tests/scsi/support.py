@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent
-from iscsitools.scsi.device import ScsiDevice
-from iscsitools.scsi.options import UnitOptions
-from iscsitools.scsi.task import InlineExecutor, Nexus, Task
-from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.scsi.core.device import ScsiDevice
+from iscsitools.scsi.core.options import UnitOptions
+from iscsitools.scsi.core.task import InlineExecutor, Nexus, Task
+from iscsitools.scsi.core.unit import LogicalUnit
 
 PAGE = 4096
 TARGET = "iqn.2026-11.example:disk"

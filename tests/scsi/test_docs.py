@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from iscsitools.scsi.modepages import PAGES as MODE_PAGES
-from iscsitools.scsi.opcodes import THIN_COMMANDS
-from iscsitools.scsi.vpd import PAGES as VPD_PAGES
+from iscsitools.scsi.commands import THIN_COMMANDS
+from iscsitools.scsi.spc.mode_pages import PAGES as MODE_PAGES
+from iscsitools.scsi.spc.vpd import PAGES as VPD_PAGES
 
 
 def test_all_is_documented(project):

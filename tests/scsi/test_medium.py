@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.scsi.options import UnitOptions
-from iscsitools.scsi.task import InlineExecutor
-from iscsitools.scsi.unit import LogicalUnit
+from iscsitools.scsi.core.options import UnitOptions
+from iscsitools.scsi.core.task import InlineExecutor
+from iscsitools.scsi.core.unit import LogicalUnit
 
 from .support import Bench, MemoryStore
 

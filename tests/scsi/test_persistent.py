@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from iscsitools.scsi.transportid import decode_transport_id, encode_transport_id
+from iscsitools.scsi.spc.transport_id import decode_transport_id, encode_transport_id
 
 from .support import Bench, Initiator
 

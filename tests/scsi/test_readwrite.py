@@ -7,7 +7,8 @@ import errno
 import pytest
 
 from iscsitools.backstores.base import MediumError
-from iscsitools.scsi.task import MAX_TRANSFER, Status
+from iscsitools.scsi.core.task import MAX_TRANSFER
+from iscsitools.wire.scsi import Status
 
 from .support import Bench, MemoryStore
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iscsitools.scsi.opcodes import THIN_COMMANDS
+from iscsitools.scsi.commands import THIN_COMMANDS
 
 from .support import Bench
 

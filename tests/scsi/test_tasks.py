@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.scsi.task import Attribute, ManagementFunction, ManagementResponse
+from iscsitools.wire.scsi import Attribute, ManagementFunction, ManagementResponse
 
 from .support import Bench, MemoryStore
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iscsitools.scsi.task import Attribute, ManagementFunction
+from iscsitools.wire.scsi import Attribute, ManagementFunction
 
 from .support import Bench, MemoryStore
 

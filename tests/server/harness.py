@@ -13,11 +13,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from initiator.session import Session
-
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.config import load_config
 from iscsitools.hookspecs import hookimpl
+from iscsitools.initiator.session import Session
 from iscsitools.plugins import PluginManager
 from iscsitools.server.server import Server
 

@@ -8,8 +8,9 @@ import struct
 from pathlib import Path
 
 import pytest
-from initiator.session import Session
 from support.target import start_target
+
+from iscsitools.initiator.session import Session
 
 from .harness import IQN, SYNCHRONIZE_CACHE, TEST_UNIT_READY, eventually, one_target, read10, running, write10
 

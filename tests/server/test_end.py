@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
-from initiator.pdu import Opcode, Pdu
-from initiator.session import Session
-from initiator.wire import ConnectionClosedError
 from support.target import RunningTarget, start_target
+
+from iscsitools.initiator.pdu import Opcode, Pdu
+from iscsitools.initiator.session import Session
+from iscsitools.initiator.wire import ConnectionClosedError
 
 from .harness import (
     IQN,

@@ -61,7 +61,7 @@ def test_an_exception_becomes_sense_data_and_is_logged_once(
         gate.errors.clear()
         assert session.command(cdb, **data).good
         eventually(lambda: target.reserved == 0, "the release of the buffers")
-        logged = [r for r in caplog.records if r.name == "iscsitools.scsi.unit" and r.levelno >= logging.ERROR]
+        logged = [r for r in caplog.records if r.name == "iscsitools.scsi.core.unit" and r.levelno >= logging.ERROR]
         assert len(logged) == 1
         assert type(error).__name__ in logged[0].getMessage()
 

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from initiator import Session
 from support.target import START_SECONDS, STOP_SECONDS
+
+from iscsitools.initiator import Session
 
 IQN = "iqn.2026-11.example:terminal"
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from initiator.login import DEFAULT_OFFERS, encode_keys
-from initiator.pdu import Opcode, encode_lun, make_bhs
-from initiator.session import Session
-from initiator.wire import pad
 from support.target import RunningTarget, start_target
+
+from iscsitools.initiator.login import DEFAULT_OFFERS, encode_keys
+from iscsitools.initiator.pdu import Opcode, encode_lun, make_bhs
+from iscsitools.initiator.session import Session
+from iscsitools.initiator.wire import pad
 
 from .harness import IQN, TEST_UNIT_READY, descriptors, eventually, one_target, read10, running, write10
 

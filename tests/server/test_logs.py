@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from initiator.login import LoginError
-from initiator.session import Session
-from initiator.wire import ConnectionClosedError, ProtocolError
 from support.target import RunningTarget, start_target
+
+from iscsitools.initiator.login import LoginError
+from iscsitools.initiator.session import Session
+from iscsitools.initiator.wire import ConnectionClosedError, ProtocolError
 
 from .harness import IQN, TEST_UNIT_READY
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from initiator.login import LoginError
-from initiator.session import Session
-from initiator.wire import ConnectionClosedError
+
+from iscsitools.initiator.login import LoginError
+from iscsitools.initiator.session import Session
+from iscsitools.initiator.wire import ConnectionClosedError
 
 from .harness import IQN, Running, eventually, one_target, plugin, running
 

@@ -8,10 +8,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from initiator.session import Session
-from initiator.tasks import Task
-from initiator.wire import ConnectionClosedError
 from support.target import RunningTarget, start_target
+
+from iscsitools.initiator.session import Session
+from iscsitools.initiator.tasks import Task
+from iscsitools.initiator.wire import ConnectionClosedError
 
 IQN = "iqn.2026-11.example:long"
 MEGABYTES = 8

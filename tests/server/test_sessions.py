@@ -8,11 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
-from initiator.session import Session
-from initiator.wire import ConnectionClosedError
 from support.target import start_target
 
+from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
+from iscsitools.initiator.session import Session
+from iscsitools.initiator.wire import ConnectionClosedError
 from iscsitools.observers import SessionNotice
 
 from .harness import IQN, TEST_UNIT_READY, eventually, one_target, plugin, read10, running

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from initiator.wire import ConnectionClosedError
+
+from iscsitools.initiator.wire import ConnectionClosedError
 
 from .harness import IQN, TEST_UNIT_READY, eventually, one_target, read10, running, write10
 

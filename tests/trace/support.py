@@ -16,8 +16,8 @@ from typing import Any
 
 from iscsitools.probes.sites import ConnectionInfo, Probes
 from iscsitools.probes.table import Probe
+from iscsitools.trace.feed import TraceServer
 from iscsitools.trace.protocol import Limits
-from iscsitools.trace.server import TraceServer
 
 READ10 = bytes.fromhex("28000000100000000800") + bytes(6)
 WRITE10 = bytes.fromhex("2a000000100000000800") + bytes(6)

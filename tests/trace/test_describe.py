@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from iscsitools import trace
-from iscsitools.trace import describe
-from iscsitools.trace.describe import Describer
-from iscsitools.trace.file import Recorder
+from iscsitools.trace.client import describe
+from iscsitools.trace.client.describe import Describer
+from iscsitools.trace.client.recording import Recorder
+from iscsitools.trace.feed.state import NoState
 from iscsitools.trace.protocol import StreamParser
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.server.state import NoState
 
 from .support import Host, connection, fire_read
 

@@ -14,8 +14,8 @@ from iscsitools.probes.sites import Xfer
 from iscsitools.probes.table import Info, Probe
 from iscsitools.trace import Trace, record
 from iscsitools.trace.events import ConnectionStrings, Event
+from iscsitools.trace.feed.requests import Requests
 from iscsitools.trace.protocol import MAX_REQUEST, Limits
-from iscsitools.trace.server.requests import Requests
 
 from .support import READ10, Host, bhs, connection
 

@@ -10,7 +10,7 @@ import pytest
 from iscsitools import trace
 from iscsitools.probes.sites import ConnectionInfo, Probes, Xfer
 from iscsitools.probes.table import Probe
-from iscsitools.trace.snapshot import CommandRow
+from iscsitools.trace.sums.snapshot import CommandRow
 
 from .support import READ10, WRITE10, Host, bhs, connection
 

@@ -13,7 +13,7 @@ from support import alone
 
 from iscsitools import trace
 from iscsitools.probes.table import Probe
-from iscsitools.trace.file import Recorder
+from iscsitools.trace.client.recording import Recorder
 from iscsitools.trace.protocol import encode
 
 from .support import Host, bhs, connection, fire_read, fire_write

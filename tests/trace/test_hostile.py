@@ -18,7 +18,7 @@ import pytest
 
 from iscsitools import trace
 from iscsitools.trace import memory
-from iscsitools.trace.live import RingTrace
+from iscsitools.trace.client.live import RingTrace
 from iscsitools.trace.protocol import HEADER, Limits, TraceError
 from iscsitools.trace.record import SIZE
 

@@ -15,8 +15,8 @@ import pytest
 from iscsitools import trace
 from iscsitools.probes.sites import Probes
 from iscsitools.trace import names
+from iscsitools.trace.feed import TraceServer
 from iscsitools.trace.protocol import TraceError
-from iscsitools.trace.server import TraceServer
 
 from .support import Host
 
@@ -53,7 +53,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from iscsitools.probes.sites import Probes
-from iscsitools.trace.server import TraceServer
+from iscsitools.trace.feed import TraceServer
 TraceServer(Probes(lambda: 0), sys.argv[1], Path(sys.argv[2]))
 os.kill(os.getpid(), signal.SIGKILL)
 """

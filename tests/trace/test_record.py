@@ -8,7 +8,7 @@ import pytest
 
 from iscsitools.probes.table import XFER_PROBES, Probe, info_of
 from iscsitools.trace.record import SIZE, WHOLE, decode
-from iscsitools.trace.snapshot import strings_of
+from iscsitools.trace.sums.snapshot import strings_of
 
 from .support import connection
 

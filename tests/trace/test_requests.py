@@ -11,8 +11,8 @@ import pytest
 
 from iscsitools import trace
 from iscsitools.probes.sites import ConnectionInfo
-from iscsitools.trace.server import peer
-from iscsitools.trace.server.peer import credentials
+from iscsitools.trace.feed import peer
+from iscsitools.trace.feed.peer import credentials
 
 from .support import Host, connection, fire_read
 
@@ -109,7 +109,7 @@ def test_attaching_to_a_server_with_many_connections(make_host: Callable[..., Ho
 def test_who_may_connect(
     host: Host, monkeypatch: pytest.MonkeyPatch, uid: int, groups: set[int], watch: bool, control: bool
 ) -> None:
-    monkeypatch.setattr("iscsitools.trace.server.service.credentials", lambda sock: (uid, groups))
+    monkeypatch.setattr("iscsitools.trace.feed.service.credentials", lambda sock: (uid, groups))
     for path, allowed in ((host.watch, watch), (host.control, control)):
         if allowed:
             trace.Server(socket=path).close()

@@ -10,11 +10,11 @@ import pytest
 
 from iscsitools import trace
 from iscsitools.probes.table import Probe
-from iscsitools.trace import histogram
-from iscsitools.trace.aggregate import MAX_CELLS
-from iscsitools.trace.file import Recorder
-from iscsitools.trace.replay import Replay
+from iscsitools.trace.client.recording import Recorder
+from iscsitools.trace.client.replay import Replay
 from iscsitools.trace.selection import Selection
+from iscsitools.trace.sums import histogram
+from iscsitools.trace.sums.aggregate import MAX_CELLS
 
 from .support import READ10, Host, bhs, connection, fire_read, fire_write
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from initiator import Log, Opcode, Session
+from iscsitools.initiator import Log, Opcode, Session
 
 from .work import PATTERN
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from initiator import Session
 from support.target import RunningTarget
 
+from iscsitools.initiator import Session
 from iscsitools.probes.table import Probe
 from iscsitools.trace import Event, attach
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from initiator import Opcode, Session
-from initiator.pdu import NO_TAG, make_bhs
 from support.target import RunningTarget
 
+from iscsitools.initiator import Opcode, Session
+from iscsitools.initiator.pdu import NO_TAG, make_bhs
 from iscsitools.trace import Server
 
 from .commands import watch_socket

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from initiator import Opcode, Session
 from support.target import RunningTarget, start_target
+
+from iscsitools.initiator import Opcode, Session
 
 from .commands import AllWatching, records, replay
 

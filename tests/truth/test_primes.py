@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from initiator import Log, Opcode
 from support.target import start_target
+
+from iscsitools.initiator import Log, Opcode
 
 from . import load
 from .commands import AllWatching, records, replay

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from initiator import Session
 from support.target import start_target
 
+from iscsitools.initiator import Session
 from iscsitools.trace import Event, Recorder, attach, open_file
 from iscsitools.trace.record import decode
 

@@ -6,10 +6,10 @@ import struct
 from collections import Counter
 
 import pytest
-from initiator import NO_TAG, Opcode, Session
-from initiator.pdu import make_bhs
 from support.target import RunningTarget
 
+from iscsitools.initiator import NO_TAG, Opcode, Session
+from iscsitools.initiator.pdu import make_bhs
 from iscsitools.probes.table import Probe
 from iscsitools.trace import Event, attach
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from initiator import Opcode
 from support import alone
 from support.target import RunningTarget, start_target
 
+from iscsitools.initiator import Opcode
 from iscsitools.trace import Server, TraceError, open_file
 
 from . import work

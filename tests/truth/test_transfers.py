@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from initiator import NO_TAG, Opcode, Session
-from initiator.pdu import make_bhs
 from support.target import RunningTarget
 
+from iscsitools.initiator import NO_TAG, Opcode, Session
+from iscsitools.initiator.pdu import make_bhs
 from iscsitools.probes.sites import XFER_READ, XFER_WRITE
 from iscsitools.probes.table import Probe
 from iscsitools.trace import Event

@@ -9,9 +9,9 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from initiator import Opcode
 from support.target import RunningTarget, start_target
 
+from iscsitools.initiator import Opcode
 from iscsitools.probes.table import XFER_PROBES, Probe
 from iscsitools.trace import Event, attach
 

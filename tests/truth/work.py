@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 
 import pytest
-from initiator import NO_TAG, LoginError, Opcode, Session
-from initiator.login import DEFAULT_OFFERS
-from initiator.pdu import Pdu, encode_lun, make_bhs
+
+from iscsitools.initiator import NO_TAG, LoginError, Opcode, Session
+from iscsitools.initiator.login import DEFAULT_OFFERS
+from iscsitools.initiator.pdu import Pdu, encode_lun, make_bhs
 
 TARGET = "iqn.2026-11.example:truth"
 SMALL, LARGE, FAR = 0, 5, 300

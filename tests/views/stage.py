@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from iscsitools.probes.sites import ConnectionInfo, Probes
 from iscsitools.server.loop import Loop
-from iscsitools.trace.server.service import TraceServer
+from iscsitools.trace.feed.service import TraceServer
 
 from .traffic import TARGET, Script, connection
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from support import alone
 
-from iscsitools.trace.client import attach
-from iscsitools.trace.file import Recorder
+from iscsitools.trace.client.attach import attach
+from iscsitools.trace.client.recording import Recorder
 
 from .stage import Stage
 from .traffic import Script, connection, mixed

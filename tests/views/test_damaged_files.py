@@ -10,11 +10,11 @@ import pytest
 
 from iscsitools.cli.main import run
 from iscsitools.probes.table import ALL_MASK
-from iscsitools.trace.client import attach
-from iscsitools.trace.file import Recorder, open_file
+from iscsitools.trace.client.attach import attach
+from iscsitools.trace.client.recording import Recorder, open_file
+from iscsitools.trace.client.sessions import selected
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.sessions import selected
 from iscsitools.trace.views.cmds import cmds_report
 from iscsitools.trace.views.io import io_report
 from iscsitools.trace.views.over_time import GridView, PhaseView

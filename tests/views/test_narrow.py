@@ -12,8 +12,8 @@ from iscsitools.probes.sites import XFER_READ, XFER_WRITE
 from iscsitools.probes.table import RESERVED_TAG, Probe
 from iscsitools.trace.events import Event
 from iscsitools.trace.views.narrow import narrow_detail, narrow_line, time_text
-from iscsitools.trace.views.scsi_names import OPERATIONS, SERVICE_ACTIONS
 from iscsitools.trace.views.width import LINE
+from iscsitools.wire.operations import OPERATIONS, SERVICE_ACTIONS
 
 from .test_width import LUNS, REMOTES
 from .traffic import Fired, connection, header

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from iscsitools.trace.histogram import index_of
+from iscsitools.trace.sums.histogram import index_of
 from iscsitools.trace.views.quantize import keyed_quantize, quantize_lines
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from initiator import Opcode, Session
-from initiator.wire import ConnectionClosedError
 from support import alone
 from support.target import RunningTarget, start_target
 
+from iscsitools.initiator import Opcode, Session
+from iscsitools.initiator.wire import ConnectionClosedError
 from iscsitools.trace.names import servers
 
 TARGET = "iqn.2026-11.example:primes"

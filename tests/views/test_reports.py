@@ -10,10 +10,10 @@ import pytest
 
 from iscsitools.probes.lun import lun_text
 from iscsitools.probes.sites import ConnectionInfo, Probes
-from iscsitools.trace.aggregate import CommandSums
-from iscsitools.trace.counts import EventCounts
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.snapshot import Snapshot, take
+from iscsitools.trace.sums.aggregate import CommandSums
+from iscsitools.trace.sums.counts import EventCounts
+from iscsitools.trace.sums.snapshot import Snapshot, take
 from iscsitools.trace.views.cmds import cmds_report
 from iscsitools.trace.views.heatmap import heatmap_report
 from iscsitools.trace.views.io import io_report

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from iscsitools.probes.table import ALL_MASK
-from iscsitools.trace.client import Sums, attach
-from iscsitools.trace.file import Recorder, open_file
-from iscsitools.trace.replay import Replay
+from iscsitools.trace.client.attach import Sums, attach
+from iscsitools.trace.client.recording import Recorder, open_file
+from iscsitools.trace.client.replay import Replay
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.snapshot import Snapshot
+from iscsitools.trace.sums.snapshot import Snapshot
 from iscsitools.trace.views.cmds import cmds_report
 from iscsitools.trace.views.heatmap import heatmap_report
 from iscsitools.trace.views.io import io_report

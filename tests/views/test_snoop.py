@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from iscsitools.trace.views.details import command_text, detail_of
-from iscsitools.trace.views.scsi_names import extent_of, name_of
-from iscsitools.trace.views.sense_names import sense_text
 from iscsitools.trace.views.snoop import SlowView, SnoopView
+from iscsitools.wire.operations import extent_of, name_of
+from iscsitools.wire.sense import sense_text
 
 from .traffic import Script, connection, mixed
 

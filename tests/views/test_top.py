@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from iscsitools.trace.histogram import index_of
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.snapshot import Snapshot
+from iscsitools.trace.sums.histogram import index_of
+from iscsitools.trace.sums.snapshot import Snapshot
 from iscsitools.trace.views.top.feed import sample_of
 from iscsitools.trace.views.top.model import GROUPS, Counters, Cpu, RowKey, Sample, TopModel
 from iscsitools.trace.views.top.text import (

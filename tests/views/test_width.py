@@ -16,10 +16,10 @@ from support import alone
 
 from iscsitools.probes.sites import ConnectionInfo
 from iscsitools.probes.table import Probe
-from iscsitools.trace.client import attach
-from iscsitools.trace.file import Recorder
-from iscsitools.trace.histogram import index_of
-from iscsitools.trace.snapshot import CommandRow, EventRow, Snapshot
+from iscsitools.trace.client.attach import attach
+from iscsitools.trace.client.recording import Recorder
+from iscsitools.trace.sums.histogram import index_of
+from iscsitools.trace.sums.snapshot import CommandRow, EventRow, Snapshot
 from iscsitools.trace.views.cmds import cmds_report
 from iscsitools.trace.views.io import io_report
 from iscsitools.trace.views.report import Column, table

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from iscsitools.trace.snapshot import CommandRow, Snapshot
+from iscsitools.trace.sums.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.report import INDENT, Column, Report, microseconds, table
-from iscsitools.trace.views.scsi_names import command_name, status_name
-from iscsitools.trace.views.sense_names import sense_text
 from iscsitools.trace.views.width import sentence
+from iscsitools.wire.operations import command_name
+from iscsitools.wire.scsi import status_name
+from iscsitools.wire.sense import sense_text
 
 _CHECK_CONDITION = 0x02
 _NAMES = ("command", "count", "bytes", "average_ns", "max_ns", "check_conditions", "failures")

@@ -9,8 +9,9 @@ from iscsitools.probes.sites import XFER_READ
 from iscsitools.probes.table import RESERVED_TAG, Probe
 from iscsitools.trace.events import Event
 from iscsitools.trace.views import fields
-from iscsitools.trace.views.scsi_names import extent_of, name_of, status_name
-from iscsitools.trace.views.sense_names import sense_codes, sense_text
+from iscsitools.wire.operations import extent_of, name_of
+from iscsitools.wire.scsi import status_name
+from iscsitools.wire.sense import sense_codes, sense_text
 
 
 def command_text(cdb: bytes) -> str:

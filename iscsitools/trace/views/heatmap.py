@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from iscsitools.trace.histogram import powers
+from iscsitools.trace.sums.histogram import powers
 from iscsitools.trace.views.over_time import GridView
 from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.timegrid import TimeGrid

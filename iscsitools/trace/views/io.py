@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iscsitools.trace.selection import address_of
-from iscsitools.trace.snapshot import CommandRow, Snapshot
+from iscsitools.trace.sums.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.report import Column, Report, table
 
 OPERATIONS = ("read", "write")

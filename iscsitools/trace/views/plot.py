@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from iscsitools.trace.histogram import powers
+from iscsitools.trace.sums.histogram import powers
 from iscsitools.trace.views.over_time import GridView
 from iscsitools.trace.views.timegrid import TimeGrid
 

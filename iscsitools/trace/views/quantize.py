@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from iscsitools.trace.histogram import powers
+from iscsitools.trace.sums.histogram import powers
 from iscsitools.trace.views.width import fill, fold
 
 _WIDTH: Final = 40
@@ -15,7 +15,7 @@ _HEADER: Final = f"{'value':>16} {'------------- Distribution -------------':>41
 def quantize_lines(histogram: Mapping[int, int]) -> list[str]:
     """The header and a line per power of two, from the one below the first that counts to the one above the last.
 
-    ``histogram`` as in :mod:`iscsitools.trace.histogram`. dtrace pads the count to nine places; so does this.
+    ``histogram`` as in :mod:`iscsitools.trace.sums.histogram`. dtrace pads the count to nine places; so does this.
     """
     counts = powers(histogram)
     total = sum(counts.values())

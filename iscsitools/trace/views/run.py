@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from iscsitools.probes.table import ALL_MASK, BY_LABEL
-from iscsitools.trace.client import Sums, attach
+from iscsitools.trace.client.attach import Sums, attach
+from iscsitools.trace.client.recording import FileTrace, open_file
+from iscsitools.trace.client.replay import Replay
 from iscsitools.trace.events import Event
-from iscsitools.trace.file import FileTrace, open_file
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.record import decode
-from iscsitools.trace.replay import Replay
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.snapshot import Snapshot
+from iscsitools.trace.sums.snapshot import Snapshot
 from iscsitools.trace.views.watch import Countdown, Cutter, Listener, Source, Stop
 
 _LOOK: Final = 1.0

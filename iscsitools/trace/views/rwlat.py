@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from iscsitools.trace.histogram import merged, percentile
 from iscsitools.trace.selection import address_of
-from iscsitools.trace.snapshot import CommandRow, Snapshot
+from iscsitools.trace.sums.histogram import merged, percentile
+from iscsitools.trace.sums.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.quantize import keyed_quantize, weight
 from iscsitools.trace.views.report import INDENT, Column, Report, microseconds, table
 from iscsitools.trace.views.width import sentence

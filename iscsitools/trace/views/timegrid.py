@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from iscsitools.trace.histogram import index_of, percentile
+from iscsitools.trace.sums.histogram import index_of, percentile
 
 FINEST: Final = 10_000_000
 """The first width of a column in nanoseconds; it doubles as often as it must."""
@@ -14,7 +14,7 @@ FINEST: Final = 10_000_000
 
 @dataclass(slots=True)
 class Latencies:
-    """The latencies in one column, by bucket of :mod:`iscsitools.trace.histogram`; the maximum is exact."""
+    """The latencies in one column, by bucket of :mod:`iscsitools.trace.sums.histogram`; the maximum is exact."""
 
     histogram: Counter[int] = field(default_factory=Counter)
     maximum: int = 0

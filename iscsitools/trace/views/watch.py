@@ -11,9 +11,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
 
+from iscsitools.trace.client.source import Trace
 from iscsitools.trace.record import SIZE, WHOLE
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.source import Trace
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from iscsitools.probes.lun import lun_text
 from iscsitools.probes.table import ALL_MASK, Probe
 from iscsitools.trace.events import ConnectionStrings, Event
 from iscsitools.trace.selection import LUN_MASK, address_of
-from iscsitools.trace.snapshot import Snapshot
+from iscsitools.trace.sums.snapshot import Snapshot
 from iscsitools.trace.views.report import Column, Report, table
 
 

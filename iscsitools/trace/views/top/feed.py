@@ -6,11 +6,11 @@ import time
 from typing import Final, NamedTuple
 
 from iscsitools.probes.table import ALL_MASK
-from iscsitools.trace.client import Sums
+from iscsitools.trace.client.attach import Sums
 from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.selection import Selection, address_of
-from iscsitools.trace.snapshot import Snapshot
+from iscsitools.trace.sums.snapshot import Snapshot
 from iscsitools.trace.views.top.model import Counters, Cpu, RowKey, Sample
 from iscsitools.trace.views.watch import Source
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from iscsitools.trace.histogram import merged, percentile
+from iscsitools.trace.sums.histogram import merged, percentile
 
 CELLS: Final = 60
 """Seconds that a row's graph covers, each a cell of it; a row that was idle for so long is dropped."""

@@ -1,0 +1,185 @@
+"""Login of an initiator: text keys, both stages, and what was agreed on (RFC 7143 chapters 6 and 13)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from iscsitools.initiator.chap import Chap
+from iscsitools.initiator.pdu import Opcode, Pdu, make_bhs
+from iscsitools.initiator.wire import ProtocolError, Wire
+
+SECURITY, OPERATIONAL, FULL_FEATURE = 0, 1, 3
+TRANSIT, CONTINUE = 0x80, 0x40
+
+DEFAULT_OFFERS = {
+    "HeaderDigest": "None",
+    "DataDigest": "None",
+    "MaxRecvDataSegmentLength": "262144",
+    "InitialR2T": "No",
+    "ImmediateData": "Yes",
+    "MaxBurstLength": "262144",
+    "FirstBurstLength": "262144",
+    "MaxOutstandingR2T": "1",
+    "MaxConnections": "1",
+    "ErrorRecoveryLevel": "0",
+    "DefaultTime2Wait": "2",
+    "DefaultTime2Retain": "0",
+    "DataPDUInOrder": "Yes",
+    "DataSequenceInOrder": "Yes",
+}
+
+
+class LoginError(Exception):
+    """The target refused; ``status`` is (class, detail) of RFC 7143 11.13.5."""
+
+    def __init__(self, pdu: Pdu) -> None:
+        self.pdu = pdu
+        self.status = (pdu.status_class, pdu.status_detail)
+        super().__init__(f"login status {self.status[0]:02x}{self.status[1]:02x}")
+
+
+def encode_keys(keys: dict[str, str]) -> bytes:
+    """``key=value`` pairs, each ended by a zero byte."""
+    return b"".join(f"{key}={value}\0".encode() for key, value in keys.items())
+
+
+def decode_pairs(data: bytes) -> list[tuple[str, str]]:
+    """The pairs in order; a key may be there several times (TargetName, TargetAddress)."""
+    pairs = []
+    for text in data.decode().split("\0"):
+        if text:
+            key, _, value = text.partition("=")
+            pairs.append((key, value))
+    return pairs
+
+
+@dataclass
+class Agreed:
+    """What counts after login. Defaults are those of RFC 7143 chapter 13."""
+
+    answers: dict[str, str] = field(default_factory=dict)
+    """Every key that the target sent, its last value."""
+    target_segment: int = 8192
+    """The target's MaxRecvDataSegmentLength."""
+    first_burst: int = 65536
+    max_burst: int = 262144
+    immediate_data: bool = True
+    initial_r2t: bool = True
+    header_digest: bool = False
+    data_digest: bool = False
+    tsih: int = 0
+    stat_sn: int = 0
+    """The StatSN of the last Login response."""
+    exp_cmd_sn: int = 0
+    max_cmd_sn: int = 0
+
+    def settle(self, offers: dict[str, str]) -> None:
+        """Read the outcome of every key from the answers."""
+        said = self.answers.get
+        self.target_segment = int(said("MaxRecvDataSegmentLength", "8192"))
+        self.max_burst = _minimum("MaxBurstLength", 262144, offers, self.answers)
+        self.first_burst = min(self.max_burst, _minimum("FirstBurstLength", 65536, offers, self.answers))
+        self.immediate_data = said("ImmediateData", "Yes") == "Yes" and offers.get("ImmediateData", "Yes") == "Yes"
+        self.initial_r2t = said("InitialR2T", "Yes") == "Yes" or offers.get("InitialR2T", "Yes") == "Yes"
+        self.header_digest = said("HeaderDigest") == "CRC32C"
+        self.data_digest = said("DataDigest") == "CRC32C"
+
+
+def _minimum(key: str, default: int, offers: dict[str, str], answers: dict[str, str]) -> int:
+    offered = int(offers.get(key, default))
+    answer = answers.get(key, "")
+    return min(offered, int(answer)) if answer.isdigit() else offered  # else unanswered, or Irrelevant
+
+
+class LoginPhase:
+    """The login PDUs of one connection; :meth:`run` does all of them, :meth:`exchange` just one."""
+
+    def __init__(self, wire: Wire, isid: int, tsih: int, cid: int, cmd_sn: int) -> None:
+        self.wire = wire
+        self.isid = isid
+        self.cid = cid
+        self.cmd_sn = cmd_sn
+        self.agreed = Agreed(tsih=tsih)
+        self._answered = False
+
+    def exchange(self, csg: int, nsg: int, keys: dict[str, str], transit: bool = True, **fields: int) -> Pdu:
+        """Send one Login request and return the answer; ``fields`` replace header fields. Raises LoginError."""
+        pdu, _ = self._exchange(csg, nsg, encode_keys(keys), transit, fields)
+        return pdu
+
+    def _exchange(
+        self, csg: int, nsg: int, data: bytes, transit: bool, fields: dict[str, int]
+    ) -> tuple[Pdu, dict[str, str]]:
+        self._request(csg, nsg, data, transit, fields)
+        text = b""
+        while True:
+            pdu = self._response()
+            text += pdu.data
+            if not pdu.flags & CONTINUE:
+                keys = dict(decode_pairs(text))
+                self.agreed.answers |= keys
+                return pdu, keys
+            self._request(csg, nsg, b"", False, fields)
+
+    def _request(self, csg: int, nsg: int, data: bytes, transit: bool, fields: dict[str, int]) -> None:
+        flags = (TRANSIT | nsg if transit else 0) | csg << 2
+        own: dict[str, Any] = {
+            "flags": flags,
+            "isid": self.isid,
+            "tsih": self.agreed.tsih,
+            "cid": self.cid,
+            "cmd_sn": self.cmd_sn,
+            "exp_stat_sn": (self.agreed.stat_sn + 1) & 0xFFFFFFFF if self._answered else 0,
+        }
+        # Login requests are always immediate (RFC 7143 11.12).
+        self.wire.send(make_bhs(Opcode.LOGIN_REQUEST, immediate=True, **(own | fields)), data=data)
+
+    def _response(self) -> Pdu:
+        pdu = self.wire.recv()
+        if pdu.opcode == Opcode.REJECT:
+            raise ProtocolError(f"login rejected, reason 0x{pdu.reason:02x}")
+        if pdu.opcode != Opcode.LOGIN_RESPONSE:
+            raise ProtocolError(f"opcode 0x{pdu.opcode:02x} during login")
+        if pdu.status_class:
+            raise LoginError(pdu)
+        if self._answered and pdu.stat_sn != (self.agreed.stat_sn + 1) & 0xFFFFFFFF:
+            raise ProtocolError(f"StatSN 0x{pdu.stat_sn:x} after 0x{self.agreed.stat_sn:x} in login")
+        self._answered = True
+        agreed = self.agreed
+        agreed.stat_sn, agreed.exp_cmd_sn, agreed.max_cmd_sn = pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn
+        agreed.tsih = pdu.tsih or agreed.tsih
+        return pdu
+
+    def run(self, names: dict[str, str], offers: dict[str, str], chap: Chap | None) -> Agreed:
+        """Both stages, to the full feature phase."""
+        if chap is None:
+            self._settle_stage(SECURITY, OPERATIONAL, names | {"AuthMethod": "None"})
+        else:
+            self._authenticate(names, chap)
+        self._settle_stage(OPERATIONAL, FULL_FEATURE, offers)
+        self.agreed.settle(offers)
+        self.wire.header_digest = self.agreed.header_digest
+        self.wire.data_digest = self.agreed.data_digest
+        return self.agreed
+
+    def _authenticate(self, names: dict[str, str], chap: Chap) -> None:
+        _, said = self._exchange(SECURITY, OPERATIONAL, encode_keys(names | {"AuthMethod": "CHAP"}), False, {})
+        if said.get("AuthMethod") != "CHAP":
+            raise ProtocolError(f"AuthMethod={said.get('AuthMethod')} to an offer of CHAP")
+        _, said = self._exchange(SECURITY, OPERATIONAL, encode_keys({"CHAP_A": chap.algorithms}), False, {})
+        pdu, said = self._exchange(SECURITY, OPERATIONAL, encode_keys(chap.answer(said)), True, {})
+        if not chap.target_is_known(said):
+            raise ProtocolError("the target's CHAP response is wrong")
+        if not pdu.flags & TRANSIT:
+            self._settle_stage(SECURITY, OPERATIONAL, {})
+
+    def _settle_stage(self, csg: int, nsg: int, keys: dict[str, str]) -> None:
+        for _ in range(8):
+            pdu, _ = self._exchange(csg, nsg, encode_keys(keys), True, {})
+            if pdu.flags & TRANSIT:
+                if pdu.flags & 3 != nsg:
+                    raise ProtocolError(f"next stage {pdu.flags & 3}, asked for {nsg}")
+                return
+            keys = {}
+        raise ProtocolError(f"stage {csg} does not end")

@@ -1,0 +1,363 @@
+"""The engine of one connection: bytes and the time go in, bytes and tasks come out (RFC 7143 chapters 4, 6, 11).
+
+Life of a connection, all of it: *login* (PDUs go to :mod:`iscsitools.iscsi.login`, one at a time), *full feature* (the
+loop below), *closing* (nothing more is read; the output is sent, then the connection is closed). ``close_reason`` tells
+the last.
+
+Received bytes are parsed in place. READ and WRITE of the common forms are answered in :mod:`.datapath`, all PDUs of one
+readable event in one go; what is not of that form goes to :meth:`Connection.general`, which takes one PDU at a time and
+may take its time. A long data segment is received where it belongs, and never copied.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from iscsitools.backstores.base import FileRange
+from iscsitools.iscsi.connection import datapath
+from iscsitools.iscsi.connection.digest import crc32c_wire
+from iscsitools.iscsi.connection.memory import RECEIVE_SIZE, Buffers
+from iscsitools.iscsi.connection.output import OUTPUT_LIMIT, Output
+from iscsitools.iscsi.login.negotiation import Parameters
+from iscsitools.probes.sites import (
+    ConnectionInfo,
+    Probes,
+)
+from iscsitools.wire.rfc7143 import (
+    BHS_LENGTH,
+    DIGEST_LENGTH,
+    RESERVED_TAG,
+    Pdu,
+    padding,
+)
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.requests.command import Command
+    from iscsitools.iscsi.requests.discovery import TextResponder
+    from iscsitools.iscsi.requests.dispatch import Handlers
+    from iscsitools.iscsi.requests.text import TextExchange
+    from iscsitools.iscsi.session.session import Session
+
+SECOND: Final = 1_000_000_000
+DIRECT_MINIMUM: Final = 8 << 10
+"""A data segment of this size or more is received where it belongs, not into the receive buffer first."""
+_segment: Final = struct.Struct(">4xI").unpack_from
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """Timers in nanoseconds; 0 switches one off.
+
+    ``login``: from the connection to full feature phase. ``nop_interval``: of silence, after which the initiator is
+    asked. ``nop_timeout``: for its answer.
+    """
+
+    login: int = 30 * SECOND
+    nop_interval: int = 30 * SECOND
+    nop_timeout: int = 30 * SECOND
+
+
+@dataclass(slots=True)
+class _Arriving:
+    """A PDU whose data segment is being received into ``data``; ``trailer`` bytes of padding and digest follow."""
+
+    bhs: bytes
+    ahs: bytes
+    data: memoryview
+    trailer: int
+    fired: bool
+    owner: Command | None
+
+
+class Connection:
+    """One TCP connection of one initiator. Not thread-safe: everything happens on the event loop's thread."""
+
+    def __init__(
+        self, info: ConnectionInfo, buffers: Buffers, probes: Probes, handlers: Handlers, now: int,
+        timers: Timers, wake: Callable[[Connection], None],
+    ) -> None:  # fmt: skip
+        """Begin in the login phase.
+
+        ``handlers``: who takes the PDUs off the fast path. ``wake``: called when an answer is ready that no received
+        byte caused, so that the loop sends it.
+        """
+        self.info = info
+        self.probes = probes
+        self.buffers = buffers
+        self.out = Output(buffers, info, probes)
+        self.session: Session | None = None
+        self.cid = 0
+        self.close_reason = ""
+        self.stalled = False
+        self.statsn = 0
+        self.commands: dict[int, Command] = {}
+        """Tasks off the fast path, by ITT."""
+        self.waiting = 0
+        """How many of them have ended and wait for the rest of their data (RFC 7143 11.4.2)."""
+        self.text: TextExchange | None = None
+        self.responder: TextResponder | None = None
+        self.parameters = Parameters()
+        """What this connection's login agreed to; what belongs to the session is in ``session.parameters``."""
+        self.transfer_fired = -1
+        """ITT of the write whose immediate data has had its xfer-start and xfer-done, before it became a task."""
+        self.max_receive = 8192
+        self.max_send = 8192
+        self.read_bytes = 0
+        """Data that commands have read; :attr:`written_bytes`: written. Kept for the list of sessions."""
+        self.written_bytes = 0
+        self.opened = now
+        self.wake = wake
+        self._handlers = handlers
+        self._timers = timers
+        self.header_digest = False
+        self.data_digest = False
+        self._stash = b""
+        self._whole = [buffers.receive_view]
+        self._direct: memoryview | None = None
+        self._arriving: _Arriving | None = None
+        self.forms: dict[bytes, datapath.Form] = {}
+        """What the fast path knows of the forms of commands that came."""
+        self._heard = now
+        self._pinged = 0
+        self._ttt = 0
+
+    def next_ttt(self) -> int:
+        """A Target Transfer Tag that is not in use: they go round all 32 bits but the reserved one."""
+        self._ttt = (self._ttt + 1) % RESERVED_TAG
+        return self._ttt
+
+    # -- bytes in
+
+    def get_buffers(self) -> list[memoryview]:
+        """Where the next bytes go, in this order; follow with :meth:`received`, even when none came."""
+        view = self.buffers.receive_view
+        if self._direct is None and not self._stash:
+            return self._whole
+        if self._direct is not None:
+            # Little behind it: the next long segment then goes to its place as well, and is not copied.
+            return [self._direct, view[:DIRECT_MINIMUM]]
+        stash = self._stash
+        fill = len(stash)
+        view[:fill] = stash
+        return [view[fill:]]
+
+    def received(self, count: int, now: int) -> None:
+        """Take ``count`` bytes that were put into :meth:`get_buffers`. ``now``: monotonic nanoseconds."""
+        if not count:
+            return
+        self._heard = now
+        direct = self._direct
+        if direct is not None:
+            missing = len(direct)
+            if count < missing:
+                self._direct = direct[count:]
+                return
+            self._direct = None
+            end = count - missing
+        else:
+            end = len(self._stash) + count
+            self._stash = b""
+        self._process(end, now)
+
+    def resume(self, now: int) -> None:
+        """Go on with the input that waited for output to be sent (:attr:`stalled`)."""
+        self.stalled = False
+        end = len(self._stash)
+        self.buffers.receive_view[:end] = self._stash
+        self._stash = b""
+        self._process(end, now)
+
+    def _process(self, end: int, now: int) -> None:
+        pos = 0
+        if self._arriving is not None:
+            pos = self._arrived(end, now)
+        if pos >= 0 and not self.close_reason:
+            session = self.session
+            if session is None or not session.full_feature:
+                pos = self._slowly(pos, end, now)
+            elif self._long_begins(pos, end):
+                pos = max(self.general(pos, end, now, False), pos)
+            else:
+                pos = datapath.run(self, pos, end, now)
+        if self.close_reason:
+            self._stash = b""
+            self._direct = self._arriving = None
+        elif self._direct is None and pos < end:
+            self._stash = bytes(self.buffers.receive_view[max(pos, 0) : end])
+        if not self.out.unsent():
+            self.out.settle()
+
+    def _long_begins(self, pos: int, end: int) -> bool:
+        """Whether there is only the beginning of a long PDU, which the fast path could do nothing with.
+
+        Hot: measured, to enter the loop for nothing is a quarter of what a long write costs beside its copies.
+        """
+        have = end - pos
+        if have < BHS_LENGTH or _segment(self.buffers.receive, pos)[0] & 0xFFFFFF < have:
+            return False
+        return self.out.unsent() <= OUTPUT_LIMIT
+
+    # -- one PDU at a time
+
+    def _slowly(self, pos: int, end: int, now: int) -> int:
+        """Login phase: every PDU goes to the handlers."""
+        while not self.close_reason:
+            after = self.general(pos, end, now, False)
+            if after < 0 or self._arriving is not None:
+                return pos if after < 0 else after
+            pos = after
+            if self.session is not None and self.session.full_feature:
+                return datapath.run(self, pos, end, now)
+        return end
+
+    def general(self, pos: int, end: int, now: int, fired: bool) -> int:
+        """Take the PDU at ``pos``: returns where the next one begins, or -1 when this one is not all there.
+
+        ``fired``: its receive probe has fired. A PDU with a long data segment that is not all there becomes
+        ``_arriving``: what is missing of its data is received straight into its place (``_direct``), and what is
+        returned is where its padding and digest begin. So no PDU needs more of the receive buffer than its header.
+        """
+        if end - pos < BHS_LENGTH:
+            return -1
+        view = self.buffers.receive_view
+        bhs = bytes(view[pos : pos + BHS_LENGTH])
+        ahs_length = bhs[4] * 4
+        head = BHS_LENGTH + ahs_length + (DIGEST_LENGTH if self.header_digest else 0)
+        length = int.from_bytes(bhs[5:8], "big")
+        if length > self.max_receive:
+            self._handlers.oversized(self, Pdu(bhs, b"", memoryview(b""), now))
+            return end
+        if end - pos < head:
+            return -1
+        if self.header_digest and not self.header_intact(pos, BHS_LENGTH + ahs_length):
+            return end
+        ahs = bytes(view[pos + BHS_LENGTH : pos + BHS_LENGTH + ahs_length])
+        data = pos + head
+        trailer = padding(length) + (DIGEST_LENGTH if self.data_digest and length else 0)
+        after = data + length + trailer
+        if after <= end:
+            self._deliver(Pdu(bhs, ahs, view[data : data + length], now), view[data + length : after], fired)
+            return after
+        if length < DIRECT_MINIMUM:
+            return -1
+        place, owner = self._handlers.place_for(self, Pdu(bhs, ahs, memoryview(b""), now), length)
+        have = min(end - data, length)
+        place[:have] = view[data : data + have]
+        self._direct = place[have:] if have < length else None
+        self._arriving = _Arriving(bhs, ahs, place, trailer, fired, owner)
+        return data + have
+
+    def _arrived(self, end: int, now: int) -> int:
+        """Finish a PDU whose data segment was received in place; returns where the next begins, or -1."""
+        arriving = self._arriving
+        if arriving is None or end < arriving.trailer:
+            return -1
+        self._arriving = None
+        pdu = Pdu(arriving.bhs, arriving.ahs, arriving.data, now)
+        self._deliver(pdu, self.buffers.receive_view[: arriving.trailer], arriving.fired)
+        return arriving.trailer
+
+    def _deliver(self, pdu: Pdu, trailer: memoryview, fired: bool) -> None:
+        if self.data_digest and len(pdu.data):
+            pad = bytes(trailer[:-DIGEST_LENGTH])
+            if crc32c_wire(pdu.data, pad) != bytes(trailer[-DIGEST_LENGTH:]):
+                self._handlers.data_digest_failed(self, pdu)
+                return
+        if pdu.bhs[0] == 0x01 and datapath.write_at_once(self, pdu):
+            return
+        self._handlers.dispatch(self, pdu, fired)
+
+    def header_intact(self, pos: int, length: int) -> bool:
+        """Whether the header digest is right; if not, the connection closes: ERL 0 (RFC 7143 7.8)."""
+        view = self.buffers.receive_view
+        after = pos + length
+        if bytes(view[after : after + DIGEST_LENGTH]) == crc32c_wire(view[pos:after]):
+            return True
+        self.close("header digest error")
+        return False
+
+    @property
+    def arriving(self) -> bool:
+        """The data segment of a PDU is being received, and what follows is not yet another PDU."""
+        return self._arriving is not None
+
+    @property
+    def in_place(self) -> bool:
+        """A long data segment is being received into its place."""
+        return self._direct is not None
+
+    @property
+    def arriving_owner(self) -> Command | None:
+        """The command into whose buffer bytes are being received just now."""
+        return self._arriving.owner if self._arriving is not None else None
+
+    def start_full_feature(self, session: Session, header_digest: bool, data_digest: bool) -> None:
+        """Leave the login phase with what was negotiated; digests hold from the next PDU on (RFC 7143 6.2)."""
+        self.session = session
+        self.header_digest = header_digest
+        self.data_digest = data_digest
+        self.set_max_send(self.max_send)
+        self.out.start_digests(header_digest, data_digest)
+
+    def set_max_send(self, length: int) -> None:
+        """The initiator takes data segments of at most ``length`` bytes (RFC 7143 13.12)."""
+        self.max_send = length
+        self.forms.clear()
+
+    # -- bytes out
+
+    def output(self) -> list[memoryview | FileRange]:
+        """The bytes to send next, in order (at most 512 pieces); follow with :meth:`sent`."""
+        return self.out.pieces()
+
+    def sent(self, count: int, now: int) -> None:
+        """``count`` bytes of :meth:`output` were accepted by the socket."""
+        self.out.sent(count)
+        if self.stalled or self.out.unsent():
+            # Its answer to a ping may lie behind what waits here; that it takes our output is its sign of life.
+            self._heard = now
+
+    # -- time, and the end
+
+    @property
+    def deadline(self) -> int:
+        """When :meth:`on_time` wants to be called, in monotonic nanoseconds; 0: never."""
+        timers = self._timers
+        if self.session is None or not self.session.full_feature:
+            return self.opened + timers.login if timers.login else 0
+        if not timers.nop_interval:
+            return 0
+        if self._pinged > self._heard:
+            return self._pinged + timers.nop_timeout if timers.nop_timeout else 0
+        return self._heard + timers.nop_interval
+
+    def on_time(self, now: int) -> None:
+        """If the deadline has passed, ask a silent initiator (RFC 7143 11.18, 11.19), or give it up."""
+        if not 0 < self.deadline <= now:
+            return
+        session = self.session
+        if session is None or not session.full_feature:
+            self.close("login took too long")
+        elif self._pinged > self._heard:
+            self.close("no answer to NOP-In")
+        else:
+            self._pinged = now
+            self._handlers.ping(self)
+
+    def close(self, reason: str) -> None:
+        """End this connection once its output is sent; the first reason given is kept."""
+        self.close_reason = self.close_reason or reason
+        self.stalled = False
+
+    def closed(self) -> None:
+        """The transport is gone: end this connection's tasks and transfers. Called once, by the loop."""
+        self.close("connection closed by the initiator")
+        self._direct = self._arriving = None
+        self._handlers.connection_lost(self)
+        self.out.abandon()
+
+
+assert RECEIVE_SIZE >= 2 * DIRECT_MINIMUM

@@ -1,0 +1,254 @@
+"""Negotiation of operational keys for one login (RFC 7143 6.2, 13): offers in, answers and parameters out.
+
+Rules, beside each key's own in ``keys.py``:
+
+- A key that is not in the table is answered NotUnderstood; one that means nothing in this session, Irrelevant; a value
+  that is out of range, or a key at a stage or on a connection where it has no place, Reject, and the default stays.
+- A key is negotiated once in a login. A declaration may be repeated with the same value, as libiscsi does.
+- ``Reject``, ``Irrelevant`` and ``NotUnderstood`` are answers, never offers.
+- Where the default would go beyond our limits and the initiator did not offer the key, we offer it and the login does
+  not end before the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from iscsitools.iscsi import text_pairs as text
+from iscsitools.iscsi.errors import LoginError, TextError
+from iscsitools.wire.keys import KEYS, Key, Rule, Side, Type, When
+from iscsitools.wire.rfc7143 import LoginStatus
+
+REJECT: Final = "Reject"
+IRRELEVANT: Final = "Irrelevant"
+NOT_UNDERSTOOD: Final = "NotUnderstood"
+ANSWERS_ONLY: Final = frozenset({REJECT, IRRELEVANT, NOT_UNDERSTOOD})
+
+Value = int | bool | str
+
+
+@dataclass(frozen=True, slots=True)
+class NegotiationLimits:
+    """What this target accepts. Lengths are bytes, times seconds.
+
+    For numbers it is the value that we put into MIN and MAX, for booleans ours, for lists all that is acceptable.
+    """
+
+    header_digest: tuple[str, ...] = ("None", "CRC32C")
+    data_digest: tuple[str, ...] = ("None", "CRC32C")
+    max_connections: int = 1
+    initial_r2t: bool = False
+    immediate_data: bool = True
+    max_recv_data_segment_length: int = 262144
+    max_burst_length: int = 1048576
+    first_burst_length: int = 262144
+    default_time2wait: int = 0
+    default_time2retain: int = 20
+    max_outstanding_r2t: int = 16
+    data_pdu_in_order: bool = True
+    data_sequence_in_order: bool = True
+    error_recovery_level: int = 0
+    task_reporting: tuple[str, ...] = ("ResponseFence", "RFC3720")
+    protocol_level: int = 1
+
+
+@dataclass(slots=True)
+class Parameters:
+    """The result, with RFC 7143's defaults. Lengths are bytes, times seconds."""
+
+    header_digest: bool = False
+    data_digest: bool = False
+    max_connections: int = 1
+    initial_r2t: bool = True
+    immediate_data: bool = True
+    max_recv_data_segment_length: int = 8192
+    """The most that the initiator may send to us in one PDU: our declaration."""
+    initiator_max_recv_data_segment_length: int = 8192
+    """The most that we may send to the initiator in one PDU: its declaration."""
+    max_burst_length: int = 262144
+    first_burst_length: int = 65536
+    default_time2wait: int = 2
+    default_time2retain: int = 20
+    max_outstanding_r2t: int = 1
+    data_pdu_in_order: bool = True
+    data_sequence_in_order: bool = True
+    error_recovery_level: int = 0
+    task_reporting: str = "RFC3720"
+    protocol_level: int = 1
+
+
+def bad(message: str) -> LoginError:
+    """The error for a negotiation that breaks the rules (RFC 7143 7.12)."""
+    return LoginError(LoginStatus.INITIATOR_ERROR, message)
+
+
+class Negotiator:
+    """The operational keys of one connection's login. ``leading``: it is the first connection of its session."""
+
+    __slots__ = ("_declared_length", "_limits", "_offered", "_seen", "declared", "discovery", "leading", "parameters")
+
+    def __init__(self, limits: NegotiationLimits, *, discovery: bool = False, leading: bool = True) -> None:
+        self.parameters = Parameters()
+        self.declared: dict[str, str] = {}
+        """What the initiator declared, by key: names, aliases, session type."""
+        self.discovery = discovery
+        self.leading = leading
+        self._limits = limits
+        self._offered: dict[str, Value] = {}
+        self._seen: set[str] = set()
+        self._declared_length = False
+
+    @property
+    def settled(self) -> bool:
+        """No offer of ours waits for its answer."""
+        return not self._offered
+
+    def receive(self, pairs: list[tuple[str, str]], stage: When) -> list[tuple[str, str]]:
+        """Apply what the initiator said in one logical text data segment and give the answers, in its order.
+
+        Authentication keys are for ``auth.py``; one that comes here came at the wrong stage. Raises LoginError for
+        what RFC 7143 calls a protocol error.
+        """
+        answers: dict[str, str] = {}
+        # FirstBurstLength depends on InitialR2T, ImmediateData and MaxBurstLength: it is decided after them.
+        for name, value in sorted(pairs, key=lambda pair: pair[0] == "FirstBurstLength"):
+            answer = self._receive_one(name, value, stage)
+            if answer is not None:
+                answers[name] = answer
+        return [(name, answers[name]) for name, _ in pairs if name in answers]
+
+    def _receive_one(self, name: str, value: str, stage: When) -> str | None:
+        key = KEYS.get(name)
+        if key is not None and name in self._offered:
+            self._accept_answer(key, value)
+            return None
+        if value in ANSWERS_ONLY:
+            raise bad(f"{name}={value} is an answer, and nothing was offered")
+        if key is None:
+            return NOT_UNDERSTOOD
+        if not key.sender & Side.INITIATOR:
+            raise bad(f"an initiator may not send {name}")
+        if key.rule is Rule.DECLARATIVE:
+            self._declare(key, value, stage)
+            return None
+        if name in self._seen:
+            raise bad(f"{name} is negotiated a second time")
+        self._seen.add(name)
+        return self._answer(key, value, stage)
+
+    def _declare(self, key: Key, value: str, stage: When) -> None:
+        if not key.when & stage:
+            raise bad(f"{key.name} may not be sent at this stage")
+        if self.declared.setdefault(key.name, value) != value:
+            raise bad(f"{key.name} is declared a second time, differently")
+        if key.name == "MaxRecvDataSegmentLength":
+            self.parameters.initiator_max_recv_data_segment_length = declared_length(value)
+
+    def _answer(self, key: Key, value: str, stage: When) -> str:
+        if key.rule is Rule.OBSOLETE:
+            # RFC 7143 13.25 allows No for the marker keys; initiators of RFC 3720 take a Reject for a failure.
+            return "No" if key.name.endswith("Marker") else REJECT
+        if key.rule is Rule.AUTHENTICATION or not key.when & stage or (key.leading and not self.leading):
+            return REJECT
+        if self._irrelevant(key):
+            return IRRELEVANT
+        try:
+            result = self._result(key, value)
+        except TextError:
+            return REJECT
+        if result is None:
+            return self._refuse(key)
+        self._store(key, result)
+        return _encode(result)
+
+    def _irrelevant(self, key: Key) -> bool:
+        if key.normal_only and self.discovery:
+            return True
+        p = self.parameters
+        return key.name == "FirstBurstLength" and p.initial_r2t and not p.immediate_data
+
+    def _refuse(self, key: Key) -> str:
+        """Nothing offered was acceptable: Reject leaves the default, so that must be acceptable (RFC 7143 7.12)."""
+        if self._beyond_limits(key):
+            raise bad(f"no offered value of {key.name} is acceptable")
+        return REJECT
+
+    def _result(self, key: Key, value: str) -> Value | None:
+        """The rule's result of the initiator's value and our limit; None when no member of a list is acceptable."""
+        ours = getattr(self._limits, key.attribute)
+        if key.type is Type.LIST:
+            return next((member for member in text.parse_list(value) if member in ours), None)
+        if key.type is Type.BOOLEAN:
+            theirs = text.parse_boolean(value)
+            return bool(theirs and ours) if key.rule is Rule.AND else bool(theirs or ours)
+        number = _in_range(key, value)
+        return max(number, int(ours)) if key.rule is Rule.MAX else min(number, int(ours))
+
+    def _store(self, key: Key, result: Value) -> None:
+        if key.attribute in ("header_digest", "data_digest"):
+            result = result != "None"
+        setattr(self.parameters, key.attribute, result)
+
+    def _beyond_limits(self, key: Key) -> bool:
+        """The default would not be acceptable to us."""
+        result = self._result(key, key.default)
+        return result is None or _encode(result) != key.default
+
+    def declare(self) -> list[tuple[str, str]]:
+        """Our declaration of MaxRecvDataSegmentLength, once per login."""
+        if self._declared_length:
+            return []
+        self._declared_length = True
+        length = self._limits.max_recv_data_segment_length
+        self.parameters.max_recv_data_segment_length = length
+        return [("MaxRecvDataSegmentLength", str(length))]
+
+    def offer(self) -> list[tuple[str, str]]:
+        """Offer what the initiator left at a default beyond our limits; afterwards ``settled`` says if answers lack."""
+        for key in KEYS.values():
+            if not key.attribute or key.rule is Rule.DECLARATIVE or key.name in self._seen:
+                continue
+            if (key.leading and not self.leading) or self._irrelevant(key) or not self._beyond_limits(key):
+                continue
+            ours = getattr(self._limits, key.attribute)
+            self._seen.add(key.name)
+            self._offered[key.name] = ",".join(ours) if isinstance(ours, tuple) else ours
+        return [(name, _encode(ours)) for name, ours in self._offered.items()]
+
+    def _accept_answer(self, key: Key, value: str) -> None:
+        ours = self._offered.pop(key.name)
+        if value == IRRELEVANT:
+            return
+        try:
+            result = self._result(key, value)
+        except TextError as error:
+            raise bad(f"{key.name}={value} does not answer {_encode(ours)}") from error
+        if result is None or _encode(result) != value:
+            raise bad(f"{key.name}={value} does not answer {_encode(ours)}")
+        self._store(key, result)
+
+    def finish(self) -> Parameters:
+        """The parameters; FirstBurstLength is brought down to MaxBurstLength (RFC 7143 13.14)."""
+        p = self.parameters
+        p.first_burst_length = min(p.first_burst_length, p.max_burst_length)
+        return p
+
+
+def declared_length(value: str) -> int:
+    """Read an initiator's MaxRecvDataSegmentLength in bytes; LoginError when it is out of range."""
+    try:
+        return _in_range(KEYS["MaxRecvDataSegmentLength"], value)
+    except TextError as error:
+        raise bad(str(error)) from error
+
+
+def _in_range(key: Key, value: str) -> int:
+    number = text.parse_number(value)
+    if not key.low <= number <= key.high:
+        raise TextError(f"{key.name}={value} is not between {key.low} and {key.high}")
+    return number
+
+
+def _encode(value: Value) -> str:
+    return text.encode_boolean(value) if isinstance(value, bool) else str(value)

@@ -1,0 +1,226 @@
+"""From the first byte of a connection to its session, and the end of sessions (RFC 7143 6.3, 4.4).
+
+:mod:`.login` decides what a Login Request is answered with; here that becomes PDUs, and a login that succeeds
+becomes a session:
+
+- TSIH 0, no session of this initiator port and target: a new session.
+- TSIH 0, there is one: session reinstatement, the old one ends first (6.3.5).
+- TSIH of a session, CID of a connection in it: connection reinstatement, the old connection ends first (6.3.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iscsitools.iscsi.errors import LoginError
+from iscsitools.iscsi.login.messages import LoginPending, LoginReply, LoginResult
+from iscsitools.iscsi.login.negotiation import NegotiationLimits, Parameters
+from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
+from iscsitools.iscsi.login.state_machine import LoginEngine
+from iscsitools.iscsi.requests.discovery import TextResponder
+from iscsitools.iscsi.session.session import Session
+from iscsitools.iscsi.session.table import SessionTable
+from iscsitools.probes.sites import LOGIN_RESPONSE
+from iscsitools.probes.table import Probe
+from iscsitools.scsi.core.task import Nexus
+from iscsitools.wire.rfc7143 import ANSWER, SERIAL_MASK, LoginStatus, Opcode, Pdu
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.connection.connection import Connection
+
+
+@dataclass(slots=True, eq=False)
+class _Login:
+    """A login under way: its engine, the request that is being answered, and the numbers of its command window."""
+
+    engine: LoginEngine
+    pdu: Pdu
+    exp_cmdsn: int
+
+
+@dataclass(slots=True)
+class LoginHooks:
+    """What login asks of the server and tells it."""
+
+    random_bytes: Callable[[int], bytes]
+    look_up: Callable[[Connection, LoginPending], None]
+    """Get a CHAP secret off the loop, then call ``Handlers.login_answered`` on it."""
+    session_opened: Callable[[Session], None]
+    session_closed: Callable[[Session], None]
+    login_failed: Callable[[Connection, LoginReply], None]
+
+
+class LoginPhase:
+    """The logins under way, and the sessions they became."""
+
+    def __init__(
+        self, directory: Directory, limits: NegotiationLimits, table: SessionTable, window: int, hooks: LoginHooks
+    ) -> None:
+        self.directory = directory
+        self.table = table
+        self._limits = limits
+        self._window = window
+        self._hooks = hooks
+        self._logins: dict[Connection, _Login] = {}
+
+    # -- what the login engine asks (login_messages.Sessions)
+
+    def join(self, initiator: str, isid: bytes, target: TargetNode | None, tsih: int, cid: int) -> None:
+        """Whether a connection may join the session of ``tsih``: only in the place of one with its CID, for now."""
+        session = self.table.by_tsih(tsih)
+        if session is None or (session.initiator, session.isid, session.target) != (initiator, isid, target):
+            raise LoginError(LoginStatus.SESSION_DOES_NOT_EXIST, f"no session {tsih:#06x} of {initiator}")
+        if cid not in session.connections:
+            raise LoginError(LoginStatus.TOO_MANY_CONNECTIONS, f"session {tsih:#06x} has its one connection")
+
+    def new_tsih(self, initiator: str, isid: bytes, target: TargetNode | None) -> int:
+        """A TSIH for a new session; one that takes an old one's place finds room in a full table too."""
+        replaces = target is not None and self.table.find(initiator, isid, target.name) is not None
+        tsih = self.table.allocate(replaces)
+        if tsih is None:
+            raise LoginError(LoginStatus.OUT_OF_RESOURCES, "as many sessions as allowed")
+        return tsih
+
+    # -- requests and responses
+
+    def request(self, conn: Connection, pdu: Pdu) -> None:
+        """Take a PDU of the login phase; only Login Requests belong there (6.3)."""
+        if pdu.opcode != Opcode.LOGIN_REQUEST:
+            self.refuse(conn, pdu, LoginStatus.INVALID_DURING_LOGIN, f"opcode {pdu.opcode:#04x} during login")
+            return
+        login = self._login_of(conn, pdu)
+        reply = login.engine.on_request(pdu.bhs, bytes(pdu.data))
+        if isinstance(reply, LoginPending):
+            self._hooks.look_up(conn, reply)
+        else:
+            self._answer(conn, login, reply)
+
+    def _login_of(self, conn: Connection, pdu: Pdu) -> _Login:
+        """The login that a Login Request belongs to; the first one begins it."""
+        login = self._logins.get(conn)
+        if login is None:
+            engine = LoginEngine(self.directory, self._limits, self, _portal(conn), self._hooks.random_bytes)
+            login = self._logins[conn] = _Login(engine, pdu, pdu.cmdsn)
+            conn.statsn = pdu.expstatsn
+        login.pdu = Pdu(pdu.bhs, b"", memoryview(b""), pdu.now)
+        return login
+
+    def secret_found(self, conn: Connection, secret: bytes | None) -> None:
+        """Go on with a login that waited for a CHAP secret."""
+        login = self._logins.get(conn)
+        if login is not None and not conn.close_reason:  # it may have broken the rules meanwhile
+            self._answer(conn, login, login.engine.provide_secret(secret))
+            conn.wake(conn)
+
+    def refuse(self, conn: Connection, pdu: Pdu, status: LoginStatus, message: str) -> None:
+        """Answer any PDU with a Login Response of ``status``, and close.
+
+        What comes before a login and is no Login Request is not answered (RFC 7143 6.3).
+        """
+        login = self._login_of(conn, pdu) if pdu.opcode == Opcode.LOGIN_REQUEST else self._logins.get(conn)
+        if login is not None:
+            self._answer(conn, login, LoginReply(status=status, message=message))
+        conn.close(message)
+
+    def forget(self, conn: Connection) -> None:
+        """The connection is gone."""
+        self._logins.pop(conn, None)
+
+    def _answer(self, conn: Connection, login: _Login, reply: LoginReply) -> None:
+        info, engine = conn.info, login.engine
+        if engine.initiator != info.initiator or engine.target is not None:
+            info.initiator = engine.initiator
+            info.target = engine.target.name if engine.target is not None else ""
+            info.generation += 1
+        session = self._open(conn, login, reply.result) if reply.result is not None else None
+        exp_cmdsn = session.exp_cmdsn if session is not None else login.exp_cmdsn
+        isid = int.from_bytes(login.pdu.bhs[8:14], "big")
+        header = ANSWER.pack(
+            Opcode.LOGIN_RESPONSE, reply.flags, 0, 0, len(reply.data), isid << 16 | reply.tsih, login.pdu.itt, 0,
+            conn.statsn, exp_cmdsn, (exp_cmdsn + self._window - 1) & SERIAL_MASK, reply.status << 16, 0, 0,
+        )  # fmt: skip
+        conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+        if conn.probes.mask & LOGIN_RESPONSE:
+            conn.probes.pdu(Probe.LOGIN_RESPONSE, info, 0, header)
+        conn.out.put(header, reply.data)
+        if session is not None and reply.result is not None:
+            self._begin(conn, session, reply.result.parameters)
+        elif reply.done:
+            self._hooks.login_failed(conn, reply)
+            conn.close(f"login failed: {reply.message}")
+
+    # -- sessions
+
+    def _open(self, conn: Connection, login: _Login, result: LoginResult) -> Session:
+        """The session of a login that succeeded, old ones out of the way."""
+        conn.cid = result.cid
+        conn.info.tsih = f"0x{result.tsih:04x}"
+        conn.info.generation += 1
+        if not result.leading:
+            session = self.table.by_tsih(result.tsih)
+            assert session is not None  # the engine has just asked join()
+            session.drop_held()
+            self._replace(session.connections.pop(result.cid), "connection reinstated")
+            return session
+        if result.target is not None:
+            old = self.table.find(result.initiator, result.isid, result.target.name)
+            if old is not None:
+                self.drop_session(old, "session reinstated")
+        session = Session(
+            self.table.opened + 1, result.initiator, result.isid, result.tsih, result.target, result.parameters,
+            login.pdu.now, result.chap_user, result.initiator_alias,
+            exp_cmdsn=login.exp_cmdsn, fast_from=login.exp_cmdsn, window=self._window, table=self.table,
+        )  # fmt: skip
+        if result.target is not None:
+            session.nexus = Nexus(result.initiator, f"{result.initiator},i,0x{result.isid.hex()}")
+            result.target.device.attach(session.nexus)
+        self.table.add(session)
+        return session
+
+    def _begin(self, conn: Connection, session: Session, own: Parameters) -> None:
+        """Full feature phase begins for ``conn``; digests and segment lengths are its own (RFC 7143 13.1, 13.12)."""
+        del self._logins[conn]
+        opened = not session.full_feature
+        session.connections[conn.cid] = conn
+        session.full_feature = True
+        conn.parameters = own
+        conn.max_receive = own.max_recv_data_segment_length
+        conn.max_send = own.initiator_max_recv_data_segment_length
+        conn.responder = TextResponder(self.directory, session.initiator, session.target, _portal(conn), own)
+        conn.start_full_feature(session, own.header_digest, own.data_digest)
+        if opened:
+            self._hooks.session_opened(session)
+
+    @staticmethod
+    def _replace(old: Connection, reason: str) -> None:
+        for command in list(old.commands.values()):
+            command.abort()
+        old.session = None
+        old.close(reason)
+        old.out.abandon()  # it may have been given up just because nobody takes its output
+        old.wake(old)
+
+    def drop_session(self, session: Session, reason: str) -> None:
+        """End a session at once: its connections are closed, its tasks aborted."""
+        for conn in list(session.connections.values()):
+            self._replace(conn, reason)
+        session.connections.clear()
+        self.end_session(session)
+
+    def end_session(self, session: Session) -> None:
+        """A session without connections: its nexus is lost (RFC 7143 6.3.5.1)."""
+        if self.table.by_tsih(session.tsih) is not session:
+            return
+        self.table.remove(session)
+        session.drop_held()
+        if session.nexus is not None and session.device is not None:
+            session.device.detach(session.nexus)
+        self._hooks.session_closed(session)
+
+
+def _portal(conn: Connection) -> Portal:
+    """The address at which a connection came in."""
+    address, _, port = conn.info.local.rpartition(":")
+    return Portal(address.strip("[]"), int(port))

@@ -1,0 +1,184 @@
+"""What login and discovery need to know of the targets: names, addresses, and who may come in (RFC 7143 4.2.7)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from iscsitools.iscsi.errors import LoginError
+from iscsitools.wire.names import fold_name
+from iscsitools.wire.rfc7143 import LoginStatus
+
+if TYPE_CHECKING:
+    from iscsitools.scsi.core.device import ScsiDevice
+
+SecretLookup = Callable[[str, str], bytes | None]
+"""(initiator's name, CHAP name) to secret, or None for an unknown one."""
+
+
+class ChapAlgorithm(IntEnum):
+    """CHAP_A numbers: IANA's PPP authentication algorithms (RFC 7143 12.1.3)."""
+
+    MD5 = 5
+    SHA1 = 6
+    SHA256 = 7
+    SHA3_256 = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AuthPolicy:
+    """Who may log in. Without ``secret_for`` everybody may; with it, CHAP is required.
+
+    ``secret_for(initiator, user)`` gives the secret of a CHAP name for an iSCSI name, or None. With ``deferred`` it
+    may block, and login asks its caller to call it. ``mutual_name`` and ``mutual_secret`` prove this target to an
+    initiator that asks.
+    """
+
+    secret_for: SecretLookup | None = None
+    deferred: bool = False
+    mutual_name: str = ""
+    mutual_secret: bytes = b""
+    algorithms: tuple[ChapAlgorithm, ...] = tuple(ChapAlgorithm)
+
+    @property
+    def required(self) -> bool:
+        """CHAP is required."""
+        return self.secret_for is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """An address, without brackets, and a TCP port. ``0.0.0.0`` and ``::`` stand for every address of this machine."""
+
+    address: str
+    port: int
+
+    @property
+    def wildcard(self) -> bool:
+        """It stands for every address."""
+        return self.address in ("0.0.0.0", "::", "")
+
+    def accepts(self, local: Portal) -> bool:
+        """A connection whose own end is ``local`` came in by this portal.
+
+        ``::`` also takes IPv4 connections that the system hands over as IPv4-mapped addresses.
+        """
+        if self.port != local.port:
+            return False
+        return self.stands_for(local.address) or _plain(self.address) == _plain(local.address)
+
+    def stands_for(self, address: str) -> bool:
+        """It is a wildcard of the family that ``address`` was given in."""
+        if not self.wildcard or not self.address:
+            return self.wildcard
+        return (":" in self.address) == (":" in address)
+
+
+@dataclass(slots=True, eq=False)
+class TargetNode:
+    """A target. ``portals``: where it can be reached; none: at every portal of the directory.
+
+    ``initiators``: patterns of the names that may log in (``*`` and ``?``); none: everybody.
+    """
+
+    name: str
+    device: ScsiDevice
+    alias: str = ""
+    portals: tuple[Portal, ...] = ()
+    group_tag: int = 1
+    auth: AuthPolicy = field(default_factory=AuthPolicy)
+    initiators: tuple[str, ...] = ()
+
+    def admits(self, initiator: str) -> bool:
+        """The access list lets this initiator in."""
+        name = fold_name(initiator)
+        return not self.initiators or any(fnmatchcase(name, fold_name(pattern)) for pattern in self.initiators)
+
+
+class Directory:
+    """The targets of this server, in the order in which they were added."""
+
+    def __init__(self, portals: Iterable[Portal] = (), discovery_auth: AuthPolicy | None = None) -> None:
+        self.portals = tuple(portals)
+        self.discovery_auth = discovery_auth or AuthPolicy()
+        self._targets: dict[str, TargetNode] = {}
+        self._removed: set[str] = set()
+
+    def __iter__(self) -> Iterator[TargetNode]:
+        return iter(self._targets.values())
+
+    def add(self, target: TargetNode) -> None:
+        """Put a target in; it takes the place of one of the same name."""
+        name = fold_name(target.name)
+        self._targets[name] = target
+        self._removed.discard(name)
+
+    def remove(self, name: str) -> None:
+        """Take a target out; who logs in to it from now on is told that it was removed. Unknown names are no error."""
+        if self._targets.pop(fold_name(name), None) is not None:
+            self._removed.add(fold_name(name))
+
+    def find(self, name: str) -> TargetNode | None:
+        """The target of that name; names are compared after normalisation."""
+        return self._targets.get(fold_name(name))
+
+    def admit(self, name: str, initiator: str, local: Portal) -> TargetNode:
+        """The target that ``initiator`` may log in to at ``local``, or LoginError with the status that says why not."""
+        target = self.find(name)
+        if target is None and fold_name(name) in self._removed:
+            raise LoginError(LoginStatus.TARGET_REMOVED, f"target {name} was removed")
+        if target is None or not self._reachable(target, local):
+            raise LoginError(LoginStatus.NOT_FOUND, f"no target {name}")
+        if not target.admits(initiator):
+            raise LoginError(LoginStatus.AUTHORIZATION_FAILURE, f"{initiator} may not log in to {name}")
+        return target
+
+    def visible(self, initiator: str) -> list[TargetNode]:
+        """The targets that SendTargets=All shows to an initiator: those that it may log in to."""
+        return [target for target in self._targets.values() if target.admits(initiator)]
+
+    def addresses(self, target: TargetNode, local: Portal) -> list[str]:
+        """The target's TargetAddress values (RFC 7143 13.8) for a connection that came in at ``local``.
+
+        A portal that listens on every address is shown as the address at which this connection came in, if that is of
+        its family. A loopback portal is not shown to who came from elsewhere.
+        """
+        found: dict[str, None] = {}
+        for portal in target.portals or self.portals or (local,):
+            if portal.wildcard and not portal.stands_for(local.address):
+                continue
+            address = local.address if portal.wildcard else portal.address
+            if _loopback(local.address) or not _loopback(address):
+                found[f"{bracketed(address)}:{portal.port},{target.group_tag}"] = None
+        return list(found)
+
+    def _reachable(self, target: TargetNode, local: Portal) -> bool:
+        return not target.portals or any(portal.accepts(local) for portal in target.portals)
+
+
+def bracketed(address: str) -> str:
+    """The address as TargetAddress writes it: IPv6 in brackets, an IPv4 address that came in over IPv6 as IPv4."""
+    plain = _plain(address)
+    return f"[{plain}]" if ":" in plain else plain
+
+
+def _loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(_plain(address)).is_loopback
+    except ValueError:
+        return address.lower() == "localhost"
+
+
+def _plain(address: str) -> str:
+    """The address in its one form, without a scope, which means nothing to another machine."""
+    address = address.partition("%")[0]
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address.lower()
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)

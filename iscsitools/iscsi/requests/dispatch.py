@@ -1,0 +1,246 @@
+"""Which PDU goes where: the full feature phase off the fast path (RFC 7143 4.2.2, 4.2.3, 7.3, chapter 11).
+
+The rules: a receive probe fires when the PDU is complete, before anything else. Immediate requests are served at once
+and do not move ExpCmdSN. Others are served in the order of CmdSN: one that comes early is held, one outside the window
+is ignored without an answer. Data-Out and SNACK carry no CmdSN; unsolicited data of a held command is held with it. A
+PDU that breaks the rules gets a Reject with the header it came with; one that makes the stream unreadable ends the
+connection. A discovery session takes Text Requests, and a logout that closes the session, and no other request (4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from iscsitools.iscsi.errors import ProtocolError, RejectError
+from iscsitools.iscsi.requests import data_out, nop_logout, task_management, text
+from iscsitools.iscsi.requests.command import cdb_of, start
+from iscsitools.probes.lun import probe_lun
+from iscsitools.probes.sites import NOP_SEND, REJECT_SEND
+from iscsitools.probes.table import Probe
+from iscsitools.scsi.core.task import MAX_TRANSFER
+from iscsitools.wire.rfc7143 import (
+    ANSWER,
+    RESERVED_TAG,
+    SERIAL_MASK,
+    Flag,
+    LoginStatus,
+    LogoutReason,
+    Opcode,
+    Pdu,
+    RejectReason,
+)
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.connection.connection import Connection
+    from iscsitools.iscsi.login.phase import LoginPhase
+    from iscsitools.iscsi.requests.command import Command
+    from iscsitools.iscsi.session.session import Session
+
+_RECEIVE_PROBES: Final = {
+    Opcode.NOP_OUT: Probe.NOP_RECEIVE,
+    Opcode.SCSI_COMMAND: Probe.SCSI_COMMAND,
+    Opcode.TASK_REQUEST: Probe.TASK_COMMAND,
+    Opcode.LOGIN_REQUEST: Probe.LOGIN_COMMAND,
+    Opcode.TEXT_REQUEST: Probe.TEXT_COMMAND,
+    Opcode.DATA_OUT: Probe.DATA_RECEIVE,
+    Opcode.LOGOUT_REQUEST: Probe.LOGOUT_COMMAND,
+    Opcode.SNACK_REQUEST: Probe.SNACK_RECEIVE,
+}
+_WITH_LUN: Final = frozenset({Opcode.NOP_OUT, Opcode.SCSI_COMMAND, Opcode.TASK_REQUEST, Opcode.SNACK_REQUEST})
+_NUMBERED: Final = frozenset(
+    {Opcode.NOP_OUT, Opcode.SCSI_COMMAND, Opcode.TASK_REQUEST, Opcode.TEXT_REQUEST, Opcode.LOGOUT_REQUEST}
+)
+_SERVE: Final[dict[int, Callable[[Connection, Session, Pdu], None]]] = {
+    Opcode.NOP_OUT: nop_logout.nop_out,
+    Opcode.SCSI_COMMAND: start,
+    Opcode.TASK_REQUEST: task_management.task_management,
+    Opcode.TEXT_REQUEST: text.text,
+    Opcode.LOGOUT_REQUEST: nop_logout.logout,
+}
+
+
+class Handlers:
+    """Takes the PDUs that the connection's loop does not answer itself."""
+
+    def __init__(self, login: LoginPhase) -> None:
+        self._login = login
+
+    def dispatch(self, conn: Connection, pdu: Pdu, fired: bool) -> None:
+        """Serve one whole PDU. ``fired``: its receive probe has fired."""
+        session = conn.session
+        if session is None and pdu.opcode == Opcode.LOGIN_REQUEST:
+            conn.info.isid, conn.info.tsih = pdu.bhs[8:14].hex(), f"0x{pdu.word(12) & 0xFFFF:04x}"
+            conn.info.generation += 1
+        if conn.probes.mask and not fired:
+            self._fire(conn, pdu)
+        try:
+            if session is None or not session.full_feature:
+                self._login.request(conn, pdu)
+            else:
+                self._full_feature(conn, session, pdu)
+        except RejectError as error:
+            reject(conn, pdu, error.reason)
+        except ProtocolError as error:
+            conn.close(str(error))
+
+    def _full_feature(self, conn: Connection, session: Session, pdu: Pdu) -> None:
+        opcode = pdu.opcode
+        if opcode == Opcode.DATA_OUT:
+            self._data_out(conn, session, pdu)
+        elif opcode == Opcode.SNACK_REQUEST:
+            raise RejectError(RejectReason.SNACK_REJECT, "a SNACK at error recovery level 0")
+        elif opcode == Opcode.LOGIN_REQUEST:
+            raise RejectError(RejectReason.PROTOCOL_ERROR, "a Login Request in the full feature phase")
+        elif opcode not in _NUMBERED:
+            raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {opcode:#04x}")
+        elif pdu.immediate:
+            _serve(conn, session, pdu)
+            self._serve_held(session)  # an ABORT TASK may have closed the gap before them
+        else:
+            self._in_order(conn, session, pdu)
+
+    @staticmethod
+    def _data_out(conn: Connection, session: Session, pdu: Pdu, intact: bool = True) -> None:
+        if session.held and pdu.ttt == RESERVED_TAG and pdu.itt not in conn.commands:
+            if not session.hold_data(conn, pdu, intact):
+                raise ProtocolError("no memory for the data of commands that came before their turn")
+        else:
+            data_out.data_out(conn, pdu, intact)
+
+    def _in_order(self, conn: Connection, session: Session, pdu: Pdu) -> None:
+        place = session.place(pdu.cmdsn)
+        if place > 0 and not session.hold(conn, pdu):
+            raise ProtocolError("no memory for requests that came before their turn")
+        if place != 0:
+            return
+        session.advance()
+        self._serve(conn, session, pdu)
+        self._serve_held(session)
+
+    def _serve_held(self, session: Session) -> None:
+        while (held := session.take_held()) is not None:
+            conn = held.conn
+            if conn.close_reason:  # what came before it may have been a logout
+                continue
+            self._serve(conn, session, held.pdu)
+            for pdu, intact in held.data:
+                data_out.data_out(conn, pdu, intact)
+
+    @staticmethod
+    def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
+        """Serve a request in its turn; one that is rejected keeps nobody behind it."""
+        try:
+            _serve(conn, session, pdu)
+        except RejectError as error:
+            reject(conn, pdu, error.reason)
+
+    def _fire(self, conn: Connection, pdu: Pdu) -> None:
+        opcode = pdu.opcode
+        probe = _RECEIVE_PROBES.get(opcode)  # type: ignore[call-overload]
+        if probe is None or not conn.probes.mask >> probe & 1:
+            return
+        lun = 0
+        cdb = b""
+        if opcode in _WITH_LUN:
+            lun = probe_lun(pdu.lun)
+        elif opcode == Opcode.DATA_OUT:
+            command = conn.commands.get(pdu.itt)
+            lun = command.number if command is not None else probe_lun(pdu.lun)
+        if opcode == Opcode.SCSI_COMMAND:
+            try:
+                cdb = cdb_of(pdu)
+            except ValueError:
+                cdb = pdu.bhs[32:48]
+        conn.probes.pdu(probe, conn.info, lun, pdu.bhs, 0, cdb)
+
+    def place_for(self, conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview, Command | None]:
+        """Where a long data segment is received: in the buffer of its task where it can be known, else apart."""
+        session = conn.session
+        if session is not None and session.full_feature:
+            if pdu.opcode == Opcode.DATA_OUT:
+                return data_out.place_for(conn, pdu, length)
+            if pdu.opcode == Opcode.SCSI_COMMAND and pdu.flags & Flag.WRITE:
+                size = max(length, min(pdu.word(20), MAX_TRANSFER))
+                return memoryview(conn.buffers.take(size))[:length], None
+        return memoryview(bytearray(length)), None
+
+    def oversized(self, conn: Connection, pdu: Pdu) -> None:
+        """A data segment beyond our MaxRecvDataSegmentLength: the stream cannot be trusted any more (RFC 7143 7.7)."""
+        reason = "a data segment longer than MaxRecvDataSegmentLength"
+        session = conn.session
+        if session is not None and session.full_feature:
+            reject(conn, pdu, RejectReason.PROTOCOL_ERROR)
+        else:
+            self._login.refuse(conn, pdu, LoginStatus.INITIATOR_ERROR, reason)
+        conn.close(reason)
+
+    def data_digest_failed(self, conn: Connection, pdu: Pdu) -> None:
+        """A data digest is wrong (RFC 7143 7.8): Reject; the task that a Data-Out belongs to cannot be completed."""
+        reject(conn, pdu, RejectReason.DATA_DIGEST_ERROR)
+        session = conn.session
+        if session is None or pdu.opcode != Opcode.DATA_OUT:
+            return
+        try:
+            self._data_out(conn, session, Pdu(pdu.bhs, pdu.ahs, memoryview(b""), pdu.now), intact=False)
+        except ProtocolError as error:
+            conn.close(str(error))
+
+    def ping(self, conn: Connection) -> None:
+        """Send a NOP-In that wants an answer (RFC 7143 11.19)."""
+        session = conn.session
+        if session is None:
+            return
+        header = ANSWER.pack(
+            Opcode.NOP_IN, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, conn.next_ttt(), conn.statsn,
+            session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+        )  # fmt: skip
+        if conn.probes.mask & NOP_SEND:
+            conn.probes.pdu(Probe.NOP_SEND, conn.info, 0, header)
+        conn.out.put(header)
+
+    def login_answered(self, conn: Connection, secret: bytes | None) -> None:
+        """The secret that a login waited for has been looked up."""
+        self._login.secret_found(conn, secret)
+
+    def connection_lost(self, conn: Connection) -> None:
+        """End what hangs on a connection: its tasks, and its session when this was the last one."""
+        for command in list(conn.commands.values()):
+            command.abort()
+        self._login.forget(conn)
+        session = conn.session
+        if session is None:
+            return
+        session.connections.pop(conn.cid, None)
+        if not session.connections:
+            self._login.end_session(session)
+
+
+def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
+    if session.target is None and not _discovers(pdu):
+        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {pdu.opcode:#04x} in a discovery session")
+    _SERVE[pdu.opcode](conn, session, pdu)
+
+
+def _discovers(pdu: Pdu) -> bool:
+    """Whether a request has its place in a discovery session; the answer to our ping is no request."""
+    if pdu.opcode == Opcode.LOGOUT_REQUEST:
+        return pdu.flags & 0x7F == LogoutReason.CLOSE_SESSION
+    return pdu.opcode == Opcode.TEXT_REQUEST or (pdu.opcode == Opcode.NOP_OUT and pdu.itt == RESERVED_TAG)
+
+
+def reject(conn: Connection, pdu: Pdu, reason: int) -> None:
+    """Send a Reject with the header of the PDU that it rejects, additional segments too (RFC 7143 11.17)."""
+    session = conn.session
+    if session is None:
+        conn.close("a PDU that login does not know")
+        return
+    rejected = (pdu.bhs + pdu.ahs)[: conn.max_send]
+    header = ANSWER.pack(
+        Opcode.REJECT, Flag.FINAL, reason, 0, len(rejected), 0, RESERVED_TAG, 0, conn.statsn,
+        session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+    )  # fmt: skip
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    if conn.probes.mask & REJECT_SEND:
+        conn.probes.pdu(Probe.REJECT_SEND, conn.info, 0, header)
+    conn.out.put(header, rejected)

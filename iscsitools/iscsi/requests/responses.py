@@ -1,0 +1,99 @@
+"""What a SCSI command off the fast path is answered with: SCSI Response, or Data-In with the status in the last PDU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iscsitools.iscsi.connection.memory import address_of
+from iscsitools.probes.sites import DATA_SEND, SCSI_RESPONSE, XFER_DONE, XFER_READ, XFER_START
+from iscsitools.probes.table import Probe
+from iscsitools.scsi.core.task import Task
+from iscsitools.wire.rfc7143 import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode
+from iscsitools.wire.scsi import Status
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.requests.command import Command
+
+
+def sense_code(task: Task) -> int:
+    """Return key << 16 | ASC << 8 | ASCQ of a task's fixed-format sense data; 0 without any."""
+    sense = task.sense
+    return (sense[2] & 0xF) << 16 | sense[12] << 8 | sense[13] if len(sense) >= 14 else 0
+
+
+def _moves_the_other_way(task: Task) -> bool:
+    """The initiator expects data in one direction only, and the CDB moves it in the other (RFC 7143 11.3.1)."""
+    if task.reads == task.writes:
+        return False
+    return task.reads if task.data_out_length else task.writes and task.transfer_length > 0
+
+
+def residual(task: Task, moved: int, edtl: int) -> tuple[int, int]:
+    """Residual flags and count (RFC 7143 11.4.5): what the command meant to move against what was expected."""
+    meant = task.transfer_length if task.transfer_length >= 0 else moved
+    if task.status not in (Status.GOOD, Status.CONDITION_MET):
+        meant = moved
+    elif edtl and _moves_the_other_way(task):
+        meant = 0  # nothing of what was expected: an underflow of all of it
+    if meant > edtl:
+        return Flag.OVERFLOW, min(meant - edtl, SERIAL_MASK)
+    if meant < edtl:
+        return Flag.UNDERFLOW, edtl - meant
+    return 0, 0
+
+
+def send_response(command: Command) -> None:
+    """Put a SCSI Response (RFC 7143 11.4)."""
+    conn, task, session = command.conn, command.task, command.conn.session
+    assert session is not None
+    incoming = command.incoming
+    conn.written_bytes += len(task.data_out)
+    moved = incoming.received if incoming is not None else 0
+    flags, count = residual(task, moved, task.edtl)
+    data = len(task.sense).to_bytes(2, "big") + task.sense if task.sense else b""
+    header = ANSWER.pack(
+        Opcode.SCSI_RESPONSE, Flag.FINAL | flags, 0, task.status, len(data), 0, command.itt, 0,
+        conn.statsn, session.exp_cmdsn, session.max_cmdsn, incoming.r2tsn if incoming is not None else 0, 0, count,
+    )  # fmt: skip
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    if conn.probes.mask & SCSI_RESPONSE:
+        conn.probes.pdu(Probe.SCSI_RESPONSE, conn.info, command.number, header, 0, b"", sense_code(task))
+    conn.out.put(header, data)
+
+
+def send_data(command: Command) -> None:
+    """Put the Data-In PDUs of a read, status in the last of them (RFC 7143 11.7)."""
+    conn, task, session = command.conn, command.task, command.conn.session
+    assert session is not None
+    out, probes, mask = conn.out, conn.probes, conn.probes.mask
+    data = memoryview(task.data_in)[: command.edtl]
+    total = len(data)
+    burst = session.parameters.max_burst_length
+    flags, count = residual(task, len(task.data_in), command.edtl)
+    address = address_of(data) if mask & (XFER_START | XFER_DONE) else 0
+    if mask & XFER_START:
+        probes.xfer(
+            Probe.XFER_START, conn.info, command.number, command.itt, RESERVED_TAG, address, 0, total, XFER_READ
+        )  # fmt: skip
+    offset = sequence = 0
+    while offset < total:
+        length = min(conn.max_send, total - offset, burst - offset % burst)
+        end = offset + length
+        last = end == total
+        header = ANSWER.pack(
+            Opcode.DATA_IN,
+            (Flag.FINAL | Flag.STATUS | flags) if last else Flag.FINAL if end % burst == 0 else 0,
+            0, task.status if last else 0, length, 0, command.itt, RESERVED_TAG,
+            conn.statsn if last else 0, session.exp_cmdsn, session.max_cmdsn, sequence, offset, count if last else 0,
+        )  # fmt: skip
+        if mask & DATA_SEND:
+            probes.pdu(Probe.DATA_SEND, conn.info, command.number, header, 0)
+        out.put(header, data[offset:end])
+        offset, sequence = end, sequence + 1
+    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
+    conn.read_bytes += total
+    if mask & XFER_DONE:
+        out.mark_here(command.number, command.itt, address, 0, total)
+    if command.reserved:
+        reserved, command.reserved = command.reserved, 0
+        out.when_sent(lambda: conn.buffers.release(conn, reserved))

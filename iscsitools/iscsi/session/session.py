@@ -1,0 +1,171 @@
+"""Sessions: the command window of one, and the table of all (RFC 7143 4.2.2.1, 4.4.1, 6.3).
+
+Everything that ties connections together stands here. A session has one connection now; what would have to change
+for several is inside this file and in :mod:`iscsitools.iscsi.requests.dispatch`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from iscsitools.probes.lun import unit_number
+from iscsitools.scsi.core.task import Nexus
+from iscsitools.wire.rfc7143 import SERIAL_MASK, Opcode, Pdu, serial_less
+
+if TYPE_CHECKING:
+    from iscsitools.iscsi.connection.connection import Connection
+    from iscsitools.iscsi.login.negotiation import Parameters
+    from iscsitools.iscsi.login.policy import TargetNode
+    from iscsitools.iscsi.session.table import SessionTable
+    from iscsitools.scsi.core.device import ScsiDevice
+
+DEFAULT_WINDOW: Final = 128
+_PDU_COST: Final = 512
+"""Bytes that a PDU which is kept costs beside its data, so that empty ones have a bound too."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A request that came before its turn, and the unsolicited Data-Outs that came behind it (RFC 7143 4.2.5.2)."""
+
+    conn: Connection
+    pdu: Pdu
+    data: list[tuple[Pdu, bool]] = field(default_factory=list)
+    """With each, whether it is intact."""
+
+    def keep(self, pdu: Pdu) -> Pdu | None:
+        """A copy of ``pdu`` that outlives the receive buffer; None when the memory for it is not to be had."""
+        if not self.conn.buffers.reserve(self.conn, len(pdu.data) + _PDU_COST):
+            return None
+        return Pdu(pdu.bhs, pdu.ahs, memoryview(bytes(pdu.data)), pdu.now)
+
+    def release(self) -> None:
+        """Its memory is not needed any more."""
+        pdus = (self.pdu, *(pdu for pdu, _ in self.data))
+        length = sum(len(pdu.data) + _PDU_COST for pdu in pdus)
+        self.conn.buffers.release(self.conn, length)
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One session of an initiator with a target, or with discovery (``target`` None).
+
+    ``ident`` numbers the sessions of this process. ``exp_cmdsn`` is the next CmdSN in order; commands up to
+    ``exp_cmdsn + window - 1`` are taken. ``taken``: SCSI commands that did not go by the fast path; those that did are
+    ``exp_cmdsn - fast_from``, as nothing else moves the one without the other. ``held``: non-immediate requests that
+    came before their turn; None in the place of one that was aborted.
+    """
+
+    ident: int
+    initiator: str
+    isid: bytes
+    tsih: int
+    target: TargetNode | None
+    parameters: Parameters
+    opened: int
+    chap_user: str = ""
+    initiator_alias: str = ""
+    nexus: Nexus | None = None
+    exp_cmdsn: int = 0
+    fast_from: int = 0
+    taken: int = 0
+    window: int = DEFAULT_WINDOW
+    full_feature: bool = False
+    table: SessionTable | None = None
+    connections: dict[int, Connection] = field(default_factory=dict)
+    held: dict[int, Held | None] = field(default_factory=dict)
+
+    @property
+    def device(self) -> ScsiDevice | None:
+        """The SCSI device behind this session; None for discovery."""
+        return self.target.device if self.target is not None else None
+
+    @property
+    def max_cmdsn(self) -> int:
+        """MaxCmdSN: the last CmdSN that is taken.
+
+        It moves with ExpCmdSN, so the window never shrinks; what a session can make us hold is bounded by each unit's
+        own limit on tasks, and by ``window`` for those that have ended and wait for data (``requests.command``).
+        """
+        return (self.exp_cmdsn + self.window - 1) & SERIAL_MASK
+
+    @property
+    def commands(self) -> int:
+        """SCSI commands so far, immediate ones too."""
+        return self.taken + self.exp_cmdsn - self.fast_from
+
+    def place(self, cmdsn: int) -> int:
+        """How far ahead of its turn a CmdSN is: 0 is next, up to window - 1 is inside, -1 is outside."""
+        ahead = (cmdsn - self.exp_cmdsn) & SERIAL_MASK
+        return ahead if ahead < self.window else -1
+
+    def hold(self, conn: Connection, pdu: Pdu) -> bool:
+        """Keep a request that came before its turn; False when the memory for it is not to be had."""
+        if pdu.cmdsn in self.held:
+            return True
+        held = Held(conn, pdu)
+        kept = held.keep(pdu)
+        if kept is None:
+            return False
+        held.pdu = kept
+        self.held[pdu.cmdsn] = held
+        return True
+
+    def hold_data(self, conn: Connection, pdu: Pdu, intact: bool) -> bool:
+        """Keep a Data-Out, if it belongs to a command that is held; False when the memory for it is not to be had."""
+        for held in self.held.values():
+            if held is not None and held.conn is conn and held.pdu.itt == pdu.itt:
+                kept = held.keep(pdu)
+                if kept is None:
+                    return False
+                held.data.append((kept, intact))
+        return True
+
+    def take_held(self) -> Held | None:
+        """The held request whose turn it is now, its CmdSN counted; None: there is none."""
+        while self.exp_cmdsn in self.held:
+            found = self.held.pop(self.exp_cmdsn)
+            self.advance()
+            if found is not None:
+                found.release()
+                return found
+        return None
+
+    def give_up(self, itt: int, cmdsn: int) -> bool:
+        """Count a CmdSN as received without its command, ``itt``, for ABORT TASK (RFC 7143 11.6.1); False: too late."""
+        found = self.held.get(cmdsn)
+        if self.place(cmdsn) < 0 or (found is not None and found.pdu.itt != itt):
+            return False
+        if found is not None:
+            found.release()
+        self.held[cmdsn] = None
+        return True
+
+    def give_up_before(self, cmdsn: int, lun: int | None) -> None:
+        """End the held commands before ``cmdsn`` to one unit number, or to all (None), without a status.
+
+        For an immediate function that ends several tasks: they came before it (RFC 7143 4.2.3.3).
+        """
+        for number, found in self.held.items():
+            if found is None or found.pdu.opcode != Opcode.SCSI_COMMAND or not serial_less(number, cmdsn):
+                continue
+            if lun is None or unit_number(found.pdu.lun) == lun:
+                found.release()
+                self.held[number] = None
+
+    def drop_held(self) -> None:
+        """Forget all requests that came before their turn."""
+        for found in self.held.values():
+            if found is not None:
+                found.release()
+        self.held.clear()
+
+    def advance(self) -> None:
+        """The request that was next has been taken, not by the fast path, which never takes the last CmdSN."""
+        if self.exp_cmdsn == SERIAL_MASK:
+            self.exp_cmdsn = 0
+            self.fast_from -= SERIAL_MASK
+        else:
+            self.exp_cmdsn += 1
+            self.fast_from += 1

@@ -1,0 +1,190 @@
+"""The operation code table: every command that the device server knows (SPC-4 table 168, SBC-3 table 30).
+
+A row's usage data is the CDB itself in hexadecimal, with the bits set that the command evaluates. The dispatcher
+refuses a CDB with other bits, and REPORT SUPPORTED OPERATION CODES shows the same data. ``ignored`` bits are obsolete
+ones that initiators still set, and GROUP NUMBER, which has a meaning only where groups are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from iscsitools.scsi.core import reservations
+from iscsitools.scsi.core.command import Call, Command, CommandTable, Flags, Work, no_check
+from iscsitools.scsi.sbc import capacity, defects, medium, provisioning, verify
+from iscsitools.scsi.sbc import read_write as readwrite
+from iscsitools.scsi.spc import inquiry, reports
+from iscsitools.scsi.spc import mode_commands as modes
+from iscsitools.scsi.spc import persistent_in as persistentin
+from iscsitools.scsi.spc import persistent_out as persistentout
+from iscsitools.scsi.spc import request_sense as status
+
+Check = Callable[[Call], None]
+Run = Callable[[Call], Work | None]
+
+_ANY = Flags.IGNORES_ATTENTION | Flags.SHARED | Flags.BEFORE_RESERVE
+_SHARED = Flags.SHARED
+_READ = Flags.MEDIUM | Flags.READS
+_WRITE = Flags.MEDIUM | Flags.WRITES
+
+# Bits of the common block layouts that are ignored: FUA_NV (obsolete) in byte 1, and GROUP NUMBER.
+_IGNORED = {
+    6: b"",
+    10: bytes.fromhex("00 02 00 00 00 00 1f 00 00 00"),
+    12: bytes.fromhex("00 02 00 00 00 00 00 00 00 00 1f 00"),
+    16: bytes.fromhex("00 02 00 00 00 00 00 00 00 00 00 00 00 00 1f 00"),
+}
+_LBA_AND_LENGTH = {
+    6: "ff ff ff 00",
+    10: "ff ff ff ff 00 ff ff 00",
+    12: "ff ff ff ff ff ff ff ff 00 00",
+    16: "ff ff ff ff ff ff ff ff ff ff ff ff 00 00",
+}
+_LENGTH_BY_GROUP = {0: 6, 1: 10, 2: 10, 4: 16, 5: 12}
+
+
+def _row(
+    name: str, usage: str, run: Run, flags: Flags = Flags.NONE, check: Check = no_check, action: int | None = None
+) -> Command:
+    data = bytes.fromhex(usage)
+    return Command(name, data[0], action, data, run, flags, check)
+
+
+def _block(name: str, opcode: int, byte1: int, run: Run, flags: Flags, check: Check) -> Command:
+    """A command of the common block layout; ``byte1`` are the bits of byte 1 that it evaluates."""
+    length = _LENGTH_BY_GROUP[opcode >> 5]
+    usage = bytes([opcode, byte1]) + bytes.fromhex(_LBA_AND_LENGTH[length])
+    if length == 6:
+        usage = bytes([opcode, 0x1F, 0xFF, 0xFF, 0xFF, 0])
+    return Command(name, opcode, None, usage, run, flags, check, _IGNORED[length])
+
+
+_DPO_FUA = 0x18
+
+_PRIMARY = (
+    _row("TEST UNIT READY", "00 00 00 00 00 00", medium.test_unit_ready, Flags.MEDIUM | _SHARED),
+    _row("REQUEST SENSE", "03 00 00 00 ff 00", status.request_sense, _ANY),
+    _row("INQUIRY", "12 01 ff ff ff 00", inquiry.inquiry, _ANY, inquiry.check_inquiry),
+    _row("RESERVE(6)", "16 00 00 00 00 00", reservations.reserve, _SHARED, reservations.check_reserve),
+    _row(
+        "RELEASE(6)", "17 00 00 00 00 00", reservations.release,
+        _SHARED | Flags.BEFORE_RESERVE, reservations.check_reserve,
+    ),
+    _row("RESERVE(10)", "56 00 00 00 00 00 00 ff ff 00", reservations.reserve, _SHARED, reservations.check_reserve),
+    _row(
+        "RELEASE(10)", "57 00 00 00 00 00 00 ff ff 00", reservations.release,
+        _SHARED | Flags.BEFORE_RESERVE, reservations.check_reserve,
+    ),
+    _row("START STOP UNIT", "1b 01 00 0f f7 00", medium.start_stop_unit, Flags.NONE, medium.check_start_stop),
+    _row("PREVENT ALLOW MEDIUM REMOVAL", "1e 00 00 00 03 00", medium.prevent_allow),
+    _row("REPORT LUNS", "a0 00 ff 00 00 00 ff ff ff ff 00 00", reports.report_luns, _ANY, reports.check_report_luns),
+    _row(
+        "REPORT SUPPORTED OPERATION CODES", "a3 1f 87 ff ff ff ff ff ff ff 00 00",
+        reports.report_operation_codes, Flags.READS, reports.check_operation_codes, 0x0C,
+    ),
+    _row(
+        "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", "a3 1f 80 00 00 00 ff ff ff ff 00 00",
+        reports.report_task_management, Flags.READS, action=0x0D,
+    ),
+)  # fmt: skip
+
+_CAPACITY = (
+    _row(
+        "READ CAPACITY(10)", "25 00 ff ff ff ff 00 00 01 00",
+        capacity.read_capacity_10, Flags.MEDIUM | _SHARED, capacity.check_read_capacity_10,
+    ),
+    _row(
+        "READ CAPACITY(16)", "9e 1f 00 00 00 00 00 00 00 00 ff ff ff ff 00 00",
+        capacity.read_capacity_16, Flags.MEDIUM | _SHARED, action=0x10,
+    ),
+)  # fmt: skip
+
+_READ_WRITE = (
+    _block("READ(6)", 0x08, 0, readwrite.read, _READ, readwrite.check_read),
+    _block("READ(10)", 0x28, _DPO_FUA, readwrite.read, _READ, readwrite.check_read),
+    _block("READ(12)", 0xA8, _DPO_FUA, readwrite.read, _READ, readwrite.check_read),
+    _block("READ(16)", 0x88, _DPO_FUA, readwrite.read, _READ, readwrite.check_read),
+    _block("WRITE(6)", 0x0A, 0, readwrite.write, _WRITE, readwrite.check_write),
+    _block("WRITE(10)", 0x2A, _DPO_FUA, readwrite.write, _WRITE, readwrite.check_write),
+    _block("WRITE(12)", 0xAA, _DPO_FUA, readwrite.write, _WRITE, readwrite.check_write),
+    _block("WRITE(16)", 0x8A, _DPO_FUA, readwrite.write, _WRITE, readwrite.check_write),
+    _block("PRE-FETCH(10)", 0x34, 0x02, readwrite.prefetch, _READ, readwrite.check_range),
+    _block("PRE-FETCH(16)", 0x90, 0x02, readwrite.prefetch, _READ, readwrite.check_range),
+    _block("SYNCHRONIZE CACHE(10)", 0x35, 0x06, readwrite.synchronize_cache, Flags.MEDIUM, readwrite.check_range),
+    _block("SYNCHRONIZE CACHE(16)", 0x91, 0x06, readwrite.synchronize_cache, Flags.MEDIUM, readwrite.check_range),
+)
+
+_MODES = (
+    _row("MODE SELECT(6)", "15 11 00 00 ff 00", modes.mode_select, Flags.EXCLUSIVE, modes.check_mode_select),
+    _row("MODE SENSE(6)", "1a 08 ff ff ff 00", modes.mode_sense, Flags.READS, modes.check_mode_sense),
+    _row(
+        "MODE SELECT(10)", "55 11 00 00 00 00 00 ff ff 00", modes.mode_select, Flags.EXCLUSIVE, modes.check_mode_select
+    ),
+    _row("MODE SENSE(10)", "5a 18 ff ff 00 00 00 ff ff 00", modes.mode_sense, Flags.READS, modes.check_mode_sense),
+)
+
+_DPO_BYTCHK = 0x16
+_ALONE = _WRITE | Flags.EXCLUSIVE
+_VERIFY = (
+    _block("VERIFY(10)", 0x2F, _DPO_BYTCHK, verify.verify, _READ, verify.check_verify),
+    _block("VERIFY(12)", 0xAF, _DPO_BYTCHK, verify.verify, _READ, verify.check_verify),
+    _block("VERIFY(16)", 0x8F, _DPO_BYTCHK, verify.verify, _READ, verify.check_verify),
+    _block("WRITE AND VERIFY(10)", 0x2E, _DPO_BYTCHK, verify.write_and_verify, _WRITE, verify.check_write_and_verify),
+    _block("WRITE AND VERIFY(12)", 0xAE, _DPO_BYTCHK, verify.write_and_verify, _WRITE, verify.check_write_and_verify),
+    _block("WRITE AND VERIFY(16)", 0x8E, _DPO_BYTCHK, verify.write_and_verify, _WRITE, verify.check_write_and_verify),
+    _block("ORWRITE(16)", 0x8B, _DPO_FUA, verify.orwrite, _ALONE, readwrite.check_write),
+    _row(
+        "COMPARE AND WRITE", "89 18 ff ff ff ff ff ff ff ff 00 00 00 ff 00 00",
+        verify.compare_and_write, _ALONE, verify.check_compare_and_write,
+    ),
+)  # fmt: skip
+
+_DEFECTS = (
+    _row("READ DEFECT DATA(10)", "37 00 1f 00 00 00 00 ff ff 00", defects.read_defect_data_10, _READ),
+    _row("READ DEFECT DATA(12)", "b7 1f ff ff ff ff ff ff ff ff 00 00", defects.read_defect_data_12, _READ),
+)
+
+_WRITE_SAME = (
+    _block("WRITE SAME(10)", 0x41, 0x08, provisioning.write_same, _WRITE, provisioning.check_write_same),
+    _block("WRITE SAME(16)", 0x93, 0x09, provisioning.write_same, _WRITE, provisioning.check_write_same),
+)
+_THIN = (
+    _row("UNMAP", "42 00 00 00 00 00 00 ff ff 00", provisioning.unmap, _WRITE, provisioning.check_unmap),
+    _row(
+        "GET LBA STATUS", "9e 1f ff ff ff ff ff ff ff ff ff ff ff ff 00 00",
+        provisioning.lba_status, _READ, provisioning.check_lba_status, 0x12,
+    ),
+)  # fmt: skip
+
+
+def _in(name: str, action: int, run: Run) -> Command:
+    usage = "5e 1f 00 00 00 00 00 ff ff 00"
+    return _row(f"PERSISTENT RESERVE IN, {name}", usage, run, _SHARED, persistentin.check_persistent, action)
+
+
+def _out(name: str, action: int, run: Run, check: Check) -> Command:
+    usage = "5f 1f ff 00 00 ff ff ff ff 00"
+    return _row(f"PERSISTENT RESERVE OUT, {name}", usage, run, _SHARED, check, action)
+
+
+_PERSISTENT = (
+    _in("READ KEYS", 0, persistentin.read_keys),
+    _in("READ RESERVATION", 1, persistentin.read_reservation),
+    _in("REPORT CAPABILITIES", 2, persistentin.report_capabilities),
+    _in("READ FULL STATUS", 3, persistentin.read_full_status),
+    _out("REGISTER", 0, persistentout.register, persistentout.check_basic),
+    _out("RESERVE", 1, persistentout.reserve, persistentout.check_typed),
+    _out("RELEASE", 2, persistentout.release, persistentout.check_typed),
+    _out("CLEAR", 3, persistentout.clear, persistentout.check_basic),
+    _out("PREEMPT", 4, persistentout.preempt, persistentout.check_typed),
+    _out("PREEMPT AND ABORT", 5, persistentout.preempt_and_abort, persistentout.check_typed),
+    _out("REGISTER AND IGNORE EXISTING KEY", 6, persistentout.register_and_ignore, persistentout.check_basic),
+    _out("REGISTER AND MOVE", 7, persistentout.register_and_move, persistentout.check_move),
+)
+
+_ALWAYS = _PRIMARY + _CAPACITY + _READ_WRITE + _MODES + _VERIFY + _DEFECTS + _WRITE_SAME + _PERSISTENT
+COMMANDS: Final = CommandTable(_ALWAYS)
+"""The table of a fully provisioned unit."""
+THIN_COMMANDS: Final = CommandTable(_ALWAYS + _THIN)
+"""The table of a thin-provisioned unit."""

@@ -1,0 +1,151 @@
+"""UNMAP, WRITE SAME and GET LBA STATUS (SBC-3 5.4, 5.28, 5.43, 5.44)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+
+from iscsitools.backstores.base import Allocation, Backstore
+from iscsitools.scsi.core.cdb import block_range, length_field, u16, u32, u64
+from iscsitools.scsi.core.command import Call, Work
+from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
+from iscsitools.wire.sense import Asc
+
+_PIECE = 1 << 20
+_UNMAP, _NDOB = 0x08, 0x01
+_HEADER, _DESCRIPTOR = 8, 16
+
+
+def check_unmap(call: Call) -> None:
+    """UNMAP: the parameter list is empty or has at least its header."""
+    length = u16(call.task.cdb, 7)
+    if 0 < length < _HEADER:
+        raise parameter_list_length_error()
+    call.take(length)
+
+
+def unmap(call: Call) -> Work | None:
+    """UNMAP: gives back the ranges of the descriptors; all of them are checked before the first is touched."""
+    data = call.parameters()
+    if not data:
+        return None
+    unit = call.unit
+    length = u16(data, 2)
+    if length > len(data) - _HEADER:
+        raise parameter_list_length_error()
+    if length // _DESCRIPTOR > unit.limits.unmap_descriptors:
+        raise invalid_parameter(2, 7)
+    ranges = []
+    for at in range(_HEADER, _HEADER + length // _DESCRIPTOR * _DESCRIPTOR, _DESCRIPTOR):
+        lba, blocks = u64(data, at), u32(data, at + 8)
+        if lba + blocks > unit.blocks:
+            raise illegal_request(Asc.LBA_OUT_OF_RANGE)
+        if blocks:
+            ranges.append((lba, blocks))
+    return _durable(call, partial(_discard, unit.store, unit.block_size, ranges)) if ranges else None
+
+
+def _discard(store: Backstore, block_size: int, ranges: list[tuple[int, int]]) -> None:
+    for lba, blocks in ranges:
+        store.discard(lba * block_size, blocks * block_size)
+
+
+def _durable(call: Call, work: Work) -> Work:
+    """``work``, with a flush after it if the write cache is off."""
+    store = call.unit.store
+    return partial(_then_flush, work, store) if call.unit.must_write_through(fua=False) else work
+
+
+def _then_flush(work: Work, store: Backstore) -> None:
+    work()
+    store.flush()
+
+
+def check_write_same(call: Call) -> None:
+    """WRITE SAME: one block of data-out, and no other length; UNMAP only on a thin unit; not above the maximum.
+
+    0 blocks means up to the last block (WSNZ 0), which may not pass the maximum either.
+    """
+    cdb, unit, task = call.task.cdb, call.unit, call.task
+    if cdb[1] & _UNMAP and not unit.thin:
+        raise invalid_field(1, 3)
+    call.lba, call.blocks = block_range(cdb)
+    if call.lba + call.blocks > unit.blocks or call.lba >= unit.blocks:
+        raise illegal_request(Asc.LBA_OUT_OF_RANGE)
+    call.blocks = call.blocks or unit.blocks - call.lba
+    if call.blocks > unit.limits.write_same:
+        raise invalid_field(length_field(cdb), 7)
+    length = 0 if cdb[1] & _NDOB else unit.block_size
+    if length != (task.edtl if task.writes else 0):
+        raise invalid_field(length_field(cdb), 7)
+    call.take(length)
+
+
+def write_same(call: Call) -> Work:
+    """WRITE SAME(10), (16): zeros are written as zeros, or discarded with UNMAP, as unmapped blocks read as zeros.
+
+    With UNMAP and other data the blocks are written (SBC-3 4.7.3.4.4).
+    """
+    unit, block = call.unit, bytes(call.task.data_out)
+    offset, length = call.lba * unit.block_size, call.blocks * unit.block_size
+    if any(block):
+        return _durable(call, partial(_write_block, unit.store, offset, length, block))
+    zero = unit.store.discard if call.task.cdb[1] & _UNMAP else unit.store.write_zeroes
+    return _durable(call, partial(zero, offset, length))
+
+
+def _write_block(store: Backstore, offset: int, length: int, block: bytes) -> None:
+    piece = memoryview(block * (min(length, _PIECE) // len(block)))
+    end = offset + length
+    while offset < end:
+        n = min(end - offset, len(piece))
+        store.write(offset, piece[:n])
+        offset += n
+
+
+_STATUS = {Allocation.MAPPED: 0, Allocation.HOLE: 1, Allocation.ZERO: 2}
+_MOST_DESCRIPTORS = 1024
+_MOST_BLOCKS = 0xFFFFFFFF
+
+
+def check_lba_status(call: Call) -> None:
+    """GET LBA STATUS: the starting LBA must be inside the unit."""
+    call.lba = u64(call.task.cdb, 2)
+    if call.lba >= call.unit.blocks:
+        raise illegal_request(Asc.LBA_OUT_OF_RANGE)
+
+
+def lba_status(call: Call) -> Work:
+    """GET LBA STATUS: descriptors from the very LBA that was asked for, as many as the initiator has room for."""
+    unit, allocation = call.unit, u32(call.task.cdb, 10)
+    count = min(max(1, (allocation - _HEADER) // _DESCRIPTOR), _MOST_DESCRIPTORS)
+    return partial(_lba_status, call, unit.store, range(call.lba, unit.blocks), count, allocation)
+
+
+def _lba_status(call: Call, store: Backstore, lbas: range, count: int, allocation: int) -> None:
+    descriptors = islice(_descriptors(store, call.unit.block_size, lbas), count)
+    body = b"".join(struct.pack(">QIB3x", lba, blocks, status) for lba, blocks, status in descriptors)
+    call.result = (struct.pack(">I4x", len(body) + 4) + body)[:allocation]
+
+
+def _descriptors(store: Backstore, block_size: int, lbas: range) -> Iterator[tuple[int, int, int]]:
+    """(LBA, blocks, provisioning status) of the extents of ``lbas``; equal neighbours are one."""
+    first, blocks, status = lbas.start, 0, -1
+    for extent in store.extents(lbas.start * block_size, len(lbas) * block_size):
+        found = _STATUS[extent.state]
+        if found != status:
+            yield from _pieces(first, blocks, status)
+            first, blocks, status = first + blocks, 0, found
+        blocks += extent.length // block_size
+    yield from _pieces(first, blocks, status)
+
+
+def _pieces(first: int, blocks: int, status: int) -> Iterator[tuple[int, int, int]]:
+    """A run of blocks as descriptors, whose NUMBER OF LOGICAL BLOCKS has 32 bits."""
+    while blocks:
+        n = min(blocks, _MOST_BLOCKS)
+        yield first, n, status
+        first += n
+        blocks -= n

@@ -1,0 +1,105 @@
+"""READ, WRITE, PRE-FETCH and SYNCHRONIZE CACHE (SBC-3 5.8, 5.9, 5.11 to 5.13, 5.26, 5.27, 5.33 to 5.35)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from iscsitools.backstores.base import Backstore
+from iscsitools.scsi.core.cdb import block_range, length_field
+from iscsitools.scsi.core.command import Call, Work
+from iscsitools.scsi.core.errors import illegal_request, invalid_field
+from iscsitools.wire.scsi import Status
+from iscsitools.wire.sense import Asc
+
+_FUA = 0x08
+
+
+def check_range(call: Call) -> None:
+    """Find the CDB's range of blocks, which must be inside the unit (SBC-3 4.5.4)."""
+    call.lba, call.blocks = block_range(call.task.cdb)
+    if call.lba + call.blocks > call.unit.blocks:
+        raise illegal_request(Asc.LBA_OUT_OF_RANGE)
+
+
+def check_transfer(call: Call) -> None:
+    """As check_range; the length may not pass the Block Limits page's MAXIMUM TRANSFER LENGTH."""
+    check_range(call)
+    if call.blocks > call.unit.limits.transfer:
+        raise invalid_field(length_field(call.task.cdb))
+
+
+def check_read(call: Call) -> None:
+    """READ: range and length."""
+    check_transfer(call)
+    call.task.transfer_length = call.blocks * call.unit.block_size
+
+
+def check_write(call: Call) -> None:
+    """WRITE: range and length; all of it is data-out."""
+    check_transfer(call)
+    call.take(call.blocks * call.unit.block_size)
+
+
+def has_fua(cdb: bytes) -> bool:
+    """FORCE UNIT ACCESS; 6-byte CDBs have none."""
+    return bool(cdb[0] >> 5 and cdb[1] & _FUA)
+
+
+def read(call: Call) -> Work | None:
+    """READ: the whole blocks that hold what the initiator can take, cut to that length.
+
+    FUA asks for data from the medium, not from a volatile cache newer than it (SBC-3 5.11): a flush before the read
+    makes the two the same, so that what is read is what a power failure would leave.
+    """
+    task, unit = call.task, call.unit
+    size = unit.block_size
+    wanted = min(task.edtl if task.reads else 0, task.transfer_length)
+    if not wanted:
+        return None
+    buffer = memoryview(bytearray(-(-wanted // size) * size))
+    task.data_in = buffer[:wanted]
+    offset = call.lba * size
+    if has_fua(task.cdb) and unit.write_cache:
+        return partial(_flush_and_read, unit.store, offset, buffer)
+    if unit.store.try_read_into(offset, buffer):
+        return None
+    return partial(unit.store.read_into, offset, buffer)
+
+
+def _flush_and_read(store: Backstore, offset: int, buffer: memoryview) -> None:
+    store.flush()
+    store.read_into(offset, buffer)
+
+
+def arrived_blocks(call: Call) -> memoryview:
+    """The data-out, cut to whole blocks: a block of which a part is missing is not written."""
+    data = call.task.data_out
+    size = call.unit.block_size
+    return data[: min(len(data), call.task.data_out_length) // size * size]
+
+
+def write(call: Call) -> Work | None:
+    """WRITE: durable before status with FUA, or while the write cache is off."""
+    unit = call.unit
+    data = arrived_blocks(call)
+    if not data:
+        return None
+    offset = call.lba * unit.block_size
+    if unit.must_write_through(has_fua(call.task.cdb)):
+        return partial(unit.store.write_through, offset, data)
+    if unit.store.try_write(offset, data):
+        return None
+    return partial(unit.store.write, offset, data)
+
+
+def synchronize_cache(call: Call) -> Work:
+    """SYNCHRONIZE CACHE(10), (16): the whole cache is written, whatever the range; IMMED does not hasten the status."""
+    return call.unit.store.flush
+
+
+def prefetch(call: Call) -> None:
+    """PRE-FETCH(10), (16): CONDITION MET says that all blocks fit in the cache (SBC-3 5.8, 5.9).
+
+    The cache is the backstore's, mostly the system's page cache, which has no fixed size; nothing is read ahead.
+    """
+    call.task.status = Status.CONDITION_MET

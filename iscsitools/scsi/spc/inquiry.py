@@ -1,0 +1,62 @@
+"""INQUIRY: the standard data, and which vital product data page answers (SPC-4 6.6)."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from iscsitools.scsi.core.cdb import u16
+from iscsitools.scsi.core.command import Call
+from iscsitools.scsi.core.errors import invalid_field
+from iscsitools.scsi.spc import vpd
+
+if TYPE_CHECKING:
+    from iscsitools.scsi.core.unit import LogicalUnit
+
+_SPC4 = 0x06
+_CMDQUE = 0x02
+# Version descriptors (SPC-4 table 158): SAM-5, SPC-4, SBC-3, iSCSI, each "no version claimed".
+_VERSIONS = struct.pack(">8H", 0x00A0, 0x0460, 0x04C0, 0x0960, 0, 0, 0, 0)
+NO_UNIT = 0x7F
+"""Peripheral qualifier 011b, device type 1Fh: no unit can be there (SPC-4 6.6.2)."""
+
+
+def ascii_field(text: str, length: int) -> bytes:
+    """Left-aligned ASCII, filled with spaces (SPC-4 4.3.1)."""
+    return text.encode("ascii", "replace")[:length].ljust(length)
+
+
+def standard_data(peripheral: int, removable: bool, vendor: str, product: str, revision: str) -> bytes:
+    """The standard INQUIRY data (SPC-4 6.6.2): 96 bytes, HISUP, fixed-size fields and version descriptors."""
+    head = struct.pack(
+        ">8B", peripheral, 0x80 if removable else 0, _SPC4, 0x12, 96 - 5, 0, 0, _CMDQUE
+    )  # fmt: skip
+    text = ascii_field(vendor, 8) + ascii_field(product, 16) + ascii_field(revision, 4)
+    return (head + text).ljust(58, b"\0") + _VERSIONS + bytes(22)
+
+
+def check_inquiry_cdb(cdb: bytes) -> None:
+    """A page code without EVPD is an invalid field (SPC-4 6.6.1)."""
+    if not cdb[1] & 1 and cdb[2]:
+        raise invalid_field(2, 7)
+
+
+def check_inquiry(call: Call) -> None:
+    """Check the page code."""
+    cdb = call.task.cdb
+    check_inquiry_cdb(cdb)
+    if cdb[1] & 1 and cdb[2] not in vpd.PAGES:
+        raise invalid_field(2, 7)
+
+
+def inquiry(call: Call) -> None:
+    """INQUIRY (SPC-4 6.6)."""
+    cdb = call.task.cdb
+    page = vpd.PAGES[cdb[2]](call) if cdb[1] & 1 else unit_standard_data(call.unit)
+    call.reply(page, u16(cdb, 3))
+
+
+def unit_standard_data(unit: LogicalUnit) -> bytes:
+    """The standard INQUIRY data of a unit that is there."""
+    options = unit.options
+    return standard_data(0, options.removable, options.vendor, options.product, options.revision)

@@ -1,0 +1,120 @@
+"""A reader's conversation with a server over one of its sockets."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections import deque
+from pathlib import Path
+from typing import Any, Final
+
+from iscsitools.trace.client.source import Timeout
+from iscsitools.trace.protocol import Message, StreamParser, TraceError, encode
+from iscsitools.trace.record import VERSION
+
+_ANSWER_SECONDS: Final = 10.0
+_MAX_FDS: Final = 2
+
+
+class Link:
+    """A connected socket. Raises TraceError when the server cannot be reached, or is not one of this version."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = os.fspath(path)
+        self.ended = False
+        """The server has closed the connection or is gone."""
+        self.inbox: deque[Message | bytes] = deque()
+        """Messages and blocks that nobody asked for, in their order."""
+        self.fds: list[int] = []
+        """Descriptors that came with the last answers; whoever takes them closes them."""
+        self._parser = StreamParser()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(self.path)
+            self._socket.setblocking(False)
+            greeting = self._wait(lambda message: "iscsitools-trace" in message)
+            if "error" in greeting:
+                raise TraceError(f"{self.path}: {greeting['error']}")
+            if greeting["iscsitools-trace"] != VERSION:
+                raise TraceError(
+                    f"{self.path}: the server speaks version {greeting['iscsitools-trace']} of the trace, "
+                    f"this program version {VERSION}"
+                )
+        except OSError as error:
+            self.close()
+            raise TraceError(f"{self.path}: {error.strerror or error}") from None
+        except TraceError:
+            self.close()
+            raise
+        self.server: Message = greeting["server"]
+
+    def request(self, name: str, **fields: Any) -> Message:
+        """Ask and return the answer. Raises TraceError when the server refuses, is gone, or does not answer."""
+        try:
+            self._send(encode({"request": name, **fields}))
+        except OSError as error:
+            raise TraceError(f"{self.path}: {error.strerror}") from None
+        answer = self._wait(lambda message: message.get("answer") == name or "error" in message)
+        if "error" in answer:
+            raise TraceError(f"{self.path}: {answer['error']}")
+        return answer
+
+    def pump(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds for bytes, and put all that has come into the inbox."""
+        if self.ended:
+            return
+        readable = select.select([self._socket], [], [], timeout)[0]
+        while readable and self._receive():
+            pass
+        self._parse()
+
+    def close(self) -> None:
+        """Close the socket and descriptors that nobody took."""
+        self.ended = True
+        self._socket.close()
+        for fd in self.fds:
+            os.close(fd)
+        self.fds = []
+
+    def _send(self, line: bytes) -> None:
+        # A server that does not read a request for 10 s is as good as gone.
+        self._socket.settimeout(_ANSWER_SECONDS)
+        try:
+            self._socket.sendall(line)
+        finally:
+            self._socket.setblocking(False)
+
+    def _wait(self, wanted: Any) -> Message:
+        timeout = Timeout(_ANSWER_SECONDS)
+        seen = 0
+        while True:
+            self.pump(timeout.left(_ANSWER_SECONDS))
+            for index in range(seen, len(self.inbox)):
+                message = self.inbox[index]
+                if isinstance(message, dict) and wanted(message):
+                    del self.inbox[index]
+                    return message
+            seen = len(self.inbox)
+            if self.ended:
+                raise TraceError(f"{self.path}: the server closed the connection")
+            if timeout.over:
+                raise TraceError(f"{self.path}: the server does not answer")
+
+    def _receive(self) -> bool:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data, fds = b"", []
+        self.fds += fds
+        if not data:
+            self.ended = True
+            return False
+        self._parser.feed(data)
+        return True
+
+    def _parse(self) -> None:
+        while (item := self._parser.next()) is not None:
+            self.inbox.append(item)

@@ -1,0 +1,237 @@
+"""One reader's connection: requests in, answers out, and what it may take of the server's time and memory."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from iscsitools.trace.feed.loop import Loop
+from iscsitools.trace.protocol import MAX_REQUEST, Limits, Message, decode, encode
+
+log = logging.getLogger(__name__)
+
+_RECEIVE: Final = 4096
+_UCRED: Final = struct.Struct("iII")
+_SO_PEERGROUPS: Final = 59  # Linux 4.13; not in the socket module
+_GROUPS_SIZE: Final = 1024  # what getsockopt of the socket module allows
+
+
+def credentials(sock: socket.socket) -> tuple[int, set[int]]:
+    """Return the user and the groups of the process at the other end, as the kernel knows them.
+
+    Of a process in more than 256 groups, only its first one.
+    """
+    _, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    try:
+        groups = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_SIZE)
+    except OSError:
+        return uid, {gid}
+    return uid, {gid, *struct.unpack(f"{len(groups) // 4}I", groups)}
+
+
+class Peer:
+    """A connected reader. ``handle`` is called with each request, ``gone`` once when the conversation has ended.
+
+    Requests above the allowed rate wait in the socket until the second is over. Answers that the socket does not take
+    wait here, up to a bound; while some wait, no request is read; a reader that takes none of them for the allowed
+    time is let go.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        loop: Loop,
+        limits: Limits,
+        *,
+        control: bool,
+        handle: Callable[[Peer, Message], None],
+        gone: Callable[[Peer], None],
+    ) -> None:
+        self.control = control
+        self.closed = False
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._loop = loop
+        self._limits = limits
+        self._handle = handle
+        self._gone = gone
+        self._input = bytearray()
+        self._output = bytearray()
+        self._taken = 0
+        """Bytes of the output that the socket took, ever: by it a stall is seen."""
+        self._budget = limits.requests_per_second
+        self._refilling = False
+        self._reading = True
+        self._then: Callable[[], None] | None = None
+        sock.setblocking(False)
+        loop.add_reader(self._fd, self._readable)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no answer waits."""
+        return not self._output
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, later if the socket is full; above the bound the reader is let go."""
+        if self.closed:
+            return
+        was_idle = not self._output
+        sent = self._try(data) if was_idle else 0
+        if sent == len(data) or self.closed:
+            return
+        if len(self._output) + len(data) - sent > self._limits.backlog_bytes:
+            self.close_soon()
+            return
+        self._output += data[sent:]
+        if was_idle:
+            self._loop.add_writer(self._fd, self._writable)
+            self._watch_for_stall()
+        self._listen()
+
+    def send_message(self, message: Message) -> bool:
+        """Send a message as :meth:`send` does; False when the reader is gone."""
+        self.send(encode(message))
+        return not self.closed
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once no answer waits, now if none does; never when the reader is let go before."""
+        if self._output:
+            self._then = then
+        else:
+            then()
+
+    def send_now(self, message: Message) -> bool:
+        """Send a message at once, in front of the records that need it. A reader whose socket is full is let go."""
+        data = encode(message)
+        if self.closed or self._output or self._try(data) != len(data):
+            self.close_soon()
+            return False
+        return True
+
+    def send_fds(self, message: Message, fds: list[int]) -> bool:
+        """Send a message with descriptors, at once; False lets the reader go."""
+        data = encode(message)
+        try:
+            taken = not self._output and socket.send_fds(self._socket, [data], fds) == len(data)
+        except OSError:
+            taken = False
+        if not taken:
+            self.close_soon()
+        return taken
+
+    def close_soon(self) -> None:
+        """Let the reader go after the callbacks that run now: this may be in the middle of an event."""
+        self._loop.call_later(0, self.close)
+
+    def close(self) -> None:
+        """Let the reader go now."""
+        if self.closed:
+            return
+        self.closed = True
+        self._reading = False
+        self._then = None
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        self._socket.close()
+        self._output.clear()
+        self._input.clear()
+        self._gone(self)
+
+    def _try(self, data: bytes | bytearray) -> int:
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self.close_soon()
+            return 0
+        self._taken += sent
+        return sent
+
+    def _writable(self) -> None:
+        # A bounded piece, so that a long answer is not copied again for each part of it that the socket takes.
+        del self._output[: self._try(self._output[: 1 << 18])]
+        if self._output:
+            return
+        self._loop.remove_writer(self._fd)
+        then, self._then = self._then, None
+        if then is not None and not self.closed:
+            then()
+        self._work()
+
+    def _watch_for_stall(self) -> None:
+        taken = self._taken
+
+        def look() -> None:
+            if self.closed or not self._output:
+                return
+            if self._taken == taken:
+                self.close()
+            else:
+                self._watch_for_stall()
+
+        self._loop.call_later(self._limits.stall_seconds, look)
+
+    def _listen(self) -> None:
+        """Read requests only while none of the earlier answers wait and the rate allows it."""
+        wanted = not self.closed and not self._output and self._budget > 0
+        if wanted and not self._reading:
+            self._loop.add_reader(self._fd, self._readable)
+        elif self._reading and not wanted:
+            self._loop.remove_reader(self._fd)
+        self._reading = wanted
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(_RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        self._input += data
+        self._work()
+
+    def _work(self) -> None:
+        """Handle the whole requests that are here, as many as rate and output allow."""
+        while not self.closed and not self._output and self._budget > 0:
+            end = self._input.find(b"\n")
+            if end < 0:
+                if len(self._input) > MAX_REQUEST:
+                    self._refuse("the request is too long")
+                break
+            line = bytes(self._input[:end])
+            del self._input[: end + 1]
+            self._budget -= 1
+            self._refill_later()
+            try:
+                self._handle(self, decode(line))
+            except ValueError as error:
+                self._refuse(f"bad request: {error}")
+            except Exception as error:  # a fault of ours must not end the target
+                log.exception("a trace request failed")
+                self._refuse(f"the server failed: {type(error).__name__}")
+        self._listen()
+
+    def _refuse(self, reason: str) -> None:
+        self.send_message({"error": reason})
+        self._input.clear()
+        self.close_soon()
+
+    def _refill_later(self) -> None:
+        if self._refilling:
+            return
+        self._refilling = True
+
+        def refill() -> None:
+            self._refilling = False
+            self._budget = self._limits.requests_per_second
+            if not self.closed:
+                self._work()
+
+        self._loop.call_later(1.0, refill)

@@ -1,0 +1,214 @@
+"""What readers may ask for, and what each of them has attached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from iscsitools.probes.sites import Probes
+from iscsitools.probes.table import Probe
+from iscsitools.trace import memory
+from iscsitools.trace.feed.batch import FLUSH_SECONDS, BatchSink
+from iscsitools.trace.feed.loop import Loop
+from iscsitools.trace.feed.peer import Peer
+from iscsitools.trace.feed.ring import RingSink
+from iscsitools.trace.feed.sink import Sink
+from iscsitools.trace.feed.state import State
+from iscsitools.trace.protocol import HEADER, Limits, Message
+from iscsitools.trace.record import SIZE
+from iscsitools.trace.selection import Selection
+from iscsitools.trace.sums.aggregate import CommandSums
+from iscsitools.trace.sums.counts import EventCounts
+from iscsitools.trace.sums.snapshot import take
+
+_FEWEST_RECORDS: Final = 512
+
+
+class Refused(Exception):
+    """A request cannot be granted; the text is the answer."""
+
+
+class _Sums:
+    """What one reader has the server keep for it."""
+
+    def __init__(self, selection: Selection, commands: bool, events: bool, since: int) -> None:
+        self.commands = CommandSums(selection) if commands else None
+        self.events = EventCounts(selection) if events else None
+        self.since = since
+
+    @property
+    def parts(self) -> list[CommandSums | EventCounts]:
+        return [part for part in (self.commands, self.events) if part is not None]
+
+
+class Requests:
+    """Answers requests. ``clock`` is the probes' clock."""
+
+    def __init__(self, probes: Probes, loop: Loop, limits: Limits, state: State, clock: Callable[[], int]) -> None:
+        self._probes = probes
+        self._loop = loop
+        self._limits = limits
+        self._state = state
+        self._clock = clock
+        self._sinks: dict[Peer, Sink] = {}
+        self._sums: dict[Peer, _Sums] = {}
+        self.memory = 0
+        """Bytes of all rings and buffers."""
+        self._costs: dict[Peer, int] = {}
+        self._handlers: dict[str, Callable[[Peer, Message], Message | None]] = {
+            "attach": self._attach,
+            "aggregate": self._aggregate,
+            "snapshot": self._snapshot,
+            "sessions": lambda peer, message: {"sessions": self._state.sessions()},
+            "status": lambda peer, message: {"status": self._state.status()},
+            "probes": self._enabled,
+            "drop": self._drop,
+            "shutdown": self._shut_down,
+        }
+
+    def handle(self, peer: Peer, message: Message) -> None:
+        """Answer one request."""
+        name = message.get("request")
+        handler = self._handlers.get(name) if isinstance(name, str) else None
+        if handler is None:
+            peer.send_message({"error": "no such request"})
+            return
+        try:
+            answer = handler(peer, message)
+        except (Refused, ValueError) as error:
+            peer.send_message({"error": str(error)})
+            return
+        if answer is not None:
+            peer.send_message({"answer": name, **answer})
+
+    def connection_closed(self, ident: int) -> None:
+        """Pass on that a connection is no more."""
+        for sink in list(self._sinks.values()):
+            sink.connection_closed(ident)
+        for sums in self._sums.values():
+            for part in sums.parts:
+                part.close(ident)
+
+    def flush(self) -> None:
+        """Send readers over sockets what they can take now: the server is about to end."""
+        for sink in self._sinks.values():
+            sink.flush()
+
+    def let_go(self, peer: Peer) -> None:
+        """Take down what a reader that is gone had attached."""
+        sums = self._sums.pop(peer, None)
+        for part in sums.parts if sums else ():
+            self._probes.subscribe(0, part)
+        sink = self._sinks.pop(peer, None)
+        if sink is not None:
+            self._probes.subscribe(0, sink)
+            sink.release()
+        self.memory -= self._costs.pop(peer, 0)
+
+    def _only_once(self, peer: Peer) -> None:
+        if peer in self._sinks or peer in self._sums:
+            raise Refused("this connection has something attached already")
+
+    def _attach(self, peer: Peer, message: Message) -> Message | None:
+        self._only_once(peer)
+        selection = Selection.from_json(message)
+        mode, records = message.get("mode"), message.get("records")
+        if mode not in ("ring", "socket"):
+            raise Refused("mode is neither ring nor socket")
+        if not isinstance(records, int) or records < _FEWEST_RECORDS or records & records - 1:
+            raise Refused(f"records is not a power of two from {_FEWEST_RECORDS} on")
+        cost = records * SIZE + HEADER + memory.PAGE
+        if cost - HEADER - memory.PAGE > self._limits.ring_bytes:
+            raise Refused(f"the ring is larger than the limit of {self._limits.ring_bytes} bytes")
+        if self.memory + cost > self._limits.total_bytes:
+            raise Refused(f"all readers' rings together would pass the limit of {self._limits.total_bytes} bytes")
+        sink = self._ring(peer, selection, records) if mode == "ring" else self._batches(peer, selection, records)
+        if sink is None:
+            return None
+        self._sinks[peer] = sink
+        self._costs[peer] = cost
+        self.memory += cost
+        for conn in self._state.connections():
+            sink.introduce_early(conn)
+
+        def begin() -> None:
+            self._probes.subscribe(selection.effective_mask, sink)
+            peer.send_message({"answer": "attach", "mode": mode, "records": records})
+
+        # Not before the strings of all connections are on their way: later ones have to find room in the socket.
+        peer.when_idle(begin)
+        return None
+
+    def _ring(self, peer: Peer, selection: Selection, records: int) -> Sink | None:
+        if reason := memory.why_no_rings():
+            raise Refused(f"no ring: {reason}")
+        try:
+            sink = RingSink(selection, records, peer.send_message, peer.send_now, peer.close_soon)
+        except OSError as error:
+            raise Refused(f"no ring: {error.strerror}") from None
+        sent = peer.send_fds({"ring": records}, sink.fds)
+        sink.forget_fds()
+        if not sent:
+            sink.release()
+            return None
+        return sink
+
+    def _batches(self, peer: Peer, selection: Selection, records: int) -> Sink:
+        def later(flush: Callable[[], None]) -> None:
+            self._loop.call_later(FLUSH_SECONDS, flush)
+
+        return BatchSink(selection, records, peer, peer.close_soon, later)
+
+    def _aggregate(self, peer: Peer, message: Message) -> Message:
+        self._only_once(peer)
+        commands, events = message.get("commands", True), message.get("events", False)
+        if not isinstance(commands, bool) or not isinstance(events, bool) or not (commands or events):
+            raise Refused("commands and events are not true or false, or both are false")
+        sums = self._sums[peer] = _Sums(Selection.from_json(message), commands, events, self._clock())
+        for part in sums.parts:
+            self._probes.subscribe(part.mask, part)
+        return {}
+
+    def _snapshot(self, peer: Peer, message: Message) -> Message:
+        sums = self._sums.get(peer)
+        if sums is None:
+            raise Refused("nothing is being summed up for this connection")
+        reset = message.get("reset") is True
+        now = self._clock()
+        snapshot = take(sums.since, now, sums.commands, sums.events, reset)
+        if reset:
+            sums.since = now
+        return {"snapshot": snapshot.to_json(), "status": self._state.status()}
+
+    def _enabled(self, peer: Peer, message: Message) -> Message:
+        return {"enabled": [p.label for p in Probe if self._probes.mask >> p & 1]}
+
+    def _need_control(self, peer: Peer) -> None:
+        if not peer.control:
+            raise Refused("only the control socket takes this request")
+
+    def _drop(self, peer: Peer, message: Message) -> Message:
+        self._need_control(peer)
+        session: Any = message.get("session")
+        if not isinstance(session, str):
+            raise Refused("session is not a text")
+        if not self._state.drop(session):
+            raise Refused(f"there is no session {session!r}")
+        return {}
+
+    def _shut_down(self, peer: Peer, message: Message) -> Message:
+        self._need_control(peer)
+        self._state.shut_down()
+        return {}
+
+
+def greeting(name: str, pid: int, version: str) -> Message:
+    """Describe the server, with both clocks at one time so that readers can tell an event's time of day."""
+    return {
+        "name": name,
+        "pid": pid,
+        "version": version,
+        "monotonic": time.monotonic_ns(),
+        "realtime": time.time_ns(),
+    }

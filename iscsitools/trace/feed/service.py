@@ -1,0 +1,161 @@
+"""The two sockets of a server, and the readers on them."""
+
+from __future__ import annotations
+
+import grp
+import os
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from iscsitools import __version__
+from iscsitools.probes.sites import Probes
+from iscsitools.trace import names
+from iscsitools.trace.feed.loop import Loop
+from iscsitools.trace.feed.peer import Peer, credentials
+from iscsitools.trace.feed.requests import Requests, greeting
+from iscsitools.trace.feed.state import NoState, State
+from iscsitools.trace.protocol import Limits, TraceError, encode
+from iscsitools.trace.record import VERSION
+
+
+class TraceServer:
+    """Makes NAME.watch (for its owner and group) and NAME.control (for its owner), and serves readers on them.
+
+    ``directory``: where, instead of the first run directory that can be used. ``group``: a group's name or number for
+    the watch socket. Raises TraceError: the name is in use, the directory or the group is not to be had.
+    """
+
+    def __init__(
+        self,
+        probes: Probes,
+        name: str,
+        directory: Path | None = None,
+        group: str | int | None = None,
+        limits: Limits | None = None,
+        state: State | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.name = name
+        self._probes = probes
+        self._limits = limits or Limits()
+        self._state = state or NoState()
+        self._clock = clock
+        self._loop: Loop | None = None
+        self._requests: Requests | None = None
+        self._peers: set[Peer] = set()
+        self._sockets: list[socket.socket] = []
+        directory = directory or names.make_directory()
+        self.paths = names.paths(name, directory)
+        try:
+            names.clean(directory)
+            self._lock = names.take_lock(name, self.paths.lock)
+        except OSError as error:
+            raise TraceError(f"{self.paths.lock}: {error.strerror}") from None
+        try:
+            self._listen(_group_number(group))
+        except (OSError, TraceError) as error:
+            self.close()
+            raise TraceError(f"{self.paths.watch}: {error}") from None
+
+    @property
+    def readers(self) -> int:
+        """How many programs are connected to the two sockets."""
+        return len(self._peers)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of all rings and buffers."""
+        return self._requests.memory if self._requests else 0
+
+    def register(self, loop: Loop) -> None:
+        """Begin to serve. Called once."""
+        self._loop = loop
+        self._requests = Requests(self._probes, loop, self._limits, self._state, self._clock)
+        for sock, control in zip(self._sockets, (False, True), strict=True):
+            loop.add_reader(sock.fileno(), partial(self._accept, loop, self._requests, sock, control))
+
+    def connection_closed(self, ident: int) -> None:
+        """Tell the readers that an iSCSI connection is no more. Call it on the loop's thread, outside of any event."""
+        if self._peers and self._requests:
+            self._requests.connection_closed(ident)
+
+    def close(self) -> None:
+        """Let all readers go and remove the sockets."""
+        for sock in self._sockets:
+            if self._loop:
+                self._loop.remove_reader(sock.fileno())
+            sock.close()
+        self._sockets = []
+        if self._requests:
+            self._requests.flush()
+        for peer in list(self._peers):
+            peer.close()
+        if self._lock >= 0:
+            names.remove(self.paths)
+            os.close(self._lock)
+            self._lock = -1
+
+    def _listen(self, group: int) -> None:
+        for path, mask in ((self.paths.watch, 0o117), (self.paths.control, 0o177)):
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._sockets.append(sock)
+            sock.setblocking(False)
+            before = os.umask(mask)
+            try:
+                sock.bind(os.fspath(path))
+            finally:
+                os.umask(before)
+            if path == self.paths.watch and group >= 0:
+                os.chown(path, -1, group)
+        self._group = os.stat(self.paths.watch).st_gid
+        for sock in self._sockets:
+            sock.listen(16)
+
+    def _accept(self, loop: Loop, requests: Requests, listener: socket.socket, control: bool) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return
+        if not self._may(sock, control):
+            self._turn_away(sock, "you may not use this socket")
+        elif len(self._peers) >= self._limits.readers:
+            self._turn_away(sock, f"the limit of {self._limits.readers} readers is reached")
+        else:
+            peer = Peer(sock, loop, self._limits, control=control, handle=requests.handle, gone=self._gone)
+            self._peers.add(peer)
+            peer.send_message({"iscsitools-trace": VERSION, "server": greeting(self.name, os.getpid(), __version__)})
+
+    def _may(self, sock: socket.socket, control: bool) -> bool:
+        """Ask the kernel who is there: the file's mode is the first check, this one does not depend on it."""
+        try:
+            uid, groups = credentials(sock)
+        except OSError:
+            return False
+        return uid in (0, os.geteuid()) or (not control and self._group in groups)
+
+    def _turn_away(self, sock: socket.socket, reason: str) -> None:
+        sock.setblocking(False)
+        with sock:
+            try:
+                sock.send(encode({"iscsitools-trace": VERSION, "error": reason}))
+            except OSError:
+                return
+
+    def _gone(self, peer: Peer) -> None:
+        self._peers.discard(peer)
+        if self._requests:
+            self._requests.let_go(peer)
+
+
+def _group_number(group: str | int | None) -> int:
+    if group is None:
+        return -1
+    if isinstance(group, int):
+        return group
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise TraceError(f"there is no group named {group!r}") from None

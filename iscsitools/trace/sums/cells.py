@@ -1,0 +1,76 @@
+"""The counters that the sums are made of, and what is kept of a connection to count in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.trace.sums import histogram
+
+
+@dataclass(slots=True, eq=False)
+class Cell:
+    """The counters of one connection, LUN and command. ``opcode`` None: data of commands that began before the sums."""
+
+    lun: int
+    opcode: int | None = None
+    service_action: int | None = None
+    reads: bool = False
+    writes: bool = False
+    commands: int = 0
+    ended: int = 0
+    latency: int = 0
+    maximum: int = 0
+    failed: int = 0
+    in_pdus: int = 0
+    in_bytes: int = 0
+    out_pdus: int = 0
+    out_bytes: int = 0
+    histogram: Counter[int] = field(default_factory=Counter)
+    errors: Counter[int] = field(default_factory=Counter)
+    recent: list[int] = field(default_factory=list)
+    """Latencies that are not in ``ended``, ``latency``, ``maximum`` and ``histogram`` yet: many at once are cheaper."""
+
+    def fold(self) -> None:
+        """Work the recent latencies in."""
+        if self.recent:
+            self.ended += len(self.recent)
+            self.latency += sum(self.recent)
+            self.maximum = max(self.maximum, *self.recent)
+            self.histogram.update(histogram.count(self.recent))
+            self.recent.clear()
+
+    @property
+    def used(self) -> bool:
+        """Whether anything was counted."""
+        return bool(self.commands or self.ended or self.failed or self.in_pdus or self.out_pdus)
+
+    def reset(self) -> None:
+        """Begin again from 0."""
+        self.commands = self.ended = self.latency = self.maximum = self.failed = 0
+        self.in_pdus = self.in_bytes = self.out_pdus = self.out_bytes = 0
+        self.histogram = Counter()
+        self.errors = Counter()
+
+
+Starts = dict[int, tuple[int, Cell]]
+Key = tuple[int, int | None, int | None, int]
+
+
+@dataclass(slots=True, eq=False)
+class ConnectionCells:
+    """What the sums keep of one connection."""
+
+    info: ConnectionInfo
+    generation: int = -1
+    admitted: bool = False
+    cells: dict[Key, Cell] = field(default_factory=dict)
+    """By LUN, operation code, service action and direction."""
+    aliases: dict[int, Cell] = field(default_factory=dict)
+    """The same cells by LUN << 16 | operation code << 8 | flags: the hot path's key."""
+    fast: dict[int, Cell] = field(default_factory=dict)
+    """The same cells by LUN << 16 | the first two bytes of the CDB: of what the fast path answers."""
+    starts: Starts = field(default_factory=dict)
+    functions: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    """Unanswered task management functions by ITT: function, LUN, Referenced Task Tag."""

@@ -1,0 +1,136 @@
+"""The sums as a reader gets them: rows of counters by connection, LUN and command, and event counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.probes.table import Probe
+from iscsitools.trace.events import ConnectionStrings
+from iscsitools.trace.sums.aggregate import CommandSums
+from iscsitools.trace.sums.cells import Cell
+from iscsitools.trace.sums.counts import EventCounts
+
+STRINGS: Final = ("ident", "local", "remote", "protocol", "target", "initiator", "isid", "tsih", "transport")
+
+
+def strings_of(info: ConnectionInfo) -> ConnectionStrings:
+    """Copy the strings of a connection as they are now."""
+    return ConnectionStrings(*(getattr(info, name) for name in STRINGS))
+
+
+@dataclass(slots=True)
+class CommandRow:
+    """What happened for one connection, LUN and command since the sums began or were read with reset."""
+
+    conn: ConnectionStrings
+    lun: int
+    opcode: int | None
+    """None: data of commands whose SCSI Command PDU was before the sums began."""
+    service_action: int | None
+    reads: bool
+    """The R flag of the command (RFC 7143 11.3.1)."""
+    writes: bool
+    """The W flag."""
+    commands: int
+    """SCSI Command PDUs received."""
+    ended: int
+    """Commands that ended with GOOD or CONDITION MET; those whose latency counts."""
+    latency: int
+    """Sum of their latencies, nanoseconds."""
+    maximum: int
+    """The longest of them."""
+    failed: int
+    """Commands that ended in any other way."""
+    in_pdus: int
+    """Data-In PDUs, as iscsiio counts reads."""
+    in_bytes: int
+    out_pdus: int
+    """Data-Out PDUs, and SCSI Command PDUs with immediate data, as iscsiio counts writes."""
+    out_bytes: int
+    histogram: dict[int, int] = field(default_factory=dict)
+    """Latencies by bucket of :mod:`iscsitools.trace.sums.histogram`."""
+    errors: dict[int, int] = field(default_factory=dict)
+    """Failures by (iSCSI response << 8 | SCSI status) << 24 | sense key << 16 | ASC << 8 | ASCQ."""
+
+
+@dataclass(slots=True)
+class EventRow:
+    """How often each probe fired for one connection; probes that did not are left out."""
+
+    conn: ConnectionStrings
+    counts: dict[Probe, int]
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """The sums at one time. ``since`` and ``time``: nanoseconds of the server's monotonic clock."""
+
+    since: int
+    time: int
+    commands: list[CommandRow]
+    events: list[EventRow]
+    lost: int = 0
+    """Rows of closed connections that the server gave up because nobody read them."""
+    status: Mapping[str, Any] = field(default_factory=dict)
+    """The server's status at that time; of a recording what it has of it, and what was under way by its events."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the reply to ``snapshot`` carries it."""
+        conns = {row.conn.ident: row.conn for row in self.commands}
+        conns.update((row.conn.ident, row.conn) for row in self.events)
+        return {
+            "since": self.since,
+            "time": self.time,
+            "lost": self.lost,
+            "connections": [asdict(conn) for conn in conns.values()],
+            "commands": [_row_to_json(row) for row in self.commands],
+            "events": [[row.conn.ident, {p.label: n for p, n in row.counts.items()}] for row in self.events],
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Snapshot:
+        """Read a reply."""
+        conns = {c["ident"]: ConnectionStrings(**c) for c in fields["connections"]}
+        labels = {p.label: p for p in Probe}
+        return cls(
+            fields["since"],
+            fields["time"],
+            [_row_from_json(conns, row) for row in fields["commands"]],
+            [EventRow(conns[i], {labels[p]: n for p, n in counts.items()}) for i, counts in fields["events"]],
+            fields["lost"],
+        )
+
+
+def _row_to_json(row: CommandRow) -> list[Any]:
+    fields = [getattr(row, name) for name in CommandRow.__slots__]
+    return [row.conn.ident, *fields[1:-2], list(row.histogram.items()), list(row.errors.items())]
+
+
+def _row_from_json(conns: dict[int, ConnectionStrings], fields: list[Any]) -> CommandRow:
+    values: list[Any] = [conns[fields[0]], *fields[1:-2], dict(fields[-2]), dict(fields[-1])]
+    return CommandRow(*values)
+
+
+def take(since: int, now: int, sums: CommandSums | None, counts: EventCounts | None, reset: bool) -> Snapshot:
+    """Read sums and counts, either of which may be missing; with ``reset`` they begin again from 0."""
+    commands = [_command_row(info, cell) for info, cell in sums.read()] if sums else []
+    events = (
+        [EventRow(strings_of(info), {p: row[p] for p in Probe if row[p]}) for info, row in counts.read()]
+        if counts
+        else []
+    )
+    if reset:
+        for part in (sums, counts):
+            if part is not None:
+                part.reset()
+    lost = (sums.lost if sums else 0) + (counts.lost if counts else 0)
+    return Snapshot(since, now, commands, events, lost)
+
+
+def _command_row(info: ConnectionInfo, cell: Cell) -> CommandRow:
+    counters: list[Any] = [getattr(cell, name) for name in CommandRow.__slots__[1:-2]]
+    values: list[Any] = [strings_of(info), *counters, dict(cell.histogram), dict(cell.errors)]
+    return CommandRow(*values)
