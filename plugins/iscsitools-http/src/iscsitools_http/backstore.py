@@ -29,7 +29,7 @@ class HttpBackstore(Backstore):
         Option("cache_size", values.size, 64 << 20, "memory for blocks already fetched"),
         Option("fetch_size", values.positive(values.size), 256 << 10, "size of a block: the least that is fetched"),
         Option("read_ahead", values.size, 1 << 20, "how much more is fetched when reads are sequential"),
-        Option("timeout", values.duration, 10.0, "how long to wait for the server"),
+        Option("timeout", values.duration, 10.0, "how long one request may take, until its last byte"),
         Option("retries", values.integer, 5, "how often a request that failed is tried again"),
         Option("backoff", values.duration, 0.1, "wait before the first new try; doubled for each one after it"),
         Option("header", values.text, "", "a header to send, as Authorization: Bearer ..."),

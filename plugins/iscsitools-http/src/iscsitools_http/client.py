@@ -1,10 +1,12 @@
 """Ranges of one image over kept-alive connections, one per thread: retries, redirects, and whether it has changed.
 
 Whether a failure is worth another try is decided in one place, :meth:`Image.fetch`: :class:`Passing` is, OSError not.
+Nothing else comes out of here, whatever a server answers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import errno
 import http.client
@@ -12,14 +14,21 @@ import re
 import ssl
 import threading
 from dataclasses import dataclass
+from typing import Final
 
+from iscsitools.backstores.values import MAX_SIZE
+
+from iscsitools_http.connection import Connection
 from iscsitools_http.url import Location
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+# No number of more digits than 2**64 has: Python refuses to read some of those.
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,20})-(\d{1,20})/(\d{1,20})", re.ASCII)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MAX_REDIRECTS = 5
 _LONGEST_WAIT = 10.0
+_BROKEN: Final = (http.client.HTTPException, OSError, ValueError, OverflowError)
+"""What the standard library raises at answers that are none: ValueError for a host name or the size of a chunk."""
 
 
 class Passing(Exception):
@@ -28,7 +37,10 @@ class Passing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to ask: seconds for ``timeout`` and ``backoff``; ``headers`` go to the first URL's origin only."""
+    """How to ask: seconds for ``timeout`` and ``backoff``; ``headers`` go to the first URL's origin only.
+
+    ``timeout`` is for one request: from connecting to the last byte of the answer.
+    """
 
     timeout: float
     retries: int
@@ -40,7 +52,7 @@ class Settings:
 class _Link(threading.local):
     """A thread's connection, and where it leads."""
 
-    connection: http.client.HTTPConnection | None = None
+    connection: Connection | None = None
     origin: tuple[str, str, int] | None = None
     used: bool = False
 
@@ -53,7 +65,7 @@ class Image:
         self._start = self._current = location
         self._settings = settings
         self._link = _Link()
-        self._links: list[http.client.HTTPConnection] = []
+        self._links: list[Connection] = []
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._context: ssl.SSLContext | None = None
@@ -109,21 +121,24 @@ class Image:
 
     def _fetch_once(self, offset: int, length: int) -> bytes:
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._request(self._current, offset, length)
-            if response.status not in _REDIRECTS:
-                break
+            # Closed whatever happens: a response that ends with its connection belongs to nobody else.
+            with contextlib.closing(self._request(self._current, offset, length)) as response:
+                if response.status not in _REDIRECTS:
+                    return self._body(response, offset, length)
+                reference = response.getheader("Location") or ""
+            self._drop()
             try:
-                self._current = self._current.follow(response.getheader("Location") or "")
+                self._current = self._current.follow(reference)
             except ValueError as error:
                 raise OSError(errno.EIO, str(error)) from None
-            self._drop()
-        else:
-            raise OSError(errno.EIO, f"{self._start.text}: more than {_MAX_REDIRECTS} redirects")
+        raise OSError(errno.EIO, f"{self._start.text}: more than {_MAX_REDIRECTS} redirects")
+
+    def _body(self, response: http.client.HTTPResponse, offset: int, length: int) -> bytes:
         self._check_status(response, offset, length)
         try:
             body = response.read(length + 1)  # no more, whatever the server sends
-        except (http.client.HTTPException, OSError) as error:
-            raise Passing(f"the answer broke off: {error}") from error
+        except _BROKEN as error:
+            raise Passing(f"the answer broke off: {_one_line(error)}") from error
         if len(body) != length:
             raise Passing(f"{len(body)} bytes came, {length} were asked for")
         self._link.used = True
@@ -143,25 +158,19 @@ class Image:
             return connection.getresponse()
         except ssl.SSLCertVerificationError as error:
             raise OSError(errno.EIO, f"{location.text}: its certificate: {error.verify_message}") from error
-        except (http.client.HTTPException, OSError) as error:
-            raise Passing(f"{type(error).__name__}: {error}") from error
+        except _BROKEN as error:
+            raise Passing(f"{type(error).__name__}: {_one_line(error)}") from error
 
-    def _connect(self, location: Location) -> http.client.HTTPConnection:
+    def _connect(self, location: Location) -> Connection:
         link = self._link
-        if link.connection is not None and link.origin == location.origin:
-            return link.connection
-        self._drop()
-        timeout = self._settings.timeout
-        if location.scheme == "https":
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                location.host, location.port, timeout=timeout, context=self._context
-            )
-        else:
-            connection = http.client.HTTPConnection(location.host, location.port, timeout=timeout)
-        with self._lock:
-            self._links.append(connection)
-        link.connection, link.origin = connection, location.origin
-        return connection
+        if link.connection is None or link.origin != location.origin:
+            self._drop()
+            connection = Connection(location.host, location.port, self._context if location.scheme == "https" else None)
+            with self._lock:
+                self._links.append(connection)
+            link.connection, link.origin = connection, location.origin
+        link.connection.allow(self._settings.timeout)
+        return link.connection
 
     def _drop(self) -> None:
         link = self._link
@@ -192,7 +201,10 @@ class Image:
         match = _CONTENT_RANGE.fullmatch(response.getheader("Content-Range") or "")
         if match is None or (int(match[1]), int(match[2])) != (offset, offset + length - 1):
             raise OSError(errno.EIO, f"{self._start.text}: the server answered with another range than asked for")
-        self._check_version(response, int(match[3]))
+        size = int(match[3])
+        if not 0 < size <= MAX_SIZE:
+            raise OSError(errno.EIO, f"{self._start.text}: the server says that it has {size} bytes, which no disk has")
+        self._check_version(response, size)
 
     def _check_version(self, response: http.client.HTTPResponse, size: int) -> None:
         etag, modified = response.getheader("ETag") or "", response.getheader("Last-Modified") or ""
@@ -206,3 +218,7 @@ class Image:
     def _set_changed(self) -> None:
         self._changed = f"{self._start.text} has changed on the server since it was opened"
         self.check()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
