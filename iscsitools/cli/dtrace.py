@@ -12,7 +12,7 @@ from iscsitools.cli.output import echo_json, echo_table, json_option
 from iscsitools.dtrace import library
 from iscsitools.dtrace.system import find_dtrace, this_system
 from iscsitools.dtrace.variants import DSCRIPTS
-from iscsitools.errors import RunError
+from iscsitools.errors import RunError, UsageError
 
 
 @click.group()
@@ -75,6 +75,8 @@ def install(show: bool, uninstall: bool) -> None:
     On illumos the variant depends on whether the module stmf is loaded: install again when that changes. On macOS
     nothing can be installed, and the option for dtrace is printed.
     """
+    if show and uninstall:
+        raise UsageError("--print and --uninstall cannot be given together")
     system = this_system()
     if show:
         click.echo(system.variant.file.read_text(), nl=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import fields, replace
-from functools import reduce
+from functools import reduce, wraps
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -60,9 +60,24 @@ READ: Final = click.option(
     "--read", metavar="FILE", type=click.Path(path_type=Path),
     help="Read what `record` wrote instead; - is standard input.",
 )  # fmt: skip
+
+
+def _one_form(command: _F) -> _F:
+    """Call ``command`` with ``form`` in the place of the two options. Raises UsageError for both at once."""
+
+    @wraps(command)
+    def with_form(*arguments: Any, as_json: bool, as_csv: bool, **options: Any) -> Any:
+        if as_json and as_csv:
+            raise UsageError("--json and --csv cannot be given together")
+        return command(*arguments, form="json" if as_json else "csv" if as_csv else None, **options)
+
+    return cast(_F, with_form)
+
+
 FORM: Final = together(
-    click.option("--json", "form", flag_value="json", help="JSON, with exact values."),
-    click.option("--csv", "form", flag_value="csv", help="Comma-separated values, names first."),
+    click.option("--json", "as_json", is_flag=True, help="JSON, with exact values."),
+    click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, names first."),
+    _one_form,
 )
 """``form``: None, ``json`` or ``csv``."""
 

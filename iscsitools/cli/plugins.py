@@ -23,7 +23,7 @@ def command(as_json: bool) -> None:
         echo_json([plugin.as_dict() for plugin in manager.plugins])
         return
     rows = [
-        (p.name, p.distribution or "-", p.version or "-", p.status, p.error or ", ".join(p.provides))
+        (p.name, p.distribution or "-", p.version or "-", p.status, ", ".join([*p.provides, *filter(None, [p.error])]))
         for p in manager.plugins
     ]
     echo_table(("PLUGIN", "DISTRIBUTION", "VERSION", "STATUS", "PROVIDES"), rows)

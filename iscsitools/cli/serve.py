@@ -136,7 +136,10 @@ def greeting(config: Config, addresses: Sequence[Portal], sizes: Mapping[tuple[s
 def _program() -> str:
     """How to call this program from here: by its path if the shell would not find it, as in a virtual environment."""
     own, found = os.path.abspath(sys.argv[0]), shutil.which("iscsitools")
-    if os.path.basename(own) != "iscsitools" or (found is not None and os.path.samefile(own, found)):
+    # A program that calls main() may have any word for its name.
+    if os.path.basename(own) != "iscsitools" or not os.path.isfile(own):
+        return "iscsitools"
+    if found is not None and os.path.samefile(own, found):
         return "iscsitools"
     return min(own, os.path.relpath(own), key=len)
 

@@ -18,7 +18,8 @@ from iscsitools.errors import RunError, UsageError
 
 DEFAULT_SIZE: Final = "1G"
 
-_NUMBERED = re.compile(r"(\d+)=(.*)", re.DOTALL)
+_NUMBERED = re.compile(r"([^:,=]*)=(.*)", re.DOTALL)
+"""What stands before the first ``=`` is meant as a number if no kind or option came before."""
 
 
 def default_iqn() -> str:
@@ -79,7 +80,7 @@ def config_from_options(
         luns = targets[-1]["lun"]
         names["target", len(targets) - 1, "lun", len(luns)] = f"--lun {shown}"
         numbered = _NUMBERED.fullmatch(text)
-        luns.append({"number": numbered[1].lstrip("0") or "0", "store": numbered[2]} if numbered else {"store": text})
+        luns.append({"number": numbered[1].lstrip("0") or numbered[1][:1], "store": numbered[2]} if numbered else {"store": text})
     if not targets:
         targets.append({"iqn": default_iqn(), "lun": []})
     if not any(target["lun"] for target in targets):

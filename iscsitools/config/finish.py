@@ -45,6 +45,8 @@ def finish_lun(reader: Reader, values: Mapping[str, Any], path: Path) -> LunConf
 def finish_target(reader: Reader, values: Mapping[str, Any], path: Path) -> TargetConfig:
     """Make a TargetConfig: LUNs get the numbers that they did not ask for, and are sorted by number."""
     target = TargetConfig(**values)
+    if not values.get("luns"):
+        reader.warn(path, f"the target {target.iqn} has no LUN: whoever logs in finds no disk")
     taken: dict[int, LunConfig] = {}
     waiting = []
     for index, lun in enumerate(target.luns):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from iscsitools.backstores.registry import Registry
 from iscsitools.config.model import Config
@@ -16,6 +18,7 @@ from iscsitools.config.reader import ConfigError, Reader
 from iscsitools.config.schema import CONFIG
 from iscsitools.errors import RunError
 
+_LONGEST: Final = 16 << 20
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -28,12 +31,12 @@ def load_config(
     read, ConfigError when something in it is wrong, with every problem in ``lines``.
     """
     try:
-        text = Path(file).read_bytes().decode()
+        text = _content(Path(file)).decode()
     except OSError as error:
         raise RunError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: byte {error.start} is not UTF-8"]) from None
-    text = text.replace("\r\n", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")  # some editors begin a file with a byte order mark
     try:
         data = tomllib.loads(text)
         lines = positions(text)
@@ -48,6 +51,21 @@ def load_config(
     names: dict[Place, str] = {(key,): option_name(key) for key in overrides}
     reader = Reader(registry, frozenset(authenticators), str(file), lines, names)
     return _finish(reader, {**data, **overrides})
+
+
+def _content(file: Path) -> bytes:
+    """Read a file, or a pipe as ``<(command)`` makes it; one that nobody writes to is not waited for.
+
+    Raises OSError and RunError.
+    """
+    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        os.set_blocking(opened.fileno(), True)
+        content = opened.read(_LONGEST + 1)
+        if not content and stat.S_ISFIFO(os.fstat(opened.fileno()).st_mode):
+            raise RunError(f"{file}: nobody writes to this pipe")
+    if len(content) > _LONGEST:
+        raise RunError(f"{file}: more than {_LONGEST >> 20} MiB, which is no configuration")
+    return content
 
 
 def option_name(key: str) -> str:

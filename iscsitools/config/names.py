@@ -77,6 +77,7 @@ class Portal:
             _check_ipv6(text, host)
             return cls(host, _port(text, rest[1:]) if rest else DEFAULT_PORT)
         if text.count(":") > 1:
+            _check_no_port(text)
             _check_ipv6(text, text)
             return cls(text)
         host, colon, port = text.partition(":")
@@ -92,6 +93,18 @@ class Portal:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+def _check_no_port(text: str) -> None:
+    """Refuse ``::1:3260``: it is an address, and whoever writes it means another one and a port."""
+    host, _, port = text.rpartition(":")
+    if not re.fullmatch(r"[1-9][0-9]{2,4}", port):
+        return
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return
+    raise ValueError(f"{text!r}: write [{host}]:{port} for a port, or [{text}] if all of it is the address")
 
 
 def _check_ipv6(text: str, host: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from iscsitools.backstores.base import Backstore, BackstoreError
+from iscsitools.backstores.ram import RamBackstore
 from iscsitools.backstores.registry import LUN_OPTION_NAMES
 from iscsitools.backstores.spec import FilterSpec, StackSpec, Value, build, parse_options, parse_spec
 from iscsitools.backstores.values import path as parse_path
@@ -101,6 +102,7 @@ def check_store(reader: Reader, spec: StackSpec, block_size: int, path: Path) ->
     try:
         _check_size(reader, cls, spec, given, block_size, path)
         _check_path(reader, cls, spec, given, path)
+        _warn_of_memory(reader, cls, spec, path)
     except ValueError as error:
         reader.problem((*path, "what"), str(error))
 
@@ -125,6 +127,16 @@ def _check_size(
     if isinstance(size, int) and size % block_size:
         place = (*path, "what" if cls.what == "SIZE" else "size")
         reader.problem(place, f"the size {size} is no multiple of the block size {block_size}")
+
+
+def _warn_of_memory(reader: Reader, cls: type[Backstore], spec: StackSpec, path: Path) -> None:
+    """A disk in memory takes it when it is written to, and then the system ends the process that has most."""
+    if not issubclass(cls, RamBackstore):
+        return
+    size, memory = parse_size(spec.what), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        text = f"{spec.what} is more than this machine's memory, {memory >> 20} MiB: it cannot be filled"
+        reader.warn((*path, "what"), text)
 
 
 def _check_path(reader: Reader, cls: type[Backstore], spec: StackSpec, given: Mapping[str, Any], path: Path) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from iscsitools.backstores import values
@@ -101,7 +102,7 @@ def test_config_check_shows_warnings(iscsitools: Any, tmp_path: Path) -> None:
     file = tmp_path / "t.toml"
     file.write_text(
         '[[target]]\niqn = "iqn.2026-11.example:a"\n[target.auth]\nmethod = "chap"\n'
-        'users = [{ name = "a", secret = "short" }]\n'
+        'users = [{ name = "a", secret = "short" }]\n[[target.lun]]\nstore = "null:1M"\n'
     )
     file.chmod(0o600)
     result = iscsitools("config", "check", str(file))
@@ -109,6 +110,29 @@ def test_config_check_shows_warnings(iscsitools: Any, tmp_path: Path) -> None:
     assert result.err.startswith(
         f"iscsitools: warning: {file}:5: target[0].auth.users[0].secret: the secret has 5 bytes"
     )
+
+
+def test_a_plugin_whose_command_is_taken_keeps_its_row(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(manager: PluginManager) -> None:
+        manager.plugins = [LoadedPlugin("p", "p-dist", "1.0", provides=["backstore x", "command serve"])]
+        manager.commands = {"serve": click.Command("serve")}
+
+    monkeypatch.setattr(PluginManager, "load", load)
+    (row,) = iscsitools("plugins").out.splitlines()[1:]
+    assert row.split(maxsplit=4) == [
+        "p", "p-dist", "1.0", "loaded", "backstore x, there is already a command named 'serve'",
+    ]  # fmt: skip
+
+
+def test_what_contradicts_itself(iscsitools: Any) -> None:
+    for arguments, options in (
+        (("sessions", "--json", "--csv"), "--json and --csv"),
+        (("who", "--csv", "--json"), "--json and --csv"),
+        (("dtrace", "install", "--print", "--uninstall"), "--print and --uninstall"),
+    ):
+        result = iscsitools(*arguments)
+        assert (result.status, result.out) == (2, "")
+        assert result.err == f"iscsitools: {options} cannot be given together\n"
 
 
 def test_the_page_of_commands_is_up_to_date(project: Path) -> None:

@@ -168,3 +168,22 @@ def test_the_greeting_names_a_program_that_is_not_on_the_path(tmp_path: Path, mo
     for path, program in (("/usr/bin", "venv/bin/iscsitools"), (f"/usr/bin:{own.parent}", "iscsitools")):
         monkeypatch.setenv("PATH", path)
         assert f"Watch:   {program} top\n" in greeting(Config(), [Portal("127.0.0.1")], {})
+
+
+def test_serve_by_main_of_a_program_that_calls_itself_iscsitools(tmp_path: Path) -> None:
+    """There is no file of the name that it says, but another one is found by $PATH."""
+    (tmp_path / "iscsitools").write_text("#!/bin/sh\n")
+    (tmp_path / "iscsitools").chmod(0o755)
+    arguments = ["iscsitools", "serve", "--portal", "127.0.0.1:0", "--lun", "null:1M", "--provider", "none"]
+    code = f"import sys; from iscsitools.cli.main import main; sys.argv = {arguments}; main()"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        cwd="/",
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        lines = list(iter(process.stdout.readline, "Stop:    Ctrl-C\n"))[:9]
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert "Watch:   iscsitools top\n" in lines, errors
+    assert process.returncode == 0

@@ -14,6 +14,7 @@ Load = Callable[[str], tuple[Config, tuple[str, ...]]]
 Problems = Callable[[str], tuple[str, ...]]
 
 HEAD = '[[target]]\niqn = "iqn.2026-11.example:a"\n[target.auth]\nmethod = "chap"\n'
+DISK = '[[target.lun]]\nstore = "null:1M"\n'
 ODD = 'p\u00e4ss "w\'ord" \\,%@:=\t#'
 
 
@@ -29,6 +30,7 @@ def test_secrets_from_the_three_places(load: Load, tmp_path: Path, monkeypatch: 
         + ODD
         + "''' }, { name = 'bob', secret_env = 'BOB_SECRET' }, { name = 'c\u00e4rol', secret_file = 'carol' }]\n"
         + "mutual = { name = 'target', secret_file = 'target' }\nalgorithms = ['sha1', 'sha3-256']\n"
+        + DISK
     )
     auth = config.targets[0].auth
     assert warnings == ()
@@ -60,7 +62,7 @@ def test_configurations_differ_when_a_secret_does(load: Load) -> None:
 def test_unwise_secrets_are_warnings(load: Load, tmp_path: Path) -> None:
     (tmp_path / "open").write_text("x" * 11)
     (tmp_path / "open").chmod(0o644)
-    _, warnings = load(HEAD + "users = [{ name = 'alice', secret_file = 'open' }]\n")
+    _, warnings = load(HEAD + "users = [{ name = 'alice', secret_file = 'open' }]\n" + DISK)
     assert len(warnings) == 2
     assert warnings[0].startswith("t.toml:5: target[0].auth.users[0].secret_file: others may read open")
     assert "has 11 bytes, fewer than the 12 that RFC 7143 12.1.3" in warnings[1]
@@ -69,7 +71,7 @@ def test_unwise_secrets_are_warnings(load: Load, tmp_path: Path) -> None:
 def test_a_secret_in_a_file_that_others_may_read(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "chmod", lambda self, mode: None)
     (tmp_path / "t.toml").touch(0o644)
-    _, warnings = load(HEAD + "users = [{ name = 'alice', secret = 'correct horse battery' }]\n")
+    _, warnings = load(HEAD + "users = [{ name = 'alice', secret = 'correct horse battery' }]\n" + DISK)
     assert [w for w in warnings if "others may read t.toml" in w] == list(warnings) != []
 
 

@@ -112,6 +112,9 @@ def test_default_iqn(monkeypatch: pytest.MonkeyPatch, host: str, iqn: str) -> No
         ([A, A], {}, ["--iqn iqn.2026-11.example:a: the target iqn.2026-11.example:a is given twice"]),
         ([("iqn", "x")], {}, ["--iqn x: 'x' is no iSCSI name: one begins with 'iqn.', 'eui.' or 'naa.'"]),
         ([A, lun("0=ram:1M"), lun("0=ram:1M")], {}, ["--lun 0=ram:1M: LUN 0 is given twice"]),
+        ([A, lun("-1=ram:1M")], {}, ["--lun -1=ram:1M: -1 is not between 0 and 16383"]),
+        ([A, lun("one=ram:1M")], {}, ["--lun one=ram:1M: 'one' is no whole number"]),
+        ([A, lun("=ram:1M")], {}, ["--lun =ram:1M: '' is no whole number"]),
         ([A, lun("99999=ram:1M")], {}, ["--lun 99999=ram:1M: 99999 is not between 0 and 16383"]),
         ([A, lun("9" * 5000 + "=ram:1M")], {}, [f"--lun {'9' * 5000}=ram:1M: '{'9' * 5000}' is no whole number"]),
         ([A, lun("ram:1M,block_size=1")], {}, ["--lun ram:1M,block_size=1: 1 is no power of two from 512 to 4096"]),
@@ -128,3 +131,10 @@ def test_problems_name_the_option(
     assert len(caught.value.lines) == len(expected)
     for line, begin in zip(caught.value.lines, expected, strict=True):
         assert line.startswith(begin)
+
+
+def test_a_target_without_luns_and_a_disk_that_no_memory_holds_get_a_word(plugins: PluginManager) -> None:
+    _, warnings = config_from_options([A, lun("ram:1M"), lun("ram+delay:4P"), B], {}, plugins.registry)
+    large, empty = warnings
+    assert large.startswith("--lun ram+delay:4P: 4P is more than this machine's memory, ")
+    assert empty == f"--iqn {B[1]}: the target {B[1]} has no LUN: whoever logs in finds no disk"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,3 +190,30 @@ def test_a_serial_number_of_two_disks_is_a_warning(load: Load) -> None:
         "t.toml:7: target[1]: LUN 0: another has the serial number 'A' too; initiators take both for one",
     )
     assert load(TARGET + lun.format("A") + '[[target.lun]]\nstore = "ram:1M"\n' * 2)[1] == ()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(load: Load) -> None:
+    config, _ = load("\ufeff" + LUN + 'store = "null:1M"\n')
+    assert config.targets[0].iqn == "iqn.2026-11.example:a"
+
+
+def test_a_pipe_is_read_until_its_writer_has_ended(plugins: PluginManager, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, LUN.encode())
+    thread = threading.Timer(0.05, lambda: (os.write(writer, b'store = "null:1M"\n'), os.close(writer)))
+    thread.start()
+    config, _ = load_config(f"/dev/fd/{reader}", plugins.registry)
+    thread.join()
+    os.close(reader)
+    assert config.targets[0].luns[0].stack.kind == "null"
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(plugins: PluginManager, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(RunError, match="fifo: nobody writes to this pipe"):
+        load_config(tmp_path / "fifo", plugins.registry)
+
+
+def test_what_has_no_end_is_no_configuration(plugins: PluginManager) -> None:
+    with pytest.raises(RunError, match="/dev/zero: more than 16 MiB"):
+        load_config("/dev/zero", plugins.registry)

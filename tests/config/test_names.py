@@ -80,3 +80,16 @@ def test_portals(text: str, portal: Portal, shown: str) -> None:
 def test_what_is_no_portal(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no|expected"):
         Portal.parse(text)
+
+
+@pytest.mark.parametrize("text", ["::1:3260", "2001:db8::7:860", "fe80::1%eth0:3260"])
+def test_an_address_that_was_meant_to_have_a_port(text: str) -> None:
+    host, _, port = text.rpartition(":")
+    with pytest.raises(ValueError, match=re.escape(f"write [{host}]:{port} for a port")):
+        Portal.parse(text)
+    assert Portal.parse(f"[{host}]:{port}") == Portal(host, int(port))
+
+
+@pytest.mark.parametrize("text", ["2001:db8::7:8", "2001:db8::1:03e8", "1:2:3:4:5:6:7:3260"])
+def test_an_address_that_can_be_nothing_else(text: str) -> None:
+    assert Portal.parse(text) == Portal(text)

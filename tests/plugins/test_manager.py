@@ -218,4 +218,5 @@ def test_a_command_whose_name_is_taken_is_left_out(caplog: pytest.LogCaptureFixt
         manager.add_commands(group)
     assert group.commands["serve"] is serve
     assert plugin.error == "there is already a command named 'serve'"
+    assert plugin.status == "loaded"
     assert "plugin usurper" in caplog.text
