@@ -80,7 +80,8 @@ def config_from_options(
         luns = targets[-1]["lun"]
         names["target", len(targets) - 1, "lun", len(luns)] = f"--lun {shown}"
         numbered = _NUMBERED.fullmatch(text)
-        luns.append({"number": numbered[1].lstrip("0") or numbered[1][:1], "store": numbered[2]} if numbered else {"store": text})
+        number = numbered[1].lstrip("0") or numbered[1][:1] if numbered else ""
+        luns.append({"number": number, "store": numbered[2]} if numbered else {"store": text})
     if not targets:
         targets.append({"iqn": default_iqn(), "lun": []})
     if not any(target["lun"] for target in targets):

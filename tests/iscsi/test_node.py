@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from iscsitools.wire.names import fold_name
 
 from iscsi.login_support import DEVICE
 from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode, bracketed
+from iscsitools.wire.names import fold_name
 
 NAME = "iqn.2026-11.example:disks"
 
