@@ -10,9 +10,22 @@ import click
 
 from iscsitools.cli.output import echo_json, echo_table, json_option
 from iscsitools.dtrace import library
+from iscsitools.dtrace.arguments import parse
+from iscsitools.dtrace.running import command_line, programs
 from iscsitools.dtrace.system import find_dtrace, this_system
 from iscsitools.dtrace.variants import DSCRIPTS
 from iscsitools.errors import RunError, UsageError
+from iscsitools.trace.client.attach import Server
+from iscsitools.trace.protocol import TraceError
+
+
+class _WithDtraceOptions(click.Command):
+    """Keeps apart what stands after ``--``: it is no option of dtrace either."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta["rest"] = args[at + 1 :]
+        return super().parse_args(ctx, args[:at])
 
 
 @click.group()
@@ -24,34 +37,73 @@ def command() -> None:
     """
 
 
-@command.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--pid", type=click.IntRange(min=1), help="Watch only the target of this process id.")
-@click.argument("name")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(pid: int | None, name: str, arguments: tuple[str, ...]) -> None:
+@command.command(
+    cls=_WithDtraceOptions, context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]}
+)
+@click.option("--name", help="Watch only the server of this name; sets $target.")
+@click.option("--pid", type=click.IntRange(min=1), help="Watch only the target of this process id; sets $target.")
+@click.option("--show", is_flag=True, help="Print what would be run, as it was made for this system.")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [DTRACE OPTIONS] [ARGUMENTS]")
+@click.pass_context
+def run(ctx: click.Context, name: str | None, pid: int | None, show: bool, words: tuple[str, ...]) -> None:
     """Run a D script with the D library of this system.
 
-    NAME is one of `iscsitools dtrace list`, or the path of a script of your own. ARGUMENTS are the script's. While
-    several targets run, DTrace for Linux needs --pid, which puts iscsiPID: in the place of iscsi*: in the script.
+    SCRIPT is one of `iscsitools dtrace list`, a file, or - for standard input; -n CLAUSES take its place or come
+    behind it. Options of dtrace (-q, -o FILE, -x OPTION, -c COMMAND) may stand anywhere. ARGUMENTS are the script's;
+    those that begin with a dash stand after --.
+
+    Scripts that were written for other targets run as they are: iscsi::: becomes iscsi*:::, and where DTrace for
+    Linux needs the names of probes they are written out. --name and --pid put that process's provider there; while
+    several targets run, DTrace for Linux needs one of them. A script that reads arguments of COMSTAR's own (arg1,
+    arg8) is refused, with the member to read.
     """
-    script = library.script_file(name)
+    if name is not None and pid is not None:
+        raise UsageError("--name and --pid both say which target")
+    asked = parse(words, ctx.meta["rest"])
+    system = this_system()
+    process = _process_of(name) if name is not None else pid
+    if process is None and asked.values("p"):
+        process = int(asked.values("p")[-1]) if asked.values("p")[-1].isdigit() else None
+    found = programs(asked, system, process)
+    if show:
+        click.echo("\n".join(program.made.rstrip("\n") for program in found))
+        return
     dtrace = find_dtrace()
-    words = library.command_line(dtrace, this_system(), str(script) if pid is None else "/dev/stdin", arguments)
-    if pid is not None:
-        _give_as_input(library.for_process(script.read_text(), pid))
+    call = command_line(dtrace, system, asked, found)
+    for program in found:
+        if program.by_input:
+            _give_as_input(program.made)
     sys.stdout.flush()
     try:
-        os.execv(dtrace, words)  # Ctrl-C is then dtrace's own
+        os.execv(dtrace, call)  # Ctrl-C is then dtrace's own
     except OSError as error:
         raise RunError(f"{dtrace}: {error.strerror}") from None
+
+
+def _process_of(name: str) -> int:
+    """The process id of a server by its name; RunError when there is none."""
+    try:
+        with Server(name) as server:
+            return int(server.server["pid"])
+    except TraceError as error:
+        raise RunError(str(error)) from None
 
 
 def _give_as_input(text: str) -> None:
     """Put a text where the program that takes this one's place reads its standard input."""
     with tempfile.TemporaryFile() as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="surrogateescape"))
         file.seek(0)
         os.dup2(file.fileno(), 0)
+
+
+@command.command()
+def path() -> None:
+    """Print the folder of this system's D library, for dtrace -L.
+
+    As in: dtrace -L $(iscsitools dtrace path) -s SCRIPT
+    """
+    click.echo(this_system().variant.folder)
 
 
 @command.command("list")

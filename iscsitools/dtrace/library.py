@@ -48,10 +48,16 @@ def system_library(system: System) -> Path | None:
     return next((file for file, name in collisions(system) if name == OWN_TYPES[0]), None)
 
 
-def library_arguments(system: System) -> list[str]:
-    """``-L`` and the folder of the right variant; nothing where the system has what is needed."""
+def library_arguments(system: System, folders: Sequence[Path] = ()) -> list[str]:
+    """``-L`` and the folder of the right variant; nothing where the system has what is needed.
+
+    ``folders``: others that dtrace reads libraries from. RunError when one of those, or of the system's own, defines
+    what ours does: dtrace would end with an error that names neither.
+    """
     if system_library(system) is not None:
         return []
+    for file, name in collisions(system, folders):
+        raise RunError(f"{file} defines {name}, as the D library of iscsitools does: dtrace takes no two of a name")
     given = ["-L", str(system.variant.folder)]
     try:
         installed = system.installed.read_text()
@@ -84,13 +90,3 @@ def script_file(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
     raise UsageError(f"there is no script {name!r}; there are {', '.join(known)}, and files by their path")
-
-
-def for_process(text: str, pid: int) -> str:
-    """A script for one of several targets: DTrace for Linux allows args[] only where one provider matches."""
-    return re.sub(r"\biscsi\*:", f"iscsi{pid}:", text)
-
-
-def command_line(dtrace: str, system: System, script: str, arguments: Sequence[str]) -> list[str]:
-    """What runs a script."""
-    return [dtrace, *library_arguments(system), "-s", script, *arguments]

@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -109,9 +109,10 @@ def _bpftrace_hint() -> tuple[str, ...]:
     return (f"the same tools for bpftrace: bpftrace {folder}/iscsiio.bt $(iscsitools probes --path)",)
 
 
-def collisions(system: System) -> Iterator[tuple[Path, str]]:
-    """Types of our variant that a library of the system defines too, with its file."""
-    for file in sorted(system.folder.rglob("*.d")):
+def collisions(system: System, folders: Sequence[Path] = ()) -> Iterator[tuple[Path, str]]:
+    """Types of our variant that a library of the system or of another folder for ``-L`` defines too, and its file."""
+    files = [*system.folder.rglob("*.d"), *(file for folder in folders for file in folder.glob("*.d"))]
+    for file in sorted(files):
         if file.name == LIBRARY or (file.name == "scsi.d" and system.variant is variants.ILLUMOS):
             continue
         text = file.read_text(errors="replace")
