@@ -71,13 +71,13 @@ def test_gates_follow_the_state():
     a = bench.initiator(quiet=False)
     itl = bench.device.itl(a.nexus, 0)
     assert itl is not None
-    assert not itl.fast_read
+    assert not itl.gate.read_open
     a.run(TUR)
-    assert (itl.fast_read, itl.fast_write) == (True, True)
+    assert (itl.gate.read_open, itl.gate.write_open) == (True, True)
     b = bench.initiator("bb")
     b.run("160000000000")
-    assert (itl.fast_read, itl.fast_write) == (False, False)
+    assert (itl.gate.read_open, itl.gate.write_open) == (False, False)
     b.run("170000000000")
-    assert (itl.fast_read, itl.fast_write) == (True, True)
+    assert (itl.gate.read_open, itl.gate.write_open) == (True, True)
     b.run("1b0000000200")
-    assert not itl.fast_read
+    assert not itl.gate.read_open

@@ -78,7 +78,7 @@ def test_wce_off_makes_writes_durable():
     assert bench.store.calls == ["write", "flush"]
     itl = bench.device.itl(a.nexus, 0)
     assert itl is not None
-    assert (itl.fast_read, itl.fast_write) == (True, False)
+    assert (itl.gate.read_open, itl.gate.write_open) == (True, False)
 
 
 @pytest.mark.parametrize("default", [True, False])

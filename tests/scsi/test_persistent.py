@@ -93,7 +93,7 @@ def test_who_may_read_and_write(trio, kind, registered, other):
     for initiator, allowed in ((trio.a, (True, True)), (trio.b, registered), (trio.c, other)):
         itl = trio.bench.device.itl(initiator.nexus, 0)
         assert itl is not None
-        assert (itl.fast_read, itl.fast_write) == allowed
+        assert (itl.gate.read_open, itl.gate.write_open) == allowed
         assert initiator.run(READ).status == (0 if allowed[0] else CONFLICT)
         assert initiator.run(WRITE, bytes(512)).status == (0 if allowed[1] else CONFLICT)
         assert initiator.run(TUR).good

@@ -67,14 +67,14 @@ def test_compare_and_write_runs_alone(bench, attribute):
     assert len(bench.executor.held) == 1
     itl = bench.device.itl(a.nexus, 0)
     assert itl is not None
-    assert not itl.fast_read
+    assert not itl.gate.read_open
     bench.executor.run()
     assert len(bench.executor.held) == 1
     bench.executor.run()
     assert compare in a.ended
     bench.executor.run()
     assert bytes(later.data_in) == b"\x11" * 512
-    assert itl.fast_read
+    assert itl.gate.read_open
 
 
 def test_many_waiting_tasks_start_without_deep_recursion():
@@ -221,10 +221,10 @@ def test_removed_unit_ends_its_tasks_and_closes_its_gates(bench):
     a = bench.initiator()
     itl = bench.device.itl(a.nexus, 0)
     assert itl is not None
-    assert itl.fast_read
+    assert itl.gate.read_open
     task = a.send(READ)
     assert bench.device.remove_unit(0) == [task]
-    assert not itl.fast_read
+    assert not itl.gate.read_open
     bench.executor.run()
     assert a.released == [task]
     assert a.run(TUR).code == (5, 0x2500)

@@ -87,5 +87,5 @@ def test_every_task_ends_once(steps):
         initiator.run("03000000ff00")
         itl = run.bench.device.itl(initiator.nexus, 0)
         assert itl is not None
-        assert itl.fast_read
-        assert itl.fast_write
+        assert itl.gate.read_open
+        assert itl.gate.write_open

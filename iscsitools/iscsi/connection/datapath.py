@@ -100,7 +100,7 @@ def run(conn: Connection, pos: int, end: int, now: int) -> int:
             last_form, last_length = form, 0
             writes, segment, largest, itl = forms.get(form) or _form(conn, form)
             short = long = -1
-            if itl is not None and in_step and (itl.fast_write if writes else itl.fast_read):
+            if itl is not None and in_step and (itl.gate.write_open if writes else itl.gate.read_open):
                 unit = itl.unit
                 store, block_size = unit.store, unit.block_size
                 short, long = (0x2A00, 0x8A00) if writes else (0x2800, 0x8800)
@@ -310,7 +310,7 @@ def write_at_once(conn: Connection, pdu: Pdu) -> bool:
         return False
     form, itt, edtl, cmdsn, operation, lba, length = COMMAND.unpack(pdu.bhs)
     writes, segment, largest, itl = conn.forms.get(form) or _form(conn, form)
-    if itl is None or not writes or not itl.fast_write:
+    if itl is None or not writes or not itl.gate.write_open:
         return False
     if operation == 0x8A00:
         lba, length, _, control = LONG_CDB.unpack_from(pdu.bhs, 34)

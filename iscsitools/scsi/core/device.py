@@ -71,7 +71,9 @@ class ScsiDevice:
         self._nexuses.pop(nexus, None)
         for unit in self.units.values():
             management.abort_calls(unit, [call for call in unit.tasks.calls if call.task.nexus is nexus])
-            unit.itls.pop(nexus, None)
+            itl = unit.itls.pop(nexus, None)
+            if itl is not None:
+                itl.gate.close()
             unit.medium.locks.discard(nexus)
             if unit.reservations.holder is nexus:
                 unit.reservations.holder = None

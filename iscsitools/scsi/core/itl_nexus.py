@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from iscsitools.scsi.core.gate import Gate
 from iscsitools.scsi.core.task import Nexus
 from iscsitools.wire.sense import Asc
 
@@ -12,21 +13,15 @@ if TYPE_CHECKING:
 
 
 class ItlNexus:
-    """An I_T_L nexus (SAM-5 3.1.51).
+    """An I_T_L nexus (SAM-5 3.1.51). ``gate``: opened and closed here whenever the unit's state changes."""
 
-    ``fast_read`` and ``fast_write`` say that a READ or WRITE of the common forms (no protection, no FUA) to a range
-    inside the unit may go to the backstore's ``try_read_into`` or ``try_write`` directly, without a task: nothing of
-    the unit's state could change its answer. The unit recomputes both whenever that state changes.
-    """
-
-    __slots__ = ("attentions", "fast_read", "fast_write", "nexus", "unit")
+    __slots__ = ("attentions", "gate", "nexus", "unit")
 
     def __init__(self, nexus: Nexus, unit: LogicalUnit) -> None:
         self.nexus = nexus
         self.unit = unit
         self.attentions: list[Asc] = []
-        self.fast_read = False
-        self.fast_write = False
+        self.gate = Gate(unit.number, unit.store, unit.block_size, unit.blocks)
 
     def attention(self, asc: Asc) -> None:
         """Queue a unit attention condition (SAM-5 5.14).
@@ -54,8 +49,9 @@ class ItlNexus:
             self.refresh()
 
     def refresh(self) -> None:
-        """Recompute the gates."""
-        unit = self.unit
-        open_ = not self.attentions and unit.unobstructed
-        self.fast_read = open_ and unit.reservations.permits(self.nexus, reads=True)
-        self.fast_write = open_ and unit.fast_writes and unit.reservations.permits(self.nexus, reads=False)
+        """Recompute the gate."""
+        unit, gate = self.unit, self.gate
+        gate.blocks = unit.blocks
+        open_ = not self.attentions and unit.unobstructed and not self.nexus.lost
+        gate.read_open = open_ and unit.reservations.permits(self.nexus, reads=True)
+        gate.write_open = open_ and unit.fast_writes and unit.reservations.permits(self.nexus, reads=False)

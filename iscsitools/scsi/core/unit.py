@@ -105,6 +105,7 @@ class LogicalUnit:
         blocks = self.store.size // self.block_size
         if blocks != self.blocks:
             self.blocks = blocks
+            self.refresh()
             self.attention(Asc.CAPACITY_DATA_HAS_CHANGED)
 
     def resize(self, size: int) -> None:

@@ -1,0 +1,31 @@
+"""What a transport's data path has to know of one logical unit to serve a plain READ or WRITE by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iscsitools.backstores.base import Backstore
+
+
+@dataclass(slots=True, eq=False)
+class Gate:
+    """Plain words about one I_T_L nexus, kept up to date by the SCSI side and read by the data path for each command.
+
+    While ``read_open`` (``write_open``) is set, nothing of the unit's state can change the answer to a READ (WRITE) of
+    the common forms to a range inside the unit, so that it may go to ``store.try_read_into`` (``try_write``) without a
+    task. One test stands for all of those: no unit attention, no reservation of another, a medium, no write protection,
+    a write cache that is on, no ordered or exclusive task about.
+
+    ``number``: the unit number. ``blocks``: how many of ``block_size`` bytes the unit has now.
+    """
+
+    number: int
+    store: Backstore
+    block_size: int
+    blocks: int
+    read_open: bool = False
+    write_open: bool = False
+
+    def close(self) -> None:
+        """Let no command through: what the gate leads to is gone for this nexus."""
+        self.read_open = self.write_open = False
