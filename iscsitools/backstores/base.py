@@ -91,13 +91,34 @@ class FileRange:
         return FileRange(self.fd, self.offset + count, self.length - count)
 
 
+class MappedRange:
+    """Bytes of a file that is mapped into memory, for a transport that sends them without reading them.
+
+    ``view`` must never be touched by this process, only handed to the kernel: beyond the end of a file that somebody
+    cuts meanwhile it would be ended by SIGBUS, where sendmsg(2) fails with EFAULT or sends less. Until ``release`` is
+    called, nothing is written to these bytes; so it is called, once, before the transport looks at the next command:
+    what the socket has not taken by then is copied by ``read_into`` (or the connection is closed).
+    """
+
+    __slots__ = ("release", "view")
+
+    def __init__(self, view: memoryview, release: Callable[[], None]) -> None:
+        self.view = view
+        self.release = release
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+
 class Backstore:
     """Base class of all backstores. Required: ``size``, ``read_into``, ``write``, ``flush``.
 
     Made with ``cls(what, **options)``: ``what`` is the text after the colon of ``KIND:WHAT``, the options are parsed
     by :attr:`options`. Nothing is opened before :meth:`open`. Raise BackstoreError from ``__init__`` or ``open`` with
     a line for the user. Any exception of another method becomes sense data: OSError by its errno, MediumError with
-    its LBA, others as HARDWARE ERROR; it is logged once and never ends a connection.
+    its LBA, others as HARDWARE ERROR; it is logged, at a limited rate, and never ends a connection.
+
+    Calls may overlap, on the same blocks too: each block is read as it was before or after a write, whole.
     """
 
     kind: ClassVar[str] = ""
@@ -129,6 +150,14 @@ class Backstore:
     def capabilities(self) -> Capabilities:
         """What this backstore is; read after ``open`` and after ``resize``."""
         return Capabilities()
+
+    @property
+    def unflushed(self) -> bool:
+        """Whether a power failure now could take back something that a read returns: a read with FUA flushes first.
+
+        The default says so of every backstore with a volatile cache. One that knows better spares the flush.
+        """
+        return self.capabilities.volatile_cache
 
     @property
     def identity(self) -> str:
@@ -193,6 +222,15 @@ class Backstore:
         """
         return None
 
+    def try_map(self, offset: int, length: int) -> MappedRange | None:
+        """The bytes as a view of a shared mapping, if sending them needs no waiting: all in the page cache; else None.
+
+        Called on the event loop for long reads, like ``try_range``, of which it is the form that does not tear: what is
+        sent of it is as it was at that moment, and no write gets in between before it is released. The size of the
+        file is looked at before.
+        """
+        return None
+
     def try_write(self, offset: int, buffer: memoryview) -> bool:
         """Write if that needs no waiting (the page cache takes it): True when done, False when nothing was done."""
         if self.blocking:
@@ -245,6 +283,11 @@ class Filter(Backstore):
     def capabilities(self) -> Capabilities:
         """As the inner one's."""
         return self.inner.capabilities
+
+    @property
+    def unflushed(self) -> bool:
+        """As the inner one's."""
+        return self.inner.unflushed
 
     @property
     def identity(self) -> str:
@@ -301,6 +344,10 @@ class Filter(Backstore):
     def try_range(self, offset: int, length: int) -> FileRange | None:
         """The inner one's, where this filter leaves reads alone."""
         return self.inner.try_range(offset, length) if self.passes_reads else None
+
+    def try_map(self, offset: int, length: int) -> MappedRange | None:
+        """The inner one's, where this filter leaves reads alone."""
+        return self.inner.try_map(offset, length) if self.passes_reads else None
 
     def try_write(self, offset: int, buffer: memoryview) -> bool:
         """Ask the inner one, where this filter leaves writes alone; else write if that cannot block."""

@@ -4,10 +4,12 @@ What is true of it, and why:
 
 - **The cache is volatile.** Writes go to the page cache (with ``direct=yes``, to the drive's); only ``flush`` and
   ``write_through`` make them durable.
-- **After a flush that failed nothing is promised any more.** Linux reports a lost write once and marks the page clean,
-  so that a second fdatasync would return success for data that never reached the disk. From then on every write and
+- **After a flush that failed nothing is promised any more** (:mod:`iscsitools.backstores.durability`): every write and
   flush fails with EIO until the file is opened again; reads go on.
-- **The file is not mapped into memory**: a file cut short by somebody else would end the process by SIGBUS.
+- **A file that somebody cut keeps its length.** To write beyond its end would make it longer again, and zeros of all
+  that was lost. So that is refused; a disk grows and shrinks by ``resize``, or when the new size has been told to
+  those who use it.
+- **Overlapping calls exclude each other** (:mod:`iscsitools.backstores.ranges`).
 """
 
 from __future__ import annotations
@@ -25,12 +27,16 @@ from iscsitools.backstores.base import (
     Capabilities,
     Extent,
     FileRange,
+    MappedRange,
     MediumError,
     Option,
 )
 from iscsitools.backstores.direct import DirectIo, direct_alignment
+from iscsitools.backstores.durability import NO_SPACE, Durability
 from iscsitools.backstores.file_open import open_file, take_lock
 from iscsitools.backstores.holes import file_extents, punch_hole, zero_range
+from iscsitools.backstores.mapping import FileMapping
+from iscsitools.backstores.ranges import RangeLock
 from iscsitools.backstores.residency import make_residency_check
 from iscsitools.backstores.syscalls import (
     RWF_DSYNC,
@@ -42,6 +48,7 @@ from iscsitools.backstores.syscalls import (
     sync_data,
     write_fully,
 )
+from iscsitools.backstores.values import MAX_SIZE
 
 _PAGE_MASK: Final = 4095
 _resident: Final = make_residency_check()
@@ -71,8 +78,9 @@ class FileBackstore(Backstore):
         self._fd = -1
         self._io: DirectIo | None = None
         self._device: Device | None = None
+        self._mapping: FileMapping | None = None
         self._thin = False
-        self._failed: OSError | None = None
+        self._ranges = RangeLock()
         self._read_flags = -1
         self._no_write_before = _NEVER
         self._pause = _FIRST_PAUSE_NS
@@ -80,6 +88,7 @@ class FileBackstore(Backstore):
     def open(self) -> None:
         """Open, lock, and make or grow the file if ``size`` says so."""
         self._fd = open_file(self.path, self._wanted_size, self.read_only, self._direct)
+        self._durability = Durability(self._fd, self.path, self._stop_writes_on_the_loop)
         try:
             take_lock(self._fd, self.path, shared=self.read_only)
             self._fit_size()
@@ -90,10 +99,14 @@ class FileBackstore(Backstore):
 
     def close(self) -> None:
         """Close; this ends the lock."""
+        if self._mapping is not None:
+            self._mapping.close()
         if self._fd >= 0:
+            self._durability.close()
             os.close(self._fd)
         self._fd = -1
         self._io = None
+        self._mapping = None
         self._read_flags = -1
         self._no_write_before = _NEVER
 
@@ -114,7 +127,6 @@ class FileBackstore(Backstore):
 
     def _prepare(self) -> None:
         """Find out what file system and device can do, and open the fast paths that are sound with it."""
-        self._failed = None
         if self._device is not None:
             self._thin = self._device.thin
         elif not self.read_only:
@@ -125,6 +137,7 @@ class FileBackstore(Backstore):
                 raise BackstoreError(f"{self.path}: direct=yes needs block_size={alignment or 4096} here")
             self._io = DirectIo(self._fd)
             return
+        self._mapping = FileMapping(self._fd)
         if is_in_memory(self._fd):
             self._read_flags = 0
         elif RWF_NOWAIT:
@@ -134,10 +147,8 @@ class FileBackstore(Backstore):
 
     @property
     def size(self) -> int:
-        """The file's length now, whoever changed it."""
-        if self._device is not None:
-            return os.lseek(self._fd, 0, os.SEEK_END)
-        return os.fstat(self._fd).st_size
+        """The length of the file or device now, whoever changed it."""
+        return os.lseek(self._fd, 0, os.SEEK_END)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -152,62 +163,81 @@ class FileBackstore(Backstore):
             optimal_io_size=device.optimal_io_size if device else 0,
         )
 
+    @property
+    def unflushed(self) -> bool:
+        """Whether the page cache (with O_DIRECT, the drive's) may hold what the medium does not."""
+        return self._durability.unflushed
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Read; MediumError where the file has become shorter than it was."""
         io = self._io
-        count = read_fully(self._fd, offset, buffer) if io is None else io.read(offset, buffer)
+        with self._ranges.shared(offset, len(buffer)):
+            count = read_fully(self._fd, offset, buffer) if io is None else io.read(offset, buffer)
         if count < len(buffer):
             raise MediumError(f"{self.path} ends at byte {offset + count}", offset + count)
 
     def write(self, offset: int, buffer: memoryview) -> None:
         """Write into the page cache, or past it with ``direct=yes``."""
-        self._check_writable()
+        with self._ranges.exclusive(offset, len(buffer)):
+            self._check_writable(offset, len(buffer))
+            self._durability.unflushed = True
+            self._write(offset, buffer, 0)
+            self._durability.unflushed = True  # a flush may have begun and ended in between
+
+    def _write(self, offset: int, buffer: memoryview, flags: int) -> None:
         if self._io is None:
-            write_fully(self._fd, offset, buffer)
+            write_fully(self._fd, offset, buffer, flags)
         else:
-            self._io.write(offset, buffer)
+            self._io.write(offset, buffer, flags)
 
     def write_through(self, offset: int, buffer: memoryview) -> None:
         """Write with RWF_DSYNC: only this range is synced, not all that is waiting."""
         if not RWF_DSYNC:
             super().write_through(offset, buffer)
             return
-        self._check_writable()
-        write: Callable[[int, memoryview, int], None]
-        write = (
-            self._io.write if self._io is not None else lambda at, data, flags: write_fully(self._fd, at, data, flags)
-        )
+        durability = self._durability
+        with self._ranges.exclusive(offset, len(buffer)):
+            self._check_writable(offset, len(buffer))
+            try:
+                self._write(offset, buffer, RWF_DSYNC)
+            except OSError as error:
+                if error.errno in NO_SPACE:
+                    self._write_without_space(offset, buffer)
+                durability.lose(error)
+                raise
+
+    def _write_without_space(self, offset: int, buffer: memoryview) -> None:
+        """Write once more, not durably. No space for it either: then that was all, perhaps; see Durability."""
         try:
-            write(offset, buffer, RWF_DSYNC)
+            self._write(offset, buffer, 0)
         except OSError as error:
-            # No space for this write is no loss of earlier ones; then an unsynced write fails in the same way.
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                write(offset, buffer, 0)
-            self._lose(error)
+            if error.errno in NO_SPACE:
+                self._durability.no_space(error)
+            else:
+                self._durability.lose(error)
             raise
 
     def flush(self) -> None:
         """Fdatasync; once it has failed, it fails until the file is opened again."""
-        if self.read_only:
-            return
-        self._check_writable()
-        try:
-            sync_data(self._fd)
-        except OSError as error:
-            self._lose(error)
-            raise
+        self._durability.flush(sync_data)  # read-only too: what others wrote may be read with FUA
 
     def discard(self, offset: int, length: int) -> None:
         """Punch a hole; zeros are written where that cannot be done."""
-        self._check_writable()
-        if not punch_hole(self._fd, offset, length):
+        if not self._change(punch_hole, offset, length):
             self.write_zeroes(offset, length)
 
     def write_zeroes(self, offset: int, length: int) -> None:
         """Zero a range and keep its space; zeros are written where the file system cannot."""
-        self._check_writable()
-        if not zero_range(self._fd, offset, length):
+        if not self._change(zero_range, offset, length):
             super().write_zeroes(offset, length)
+
+    def _change(self, call: Callable[[int, int, int], bool], offset: int, length: int) -> bool:
+        with self._ranges.exclusive(offset, length):
+            self._check_writable(offset, length)
+            self._durability.unflushed = True
+            done = call(self._fd, offset, length)
+            self._durability.unflushed = True
+        return done
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Holes and data as SEEK_HOLE and SEEK_DATA tell; a block that is in part data is data."""
@@ -217,7 +247,9 @@ class FileBackstore(Backstore):
         """Set a regular file's length."""
         if self._device is not None or self.read_only:
             super().resize(size)
-        os.ftruncate(self._fd, size)
+        with self._ranges.exclusive(0, MAX_SIZE):
+            os.ftruncate(self._fd, size)
+            self._durability.unflushed = True
 
     def try_read_into(
         self, offset: int, buffer: memoryview,
@@ -227,7 +259,11 @@ class FileBackstore(Backstore):
         flags = self._read_flags
         if flags < 0:
             return False
+        ranges = self._ranges
+        ranges.inline = buffer  # before the look at the others: see RangeLock
         try:
+            if ranges.writers and ranges.in_the_way(offset, len(buffer), False):
+                return False
             return _preadv(self._fd, (buffer,), offset, flags) == len(buffer)
         except BlockingIOError:
             return False
@@ -236,22 +272,41 @@ class FileBackstore(Backstore):
                 self._read_flags = -1
                 return False
             raise
+        finally:
+            ranges.inline = None
 
     def try_range(self, offset: int, length: int) -> FileRange | None:
         """The file's own bytes, when all of them are in the page cache."""
-        flags = self._read_flags
-        if flags < 0 or (flags and (_resident is None or not _resident(self._fd, offset, length))):
+        return FileRange(self._fd, offset, length) if self._all_cached(offset, length) else None
+
+    def try_map(self, offset: int, length: int) -> MappedRange | None:
+        """A view of the file's mapping, when all of the range is in the page cache and nobody writes to it."""
+        mapping = self._mapping
+        if mapping is None or not self._all_cached(offset, length):
             return None
-        return FileRange(self._fd, offset, length)
+        view = mapping.view(offset, length, self.size)
+        if view is None or len(view) != length:
+            return None
+        hold = self._ranges.try_shared(offset, length)
+        return None if hold is None else MappedRange(view, hold.release)
+
+    def _all_cached(self, offset: int, length: int) -> bool:
+        """Whether the range can be sent from the file: within its length now, and nothing to be waited for."""
+        flags = self._read_flags
+        if flags < 0 or offset + length > os.lseek(self._fd, 0, os.SEEK_END):
+            return False
+        return _resident is not None and _resident(self._fd, offset, length) if flags else True
 
     def try_write(
         self, offset: int, buffer: memoryview,
         _pwrite: Callable[..., int] = os.pwrite, _clock: Callable[[], int] = time.monotonic_ns,
+        _seek: Callable[..., int] = os.lseek, _end: int = os.SEEK_END,
     ) -> bool:  # fmt: skip
         """Write into the page cache, unless a page would have to be read first or writers are being throttled. Hot.
 
         When a write took 20 ms, the file system is committing, or dirty pages are over the kernel's limit. Writes then
-        go to threads for a while, twice as long each time that the first one after it is slow again.
+        go to threads for a while, twice as long each time that the first one after it is slow again. The look at the
+        file's end costs a tenth of the write.
         """
         start = _clock()
         if start < self._no_write_before:
@@ -259,17 +314,31 @@ class FileBackstore(Backstore):
         length = len(buffer)
         if (offset | length) & _PAGE_MASK and not self._edges_cached(offset, offset + length):
             return False
-        done = _pwrite(self._fd, buffer, offset)
-        if done != length:
-            write_fully(self._fd, offset + done, buffer[done:])
+        ranges = self._ranges
+        ranges.inline = buffer  # before the look at the others: see RangeLock
+        try:
+            if ranges.holds and ranges.in_the_way(offset, length, True):
+                return False
+            if offset + length > _seek(self._fd, 0, _end):
+                return False  # somebody has cut the file: write() says so
+            done = _pwrite(self._fd, buffer, offset)
+            self._durability.unflushed = True
+            if done != length:
+                write_fully(self._fd, offset + done, buffer[done:])
+        finally:
+            ranges.inline = None
         now = _clock()
         if now - start > _SLOW_NS:
-            again = start - self._no_write_before < self._pause
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE_NS) if again else _FIRST_PAUSE_NS
-            self._no_write_before = now + self._pause
-            if self._failed is not None:  # a thread has set it, and _no_write_before, in between
-                self._no_write_before = _NEVER
+            self._spare_the_loop(start, now)
         return True
+
+    def _spare_the_loop(self, start: int, now: int) -> None:
+        """A write on the loop was slow: leave the next ones to threads for a while."""
+        again = start - self._no_write_before < self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_NS) if again else _FIRST_PAUSE_NS
+        self._no_write_before = now + self._pause
+        if self._durability.failed is not None:  # a thread has set it, and _no_write_before, in between
+            self._no_write_before = _NEVER
 
     def _edges_cached(self, start: int, end: int) -> bool:
         """Whether the pages that a write covers in part are in the page cache."""
@@ -285,12 +354,17 @@ class FileBackstore(Backstore):
             return False
         return True
 
-    def _lose(self, error: OSError) -> None:
-        self._failed = error
+    def _stop_writes_on_the_loop(self) -> None:
         self._no_write_before = _NEVER
 
-    def _check_writable(self) -> None:
+    def _check_writable(self, offset: int, length: int) -> None:
         if self.read_only:
             raise OSError(errno.EROFS, f"{self.path} is open for reading only")
-        if self._failed is not None:
-            raise OSError(errno.EIO, f"{self.path}: writes may have been lost, for a flush failed: {self._failed}")
+        self._durability.check()
+        end = self.size
+        if offset + length > end:
+            raise MediumError(
+                f"{self.path} ends at byte {end}: somebody has cut it. Nothing is written beyond, until it has its "
+                "length again or the disk its new size",
+                max(offset, end),
+            )

@@ -73,8 +73,8 @@ def command(
     second one waits for nobody. Closing the terminal ends it too, except under nohup. SIGHUP sent by hand has the sizes
     of all disks read anew, after a file was made longer, say; initiators are told that the capacity has changed.
 
-    Exit status: 0; 1 when it could not start, or when a call of a backstore had not returned at the end; 2 for wrong
-    options.
+    Exit status: 0; 1 when it could not start, when a call of a backstore had not returned at the end, or when a disk
+    could not be flushed then, so that written data may be lost; 2 for wrong options.
     """
     set_up_logging(log_level or "info", log_format or "text")
     plugins = PluginManager()

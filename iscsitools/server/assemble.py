@@ -91,6 +91,8 @@ def _logical_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) 
         raise BackstoreError(f"{lun.stack.name} says that its size is {size!r}, which no disk has")
     if size < block_size or size % block_size:
         raise UsageError(f"its size, {size} bytes, is no multiple of the block size, {block_size}")
+    if not lun.write_cache and store.unflushed and not lun.readonly:
+        store.flush()  # so that WCE=0 is true of what others have written before, too
     thin = lun.thin if lun.thin is not None else store.capabilities.thin
     options = UnitOptions(
         block_size=block_size,

@@ -86,6 +86,8 @@ class StoreCloser:
     def __init__(self) -> None:
         self._limit = float("inf")
         self._closed: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.lost = False
+        """A flush at the end failed: data that was acknowledged may be gone."""
 
     def hurry(self) -> None:
         """Leave the stores a second from now. May be called from any thread and signal handler."""
@@ -116,9 +118,11 @@ class StoreCloser:
     def _finish(self, number: int, where: str, store: Backstore, in_use: bool) -> None:
         """Flush and close one store; one that has a call running is not closed under it."""
         try:
-            if not store.capabilities.read_only:
+            capabilities = store.capabilities
+            if capabilities.volatile_cache or not capabilities.read_only:
                 store.flush()
         except BaseException as error:
+            self.lost = True
             log.error("%s: flushing at the end failed: %s: %s", where, type(error).__name__, error)
         try:
             if not in_use:

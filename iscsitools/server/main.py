@@ -32,7 +32,7 @@ def serve(config: Config, plugins: PluginManager, on_ready: Callable[[Server], N
         logging.shutdown()
         sys.stdout.flush()
         os._exit(1)
-    return 0
+    return 1 if server.lost else 0
 
 
 def _serve_hangups(server: Server) -> None:

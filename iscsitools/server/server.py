@@ -54,6 +54,8 @@ class Server:
         self.addresses: list[str] = []
         self.stuck = False
         """At the end: a backstore call did not return, so the process has to be left by force."""
+        self.lost = False
+        """At the end: a backstore could not be flushed."""
         self.table = SessionTable(limits.max_sessions)
         self.assembly = Assembly()
         self.trace: TraceServer | None = None
@@ -246,3 +248,4 @@ class Server:
     def _close_stores(self) -> None:
         limit = self._ending.limit if self._ending.begun else time.monotonic() + self.config.limits.exit_timeout
         self.stuck = not self._closer.close(self.assembly.stores, limit)
+        self.lost = self._closer.lost

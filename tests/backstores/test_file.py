@@ -268,20 +268,120 @@ def test_a_failed_flush_is_never_followed_by_a_good_one(
     store.close()
 
 
-def test_no_space_for_a_durable_write_does_not_condemn_the_disk(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pending", [False, True])
+def test_no_space_for_a_durable_write_does_not_condemn_the_disk(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, pending: bool
+) -> None:
+    """With unflushed writes before it, the news may have been of theirs: the next flush fails, that one only."""
+
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     store = file_module.FileBackstore(str(disk))
     store.open()
+    store.flush()
+    if pending:
+        store.write(8192, memoryview(bytes(512)))
     with monkeypatch.context() as patch:
         patch.setattr(file_module, "write_fully", full)
         with pytest.raises(OSError, match="No space"):
             store.write_through(0, memoryview(bytes(512)))
     store.write_through(0, memoryview(b"x" * 512))
+    if pending:
+        with pytest.raises(OSError, match="No space"):
+            store.flush()
     store.flush()
     assert disk.read_bytes()[:512] == b"x" * 512
     store.close()
+
+
+def test_a_loss_that_a_durable_write_was_told_of_is_told_again_to_the_flush(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flush goes through a descriptor on which nothing was reported yet."""
+    store = file_module.FileBackstore(str(disk))
+    store.open()
+    synced: list[int] = []
+    monkeypatch.setattr(file_module, "sync_data", synced.append)
+    store.write(0, memoryview(bytes(512)))
+    store.flush()
+    (fd,) = synced
+    assert fd != store._fd
+    assert os.path.samestat(os.fstat(fd), os.fstat(store._fd))
+    assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    store.close()
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(fd)
+
+
+def test_a_failed_flush_is_told_when_it_happens(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store = file_module.FileBackstore(str(disk))
+    store.open()
+    monkeypatch.setattr(file_module, "sync_data", fail)
+    for _ in range(3):
+        with pytest.raises(OSError, match=r"Input/output error|writes may have been lost"):
+            store.flush()
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith(f"{disk}: a flush failed (Input/output error): written data may be lost")
+    store.close()
+
+
+@pytest.mark.parametrize("change", ["write", "write_through", "discard", "write_zeroes", "try_write"])
+def test_a_file_that_somebody_cut_is_not_made_longer_again(opened: Opened, disk: Path, change: str) -> None:
+    store = opened(f"file:{disk}")
+    os.truncate(disk, 8192)
+    for offset in (4096, 65536):
+        data = memoryview(b"n" * 8192)
+        if change == "try_write":
+            assert not store.try_write(offset, data)
+            continue
+        how = 8192 if change in ("discard", "write_zeroes") else data
+        with pytest.raises(MediumError, match="somebody has cut it") as caught:
+            getattr(store, change)(offset, how)
+        assert caught.value.offset == max(8192, offset)
+    assert disk.stat().st_size == 8192
+    assert store.try_write(4096, memoryview(b"n" * 4096))
+    store.resize(65536)
+    store.write(8192, memoryview(b"n" * 4096))
+    assert read(store, 4096, 8192) == b"n" * 8192
+
+
+@pytest.mark.parametrize("length", [512, 4096, 256 << 10, 512 << 10])
+def test_no_form_of_read_goes_beyond_the_end_of_a_cut_file(opened: Opened, disk: Path, length: int) -> None:
+    store = opened(f"file:{disk}")
+    read(store, 0, MIB)
+    assert store.try_range(0, length) is not None
+    os.truncate(disk, length - 100)
+    assert store.try_range(0, length) is None
+    assert store.try_map(0, length) is None
+    assert not store.try_read_into(0, memoryview(bytearray(length)))
+    with pytest.raises(MediumError) as caught:
+        read(store, 0, length)
+    assert caught.value.offset == length - 100
+
+
+def test_what_is_unflushed_is_known(opened: Opened, disk: Path) -> None:
+    store = opened(f"file:{disk}")
+    assert store.unflushed, "others may have written before"
+    store.flush()
+    assert not store.unflushed
+    store.write_through(0, memoryview(bytes(512)))
+    read(store, 0, 4096)
+    assert not store.unflushed
+    data = memoryview(bytes(4096))
+    for change in (
+        lambda: store.write(0, data), lambda: store.try_write(0, data),
+        lambda: store.discard(0, 4096), lambda: store.write_zeroes(0, 4096),
+    ):  # fmt: skip
+        change()
+        assert store.unflushed
+        store.flush()
+        assert not store.unflushed
 
 
 def test_direct_moves_bytes_of_buffers_that_lie_anywhere(opened: Opened, disk: Path) -> None:

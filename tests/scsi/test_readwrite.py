@@ -87,7 +87,7 @@ def test_more_than_the_maximum_transfer_is_refused():
         (True, "2a100000000500000200", ["write"]),
         (False, "2a000000000500000200", ["write", "flush"]),
         (True, "28080000000500000200", ["flush", "read"]),
-        (False, "28080000000500000200", ["read"]),
+        (False, "28080000000500000200", ["flush", "read"]),
         (True, "35000000000000000000", ["flush"]),
         (True, "91000000000000000000000000000000", ["flush"]),
     ],
@@ -97,6 +97,25 @@ def test_what_the_backstore_is_asked(write_cache, cdb, calls):
     a = bench.initiator()
     assert a.run(cdb, DATA if cdb[0] == "2" and cdb[1] == "a" else b"").good
     assert bench.store.calls == calls
+
+
+@pytest.mark.parametrize("write_cache", [True, False])
+def test_a_read_with_fua_flushes_only_what_may_be_unflushed(write_cache):
+    class Tracking(MemoryStore):
+        unflushed = True
+
+        def flush(self):
+            super().flush()
+            self.unflushed = False
+
+    bench = Bench(Tracking(), write_cache=write_cache)
+    a = bench.initiator()
+    for _ in range(2):
+        assert a.run("28080000000500000200").good
+    assert bench.store.calls == ["flush", "read", "read"]
+    bench.store.unflushed = True
+    assert a.run("28080000000500000200").good
+    assert bench.store.calls[3:] == ["flush", "read"]
 
 
 def test_protection_bits_are_refused_with_their_place():
@@ -159,13 +178,13 @@ def test_the_failing_block_is_named():
     assert a.run(READS["10"]).sense[:7].hex() == "f0000300000005"
 
 
-def test_an_error_is_logged_once_of_its_type(caplog):
+def test_each_kind_of_error_is_logged_at_once(caplog):
     bench = Bench()
     a = bench.initiator()
     for error in (OSError(errno.EIO, "x"), OSError(errno.ENOSPC, "y"), ValueError("z"), ValueError("z")):
         bench.store.error = error
         a.run(READS["10"])
-    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 3
 
 
 def test_orwrite_sets_bits():

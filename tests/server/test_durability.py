@@ -46,6 +46,8 @@ def test_writeback_is_durable_when_asked_for(tmp_path: Path, kind: str) -> None:
 def test_writethrough_is_durable_always(tmp_path: Path, kind: str) -> None:
     with running(tmp_path, cache(kind, "writethrough")) as target, target.connect() as session:
         gate = target.gate()
+        assert gate.calls == ["flush"], "what others have written before is made durable at the start"
+        gate.calls.clear()
         assert not session.command(MODE_SENSE_CACHING, read=192).data[6] & 4
         for n in range(3):
             session.write(8 * n, DATA)
@@ -56,6 +58,7 @@ def test_writethrough_is_durable_always(tmp_path: Path, kind: str) -> None:
 def test_no_status_before_the_flush_has_returned(tmp_path: Path) -> None:
     with running(tmp_path, cache("gate", "writethrough")) as target, target.connect() as session:
         gate = target.gate()
+        gate.calls.clear()
         gate.held = {"flush"}
         task = session.start_command(write10(0, 8), write=DATA)
         eventually(lambda: gate.count("flush"))
@@ -157,3 +160,61 @@ def test_a_store_that_hangs_when_asked_for_its_size_keeps_only_itself(tmp_path: 
         assert session.command(TEST_UNIT_READY, 0).good
         first.release()
         eventually(lambda: session.command(TEST_UNIT_READY, 0).sense_code == CAPACITY_CHANGED)
+
+
+def test_a_clean_writethrough_file_is_read_with_fua_without_a_flush(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iscsitools.backstores import file
+
+    synced: list[int] = []
+    real = file.sync_data
+    monkeypatch.setattr(file, "sync_data", lambda fd: (synced.append(fd), real(fd))[1])
+    lun = f'store = "file:{tmp_path}/disk.img,size=1M", cache = "writethrough"'
+    with running(tmp_path, one_target(lun)) as target, target.connect() as session:
+        assert len(synced) == 1, "at the start"
+        session.write(0, DATA)
+        for _ in range(3):
+            assert session.command(read10(0, 8, fua=True), read=4096).data == DATA
+        assert len(synced) == 1
+
+
+def test_a_flush_that_fails_at_the_end_is_told_and_is_the_exit_status(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    arguments = ("--iqn", IQN, "--lun", f"file+error:{disk},size=1M,error.flush=100%", "--provider", "none")
+    with start_target(tmp_path, *arguments) as target:
+        with Session.connect(target.addresses[0], IQN) as session:
+            session.command(TEST_UNIT_READY)
+            assert session.command(SYNCHRONIZE_CACHE).sense_code == (3, 0x0C, 0)
+        output = target.stop()
+        assert target.process.returncode == 1
+    assert f"{IQN} LUN 0, file+error: SYNCHRONIZE CACHE(10) failed: OSError: [Errno 5] Input/output error" in output
+    assert f"{IQN} LUN 0: flushing at the end failed: OSError" in output
+
+
+def test_a_file_that_somebody_cut_is_a_medium_error_at_every_length(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    arguments = ("--iqn", IQN, "--lun", f"file:{disk},size=8M", "--provider", "none")
+    with (
+        start_target(tmp_path, *arguments) as target,
+        Session.connect(target.addresses[0], IQN) as session,
+    ):
+        session.command(TEST_UNIT_READY)
+        session.write(0, b"z" * 262144)
+        session.read(0, 512)
+        os.truncate(disk, 100 << 10)
+        for blocks in (5, 504, 512, 1024):
+            answer = session.command(read10(196, blocks), read=512 * blocks)
+            assert answer.sense_code == (3, 0x11, 0)
+            assert int.from_bytes(answer.sense[3:7], "big") == 200
+        for _ in range(3):
+            assert session.command(write10(196, 8), write=DATA).sense_code == (3, 0x0C, 0)
+            assert session.command(write10(8192, 8, fua=True), write=DATA).sense_code == (3, 0x0C, 0)
+        assert session.read(0, 8) == b"z" * 4096
+        session.write(0, DATA)
+        assert disk.stat().st_size == 100 << 10
+        assert target.output.count("somebody has cut it") == 1
+        os.kill(target.pid, signal.SIGHUP)
+        eventually(lambda: session.command(TEST_UNIT_READY).sense_code == CAPACITY_CHANGED)
+        session.write(192, DATA)
+        assert session.command(write10(196, 8), write=DATA).sense_code == (5, 0x21, 0)

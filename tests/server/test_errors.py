@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,11 @@ MEDIUM, HARDWARE, DATA_PROTECT, NOT_READY = 3, 4, 7, 2
 
 def failing(number: int) -> OSError:
     return OSError(number, os.strerror(number))
+
+
+def error_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [r for r in caplog.records if r.name == "iscsitools.scsi.core.unit" and r.levelno >= logging.ERROR]
+    return [record.getMessage() for record in found]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +49,7 @@ def failing(number: int) -> OSError:
     ],
     ids=str,
 )
-def test_an_exception_becomes_sense_data_and_is_logged_once(
+def test_an_exception_becomes_sense_data_and_is_logged_once_in_ten_seconds(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, verb: str, error: BaseException, code: tuple[int, int, int]
 ) -> None:
     how = {
@@ -61,9 +67,25 @@ def test_an_exception_becomes_sense_data_and_is_logged_once(
         gate.errors.clear()
         assert session.command(cdb, **data).good
         eventually(lambda: target.reserved == 0, "the release of the buffers")
-        logged = [r for r in caplog.records if r.name == "iscsitools.scsi.core.unit" and r.levelno >= logging.ERROR]
-        assert len(logged) == 1
-        assert type(error).__name__ in logged[0].getMessage()
+        (line,) = error_lines(caplog)
+        assert type(error).__name__ in line
+
+
+def test_a_disk_that_goes_on_failing_is_told_again_with_a_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path, one_target("gate:1M", "gate:1M")) as target, target.connect() as session:
+        for lun in (0, 1):
+            target.gate(lun).errors["read"] = failing(errno.EIO)
+            for _ in range(5):
+                session.command(read10(8, 8), lun, read=4096)
+        assert len(error_lines(caplog)) == 2
+        later = time.time() + 11
+        monkeypatch.setattr(time, "time", lambda: later)
+        session.command(read10(8, 8), 1, read=4096)
+    assert error_lines(caplog)[2:] == [
+        f"{IQN} LUN 1, gate: READ(10) failed: OSError: [Errno 5] Input/output error (and 4 more like it before)"
+    ]
 
 
 @pytest.mark.parametrize(

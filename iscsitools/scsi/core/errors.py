@@ -58,6 +58,11 @@ _PROTECTED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.EBADF})
 _GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOENT})
 
 
+def is_protected(error: BaseException) -> bool:
+    """Whether a backstore says by this that it cannot be written."""
+    return isinstance(error, OSError) and error.errno in _PROTECTED
+
+
 def backstore_error(error: BaseException, lba: int, block_size: int, writes: bool) -> ScsiError:
     """The sense data for what a backstore raised while a command worked from ``lba`` on.
 
@@ -73,7 +78,7 @@ def backstore_error(error: BaseException, lba: int, block_size: int, writes: boo
         return check_condition(SenseKey.HARDWARE_ERROR, Asc.INTERNAL_TARGET_FAILURE)
     if error.errno in _SPACE:
         return check_condition(SenseKey.DATA_PROTECT, Asc.SPACE_ALLOCATION_FAILED)
-    if error.errno in _PROTECTED:
+    if is_protected(error):
         return check_condition(SenseKey.DATA_PROTECT, Asc.WRITE_PROTECTED)
     if error.errno in _GONE:
         return check_condition(SenseKey.NOT_READY, Asc.NOT_READY_CAUSE_NOT_REPORTABLE)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from iscsitools.backstores.base import Backstore, stack_name
+from iscsitools.backstores.base import Backstore, MediumError, stack_name
+from iscsitools.repeats import RepeatLimit
 from iscsitools.scsi.commands import COMMANDS, THIN_COMMANDS
 from iscsitools.scsi.core.command import Call, Flags, Work
-from iscsitools.scsi.core.errors import ScsiError, backstore_error, check_condition
+from iscsitools.scsi.core.errors import ScsiError, backstore_error, check_condition, is_protected
 from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.itl_nexus import ItlNexus
 from iscsitools.scsi.core.job import Job
@@ -23,6 +24,7 @@ from iscsitools.wire.sense import Asc, SenseKey
 __all__ = ["LogicalUnit", "UnitOptions"]
 
 _log = logging.getLogger(__name__)
+_log.addFilter(RepeatLimit())
 
 
 class LogicalUnit:
@@ -52,7 +54,7 @@ class LogicalUnit:
         self.reservations = Reservations()
         self.itls: dict[Nexus, ItlNexus] = {}
         self.tasks = TaskSet(options.queue_depth, self._start, self.refresh)
-        self._logged: set[type[BaseException]] = set()
+        self._failures = object()  # its name among the lines that repeat
 
     # State
 
@@ -101,12 +103,17 @@ class LogicalUnit:
 
     def capacity_changed(self) -> None:
         """Read the backstore's size again; initiators learn of a new one by CAPACITY DATA HAS CHANGED."""
-        self.capabilities = self.store.capabilities
+        self._read_capabilities()
         blocks = self.store.size // self.block_size
         if blocks != self.blocks:
             self.blocks = blocks
             self.refresh()
             self.attention(Asc.CAPACITY_DATA_HAS_CHANGED)
+
+    def _read_capabilities(self) -> None:
+        """Ask the backstore anew what it is; a device may be set read-only while it is served, and back."""
+        self.capabilities = self.store.capabilities
+        self.refresh()
 
     def resize(self, size: int) -> None:
         """Resize the backstore to ``size`` bytes; raises what it raises."""
@@ -190,14 +197,16 @@ class LogicalUnit:
             self._failed(call, error)
 
     def _failed(self, call: Call, error: BaseException) -> None:
-        """Turn what the backstore (or a command's own code) raised into sense data; logged once of each type."""
+        """Turn what the backstore (or a command's own code) raised into sense data; logged, at a limited rate."""
         kind = type(error)
-        if kind not in self._logged:
-            self._logged.add(kind)
-            _log.error(
-                "%s LUN %d, %s: %s failed: %s: %s", self.options.target, self.number, stack_name(self.store),
-                call.command.name, kind.__name__, error,
-                exc_info=None if isinstance(error, OSError) else error,
-            )  # fmt: skip
+        _log.error(
+            "%s LUN %d, %s: %s failed: %s: %s", self.options.target, self.number, stack_name(self.store),
+            call.command.name, kind.__name__, error,
+            exc_info=None if isinstance(error, OSError | MediumError) else error,
+            extra={"repeats": (self._failures, call.command.name, kind, getattr(error, "errno", 0))},
+        )  # fmt: skip
         reads = Flags.READS in call.command.flags  # a flush that fails has lost writes
-        self.end(call, backstore_error(error, call.lba, self.block_size, writes=not reads))
+        answer = backstore_error(error, call.lba, self.block_size, writes=not reads)
+        if is_protected(error):
+            self._read_capabilities()
+        self.end(call, answer)

@@ -49,7 +49,9 @@ def read(call: Call) -> Work | None:
     """READ: the whole blocks that hold what the initiator can take, cut to that length.
 
     FUA asks for data from the medium, not from a volatile cache newer than it (SBC-3 5.11): a flush before the read
-    makes the two the same, so that what is read is what a power failure would leave.
+    makes the two the same, so that what is read is what a power failure would leave. With the write cache off too: a
+    write-through that failed may have left its data in the cache. A backstore that knows it has nothing unflushed
+    spares the flush.
     """
     task, unit = call.task, call.unit
     size = unit.block_size
@@ -59,7 +61,7 @@ def read(call: Call) -> Work | None:
     buffer = memoryview(bytearray(-(-wanted // size) * size))
     task.data_in = buffer[:wanted]
     offset = call.lba * size
-    if has_fua(task.cdb) and unit.write_cache:
+    if has_fua(task.cdb) and unit.store.unflushed:
         return partial(_flush_and_read, unit.store, offset, buffer)
     if unit.store.try_read_into(offset, buffer):
         return None
