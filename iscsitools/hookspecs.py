@@ -6,8 +6,8 @@ functions with :data:`hookimpl`; arguments that it has no use for may be left ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     import click
 
     from iscsitools.authenticators import Authenticator
-    from iscsitools.backstores.base import Backstore, Filter
-    from iscsitools.observers import Observer, SessionNotice, TargetNotice
+    from iscsitools.backstores.base import Backstore, Filter, Option
+    from iscsitools.lifecycle import (
+        LoginNotice,
+        LunNotice,
+        ServerNotice,
+        ServerView,
+        SessionNotice,
+        TargetNotice,
+    )
+    from iscsitools.observers import Observer
 
 hookspec = pluggy.HookspecMarker("iscsitools")
 hookimpl = pluggy.HookimplMarker("iscsitools")
@@ -47,6 +55,25 @@ def register_authenticators(register: Callable[[Authenticator], None]) -> None:
 
 
 @hookspec
+def register_options(register: Callable[[Option], None]) -> None:
+    """Call ``register(option)`` for each option of the plugin itself.
+
+    They are given as ``[plugin.NAME]`` in a configuration and ``--plugin NAME,key=value`` on the command line, NAME
+    being the entry point's, and are checked as those of a backstore are. ``configure`` gets their values.
+    """
+
+
+@hookspec
+def configure(options: Mapping[str, Any]) -> None:
+    """Take the value of every option, the default where none was given.
+
+    Called once in a process that serves, before anything is opened and before ``observe_probes``; authenticators,
+    observers and the other hooks of the plugin can rely on it. An exception, whose text should be one line for the
+    user, keeps the server from starting if the configuration says something to this plugin; otherwise it is logged.
+    """
+
+
+@hookspec
 def observe_probes() -> Iterable[Observer]:  # type: ignore[empty-body]
     """Return the observers of probe events, asked for once when a server starts.
 
@@ -56,20 +83,54 @@ def observe_probes() -> Iterable[Observer]:  # type: ignore[empty-body]
 
 
 @hookspec
+def server_started(server: ServerView) -> None:
+    """The server accepts connections. ``server`` may be asked from any thread of the plugin's until it stops.
+
+    Called before ``target_started`` of its targets, outside the data path, in a thread that all lifecycle hooks share.
+    """
+
+
+@hookspec
+def server_stopped(server: ServerNotice) -> None:
+    """The server has closed its connections and ends; the last of all hooks. Called as ``server_started`` is.
+
+    What has to be finished has about a second for it.
+    """
+
+
+@hookspec
 def target_started(target: TargetNotice) -> None:
-    """A target now accepts logins. Called outside the data path, in a thread that all lifecycle hooks share."""
+    """A target now accepts logins. Called as ``server_started`` is."""
 
 
 @hookspec
 def target_stopped(target: TargetNotice) -> None:
-    """A target accepts no logins any more. Called as ``target_started`` is."""
+    """A target accepts no logins any more. Called as ``server_started`` is."""
+
+
+@hookspec
+def lun_added(lun: LunNotice) -> None:
+    """A logical unit can be used from now on. Called as ``server_started`` is, after its target's start."""
+
+
+@hookspec
+def lun_removed(lun: LunNotice) -> None:
+    """A logical unit cannot be used any more. Called as ``server_started`` is, before its target's stop."""
+
+
+@hookspec
+def login_failed(login: LoginNotice) -> None:
+    """A login was answered with a status that ends it. Called as ``server_started`` is.
+
+    Whoever connects can make this happen as often as he likes: be quick, and keep nothing without a bound.
+    """
 
 
 @hookspec
 def session_opened(session: SessionNotice) -> None:
-    """A session has reached the full feature phase. Called as ``target_started`` is."""
+    """A session has reached the full feature phase. Called as ``server_started`` is."""
 
 
 @hookspec
 def session_closed(session: SessionNotice) -> None:
-    """A session has ended, whatever the reason. Called as ``target_started`` is."""
+    """A session has ended, whatever the reason. Called as ``server_started`` is."""

@@ -1,4 +1,4 @@
-"""What plugins may watch: probe events and lifecycle notices, as copies, in threads of their own.
+"""The probe events that plugins may watch, as copies, in threads of their own.
 
 The event loop only puts a tuple into a queue. A queue is bounded; when it is full the event is dropped and counted. An
 observer that raises is logged once, with its plugin's name, and gets nothing more.
@@ -10,7 +10,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from iscsitools.probes.sites import ConnectionInfo, Probes, Xfer
@@ -24,25 +23,6 @@ QUEUE_LENGTH: Final = 65536
 
 _CDB_KEPT: Final = 32
 _STRINGS_KEPT: Final = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class TargetNotice:
-    """A target: its iSCSI name and the ``address:port`` of its portals."""
-
-    name: str
-    portals: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionNotice:
-    """A session. ``target`` is empty for a discovery session; ``isid`` is 12 hex digits, ``tsih`` the number."""
-
-    target: str
-    initiator: str
-    isid: str
-    tsih: int
-    remote: str
 
 
 @runtime_checkable
@@ -91,7 +71,7 @@ class _Raw(NamedTuple):
         )
 
 
-class _Worker:
+class Worker:
     """A daemon thread that hands the items of a bounded queue to ``deliver``, in order."""
 
     def __init__(self, name: str, limit: int, deliver: Callable[[Any], None]) -> None:
@@ -133,7 +113,7 @@ class ObserverFeed:
         self._probes = probes
         self._sequence = 0
         self._strings: dict[int, tuple[int, ConnectionStrings]] = {}
-        self._worker = _Worker(f"observer of {plugin}", limit, self._deliver)
+        self._worker = Worker(f"observer of {plugin}", limit, self._deliver)
         probes.subscribe(mask_of(observer), self)
 
     @property
@@ -182,46 +162,3 @@ class ObserverFeed:
         except BaseException:
             self.failed = True
             log.exception("plugin %s: its probe observer raised and is detached", self.plugin)
-
-
-HookCall = tuple[str, Callable[..., object]]
-"""A plugin's name and its implementation of a hook, taking the hook's arguments by name."""
-
-
-class Lifecycle:
-    """Tells plugins of targets and sessions, in one thread, in order. ``calls(hook)`` lists who implements a hook."""
-
-    def __init__(self, calls: Callable[[str], list[HookCall]], limit: int = QUEUE_LENGTH) -> None:
-        self._calls = calls
-        self._logged: set[tuple[str, str]] = set()
-        self._worker = _Worker("lifecycle hooks", limit, self._deliver)
-
-    def target_started(self, target: TargetNotice) -> None:
-        """Report that a target accepts logins."""
-        self._worker.put(("target_started", {"target": target}))
-
-    def target_stopped(self, target: TargetNotice) -> None:
-        """Report that a target accepts no logins any more."""
-        self._worker.put(("target_stopped", {"target": target}))
-
-    def session_opened(self, session: SessionNotice) -> None:
-        """Report that a session has reached the full feature phase."""
-        self._worker.put(("session_opened", {"session": session}))
-
-    def session_closed(self, session: SessionNotice) -> None:
-        """Report that a session has ended."""
-        self._worker.put(("session_closed", {"session": session}))
-
-    def close(self, timeout: float = 1.0) -> None:
-        """Let what is queued be delivered, for ``timeout`` seconds at most."""
-        self._worker.close(timeout)
-
-    def _deliver(self, item: tuple[str, dict[str, object]]) -> None:
-        hook, arguments = item
-        for plugin, call in self._calls(hook):
-            try:
-                call(**arguments)
-            except BaseException:
-                if (plugin, hook) not in self._logged:
-                    self._logged.add((plugin, hook))
-                    log.exception("plugin %s: %s raised; logged this once", plugin, hook)

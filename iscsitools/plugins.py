@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
@@ -15,7 +16,10 @@ from iscsitools.authenticators import Authenticator
 from iscsitools.backstores import builtin
 from iscsitools.backstores.base import API_VERSION, BackstoreError
 from iscsitools.backstores.registry import Registry, is_name
-from iscsitools.observers import HookCall, Observer, mask_of
+from iscsitools.backstores.spec import parse_options
+from iscsitools.errors import RunError, UserError
+from iscsitools.lifecycle import HookCall
+from iscsitools.observers import Observer, mask_of
 
 if TYPE_CHECKING:
     import click
@@ -35,7 +39,7 @@ class LoadedPlugin:
     """A plugin that was found. ``status`` is ``loaded`` or ``failed``, then ``error`` says why in one line.
 
     ``provides`` lists what it has brought: ``backstore http``, ``filter cow``, ``command x``, ``authenticator y``,
-    ``hook session_opened``.
+    ``option z``, ``hook session_opened``.
     """
 
     name: str
@@ -80,8 +84,10 @@ class PluginManager:
     def register(self, module: object, name: str, distribution: str = "", version: str = "") -> LoadedPlugin:
         """Check one plugin and let it register what it brings: all of it, or nothing and ``status`` is ``failed``."""
         plugin = LoadedPlugin(name, distribution, version)
+        registry = self.registry
         before = (
-            dict(self.registry.backstores), dict(self.registry.filters), dict(self.authenticators), dict(self.commands),
+            dict(registry.backstores), dict(registry.filters), dict(registry.plugin_options),
+            dict(self.authenticators), dict(self.commands),
         )  # fmt: skip
         try:
             self._check(module, plugin)
@@ -92,7 +98,7 @@ class PluginManager:
         except BaseException as error:
             if self._manager.is_registered(module) and self._manager.get_name(module) == name:
                 self._manager.unregister(module)
-            self.registry.backstores, self.registry.filters, self.authenticators, self.commands = before
+            registry.backstores, registry.filters, registry.plugin_options, self.authenticators, self.commands = before
             self._failed(plugin, _one_line(error), error)
         else:
             self.plugins.append(plugin)
@@ -115,6 +121,25 @@ class PluginManager:
                 log.error("plugin %s: %s", owner.name, owner.error)
             else:
                 group.add_command(command, name)
+
+    def configure(self, given: Mapping[str, Mapping[str, Any]]) -> None:
+        """Give each plugin that implements ``configure`` the values of its options. ``given``: by plugin and option.
+
+        One that raises is an error of the configuration, hence RunError, if that says something to this plugin;
+        otherwise it is logged, and the others work.
+        """
+        for name, call in self.calls("configure"):
+            known = self.registry.plugin_options.get(name, ())
+            try:
+                call(options=parse_options(name, known, given.get(name, {}), others=()))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                log.debug("plugin %s", name, exc_info=True)
+                text = f"plugin {name}: {_one_line(error)}"
+                if name in given:
+                    raise RunError(text) from None
+                log.error("%s", text)
 
     def observers(self) -> list[tuple[str, Observer]]:
         """Ask the plugins for their probe observers; returns (plugin's name, observer). For ``ObserverFeed``."""
@@ -147,6 +172,7 @@ class PluginManager:
             "register_filters": ("filter", self._add_filter),
             "register_authenticators": ("authenticator", self._add_authenticator),
             "register_commands": ("command", self._add_command),
+            "register_options": ("option", partial(self._add_option, plugin.name)),
         }
         for caller in self._manager.get_hookcallers(module) or ():
             if not caller.has_spec():
@@ -182,6 +208,10 @@ class PluginManager:
         self.authenticators[name] = authenticator
         return str(name)
 
+    def _add_option(self, plugin: str, option: Any) -> str:
+        self.registry.add_plugin_option(plugin, option)
+        return str(option.name)
+
     def _add_command(self, command: object) -> str:
         import click  # the server does without it
 
@@ -210,6 +240,6 @@ def _accepting(function: Callable[..., object], names: tuple[str, ...]) -> Calla
 
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    if isinstance(error, (PluginError, BackstoreError)):
+    if isinstance(error, (PluginError, BackstoreError, UserError)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

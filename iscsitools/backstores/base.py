@@ -30,7 +30,7 @@ class MediumError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One ``key=value`` of a backstore or filter, as ``iscsitools backstores`` lists it and as specs are parsed."""
+    """One ``key=value`` of a backstore, filter or plugin, as the listings have it and as specs are parsed."""
 
     name: str
     parse: Callable[[str], Any]

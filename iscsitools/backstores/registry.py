@@ -1,4 +1,4 @@
-"""Which backstores and filters there are, by name."""
+"""Which backstores and filters there are, by name, and what options plugins have besides."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 class Registry:
-    """The backstores and filters that can be named in a spec."""
+    """The backstores and filters that can be named in a spec, and the options of plugins themselves by their names."""
 
-    __slots__ = ("backstores", "filters")
+    __slots__ = ("backstores", "filters", "plugin_options")
 
     def __init__(self) -> None:
         self.backstores: dict[str, type[Backstore]] = {}
         self.filters: dict[str, type[Filter]] = {}
+        self.plugin_options: dict[str, tuple[Option, ...]] = {}
 
     def add_backstore(self, cls: type[Backstore]) -> None:
         """Add a backstore under its ``kind``. Raises BackstoreError when the name is taken or is none."""
@@ -55,6 +56,15 @@ class Registry:
         """Add a filter under its ``kind``. Raises BackstoreError when the name is taken or is none."""
         self._check(cls, Filter, self.filters, "filter")
         self.filters[cls.kind] = cls
+
+    def add_plugin_option(self, plugin: str, option: Option) -> None:
+        """Add an option of a plugin. Raises BackstoreError when the plugin has one of that name, or it is none."""
+        if not isinstance(option, Option):
+            raise BackstoreError(f"{option!r} is no iscsitools.backstores.base.Option")
+        options = self.plugin_options.get(plugin, ())
+        if any(other.name == option.name for other in options):
+            raise BackstoreError(f"the option {option.name!r} is registered twice")
+        self.plugin_options[plugin] = (*options, option)
 
     def backstore(self, kind: str) -> type[Backstore]:
         """The backstore of that name; raises BackstoreError naming those that there are."""

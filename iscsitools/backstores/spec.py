@@ -10,7 +10,7 @@ r"""The text ``KIND[+FILTER...]:WHAT[,key=value]...``, the value that it stands 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,14 +106,35 @@ def build(spec: StackSpec, registry: Registry) -> Backstore:
     return store
 
 
+def parse_named(text: str) -> tuple[str, dict[str, str]]:
+    """Parse ``NAME[,key=value]...``, as a plugin's options are written; raises SpecError."""
+    name, *pairs = _split(text)
+    options: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise SpecError(f"{name}: {pair!r} is not key=value (a comma inside of a value is written \\,)")
+        if key in options:
+            raise SpecError(f"{name}: {key} is given twice")
+        options[key] = value
+    return name, options
+
+
 def parse_options(
-    name: str, options: tuple[Option, ...], given: Mapping[str, Value], prefix: str = ""
+    name: str,
+    options: tuple[Option, ...],
+    given: Mapping[str, Value],
+    prefix: str = "",
+    others: Iterable[str] = LUN_OPTION_NAMES,
 ) -> dict[str, Any]:
-    """Turn the ``given`` values into typed ones, with defaults for the others; raises SpecError naming the option."""
+    """Turn the ``given`` values into typed ones, with defaults for the others; raises SpecError naming the option.
+
+    ``others``: what may be written in the same place without a prefix, for the list of what there is.
+    """
     known = {option.name: option for option in options}
     for key in given:
         if key not in known:
-            names = known if prefix else [*known, *LUN_OPTION_NAMES]
+            names = known if prefix else [*known, *others]
             raise SpecError(f"{name} has no option {prefix + key!r}{suggestion(key, names)}")
     values: dict[str, Any] = {}
     for key, option in known.items():

@@ -17,6 +17,7 @@ from iscsitools.cli.logs import set_up_logging
 from iscsitools.cli.output import size_text
 from iscsitools.config import AuthMethod, Config, LunConfig, Portal, TargetConfig, load_config
 from iscsitools.config.commandline import config_from_options
+from iscsitools.config.plugins import plugin_tables
 from iscsitools.config.schema import LOG_FORMATS, LOG_LEVELS, PROVIDERS
 from iscsitools.errors import UsageError
 from iscsitools.plugins import PluginManager
@@ -55,11 +56,13 @@ class OrderedCommand(click.Command):
 @click.option("--name", help="Name of the server, for the commands that watch it.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="The least important log lines to write.")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Log lines for people, or JSON.")
+@click.option("--plugin", multiple=True, metavar="NAME[,KEY=VALUE]...", help="Options of a plugin.")
 @click.option("--provider", type=click.Choice(PROVIDERS), help="Tracers that the probes serve.  [default: auto]")
 @click.pass_context
 def command(
     ctx: click.Context, file: str | None, portals: tuple[str, ...], iqn: tuple[str, ...], lun: tuple[str, ...],
-    name: str | None, log_level: str | None, log_format: str | None, provider: str | None,
+    name: str | None, log_level: str | None, log_format: str | None, plugin: tuple[str, ...],
+    provider: str | None,
 ) -> int:  # fmt: skip
     """Serve disks over iSCSI.
 
@@ -67,7 +70,7 @@ def command(
     not there, on 127.0.0.1:3260.
 
     Options of every LUN: block_size, physical_block_size, readonly, thin, removable, cache (writeback or
-    writethrough), serial. Those of backstores and filters: iscsitools backstores.
+    writethrough), serial. Those of backstores and filters: iscsitools backstores; those of plugins: iscsitools plugins.
 
     SIGINT and SIGTERM end it cleanly: initiators are asked to log out, running commands finish, data is flushed. A
     second one waits for nobody. Closing the terminal ends it too, except under nohup. SIGHUP sent by hand has the sizes
@@ -85,8 +88,9 @@ def command(
         "log_level": log_level,
         "log_format": log_format,
         "provider": provider,
+        "plugin": plugin_tables(plugin),
     }
-    top = {key: value for key, value in given.items() if value is not None and value != []}
+    top = {key: value for key, value in given.items() if value not in (None, [], {})}
     if file is None:
         config, warnings = config_from_options(ctx.meta["iscsitools.ordered"], top, plugins.registry)
     elif iqn or lun:

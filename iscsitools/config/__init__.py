@@ -8,6 +8,7 @@ from iscsitools.config.model import (
     Config,
     Limits,
     LunConfig,
+    PluginConfig,
     Secret,
     TargetConfig,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "ConfigError",
     "Limits",
     "LunConfig",
+    "PluginConfig",
     "Portal",
     "Secret",
     "TargetConfig",

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from iscsitools.backstores.registry import Registry
 from iscsitools.config.model import Config
+from iscsitools.config.plugins import merged
 from iscsitools.config.positions import Path as Place
 from iscsitools.config.positions import positions
 from iscsitools.config.reader import ConfigError, Reader
@@ -47,10 +48,23 @@ def load_config(
     except ValueError:
         # Python turns no text of more than 4300 digits into a number; tomllib does not say where it stood.
         raise ConfigError([f"{file}: a number in it has too many digits"]) from None
-    overrides = overrides or {}
-    names: dict[Place, str] = {(key,): option_name(key) for key in overrides}
-    reader = Reader(registry, frozenset(authenticators), str(file), lines, names)
-    return _finish(reader, {**data, **overrides})
+    data, names = _overridden(data, overrides or {})
+    return _finish(Reader(registry, frozenset(authenticators), str(file), lines, names), data)
+
+
+def _overridden(data: dict[str, Any], overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[Place, str]]:
+    """The document with what the command line says in its place, and which option made which part of it."""
+    names: dict[Place, str] = {(key,): option_name(key) for key in overrides if key != "plugin"}
+    tables = data.get("plugin", {})
+    if not isinstance(tables, dict):
+        overrides = {**overrides, "plugin": tables}  # what is wrong with it is told, and where
+    elif "plugin" in overrides:
+        for name, table in overrides["plugin"].items():
+            names |= {("plugin", name, key): f"--plugin {name}" for key in table}
+            if name not in tables:
+                names["plugin", name] = f"--plugin {name}"
+        overrides = {**overrides, "plugin": merged(tables, overrides["plugin"])}
+    return {**data, **overrides}, names
 
 
 def _content(file: Path) -> bytes:

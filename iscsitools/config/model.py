@@ -5,9 +5,10 @@ The defaults stand here and nowhere else; ``iscsitools.config.schema`` says how 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iscsitools.config.names import Portal
 from iscsitools.iscsi.login.policy import ChapAlgorithm
@@ -111,6 +112,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class PluginConfig:
+    """What is said to one plugin: its options as they were given. Some may be secrets: no text form shows them."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that ``iscsitools serve`` needs to know.
 
@@ -128,3 +137,4 @@ class Config:
     log_format: str = "text"
     watch_group: str | None = None
     provider: str = "auto"
+    plugins: tuple[PluginConfig, ...] = ()

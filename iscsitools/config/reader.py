@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from iscsitools.backstores.registry import Registry, suggestion
+from iscsitools.config.plugins import read_plugins
 from iscsitools.config.positions import Path, dotted, line_of
 from iscsitools.config.store import read_store
-from iscsitools.config.types import Key, ListOf, Scalar, Store, Table, Tables, type_name
+from iscsitools.config.types import Key, ListOf, PluginTables, Scalar, Store, Table, Tables, type_name
 from iscsitools.errors import UsageError
 
 
@@ -90,6 +91,8 @@ class Reader:
             return self.table(kind, value, path)
         if isinstance(kind, Store):
             return read_store(self, value, path)
+        if isinstance(kind, PluginTables):
+            return read_plugins(self, value, path)
         return self._array(kind, value, path)
 
     def _array(self, kind: ListOf | Tables, value: object, path: Path) -> tuple[Any, ...] | None:

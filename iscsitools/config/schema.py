@@ -117,6 +117,8 @@ CONFIG: Final = Table(
         Key("provider", t.choice(*PROVIDERS), "Which tracers of the system the 18 probes serve."),
         Key("limits", LIMITS, "Bounds and timers."),
         Key("discovery", AUTH, "Authentication of discovery sessions."),
+        Key("plugin", t.PluginTables(), "Options of plugins, in a table for each: [plugin.NAME].", field="plugins",
+            example="{}"),
         Key("target", Tables(TARGET, 1), "The targets.", field="targets", required=True),
     ),
     finish_config,

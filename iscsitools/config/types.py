@@ -57,6 +57,13 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class PluginTables:
+    """A table of tables, by plugin; what may stand in each is said by the plugin."""
+
+    label: str = "tables by plugin"
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """One key of a table.
 
@@ -65,7 +72,7 @@ class Key:
     """
 
     name: str
-    type: Scalar | ListOf | Store | Table | Tables
+    type: Scalar | ListOf | Store | PluginTables | Table | Tables
     help: str
     field: str = ""
     example: str = ""

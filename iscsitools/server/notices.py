@@ -1,24 +1,47 @@
-"""What of logins and sessions is told to the log and to the plugins."""
+"""What of targets, units, logins and sessions is told to the log and to the plugins."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
+from iscsitools.config import TargetConfig
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.login.messages import LoginReply
+from iscsitools.iscsi.login.policy import TargetNode
 from iscsitools.iscsi.session.session import Session
-from iscsitools.observers import Lifecycle, SessionNotice
+from iscsitools.lifecycle import Lifecycle, LoginNotice, LunNotice, SessionNotice, TargetNotice
 
 log = logging.getLogger(__name__)
 
 
 class Notices:
-    """Tells of sessions that begin and end, and of logins that fail."""
+    """Tells of targets and sessions that begin and end, and of logins that fail."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self._opened: dict[int, SessionNotice] = {}
+        self._started: dict[str, tuple[TargetNotice, list[LunNotice]]] = {}
+
+    def target_started(self, target: TargetNode, config: TargetConfig, portals: Iterable[str]) -> None:
+        """A target accepts logins, and its units can be used."""
+        notice = TargetNotice(target.name, tuple(portals))
+        luns: list[LunNotice] = []
+        self._started[target.name] = notice, luns
+        self._lifecycle.target_started(notice)
+        for lun in config.luns:
+            unit = target.device.units[lun.number]
+            luns.append(LunNotice(target.name, lun.number, lun.stack.name, unit.blocks, unit.block_size))
+            self._lifecycle.lun_added(luns[-1])
+
+    def targets_stopped(self) -> None:
+        """The targets that were told of accept no logins any more."""
+        for notice, luns in self._started.values():
+            for lun in luns:
+                self._lifecycle.lun_removed(lun)
+            self._lifecycle.target_stopped(notice)
+        self._started.clear()
 
     def session_opened(self, session: Session) -> None:
         """A session has reached the full feature phase."""
@@ -45,6 +68,9 @@ class Notices:
                 "status": f"{reply.status:04x}",
                 "reason": reply.message,
             },
+        )
+        self._lifecycle.login_failed(
+            LoginNotice(info.initiator, info.target, info.remote, int(reply.status), reply.message)
         )
 
 

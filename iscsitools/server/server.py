@@ -19,7 +19,8 @@ from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.login.policy import Directory, Portal
 from iscsitools.iscsi.requests.dispatch import Handlers
 from iscsitools.iscsi.session.table import SessionTable
-from iscsitools.observers import Lifecycle, ObserverFeed, TargetNotice
+from iscsitools.lifecycle import Lifecycle, ServerNotice
+from iscsitools.observers import ObserverFeed
 from iscsitools.plugins import PluginManager
 from iscsitools.probes.sites import Probes
 from iscsitools.provider.backend import choose
@@ -33,6 +34,7 @@ from iscsitools.server.loop import Loop
 from iscsitools.server.notices import Notices
 from iscsitools.server.sizes import read_sizes
 from iscsitools.server.state import ServerState
+from iscsitools.server.view import View
 from iscsitools.trace.feed.service import TraceServer
 from iscsitools.trace.names import NameInUse
 from iscsitools.trace.protocol import TraceError
@@ -60,7 +62,11 @@ class Server:
         self.assembly = Assembly()
         self.trace: TraceServer | None = None
         self._plugins = plugins
+        self.refused = 0
+        """Connections that found as many as allowed."""
         self._lifecycle = Lifecycle(plugins.calls)
+        self._notices = Notices(self._lifecycle)
+        self._view: View | None = None
         self._feeds: list[ObserverFeed] = []
         self._listeners = Listeners(self.loop, self._adopt)
         self._buffers = Buffers(limits.buffer_memory)
@@ -83,6 +89,7 @@ class Server:
 
     def _open(self) -> None:
         config, plugins = self.config, self._plugins
+        plugins.configure({plugin.name: plugin.options for plugin in config.plugins})
         assemble(self.assembly, config.targets, plugins.registry, plugins.authenticators, self.loop)
         addresses = self._listeners.open(config.portals)
         self.addresses = [address_text(address) for address in addresses]
@@ -92,7 +99,7 @@ class Server:
         )
         for target in self.assembly.targets:
             directory.add(target)
-        notices = Notices(self._lifecycle)
+        notices = self._notices
         hooks = LoginHooks(
             os.urandom, self._look_up, notices.session_opened, notices.session_closed, notices.login_failed
         )
@@ -106,14 +113,22 @@ class Server:
 
     def _open_trace(self) -> TraceServer | None:
         """The sockets for those who watch. A name that is taken is an error; without a place for them we serve on."""
-        name = self.config.name or f"iscsi{os.getpid()}"
         try:
-            return TraceServer(self.probes, name, group=self.config.watch_group, state=ServerState(self))
+            return TraceServer(self.probes, self._name, group=self.config.watch_group, state=ServerState(self))
         except NameInUse as error:
             raise RunError(str(error)) from None
         except TraceError as error:
             log.warning("nobody can watch this server: %s", error)
             return None
+
+    @property
+    def _name(self) -> str:
+        return self.config.name or f"iscsi{os.getpid()}"
+
+    @property
+    def dropped(self) -> int:
+        """Events and calls of hooks that plugins were too slow for."""
+        return self._lifecycle.dropped + sum(feed.dropped for feed in self._feeds)
 
     def run(self, on_ready: Callable[[list[str]], None]) -> None:
         """Serve; ``on_ready`` is called with the portals' addresses once connections are accepted."""
@@ -135,8 +150,10 @@ class Server:
             self.loop.each_wake_up.append(subscriber.poll)
         for name, observer in self._plugins.observers():
             self._feeds.append(ObserverFeed(observer, name, self.probes))
-        for target in self.assembly.targets:
-            self._lifecycle.target_started(TargetNotice(target.name, tuple(self.addresses)))
+        self._view = View(self.loop, self.probes, ServerState(self), ServerNotice(self._name, tuple(self.addresses)))
+        self._lifecycle.server_started(self._view)
+        for config, target in zip(self.config.targets, self.assembly.targets, strict=True):
+            self._notices.target_started(target, config, self.addresses)
 
     def shut_down(self) -> None:
         """End in an orderly way; the second call does not wait for initiators. For any thread and signal handler."""
@@ -153,6 +170,7 @@ class Server:
 
     def _adopt(self, sock: socket.socket) -> None:
         if len(self.links) >= self.config.limits.max_connections and not self._make_room():
+            self.refused += 1
             log.warning("connection refused: as many as allowed", extra={"connections": len(self.links)})
             sock.close()
             return
@@ -183,6 +201,8 @@ class Server:
         self._dirty.pop(conn, None)
         if self.trace is not None:
             self.trace.connection_closed(conn.info.ident)
+        if self._view is not None:
+            self._view.connection_closed(conn.info.ident)
         log.info("connection closed", extra={"remote": conn.info.remote, "reason": conn.close_reason})
 
     def _wake(self, conn: Connection) -> None:
@@ -234,16 +254,19 @@ class Server:
             stack.callback(self.loop.close)
             stack.callback(self._lookups.close)
             stack.callback(self._lifecycle.close)
+            if self._view is not None:
+                stack.callback(self._lifecycle.server_stopped, self._view.notice)
             for step in (*steps, *(feed.close for feed in self._feeds)):
                 stack.callback(step)
             if self.trace is not None:
                 stack.callback(self.trace.close)
             stack.callback(self._close_stores)
-            for target in self.assembly.targets:
-                stack.callback(self._lifecycle.target_stopped, TargetNotice(target.name, tuple(self.addresses)))
+            stack.callback(self._notices.targets_stopped)
             for link in list(self.links.values()):
                 stack.callback(link.close, REASON)
             stack.callback(self._listeners.close)
+            if self._view is not None:
+                stack.callback(self._view.close)
 
     def _close_stores(self) -> None:
         limit = self._ending.limit if self._ending.begun else time.monotonic() + self.config.limits.exit_timeout

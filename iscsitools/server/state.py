@@ -48,15 +48,20 @@ class ServerState:
     def status(self) -> dict[str, Any]:
         """Sessions and connections (numbers), CPU time in seconds, commands in flight by connection and LUN.
 
-        ``time``: when, nanoseconds of the monotonic clock.
+        ``time``: when, nanoseconds of the monotonic clock. ``loop_cpu``: the CPU time of the event loop's thread, which
+        this is. ``limits``: how often a limit was reached, by its name in the configuration.
         """
         server = self._server
+        trace = server.trace
         return {
             "time": time.monotonic_ns(),
             "sessions": len(server.table),
             "connections": len(server.links),
             "started": server.started,
             "cpu": time.process_time(),
+            "loop_cpu": time.thread_time(),
+            "limits": {"max_connections": server.refused},
+            "drops": {"trace": trace.drops if trace is not None else 0, "plugins": server.dropped},
             "in_flight": [entry for conn in server.links for entry in _in_flight(conn)],
         }
 

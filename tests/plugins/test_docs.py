@@ -127,12 +127,18 @@ def test_the_guides_filter_with_an_option_runs(project: Path) -> None:
 
 
 def test_the_plugin_pages_examples_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hello, greet, directory, logins = examples(project, "plugins.md")
+    hello, greet, directory, options, logins, report = examples(project, "plugins.md")
     manager = PluginManager()
     assert manager.register(module_of(hello), "hello").provides == ["hook session_opened"]
     assert manager.register(module_of(greet), "greet").provides == ["command greet"]
     assert manager.register(module_of(directory), "directory").provides == ["authenticator directory"]
     assert manager.register(module_of(logins), "logins").status == "loaded"
+    module = module_of(options)
+    provided = manager.register(module, "mine").provides
+    assert sorted(provided) == ["hook configure", "hook session_opened", "option greeting", "option wait"]
+    manager.configure({"mine": {"greeting": "welcome", "wait": "5ms"}})
+    assert module.chosen == {"greeting": "welcome", "wait": 0.005}
+    assert manager.register(module_of(report), "report").provides == ["hook server_started", "hook server_stopped"]
     greeted = CliRunner().invoke(manager.commands["greet"], ["ada"])
     assert (greeted.exit_code, greeted.output) == (0, "hello, ada\n")
     assert CliRunner().invoke(manager.commands["greet"], ["\n"]).exit_code == 1

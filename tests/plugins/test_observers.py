@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from iscsitools.hookspecs import hookimpl
-from iscsitools.observers import Lifecycle, ObserverFeed, SessionNotice, TargetNotice
+from iscsitools.lifecycle import Lifecycle, SessionNotice, TargetNotice
+from iscsitools.observers import ObserverFeed
 from iscsitools.plugins import PluginManager
 from iscsitools.probes.sites import XFER_READ, ConnectionInfo, Probes
 from iscsitools.probes.table import Probe

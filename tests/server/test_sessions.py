@@ -13,7 +13,7 @@ from support.target import start_target
 from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
 from iscsitools.initiator.session import Session
 from iscsitools.initiator.wire import ConnectionClosedError
-from iscsitools.observers import SessionNotice
+from iscsitools.lifecycle import SessionNotice
 
 from .harness import IQN, TEST_UNIT_READY, eventually, one_target, plugin, read10, running
 

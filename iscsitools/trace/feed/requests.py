@@ -56,6 +56,8 @@ class Requests:
         self.memory = 0
         """Bytes of all rings and buffers."""
         self._costs: dict[Peer, int] = {}
+        self._drops = 0
+        """Events that readers lost who are gone."""
         self._handlers: dict[str, Callable[[Peer, Message], Message | None]] = {
             "attach": self._attach,
             "aggregate": self._aggregate,
@@ -82,6 +84,11 @@ class Requests:
         if answer is not None:
             peer.send_message({"answer": name, **answer})
 
+    @property
+    def drops(self) -> int:
+        """Events that readers lost because they were too slow."""
+        return self._drops + sum(sink.drops for sink in self._sinks.values())
+
     def connection_closed(self, ident: int) -> None:
         """Pass on that a connection is no more."""
         for sink in list(self._sinks.values()):
@@ -103,6 +110,7 @@ class Requests:
         sink = self._sinks.pop(peer, None)
         if sink is not None:
             self._probes.subscribe(0, sink)
+            self._drops += sink.drops
             sink.release()
         self.memory -= self._costs.pop(peer, 0)
 

@@ -70,6 +70,11 @@ class TraceServer:
         """Bytes of all rings and buffers."""
         return self._requests.memory if self._requests else 0
 
+    @property
+    def drops(self) -> int:
+        """Events that readers lost because they were too slow, of those that are gone too."""
+        return self._requests.drops if self._requests else 0
+
     def register(self, loop: Loop) -> None:
         """Begin to serve. Called once."""
         self._loop = loop
