@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs man venv clean
+.PHONY: help run test lint bench docs man venv clean benchquick
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -50,8 +50,11 @@ lint: $(TEST_STAMP) ## ruff (lint and format) and mypy
 test: lint ## lint, then all tests, the plugins' too (ARGS: options of pytest)
 	$(BIN)/python -m pytest $(ARGS) tests $(wildcard plugins/*/tests)
 
-bench: $(TEST_STAMP) ## measure against tgtd and istgt (ARGS: options of the benchmark)
+bench: $(TEST_STAMP) ## measure against tgtd and the bound, two hours (ARGS: options of the benchmark)
 	$(BIN)/python benchmarks/compare.py $(ARGS)
+
+benchquick: $(TEST_STAMP) ## the same in 15 minutes
+	$(BIN)/python benchmarks/compare.py --quick $(ARGS)
 
 docs: $(TEST_STAMP) ## write the generated pages anew
 	$(BIN)/python -m iscsitools.cli.reference docs

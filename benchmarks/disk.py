@@ -11,6 +11,8 @@ from loadgen import Endpoint
 from iscsitools.initiator import Session
 
 PIECE = 1 << 20
+MD5 = "5"
+"""The only algorithm of CHAP that all targets know (RFC 7143 12.1.3)."""
 
 
 def prepare(path: Path, size: int) -> None:
@@ -39,11 +41,18 @@ def settle(path: Path) -> None:
             pass
 
 
-def check_pattern(endpoint: Endpoint, seed: str) -> None:
+def chill(path: Path) -> None:
+    """Write back what is dirty and take all of it out of the page cache."""
+    with path.open("rb", buffering=0) as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def check_pattern(endpoint: Endpoint, seed: str, chap: tuple[str, str] | None = None) -> None:
     """Write patterns of several sizes at several places, read them back; raises RuntimeError when they differ."""
     chance = random.Random(seed)
     address = (endpoint.host, endpoint.port)
-    with Session.connect(address, endpoint.target, strict=False) as session:
+    with Session.connect(address, endpoint.target, strict=False, chap=chap, algorithms=MD5) as session:
         blocks, size = session.read_capacity(endpoint.lun)
         written = []
         for number, count in enumerate((1, 8, 63, 512, 2048)):

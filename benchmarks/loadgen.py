@@ -10,13 +10,22 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SOURCES = Path(__file__).resolve().parent / "load"
+from cases import Case
+
+HERE = Path(__file__).resolve().parent
 PROGRAMS = {
-    "iscsi-load": ("main.c", "options.c", "login.c", "send.c", "receive.c", "cpu.c"),
-    "echo48": ("echo48.c",),
-    "nodirect": ("nodirect.c",),
-}
-LIBRARIES = {"nodirect": ("-shared", "-fPIC", "-ldl")}
+    "iscsi-load": (
+        "load/main.c", "load/options.c", "load/measure.c", "load/cpu.c", "load/login.c", "load/logins.c",
+        "load/capacity.c", "load/send.c", "load/receive.c", "load/crc32c.c", "load/md5.c",
+    ),
+    "bound": (
+        "bound/main.c", "bound/receive.c", "bound/login.c", "bound/command.c", "bound/answer.c", "bound/disk.c",
+        "bound/transfers.c", "bound/ring.c",
+    ),
+    "nodirect": ("load/nodirect.c",),
+}  # fmt: skip
+LIBRARIES = {"nodirect": ("-shared", "-fPIC", "-ldl"), "iscsi-load": ("-lm",)}
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion")
 
 
 class MissingError(Exception):
@@ -36,55 +45,42 @@ def build(program: str) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
         raise MissingError(f"{program}: no C compiler (Debian package gcc)")
-    sources = [SOURCES / name for name in PROGRAMS[program]]
-    content = b"".join(path.read_bytes() for path in [*sources, SOURCES / "load.h"])
+    sources = [HERE / name for name in PROGRAMS[program]]
+    headers = sorted(sources[0].parent.glob("*.h"))
+    content = b"".join(path.read_bytes() for path in [*sources, *headers])
     binary = cache_directory() / f"{program}-{hashlib.sha256(content).hexdigest()[:16]}"
     if not binary.exists():
         fresh = binary.with_suffix(f".{os.getpid()}")
-        subprocess.run([compiler, "-O2", "-o", str(fresh), *map(str, sources), *LIBRARIES.get(program, ())], check=True)
+        command = [compiler, "-O2", *WARNINGS, "-o", str(fresh), *map(str, sources), *LIBRARIES.get(program, ())]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise MissingError(f"{program} cannot be compiled: {first_line(done.stderr)}")
         fresh.rename(binary)
     return binary
 
 
-@dataclass(frozen=True)
-class Case:
-    """One kind of load. ``metric`` is what its ratio is made of: ``cpu_us_per_io`` or ``p50_us``."""
-
-    name: str
-    mode: str
-    block: int
-    depth: int
-    connections: int = 1
-    metric: str = "cpu_us_per_io"
-
-
-CASES = (
-    Case("4K read QD32", "randread", 4096, 32),
-    Case("4K write QD32", "randwrite", 4096, 32),
-    Case("256K read QD8", "seqread", 262144, 8),
-    Case("256K write QD8", "seqwrite", 262144, 8),
-    Case("4K read QD1", "randread", 4096, 1, metric="p50_us"),
-    Case("4K write QD1", "randwrite", 4096, 1, metric="p50_us"),
-    Case("4K read 10x QD4", "randread", 4096, 4, connections=10),
-)
+def first_line(text: str) -> str:
+    """The first line that says something."""
+    return next((line for line in text.splitlines() if line.strip()), "no reason given")
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a target is reached. ``raw``: echo48, which knows no login."""
+    """Where a target is reached; ``way`` names one of several that it can be had in."""
 
     host: str
     port: int
     target: str
     lun: int
     pid: int
-    raw: bool = False
+    way: str = ""
 
 
 @dataclass(frozen=True)
 class Sample:
     """One run: what the generator measured."""
 
+    ios: float
     cpu_us_per_io: float
     iops: float
     MBps: float
@@ -101,21 +97,31 @@ class Sample:
         """The slowest connection's share of the fastest one's I/Os."""
         return self.conn_ios_min / self.conn_ios_max if self.conn_ios_max else 0.0
 
+    @property
+    def stalled(self) -> bool:
+        """Too little was answered to say anything: the machine did something else."""
+        return self.ios < 50 or not self.cpu_us_per_io
+
     def values(self) -> dict[str, float]:
         """All by name, for JSON."""
         return asdict(self)
 
 
-def run(case: Case, at: Endpoint, seconds: float, warm_up: float, cpu: int | None, first_burst: int = 262144) -> Sample:
+def run(case: Case, at: Endpoint, seconds: float, warm_up: float, cpu: int | None) -> Sample:
     """Run one case against a target and return what it measured; raises RuntimeError when the run failed."""
     command = [str(build("iscsi-load")), "-j", "-H", at.host, "-p", str(at.port), "-P", str(at.pid)]
+    command += ["-n", at.target, "-l", str(at.lun), "-t", str(seconds), "-w", str(warm_up)]
     command += ["-m", case.mode, "-b", str(case.block), "-q", str(case.depth), "-c", str(case.connections)]
-    command += ["-t", str(seconds), "-w", str(warm_up), "-M", "262144", "-F", str(first_burst), "-B", "262144"]
-    command += ["-r"] if at.raw else ["-n", at.target, "-l", str(at.lun)]
-    result = subprocess.run(pinned(cpu) + command, capture_output=True, text=True, check=False, timeout=seconds + 60)
-    if result.returncode:
-        raise RuntimeError(f"{case.name}: {result.stderr.strip()}")
-    measured = json.loads(result.stdout)
+    command += ["-M", str(case.segment), "-F", str(case.first_burst), "-B", str(case.max_burst), *case.options]
+    try:
+        done = subprocess.run(
+            pinned(cpu) + command, capture_output=True, text=True, check=False, timeout=seconds + warm_up + 60
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{case.name}: the load generator did not end") from None
+    if done.returncode:
+        raise RuntimeError(f"{case.name}: {' '.join(done.stderr.split())}")
+    measured = json.loads(done.stdout)
     return Sample(**{name: float(measured[name]) for name in Sample.__dataclass_fields__})
 
 

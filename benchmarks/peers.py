@@ -9,13 +9,24 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from cases import CHAP, Setting
 from loadgen import Endpoint, MissingError, build, pinned
 from support.target import RunningTarget, start_target
 
+from iscsitools.config.model import Config, Limits
+
 IQN = "iqn.2026-11.example:bench"
 BURST = 262144
+LONGEST = 1 << 20
+CONNECTIONS = 2000
+"""Sessions and commands that our target allows."""
+BUSY_POLL = 50
+"""Microseconds."""
+KINDS = ("rdwr", "aio")
+"""tgtd's backing stores that are tried."""
 
 
 def free_port() -> int:
@@ -34,14 +45,25 @@ def find(program: str, package: str) -> str:
     return path
 
 
+@dataclass(frozen=True)
+class Place:
+    """What is to be served and how: the file, the setting, a private directory, and the CPU to run on."""
+
+    disk: Path
+    directory: Path
+    cpu: int | None
+    setting: Setting = Setting.CACHED
+
+
 class Peer(ABC):
     """A target under test. ``start`` serves the disk, ``stop`` ends it by its process id."""
 
     name: str
+    settings = frozenset(Setting)
 
     @abstractmethod
-    def start(self, disk: Path, directory: Path, cpu: int | None) -> list[Endpoint]:
-        """Serve ``disk`` with private files in ``directory``; returns one endpoint for each way it can be had."""
+    def start(self, place: Place) -> list[Endpoint]:
+        """Serve the disk; returns one endpoint for each way it can be had."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -49,22 +71,50 @@ class Peer(ABC):
 
 
 class Ours(Peer):
-    """This project's target with its default settings, or with more options of ``serve``."""
+    """This project's target with its default settings, but for the limits that 1000 connections need."""
 
     name = "iscsitools"
 
     def __init__(self, *more: str) -> None:
+        """``more``: further options of ``serve``."""
         self.more = more
 
-    def start(self, disk: Path, directory: Path, cpu: int | None) -> list[Endpoint]:
+    def start(self, place: Place) -> list[Endpoint]:
+        file = place.directory / "bench.toml"
+        file.touch(mode=0o600)
+        file.write_text(configuration(place))
         self.target: RunningTarget = start_target(
-            directory, "--iqn", IQN, "--lun", f"0=file:{disk}", *self.more, prefix=pinned(cpu), python=sys.executable
+            place.directory, "--config", str(file), *self.more, prefix=pinned(place.cpu), python=sys.executable
         )
         host, port = self.target.addresses[0]
         return [Endpoint(host, port, IQN, 0, self.target.pid)]
 
     def stop(self) -> None:
         self.target.stop()
+
+
+def configuration(place: Place) -> str:
+    """The configuration file of our target."""
+    polled = {"top": "", "limits": ""}
+    if place.setting is Setting.POLLED:
+        polled[table_of_busy_poll()] = f"busy_poll = {BUSY_POLL}\n"
+    name, secret = CHAP
+    chap = f'[target.auth]\nmethod = "chap"\nusers = [{{ name = "{name}", secret = "{secret}" }}]\n'
+    direct = ", direct = true" if place.setting is Setting.DIRECT else ""
+    return (
+        f"{polled['top']}[limits]\nmax_connections = {CONNECTIONS}\nmax_sessions = {CONNECTIONS}\n{polled['limits']}"
+        f'[[target]]\niqn = "{IQN}"\n{chap if place.setting is Setting.CHAP else ""}'
+        f"[[target.lun]]\nqueue_depth = {CONNECTIONS}\n"
+        f'store = {{ kind = "file", what = "{place.disk}"{direct} }}\n'
+    )
+
+
+def table_of_busy_poll() -> str:
+    """Where in the configuration the option is; raises MissingError when this version has none."""
+    for table, model in (("limits", Limits), ("top", Config)):
+        if "busy_poll" in {field.name for field in fields(model)}:
+            return table
+    raise MissingError("this version of iscsitools has no busy_poll")
 
 
 class Spawned(Peer):
@@ -101,42 +151,50 @@ class Spawned(Peer):
 
 
 class Tgtd(Spawned):
-    """tgt's daemon, with one target over bstype rdwr and one over aio, both from the page cache."""
+    """tgt's daemon with one target for each of its backing stores that serves the setting."""
 
     name = "tgtd"
     control = 77
-    kinds: tuple[str, ...] = ("rdwr", "aio")
-    direct = False
 
-    def start(self, disk: Path, directory: Path, cpu: int | None) -> list[Endpoint]:
+    def start(self, place: Place) -> list[Endpoint]:
         port = free_port()
-        self.env = {"TGT_IPC_SOCKET": str(directory / "tgtd")}
-        daemon_env = self.env if self.direct else self.env | {"LD_PRELOAD": str(build("nodirect"))}
+        direct = place.setting is Setting.DIRECT
+        self.env = {"TGT_IPC_SOCKET": str(place.directory / "tgtd")}
+        # aio opens the file with O_DIRECT; from the page cache it takes a library that takes that flag away
+        daemon_env = self.env if direct else self.env | {"LD_PRELOAD": str(build("nodirect"))}
         self.tgtadm = find("tgtadm", "tgt")
         command = [find("tgtd", "tgt"), "-f", "-C", str(self.control), "--iscsi", f"portal=127.0.0.1:{port}"]
-        self.spawn(command, directory, cpu, **daemon_env)
+        self.spawn(command, place.directory, place.cpu, **daemon_env)
         self.wait_for_port(port)
-        for tid, kind in enumerate(self.kinds, 1):
-            self.add_target(tid, f"{IQN}-{kind}", disk, kind)
-        return [Endpoint("127.0.0.1", port, f"{IQN}-{kind}", 1, self.process.pid) for kind in self.kinds]
+        if place.setting is Setting.CHAP:
+            name, secret = CHAP
+            self.admin("--mode", "account", "--op", "new", "--user", name, "--password", secret)
+        for tid, kind in enumerate(KINDS, 1):
+            self.add_target(tid, f"{IQN}-{kind}", place, kind)
+        return [Endpoint("127.0.0.1", port, f"{IQN}-{kind}", 1, self.process.pid, kind) for kind in KINDS]
 
-    def add_target(self, tid: int, name: str, disk: Path, kind: str) -> None:
+    def add_target(self, tid: int, name: str, place: Place, kind: str) -> None:
         """One target with one LUN, tuned as the others are."""
+        flags = ["--bsoflags", "direct"] if place.setting is Setting.DIRECT and kind == "rdwr" else []
         self.admin("--mode", "target", "--op", "new", "--tid", str(tid), "--targetname", name)
         self.admin(
             "--mode", "logicalunit", "--op", "new", "--tid", str(tid), "--lun", "1",
-            "--backing-store", str(disk), "--bstype", kind,
+            "--backing-store", str(place.disk), "--bstype", kind, *flags,
         )  # fmt: skip
         tuned = {
             "MaxRecvDataSegmentLength": str(BURST),
-            "MaxXmitDataSegmentLength": str(BURST),
-            "MaxBurstLength": str(BURST),
+            "MaxXmitDataSegmentLength": str(LONGEST),
+            "MaxBurstLength": str(LONGEST),
             "FirstBurstLength": str(BURST),
             "InitialR2T": "No",
             "ImmediateData": "Yes",
+            "HeaderDigest": "None,CRC32C",
+            "DataDigest": "None,CRC32C",
         }
         for key, value in tuned.items():
             self.admin("--mode", "target", "--op", "update", "--tid", str(tid), "--name", key, "--value", value)
+        if place.setting is Setting.CHAP:
+            self.admin("--mode", "account", "--op", "bind", "--tid", str(tid), "--user", CHAP[0])
         self.admin("--mode", "target", "--op", "bind", "--tid", str(tid), "--initiator-address", "ALL")
 
     def admin(self, *arguments: str) -> None:
@@ -150,15 +208,6 @@ class Tgtd(Spawned):
     def stop(self) -> None:
         self.process.kill()  # it does not end at SIGTERM while it has targets
         self.process.wait()
-
-
-class TgtdDirect(Tgtd):
-    """tgt's daemon with aio as it comes, which opens the file with O_DIRECT and so measures the disk."""
-
-    name = "tgtd-direct"
-    control = 78
-    kinds = ("aio",)
-    direct = True
 
 
 ISTGT_CONFIGURATION = """
@@ -210,30 +259,50 @@ class Istgt(Spawned):
     """istgt in the foreground with a configuration of its own."""
 
     name = "istgt"
+    settings = frozenset({Setting.CACHED, Setting.COLD})
 
-    def start(self, disk: Path, directory: Path, cpu: int | None) -> list[Endpoint]:
-        port = free_port()
+    def start(self, place: Place) -> list[Endpoint]:
+        port, directory, disk = free_port(), place.directory, place.disk
         configuration = directory / "istgt.conf"
         text = ISTGT_CONFIGURATION.format(directory=directory, port=port, control_port=free_port(), iqn=IQN, disk=disk)
         configuration.write_text(text)
         authentication = directory / "istgt-auth.conf"
         authentication.touch(mode=0o600)
-        self.spawn([find("istgt", "istgt"), "-D", "-c", str(configuration)], directory, cpu)
+        self.spawn([find("istgt", "istgt"), "-D", "-c", str(configuration)], directory, place.cpu)
         self.wait_for_port(port)
         return [Endpoint("127.0.0.1", port, IQN, 0, self.process.pid)]
 
 
-class Echo48(Spawned):
-    """The lower bound: loopback TCP itself."""
+class Bound(Spawned):
+    """What it costs to do nothing but move the bytes: ``bound/``, with pread and pwrite."""
 
-    name = "echo48"
+    name = "bound"
+    way = "plain"
+    settings = frozenset({Setting.CACHED, Setting.POLLED})
 
-    def start(self, disk: Path, directory: Path, cpu: int | None) -> list[Endpoint]:
+    def start(self, place: Place) -> list[Endpoint]:
         port = free_port()
-        self.spawn([str(build("echo48")), str(port)], directory, cpu)
+        direct = ["-d"] if place.setting is Setting.DIRECT else []
+        command = [str(build("bound")), "-p", str(port), "-w", self.way, *direct, str(place.disk)]
+        self.spawn(command, place.directory, place.cpu)
         self.wait_for_port(port)
-        return [Endpoint("127.0.0.1", port, "", 0, self.process.pid, raw=True)]
+        return [Endpoint("127.0.0.1", port, IQN, 0, self.process.pid)]
 
 
-PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Ours, Tgtd, Istgt, Echo48, TgtdDirect)}
-USUAL = (Ours.name, Tgtd.name, Istgt.name, Echo48.name)
+class BoundMapped(Bound):
+    """The same, its reads sent from a mapping of the file."""
+
+    name = "bound-mapped"
+    way = "mapped"
+
+
+class BoundRing(Bound):
+    """The same with io_uring, for what is not in the page cache."""
+
+    name = "bound-ring"
+    way = "ring"
+    settings = frozenset({Setting.CACHED, Setting.COLD, Setting.DIRECT})
+
+
+PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Ours, Tgtd, Istgt, Bound, BoundMapped, BoundRing)}
+USUAL = (Ours.name, Tgtd.name, Bound.name, BoundMapped.name, BoundRing.name)

@@ -1,4 +1,4 @@
-"""Medians, spreads and ratios of samples; as text, Markdown, JSON and a plot."""
+"""Samples of a run, and the ratios that are made of them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from loadgen import Case, Sample
-from tabulate import tabulate
+from cases import Case
+from loadgen import Sample
 
 REFERENCE = "tgtd"
+OURS = "iscsitools"
+NEAR_BOUND = 1.3
+"""At most so much of the bound is the second thing aimed at."""
 
 
 @dataclass
 class Results:
-    """Samples by case and peer, one for each round; the n-th of two peers were taken one after the other."""
+    """Samples by case and peer, one for each round; the n-th ones of a family were taken one after the other."""
 
     rounds: int
     seconds: float
@@ -29,65 +32,44 @@ class Results:
         """Add one sample."""
         self.samples.setdefault(case, {}).setdefault(peer, []).append(sample)
 
+    def values(self, case: Case, peer: str) -> list[float]:
+        """The case's metric in every round; empty where the peer was not measured."""
+        return [getattr(sample, case.metric) for sample in self.samples.get(case, {}).get(peer, [])]
+
+    def over(self, case: Case, peer: str, other: str) -> list[float]:
+        """The peer's metric over another one's, round by round."""
+        return divided(self.values(case, peer), self.values(case, other))
+
+    def over_plain(self, case: Case, peer: str) -> list[float]:
+        """The peer's metric over its own in the case that this one is compared with, round by round."""
+        plain = next((other for other in self.samples if other.name == case.plain), None)
+        return divided(self.values(case, peer), self.values(plain, peer)) if plain else []
+
     def ratios(self, case: Case, peer: str) -> list[float]:
-        """The peer's metric over the reference's, round by round; empty without a reference."""
-        reference = self.samples[case].get(REFERENCE, [])
-        return [
-            getattr(ours, case.metric) / getattr(theirs, case.metric)
-            for ours, theirs in zip(self.samples[case][peer], reference, strict=False)
-        ]
+        """What the case's goal is compared with: ratios to the reference, or the metric itself."""
+        if case.unit == "us":
+            return self.values(case, peer)
+        return self.over_plain(case, peer) if case.plain else self.over(case, peer, REFERENCE)
+
+    def bound(self, case: Case) -> str:
+        """The way of the bound that is aimed at; empty when it was not measured."""
+        return next((name for name in case.bounds if self.values(case, name)), "")
+
+    def verdict(self, case: Case) -> str:
+        """Whether the lower (``reached``) or the higher one (``bar``) of the two figures aimed at is reached."""
+        found = self.ratios(case, OURS)
+        if case.goal is None or not found:
+            return ""
+        aims = [case.goal]
+        if (name := self.bound(case)) and case.reference == REFERENCE and case.unit == "ratio":
+            aims.append(NEAR_BOUND * median(self.over(case, name, REFERENCE) or [case.goal / NEAR_BOUND]))
+        reached = sum(median(found) <= aim for aim in aims)
+        return "reached" if reached == len(aims) else "bar" if reached else "no"
 
 
-HEADERS = ("load", "target", "CPU us/IO", "IOPS", "MB/s", "avg us", "p50 us", "p99 us", "ratio to tgtd", "of")
-
-
-def middle(samples: Sequence[Sample], name: str) -> float:
-    """The median of one value."""
-    values: list[float] = [getattr(sample, name) for sample in samples]
-    return median(values)
-
-
-def ratio_text(ratios: Sequence[float]) -> str:
-    """Median and range."""
-    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else "-"
-
-
-def rows(results: Results) -> list[list[str]]:
-    """The table: medians of all rounds, and the ratio with its range."""
-    table = []
-    for case, peers in results.samples.items():
-        for peer, samples in peers.items():
-            ratio = "1" if peer == REFERENCE else ratio_text(results.ratios(case, peer))
-            numbers = [
-                f"{middle(samples, 'cpu_us_per_io'):.2f}",
-                f"{middle(samples, 'iops'):.0f}",
-                f"{middle(samples, 'MBps'):.0f}",
-                *(f"{middle(samples, name):.1f}" for name in ("lat_us", "p50_us", "p99_us")),
-            ]
-            of = "p50" if case.metric == "p50_us" else "CPU"
-            table.append([case.name, peer, *numbers, ratio, of])
-    return table
-
-
-def fairness_rows(results: Results) -> list[list[str]]:
-    """For loads over several connections: the slowest connection's I/Os over the fastest one's."""
-    return [
-        [case.name, peer, f"{median(s.fairness for s in samples):.2f}", f"{min(s.fairness for s in samples):.2f}"]
-        for case, peers in results.samples.items()
-        if case.connections > 1
-        for peer, samples in peers.items()
-    ]
-
-
-def render(results: Results, style: str) -> str:
-    """Both tables and the notes; ``style`` is one of tabulate's, such as ``simple`` or ``github``."""
-    parts = [tabulate(rows(results), HEADERS, tablefmt=style, disable_numparse=True)]
-    if fair := fairness_rows(results):
-        headers = ("load", "target", "slowest/fastest connection", "worst round")
-        parts.append(tabulate(fair, headers, tablefmt=style, disable_numparse=True))
-    about = f"{results.rounds} interleaved rounds of {results.seconds:g} s; medians; ratio: median (range). {machine()}"
-    parts.append("\n".join([about, *results.notes]))
-    return "\n\n".join(parts)
+def divided(values: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Ratios of the n-th of both; a target that used no measurable CPU gives none."""
+    return [value / other for value, other in zip(values, others, strict=False) if other]
 
 
 def machine() -> str:
@@ -107,6 +89,10 @@ def write_json(results: Results, path: Path) -> None:
         {
             "case": case.name,
             "metric": case.metric,
+            "setting": case.setting.value,
+            "compared_with": case.plain or REFERENCE,
+            "goal": case.goal,
+            "verdict": results.verdict(case),
             "samples": {peer: [s.values() for s in samples] for peer, samples in peers.items()},
             "ratios": {peer: results.ratios(case, peer) for peer in peers},
         }
@@ -120,26 +106,3 @@ def write_json(results: Results, path: Path) -> None:
         "cases": cases,
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
-
-
-def write_plot(results: Results, path: Path) -> None:
-    """Bars of CPU per I/O (median latency for QD1) by load and target, with the range of all rounds."""
-    import matplotlib  # an extra: only needed for the plot
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, len(results.samples), figsize=(2.4 * len(results.samples), 4))
-    for axis, (case, peers) in zip([axes] if len(results.samples) == 1 else axes, results.samples.items(), strict=True):
-        values = [[getattr(s, case.metric) for s in samples] for samples in peers.values()]
-        middles = [median(v) for v in values]
-        spread = [[m - min(v) for m, v in zip(middles, values, strict=True)]]
-        spread.append([max(v) - m for m, v in zip(middles, values, strict=True)])
-        axis.bar(range(len(peers)), middles, yerr=spread, color=[f"C{i}" for i in range(len(peers))], capsize=3)
-        axis.set_xticks(range(len(peers)), list(peers), rotation=60)
-        axis.set_title(case.name, fontsize=9)
-        axis.set_ylabel("median latency, us" if case.metric == "p50_us" else "CPU per I/O, us", fontsize=8)
-    figure.suptitle(f"Medians and ranges of {results.rounds} rounds")
-    figure.tight_layout()
-    figure.savefig(path)
-    pyplot.close(figure)

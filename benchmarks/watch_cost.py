@@ -14,12 +14,14 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from compare import processors, say, wanted_cases
+from cases import Case, wanted_cases
+from compare import processors, say
 from disk import prepare, settle
-from loadgen import Case, Endpoint, MissingError, Sample, build, cache_directory, run
-from peers import Ours
+from loadgen import Endpoint, MissingError, Sample, build, cache_directory, run
+from peers import Ours, Place
 from readers import READERS, TARGETS, Watched, attached
-from results import machine, ratio_text
+from report import ratio_text
+from results import machine
 from tabulate import tabulate
 
 
@@ -67,7 +69,7 @@ class Bench:
                 own.mkdir()
                 disk = self.disks[(place + number) % len(self.disks)]
                 target = Ours(*words)
-                (endpoint,) = target.start(disk, own, self.target_cpu)
+                (endpoint,) = target.start(Place(disk, own, self.target_cpu))
                 stack.callback(target.stop)
                 self.running[name] = (target, endpoint, disk)
             yield
@@ -153,7 +155,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=10, help="pairs of each load and reader (default 10)")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds measured in each run (default 3)")
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds before that (default 0.5)")
-    parser.add_argument("--cases", default="4K read QD32,4K write QD32", help="loads (default %(default)s)")
+    parser.add_argument("--cases", default="4K read QD32;4K write QD32", help="loads (default %(default)s)")
     parser.add_argument("--readers", default=",".join(READERS), help="default %(default)s")
     parser.add_argument("--size", type=int, default=256, help="size of the served file in MiB (default 256)")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")

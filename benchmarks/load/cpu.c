@@ -12,7 +12,7 @@
 static uint64_t clock_ns(clockid_t clock) {
     struct timespec t;
     clock_gettime(clock, &t);
-    return t.tv_sec * 1000000000ull + t.tv_nsec;
+    return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
 uint64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
@@ -65,8 +65,8 @@ void cpu_seconds_of(int pid, double *user, double *system) {
         unsigned long long utime, stime;
         const char *format = "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu";
         if (sscanf(name_end + 2, format, &utime, &stime) == 2) {
-            *user = utime * 1.0 / sysconf(_SC_CLK_TCK);
-            *system = stime * 1.0 / sysconf(_SC_CLK_TCK);
+            *user = (double)utime / (double)sysconf(_SC_CLK_TCK);
+            *system = (double)stime / (double)sysconf(_SC_CLK_TCK);
         }
     }
     fclose(file);

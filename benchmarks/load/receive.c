@@ -6,54 +6,48 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-static void complete(struct connection *c, uint32_t itt, uint64_t now) {
+static struct slot *slot_of(struct connection *c, uint32_t itt) {
     if (itt >= (uint32_t)opt.depth || !c->slots[itt].busy) {
-        die("bad ITT completed");
+        die("an answer to a command that is not under way");
     }
-    struct slot *slot = &c->slots[itt];
+    return &c->slots[itt];
+}
+
+static void complete(struct connection *c, uint32_t itt, uint64_t now) {
+    struct slot *slot = slot_of(c, itt);
     slot->busy = 0;
     c->free_slots[c->free_count++] = itt;
-    if (!totals.measuring) {
-        return;
+    if (measuring()) {
+        c->done++;
+        count_io(now - slot->started);
     }
-    uint64_t latency = now - slot->started;
-    uint64_t bucket = latency / 100;
-    totals.ios++;
-    c->done++;
-    totals.bytes += opt.nop ? 0 : opt.block;
-    totals.latency_ns += latency;
-    totals.histogram[bucket < HISTOGRAM ? bucket : HISTOGRAM - 1]++;
 }
 
 static void on_data_in(struct connection *c, const uint8_t *h, uint32_t itt, uint64_t now) {
-    int known = itt < (uint32_t)opt.depth;
-    if (known) {
-        c->slots[itt].received += get24(h + 5);
-    }
+    struct slot *slot = slot_of(c, itt);
+    slot->received += get24(h + 5);
     if (!(h[1] & 1)) { /* no status */
         return;
     }
-    if (!opt.raw) {
-        c->exp_stat_sn = get32(h + 24) + 1;
-    }
+    c->exp_stat_sn = get32(h + 24) + 1;
     if (h[3]) {
         fprintf(stderr, "status %02x\n", h[3]);
         die("bad status in Data-In");
     }
-    if (known && c->slots[itt].received != opt.block) {
+    if (slot->received != opt.block) {
         die("short data-in");
     }
     complete(c, itt, now);
 }
 
 static void on_response(struct connection *c, const uint8_t *h, uint32_t itt, uint64_t now) {
-    int known = itt < (uint32_t)opt.depth;
+    const struct slot *slot = slot_of(c, itt);
     c->exp_stat_sn = get32(h + 24) + 1;
     if (h[2] || h[3]) {
         fprintf(stderr, "response %02x status %02x\n", h[2], h[3]);
         die("SCSI error status");
     }
-    if (known && !c->slots[itt].is_write && c->slots[itt].received != opt.block) {
+    if (!slot->is_write && slot->received != opt.block) {
         die("short read");
     }
     complete(c, itt, now);
@@ -77,7 +71,7 @@ static void on_nop_in(struct connection *c, const uint8_t *h, uint32_t itt, uint
 
 static void on_pdu(struct connection *c, const uint8_t *h, uint64_t now) {
     uint32_t itt = get32(h + 16);
-    if (!opt.raw && (int32_t)(get32(h + 32) - c->max_cmd_sn) > 0) {
+    if ((int32_t)(get32(h + 32) - c->max_cmd_sn) > 0) {
         c->max_cmd_sn = get32(h + 32);
     }
     switch (h[0] & 0x3f) {
@@ -108,11 +102,11 @@ static void on_pdu(struct connection *c, const uint8_t *h, uint64_t now) {
 
 /* Receive once; a long data segment is dropped in the kernel, since its bytes are not looked at. */
 static ssize_t receive(struct connection *c, size_t *want) {
-    totals.receives++;
+    count_calls(0, 1);
     if (c->skip >= 32768) {
         *want = c->skip;
         ssize_t got = recv(c->fd, NULL, *want, MSG_TRUNC | MSG_DONTWAIT);
-        c->skip -= got > 0 ? got : 0;
+        c->skip -= got > 0 ? (uint64_t)got : 0;
         return got;
     }
     if (c->in_start == c->in_end) {
@@ -127,28 +121,35 @@ static ssize_t receive(struct connection *c, size_t *want) {
         *want = 4096; /* leave the data segment to the truncating receive above */
     }
     ssize_t got = recv(c->fd, c->in + c->in_end, *want, MSG_DONTWAIT);
-    c->in_end += got > 0 ? got : 0;
+    c->in_end += got > 0 ? (uint32_t)got : 0;
     return got;
 }
 
+static void check_header_digest(const uint8_t *h) {
+    uint32_t digest;
+    memcpy(&digest, h + BHS, DIGEST);
+    if (le32toh(digest) != crc32c(h, BHS)) {
+        die("wrong header digest");
+    }
+}
+
 static void parse(struct connection *c, uint64_t now) {
+    const uint32_t header = c->digests ? BHS + DIGEST : BHS;
     for (;;) {
         uint32_t available = c->in_end - c->in_start;
-        if (c->skip) {
-            uint64_t skipped = c->skip < available ? c->skip : available;
-            c->in_start += skipped;
-            c->skip -= skipped;
-            available -= skipped;
-            if (c->skip) {
-                return;
-            }
-        }
-        if (available < BHS) {
+        uint32_t skipped = c->skip < available ? (uint32_t)c->skip : available;
+        c->in_start += skipped;
+        c->skip -= skipped;
+        if (c->skip || available - skipped < header) {
             return;
         }
         const uint8_t *h = c->in + c->in_start;
-        c->in_start += BHS;
-        c->skip = padded(get24(h + 5)) + 4u * h[4];
+        uint32_t length = get24(h + 5);
+        c->in_start += header;
+        c->skip = padded(length) + 4u * h[4] + (c->digests && length ? DIGEST : 0);
+        if (c->digests) {
+            check_header_digest(h);
+        }
         on_pdu(c, h, now);
     }
 }

@@ -1,0 +1,143 @@
+/* bound: what a target costs that does nothing but move the bytes. One thread, epoll, one system call of the file for a
+ * command, one send for a readable event; no checks, no probes, no error handling: the lower bound for others. */
+#ifndef BOUND_H
+#define BOUND_H
+
+#include <endian.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define BHS 48
+#define BLOCK 512
+#define WINDOW 128          /* MaxCmdSN - ExpCmdSN + 1 */
+#define SEGMENT (256 << 10) /* MaxRecvDataSegmentLength */
+#define WRITES 1024         /* writes under way by the lowest bits of their ITT */
+#define LONGEST (1 << 20)   /* the longest I/O */
+
+/* Opcodes of RFC 7143 11.2.1.2. */
+enum {
+    NOP_OUT = 0x00,
+    SCSI_COMMAND = 0x01,
+    LOGIN_REQUEST = 0x03,
+    DATA_OUT = 0x05,
+    LOGOUT_REQUEST = 0x06,
+    NOP_IN = 0x20,
+    SCSI_RESPONSE = 0x21,
+    LOGIN_RESPONSE = 0x23,
+    DATA_IN = 0x25,
+    LOGOUT_RESPONSE = 0x26,
+    R2T = 0x31,
+    FINAL = 0x80,
+};
+
+/* How the file is reached: pread and pwrite; reads sent from a mapping; io_uring for reads (and for O_DIRECT writes). */
+enum way { PLAIN, MAPPED, RING };
+
+/* A WRITE from its command to its response. */
+struct write {
+    uint8_t itt[4], lun[8];
+    uint64_t offset; /* of its first byte in the file */
+    uint32_t length, received;
+    uint32_t r2t_sn;
+    struct transfer *transfer; /* its data is gathered there for io_uring; else NULL */
+};
+
+struct connection {
+    int fd, closing;
+    unsigned under_way; /* transfers; a closed connection is kept for them */
+    uint8_t header[BHS];
+    uint32_t have;  /* bytes of it that are here */
+    uint32_t left;  /* bytes of its data segment that are still to come, padding included */
+    uint32_t place; /* of the next one: its offset in the write's data, or in `text` */
+    struct write *write;
+    uint32_t stat_sn, exp_cmd_sn, segment, max_burst;
+    char text[8192];
+    struct write writes[WRITES];
+};
+
+/* One read or write that io_uring does, with a page-aligned buffer. */
+struct transfer {
+    struct connection *connection;
+    struct transfer *next;
+    uint8_t itt[4];
+    uint32_t length;
+    int is_write;
+    uint8_t *buffer;
+};
+
+struct options {
+    int port, direct;
+    enum way way;
+    const char *path;
+};
+extern struct options opt;
+
+/* receive.c */
+int on_readable(struct connection *c);
+/* login.c */
+void answer_login(struct connection *c);
+/* command.c */
+void begin_command(struct connection *c);
+void begin_data_out(struct connection *c);
+void write_piece(struct connection *c, const uint8_t *data, uint32_t size);
+void end_of_segment(struct connection *c);
+void data_in(struct connection *c, const uint8_t *itt, uint8_t *memory, uint32_t length);
+void good(struct connection *c, const uint8_t *itt);
+/* disk.c */
+extern uint64_t disk_size;
+void open_disk(void);
+void read_disk(struct connection *c, const uint8_t *itt, uint64_t offset, uint32_t length);
+void write_disk(const uint8_t *data, uint32_t size, uint64_t offset);
+/* transfers.c */
+void open_transfers(int file);
+struct transfer *get_transfer(struct connection *c, const uint8_t *itt, uint32_t length);
+void submit_transfer(struct transfer *t, uint64_t offset);
+void free_transfer(struct transfer *t);
+void run_transfers(void);
+void free_sent(void);
+/* ring.c */
+int ring_open(unsigned entries);
+struct io_uring_sqe *ring_sqe(void);
+void ring_submit(void);
+int ring_reap(uint64_t *user_data, int *result);
+/* answer.c */
+uint8_t *answer(struct connection *c, uint8_t opcode, uint8_t flags, const uint8_t *itt);
+uint8_t *answer_memory(struct connection *c, uint32_t size);
+void answer_from(struct connection *c, uint8_t *memory, uint32_t size);
+void make_room(struct connection *c, size_t size);
+void flush_answers(struct connection *c);
+/* main.c */
+void forget(struct connection *c);
+_Noreturn void die(const char *what);
+
+static inline void put32(uint8_t *p, uint32_t v) {
+    v = htobe32(v);
+    memcpy(p, &v, 4);
+}
+
+static inline void put24(uint8_t *p, uint32_t v) {
+    p[0] = (uint8_t)(v >> 16);
+    p[1] = (uint8_t)(v >> 8);
+    p[2] = (uint8_t)v;
+}
+
+static inline uint32_t get32(const uint8_t *p) {
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return be32toh(v);
+}
+
+static inline uint64_t get64(const uint8_t *p) {
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return be64toh(v);
+}
+
+static inline uint32_t get24(const uint8_t *p) { return (uint32_t)(p[0] << 16 | p[1] << 8 | p[2]); }
+
+static inline uint32_t padded(uint32_t length) { return (length + 3) & ~3u; }
+
+static inline uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+#endif
