@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,7 +40,7 @@ def finish_user(reader: Reader, values: Mapping[str, Any], path: Path) -> ChapUs
             place,
             f"the secret has {len(secret.value)} bytes, fewer than the {SHORTEST_SECRET} that RFC 7143 12.1.3 asks for",
         )
-    return ChapUser(values["name"], secret)
+    return ChapUser(values["name"], secret, values.get("initiators", ()))
 
 
 def _resolve(reader: Reader, source: str, value: str, path: Path) -> Secret:
@@ -95,7 +95,16 @@ def finish_auth(reader: Reader, values: Mapping[str, Any], path: Path) -> AuthCo
         for key in ("users", "mutual", "authenticator"):
             if key in values:
                 reader.problem((*path, key), 'this has no effect without method = "chap"')
-    if auth.mutual is not None and any(auth.mutual.secret.value == user.secret.value for user in auth.users):
-        # RFC 7143 9.2.1: the same secret both ways lets anybody have his own challenge answered.
-        reader.problem((*path, "mutual"), "its secret is that of a user too; each direction needs its own")
     return auth
+
+
+def check_mutual_secrets(reader: Reader, tables: Sequence[tuple[Path, AuthConfig]]) -> None:
+    """Find secrets with which the server answers initiators and which, anywhere in it, prove a user as well.
+
+    Who can have a challenge answered with such a secret can be that user (RFC 7143 9.2.1).
+    """
+    users = {user.secret.value: user.name for _, auth in tables for user in auth.users}
+    for path, auth in tables:
+        if auth.mutual is not None and auth.mutual.secret.value in users:
+            name = users[auth.mutual.secret.value]
+            reader.problem((*path, "mutual"), f"its secret is that of the user {name!r} too; each needs its own")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from iscsitools.config.auth import check_mutual_secrets
 from iscsitools.config.model import Config, Limits, LunConfig, TargetConfig
 from iscsitools.config.positions import Path
 from iscsitools.config.store import check_store
@@ -83,6 +84,8 @@ def finish_config(reader: Reader, values: Mapping[str, Any], path: Path) -> Conf
         if target.iqn and target.iqn in seen:
             reader.problem((*path, "target", index, "iqn"), f"the target {target.iqn} is given twice")
         seen.add(target.iqn)
+    auths = [((*path, "target", index, "auth"), target.auth) for index, target in enumerate(config.targets or ())]
+    check_mutual_secrets(reader, [((*path, "discovery"), config.discovery), *auths])
     _warn_of_serials(reader, config, path)
     for index, portal in enumerate(config.portals):
         if portal.port and portal in config.portals[:index]:

@@ -35,10 +35,11 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class ChapUser:
-    """A CHAP name (CHAP_N) with its secret."""
+    """A CHAP name (CHAP_N) with its secret. ``initiators``: patterns of the names that may use it; empty: all."""
 
     name: str
     secret: Secret
+    initiators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,11 @@ class Limits:
     """Bounds and timers. Times in seconds, sizes in bytes; a timer of 0 is off."""
 
     max_connections: int = 256
+    max_connections_per_address: int = 0
     max_sessions: int = 256
+    max_sessions_per_initiator: int = 0
+    kept_free: int = 16
+    wrong_secrets: int = 10
     login_timeout: float = 15.0
     nop_interval: float = 30.0
     nop_timeout: float = 30.0

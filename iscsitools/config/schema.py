@@ -29,6 +29,8 @@ USER: Final = Table(
             example='"alice.secret"'),
         Key("secret_env", t.TEXT, "Environment variable with the secret.", example='"ALICE_SECRET"'),
         Key("secret", t.SECRET, "The secret itself, at least 12 bytes.", example='"correct horse battery"'),
+        Key("initiators", ListOf(t.PATTERN), "Initiator names that may use it, as patterns with * ? []; empty: all.",
+            example='["iqn.1993-08.org.debian:*"]'),
     ),
     finish_user,
     inline=True,
@@ -87,7 +89,15 @@ LIMITS: Final = Table(
     Limits,
     (
         Key("max_connections", t.integer(1, 65535), "Connections at once; one not logged in gives way to another."),
+        Key("max_connections_per_address", t.integer(0, 65535),
+            "Connections at once from one address (of IPv6: from one /64); 0: no bound of its own."),
         Key("max_sessions", t.integer(1, 65535), "Sessions at once, of all targets."),
+        Key("max_sessions_per_initiator", t.integer(0, 65535),
+            "Sessions at once of one initiator name; 0: no bound of its own."),
+        Key("kept_free", t.integer(0, 65535),
+            "Of both, how many stay free for addresses and initiators that have none yet; an eighth at the most."),
+        Key("wrong_secrets", t.integer(0, 100000),
+            "Wrong CHAP secrets in a minute from one address, or for one name, before its logins are refused; 0: any."),
         Key("login_timeout", t.SECONDS, "Seconds in which a login has to be complete; 0: no bound."),
         Key("nop_interval", t.SECONDS, "Seconds of silence before an initiator is asked for a sign of life; 0: never."),
         Key("nop_timeout", t.SECONDS, "Seconds to wait for that sign."),
@@ -103,7 +113,7 @@ LIMITS: Final = Table(
         Key("default_time2wait", t.integer(0, 3600), "DefaultTime2Wait in seconds (RFC 7143 13.15)."),
     ),
     finish_limits,
-)
+)  # fmt: skip
 
 CONFIG: Final = Table(
     Config,

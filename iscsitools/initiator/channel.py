@@ -30,9 +30,10 @@ class Channel:
         cid: int = 1,
         cmd_sn: int = 1,
         timeout: float = 30.0,
+        source: Address | None = None,
     ) -> None:
         self.log = Log()
-        self.wire = Wire(socket.create_connection(address, timeout), self.log, timeout)
+        self.wire = Wire(socket.create_connection(address, timeout, source), self.log, timeout)
         self.phase = LoginPhase(self.wire, isid, tsih, cid, cmd_sn)
         self.agreed = Agreed()
         self.tasks: dict[int, Task] = {}

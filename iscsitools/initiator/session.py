@@ -37,12 +37,14 @@ class Session(Channel):
         digests: str = "None",
         timeout: float = 30.0,
         strict: bool = True,
+        source: Address | None = None,
     ) -> Session:
         """Connect and log in. ``digests`` is offered for header and data; ``keys`` are offers that replace defaults.
 
-        ``strict`` False lets a wrong ExpDataSN pass, which other targets than ours send.
+        ``strict`` False lets a wrong ExpDataSN pass, which other targets than ours send. ``source``: the address to
+        come from.
         """
-        session = cls(address, isid=isid, tsih=tsih, cid=cid, timeout=timeout)
+        session = cls(address, isid=isid, tsih=tsih, cid=cid, timeout=timeout, source=source)
         session.strict = strict
         names = {"InitiatorName": initiator, "SessionType": "Discovery" if discovery else "Normal"}
         if not discovery:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from iscsitools.iscsi.errors import TextError
+from iscsitools.wire.keys import KEYS
 
 MAX_VALUE: Final = 8192
 """Bytes of a value: room for a 1024-byte CHAP challenge in hex, and for long lists."""
@@ -23,6 +24,7 @@ MAX_TEXT: Final = 65536
 # A standard-label, and what goes beyond it: '#' of the extension keys (X#, Y#, Z#; RFC 7143 13.22), and the small
 # letter with which iSCSIProtocolLevel begins.
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9.\-+@_#]{0,62}", re.ASCII)
+_FOR_PEOPLE: Final = frozenset({"InitiatorAlias", "TargetAlias"})
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
 _HEX = re.compile(r"0[xX]([0-9a-fA-F]+)", re.ASCII)
 
@@ -30,9 +32,10 @@ _HEX = re.compile(r"0[xX]([0-9a-fA-F]+)", re.ASCII)
 def parse_pairs(data: bytes) -> list[tuple[str, str]]:
     """Split a logical text data segment into (key, value) pairs, in order.
 
-    Raises TextError for a missing final NUL, a key that is no standard-label or comes twice, text that is not UTF-8,
+    Raises TextError for a missing final NUL, a key that is no standard-label or comes twice, a value that is not UTF-8,
     and what is longer or more than the bounds of this module. Surplus NULs between pairs are let through: padding
-    that an initiator counted in is harmless.
+    that an initiator counted in is harmless; so are other encodings in values that nothing here depends on: aliases
+    and keys that we do not know.
     """
     if len(data) > MAX_TEXT:
         raise TextError(f"text of {len(data)} bytes, {MAX_TEXT} are allowed")
@@ -60,7 +63,9 @@ def _parse_pair(item: bytes) -> tuple[str, str]:
     if len(raw_value) > MAX_VALUE:
         raise TextError(f"value of {len(raw_value)} bytes, {MAX_VALUE} are allowed")
     try:
-        key, value = raw_key.decode("ascii"), raw_value.decode("utf-8")
+        key = raw_key.decode("ascii")
+        matters = key in KEYS and key not in _FOR_PEOPLE
+        value = raw_value.decode("utf-8", "strict" if matters else "replace")
     except UnicodeDecodeError as error:
         raise TextError(f"text is not UTF-8: {item[:80]!r}") from error
     if not _KEY.fullmatch(key):

@@ -116,7 +116,8 @@ def auth_policy(config: AuthConfig, authenticators: Mapping[str, Authenticator])
     name, secret = (mutual.name, mutual.secret.value) if mutual is not None else ("", b"")
     if config.authenticator is None:
         users = {user.name: user.secret.value for user in config.users}
-        return AuthPolicy(lambda _initiator, user: users.get(user), False, name, secret, config.algorithms)
+        bound = {user.name: user.initiators for user in config.users if user.initiators}
+        return AuthPolicy(lambda _initiator, user: users.get(user), False, name, secret, config.algorithms, bound)
     source = authenticators.get(config.authenticator)
     if source is None:
         known = ", ".join(authenticators) or "none is installed"

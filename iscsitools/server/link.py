@@ -26,9 +26,16 @@ _LINGER_NS: Final = 5_000_000_000
 
 
 class Link:
-    """One accepted socket. ``gone`` is called once, when it has been closed."""
+    """One accepted socket. ``gone`` is called once, when it has been closed.
 
-    def __init__(self, loop: Loop, sock: socket.socket, gone: Callable[[Link], None]) -> None:
+    ``hand_over`` takes the socket of a connection that the engine has ended, with all of its output sent.
+    """
+
+    def __init__(
+        self, loop: Loop, sock: socket.socket, gone: Callable[[Link], None],
+        hand_over: Callable[[socket.socket], None] = socket.socket.close,
+    ) -> None:  # fmt: skip
+        self._hand_over = hand_over
         self.sock = sock
         self.conn: Connection
         self._loop = loop
@@ -102,7 +109,7 @@ class Link:
                     break
             unsent = out.unsent() if unsent else 0
             if conn.close_reason and not unsent:
-                self.close(conn.close_reason)
+                self._end(conn.close_reason, self._hand_over)
                 return
             if conn.stalled and not unsent and turns:
                 turns -= 1
@@ -164,12 +171,15 @@ class Link:
 
     def close(self, reason: str) -> None:
         """Close the socket and tell the engine."""
+        self._end(reason, socket.socket.close)
+
+    def _end(self, reason: str, dispose: Callable[[socket.socket], None]) -> None:
         if not self._open:
             return
         self._open = False
         self._loop.unwatch(self._fd)
         self.conn.close(reason)
-        self.sock.close()
+        dispose(self.sock)
         try:
             self.conn.closed()
         except Exception:

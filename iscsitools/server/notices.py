@@ -46,7 +46,8 @@ class Notices:
     def session_opened(self, session: Session) -> None:
         """A session has reached the full feature phase."""
         notice = self._opened[session.ident] = _notice(session)
-        log.info("session opened", extra=_described(notice))
+        chap = {"chap": session.chap_user} if session.chap_user else {}
+        log.info("session opened", extra=_described(notice) | chap)
         self._lifecycle.session_opened(notice)
 
     def session_closed(self, session: Session) -> None:
@@ -55,6 +56,17 @@ class Notices:
         if notice is not None:
             log.info("session closed", extra=_described(notice))
             self._lifecycle.session_closed(notice)
+
+    @staticmethod
+    def taken_over(session: Session, before: str, now: str) -> None:
+        """A session, or a connection of it, was reinstated from another address (RFC 7143 6.3.4, 6.3.5)."""
+        log.warning(
+            "session reinstated from another address",
+            extra={
+                "initiator": session.initiator, "target": session.target.name if session.target is not None else "",
+                "tsih": f"{session.tsih:#06x}", "chap": session.chap_user, "before": before, "remote": now,
+            },
+        )  # fmt: skip
 
     def login_failed(self, conn: Connection, reply: LoginReply) -> None:
         """A login was answered with a status that ends it."""
@@ -65,6 +77,7 @@ class Notices:
                 "remote": info.remote,
                 "initiator": info.initiator,
                 "target": info.target,
+                "chap": reply.user,
                 "status": f"{reply.status:04x}",
                 "reason": reply.message,
             },

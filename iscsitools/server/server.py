@@ -14,6 +14,7 @@ from iscsitools.config import Config
 from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.connection import Connection, Timers
 from iscsitools.iscsi.connection.memory import Buffers
+from iscsitools.iscsi.login.brake import Brake
 from iscsitools.iscsi.login.messages import LoginPending
 from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.login.policy import Directory, Portal
@@ -26,6 +27,8 @@ from iscsitools.probes.sites import Probes
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits
+from iscsitools.server.callers import MOST_REFUSED, Callers, kept_free
+from iscsitools.server.draining import Draining
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.link import Link
 from iscsitools.server.listeners import Listeners, address_text, connection_info, prepare
@@ -53,12 +56,16 @@ class Server:
         self.probes = Probes(time.monotonic_ns, self._subscriber_failed)
         self.started = time.time()
         self.links: dict[Connection, Link] = {}
+        self._callers = Callers(limits.max_connections, limits.max_connections_per_address, limits.kept_free)
+        self._draining = Draining(self.loop)
         self.addresses: list[str] = []
         self.stuck = False
         """At the end: a backstore call did not return, so the process has to be left by force."""
         self.lost = False
         """At the end: a backstore could not be flushed."""
-        self.table = SessionTable(limits.max_sessions)
+        self.table = SessionTable(
+            limits.max_sessions, limits.max_sessions_per_initiator, kept_free(limits.max_sessions, limits.kept_free)
+        )
         self.assembly = Assembly()
         self.trace: TraceServer | None = None
         self._plugins = plugins
@@ -101,10 +108,12 @@ class Server:
             directory.add(target)
         notices = self._notices
         hooks = LoginHooks(
-            os.urandom, self._look_up, notices.session_opened, notices.session_closed, notices.login_failed
-        )
+            os.urandom, self._look_up, notices.session_opened, notices.session_closed, notices.login_failed,
+            notices.taken_over,
+        )  # fmt: skip
         limits = config.limits
-        self.login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks)
+        brake = Brake(limits.wrong_secrets)
+        self.login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks, brake)
         self._handlers = Handlers(self.login)
         self.trace = self._open_trace()
         self._provider = choose(config.provider)
@@ -169,35 +178,41 @@ class Server:
     # -- connections
 
     def _adopt(self, sock: socket.socket) -> None:
-        if len(self.links) >= self.config.limits.max_connections and not self._make_room():
-            self.refused += 1
-            log.warning("connection refused: as many as allowed", extra={"connections": len(self.links)})
-            sock.close()
-            return
         try:
             prepare(sock)
             info = connection_info(self._connections + 1, sock)
         except OSError:
             sock.close()  # gone before we came to it
             return
+        if self._callers.full:
+            self._make_room()
+        refusal = self._callers.refusal(info.remote)
+        if refusal:
+            self.refused += 1
+        if refusal and self._callers.refused >= MOST_REFUSED:
+            log.warning("connection closed unanswered: %s", refusal, extra={"remote": info.remote})
+            sock.close()
+            return
         self._connections += 1
-        link = Link(self.loop, sock, self._gone)
+        link = Link(self.loop, sock, self._gone, self._draining.take)
         now = time.monotonic_ns()
         conn = Connection(info, self._buffers, self.probes, self._handlers, now, self._timers, self._wake)
+        conn.refusal = refusal
+        self._callers.add(info.remote, bool(refusal))
         self.links[conn] = link
         link.start(conn)
 
-    def _make_room(self) -> bool:
+    def _make_room(self) -> None:
         """Close the connection that has been logging in for longest: those that only wait must not keep others out."""
         for conn, link in self.links.items():
-            if conn.session is None:
+            if conn.session is None and not conn.refusal:
                 link.close("it had not logged in, and there are as many connections as allowed")
-                return True
-        return False
+                return
 
     def _gone(self, link: Link) -> None:
         conn = link.conn
         self.links.pop(conn, None)
+        self._callers.remove(conn.info.remote, bool(conn.refusal))
         self._dirty.pop(conn, None)
         if self.trace is not None:
             self.trace.connection_closed(conn.info.ident)
@@ -252,6 +267,7 @@ class Server:
         self._closing = True
         with ExitStack() as stack:
             stack.callback(self.loop.close)
+            stack.callback(self._draining.close)
             stack.callback(self._lookups.close)
             stack.callback(self._lifecycle.close)
             if self._view is not None:

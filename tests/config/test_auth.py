@@ -104,7 +104,7 @@ def test_a_secret_in_a_file_that_others_may_read(load: Load, tmp_path: Path, mon
         ),
         (
             "users = [{ name = 'a', secret = 'x' }]\nmutual = { name = 't', secret = 'x' }",
-            ["6: target[0].auth.mutual: its secret is that of a user too"],
+            ["6: target[0].auth.mutual: its secret is that of the user 'a' too"],
         ),
         ("authenticator = 'vaul'", ["5: target[0].auth.authenticator: unknown authenticator 'vaul'; did you mean"]),
         (

@@ -6,6 +6,7 @@ import struct
 from types import SimpleNamespace
 
 from iscsitools.iscsi.errors import LoginError
+from iscsitools.iscsi.login.chap import Challenges
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.policy import AuthPolicy, Directory, Portal, TargetNode
 from iscsitools.iscsi.login.state_machine import LoginEngine
@@ -21,11 +22,14 @@ SECRETS = {"user": b"a secret of its own"}
 SECURITY, OPERATIONAL, FULL = 0, 1, 3
 
 
-class Sessions:
+class Admission:
     """Session 7 exists, with CID 1 in it, and takes no second connection."""
 
     def __init__(self):
         self.next = 1
+        self.owner = ""
+        self.tried = []
+        self.verdicts = []
 
     def join(self, initiator, isid, target, tsih, cid):
         if (initiator, isid, tsih) != (INITIATOR, ISID, 7):
@@ -33,7 +37,17 @@ class Sessions:
         if cid != 1:
             raise LoginError(LoginStatus.TOO_MANY_CONNECTIONS, "one connection only")
 
-    def new_tsih(self, initiator, isid, target):
+    def owner_of(self, tsih, user):
+        if user != self.owner:
+            raise LoginError(LoginStatus.AUTHORIZATION_FAILURE, "another one's session")
+
+    def may_try(self, user):
+        self.tried.append(user)
+
+    def judged(self, user, right):
+        self.verdicts.append((user, right))
+
+    def new_tsih(self, initiator, isid, target, user):
         if self.next > 3:
             raise LoginError(LoginStatus.OUT_OF_RESOURCES, "no TSIH left")
         self.next += 1
@@ -58,9 +72,12 @@ def directory(auth=None, discovery_auth=None, **kwargs):
     return found
 
 
-def engine(auth=None, limits=None, sessions=None, local=LOCAL, **kwargs):
+def engine(auth=None, limits=None, admission=None, local=LOCAL, challenges=None, **kwargs):
     where = kwargs.pop("directory", None) or directory(auth, **kwargs)
-    return LoginEngine(where, limits or NegotiationLimits(), sessions or Sessions(), local, random_bytes)
+    return LoginEngine(
+        where, limits or NegotiationLimits(), admission or Admission(), local, random_bytes,
+        Challenges() if challenges is None else challenges,
+    )  # fmt: skip
 
 
 def header(csg, nsg=None, *, more=False, isid=ISID, tsih=0, cid=1, version_min=0, opcode=0x43):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsitools.iscsi.errors import LoginError
-from iscsitools.iscsi.login.chap import MAX_CHALLENGE, ChapExchange, response
+from iscsitools.iscsi.login.chap import MAX_CHALLENGE, Challenges, ChapExchange, response
 from iscsitools.iscsi.login.policy import AuthPolicy, ChapAlgorithm
 from iscsitools.wire.rfc7143 import LoginStatus
 
@@ -22,8 +22,10 @@ def random_bytes(count):
     return b"\x27" if count == 1 else bytes(range(count))
 
 
-def exchange(**kwargs):
-    return ChapExchange(AuthPolicy(secret_for=lambda initiator, user: None, **kwargs), random_bytes)
+def exchange(challenges=None, mutual_secrets=(), **kwargs):
+    policy = AuthPolicy(secret_for=lambda initiator, user: None, **kwargs)
+    ours = {policy.mutual_secret, *mutual_secrets} - {b""}
+    return ChapExchange(policy, random_bytes, Challenges() if challenges is None else challenges, ours.__contains__)
 
 
 def answer(number, secret=SECRET, identifier=0x27, challenge=CHALLENGE):
@@ -89,9 +91,11 @@ def test_base64_response():
     assert chap.verify(SECRET) == []
 
 
-def test_only_allowed_algorithms_in_the_initiators_order():
+@pytest.mark.parametrize("offered", ["5,8,7", "7,8", "8,5,7,6"])
+def test_only_allowed_algorithms_and_our_preference(offered):
     chap = exchange(algorithms=(ChapAlgorithm.SHA256, ChapAlgorithm.SHA3_256))
-    assert chap.receive({"CHAP_A": "5,8,7"})[0] == ("CHAP_A", "8")
+    assert chap.receive({"CHAP_A": offered})[0] == ("CHAP_A", "7")
+    assert exchange().receive({"CHAP_A": offered})[0] == ("CHAP_A", str(max(map(int, offered.split(",")))))
     refused(lambda: exchange(algorithms=(ChapAlgorithm.SHA256,)).receive({"CHAP_A": "5,6"}), "no CHAP algorithm")
 
 
@@ -135,7 +139,7 @@ GOOD = {"CHAP_N": "user", "CHAP_R": answer(7)}
 @pytest.mark.parametrize(
     ("keys", "match"),
     [
-        (GOOD | {"CHAP_I": "1", "CHAP_C": "0x" + CHALLENGE.hex()}, "our own challenge"),
+        (GOOD | {"CHAP_I": "1", "CHAP_C": "0x" + CHALLENGE.hex()}, "challenge of our own"),
         (GOOD | {"CHAP_I": "1"}, "one is missing"),
         (GOOD | {"CHAP_C": "0x01"}, "one is missing"),
         (GOOD | {"CHAP_I": "256", "CHAP_C": "0x01"}, "more than one byte"),
@@ -168,7 +172,34 @@ def test_one_secret_for_both_directions_is_refused():
     chap = exchange(mutual_name="t", mutual_secret=SECRET)
     chap.receive({"CHAP_A": "7"})
     chap.receive(GOOD | {"CHAP_I": "1", "CHAP_C": "0x01"})
-    refused(lambda: chap.verify(SECRET), "both directions")
+    refused(lambda: chap.verify(SECRET), "answers initiators")
+
+
+def test_a_secret_that_another_target_answers_with_proves_nobody():
+    chap = exchange(mutual_secrets=[SECRET])
+    chap.receive({"CHAP_A": "7"})
+    chap.receive(GOOD)
+    refused(lambda: chap.verify(SECRET), "answers initiators")
+    assert not chap.done
+
+
+def test_a_challenge_of_another_connection_is_not_answered():
+    challenges = Challenges()
+    first, second = exchange(challenges), exchange(challenges, mutual_name="t", mutual_secret=b"the target's own")
+    first.receive({"CHAP_A": "7"})
+    theirs = "0x" + bytes(range(1, 33)).hex()
+    challenges.add(bytes(range(1, 33)))
+    second.receive({"CHAP_A": "7"})
+    refused(lambda: second.receive(GOOD | {"CHAP_I": "1", "CHAP_C": theirs}), "a challenge of our own")
+
+
+def test_a_challenge_counts_until_its_exchange_ends():
+    challenges = Challenges()
+    chap = exchange(challenges)
+    chap.receive({"CHAP_A": "7"})
+    assert CHALLENGE in challenges
+    chap.end()
+    assert len(challenges) == 0
 
 
 def test_a_proof_that_we_cannot_give_is_refused():

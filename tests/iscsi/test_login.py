@@ -12,7 +12,7 @@ from iscsi.login_support import (
     OPERATIONAL,
     SECURITY,
     TARGET,
-    Sessions,
+    Admission,
     chap_policy,
     directory,
     engine,
@@ -160,7 +160,7 @@ def test_first_request_refused(keys, status, csg):
 def test_access_list():
     failed(
         request(engine(initiators=("iqn.2026-11.example:other*",)), OPERATIONAL, FULL, names()),
-        LoginStatus.AUTHORIZATION_FAILURE,
+        LoginStatus.NOT_FOUND,
     )
     assert request(engine(initiators=("nobody", "IQN.2026-11.example:h?st")), OPERATIONAL, FULL, names()).result
 
@@ -221,9 +221,9 @@ def test_joining_a_session():
 
 
 def test_no_tsih_left():
-    sessions = Sessions()
+    sessions = Admission()
     sessions.next = 4
-    failed(request(engine(sessions=sessions), OPERATIONAL, FULL, names()), LoginStatus.OUT_OF_RESOURCES)
+    failed(request(engine(admission=sessions), OPERATIONAL, FULL, names()), LoginStatus.OUT_OF_RESOURCES)
 
 
 def test_an_offer_of_ours_holds_the_stage_until_it_is_answered():
@@ -346,3 +346,87 @@ def test_any_header_gets_a_reply_or_drops_the_connection(bhs, data):
         except ProtocolError:
             continue
         assert reply.result is None
+
+
+# -- what other targets take too
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("HeaderDigest", "None"), ("InitialR2T", "No"), ("ErrorRecoveryLevel", "0"), ("MaxBurstLength", "262144")],
+)
+def test_a_key_that_came_too_early_may_come_again_in_its_stage(key, value):
+    login = engine()
+    early = request(login, SECURITY, OPERATIONAL, names(AuthMethod="None") | {key: value})
+    assert keys_of(early)[key] == "Reject"
+    reply = request(login, OPERATIONAL, FULL, {key: value})
+    assert reply.result
+    assert keys_of(reply)[key] == value
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "InitiatorAlias=Büro-PC".encode("latin-1"),
+        ("InitiatorAlias=" + "a" * 31 + "ü").encode()[:-1],
+        "X-org.invent.site=Köln".encode("latin-1"),
+    ],
+)
+def test_values_that_nothing_depends_on_may_have_any_encoding(line):
+    reply = engine().on_request(header(OPERATIONAL, FULL), encode_pairs(names().items()) + line + b"\0")
+    assert reply.result
+
+
+@pytest.mark.parametrize("stages", [(OPERATIONAL,), (SECURITY, OPERATIONAL)])
+@pytest.mark.parametrize("limits", [None, NegotiationLimits(default_time2retain=0, default_time2wait=2)])
+def test_an_initiator_without_operational_keys_gets_in(stages, limits):
+    login = engine(limits=limits)
+    keys = names()
+    for stage in stages:
+        reply = request(login, stage, OPERATIONAL if stage == SECURITY else FULL, keys)
+        keys = {}
+    assert reply.result.parameters.max_burst_length == 262144
+
+
+def test_what_has_to_be_offered_needs_an_answer():
+    login = engine(limits=NegotiationLimits(immediate_data=False))
+    reply = request(login, OPERATIONAL, FULL, names())
+    assert (reply.transit, keys_of(reply)["ImmediateData"]) == (False, "No")
+    failed(request(login, OPERATIONAL, FULL), LoginStatus.INITIATOR_ERROR)
+
+
+# -- no way round the limits
+
+STRICT = NegotiationLimits(immediate_data=False, max_burst_length=65536, first_burst_length=4096)
+
+
+def test_from_the_first_stage_to_the_last_when_defaults_are_within_the_limits():
+    assert request(engine(), SECURITY, FULL, names(AuthMethod="None")).result
+
+
+def test_limits_hold_on_the_way_past_the_operational_stage():
+    login = engine(limits=STRICT)
+    reply = request(login, SECURITY, FULL, names(AuthMethod="None"))
+    assert (reply.transit, reply.result) == (False, None)
+    failed(request(login, SECURITY, FULL), LoginStatus.INITIATOR_ERROR)
+
+
+def test_who_was_held_back_may_go_through_the_operational_stage():
+    login = engine(limits=STRICT)
+    assert not request(login, SECURITY, FULL, names(AuthMethod="None")).transit
+    assert request(login, SECURITY, OPERATIONAL).transit
+    asked = keys_of(request(login, OPERATIONAL, FULL))
+    assert asked["MaxBurstLength"] == "65536"
+    answers = {key: asked[key] for key in ("ImmediateData", "MaxBurstLength", "FirstBurstLength")}
+    result = request(login, OPERATIONAL, FULL, answers).result
+    assert (result.parameters.immediate_data, result.parameters.max_burst_length) == (False, 65536)
+
+
+# -- whose a session is
+
+
+def test_a_session_is_joined_by_its_own_user_only():
+    admission = Admission()
+    admission.owner = "somebody"
+    reply = request(engine(admission=admission), OPERATIONAL, FULL, names(), tsih=7)
+    failed(reply, LoginStatus.AUTHORIZATION_FAILURE)

@@ -91,6 +91,8 @@ class Connection:
         self.session: Session | None = None
         self.cid = 0
         self.close_reason = ""
+        self.refusal = ""
+        """Why its first Login Request is answered with OUT_OF_RESOURCES, when there are too many connections."""
         self.stalled = False
         self.statsn = 0
         self.commands: dict[int, Command] = {}

@@ -11,13 +11,13 @@ from iscsitools.iscsi.login.policy import AuthPolicy
 
 
 class Authentication:
-    """What one login has shown of who it is, under one policy."""
+    """What one login has shown of who it is, under one policy. ``begin_exchange(policy)`` makes its CHAP exchange."""
 
-    __slots__ = ("_chosen", "_exchange", "_policy", "_random")
+    __slots__ = ("_begin_exchange", "_chosen", "_exchange", "_policy")
 
-    def __init__(self, policy: AuthPolicy, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(self, policy: AuthPolicy, begin_exchange: Callable[[AuthPolicy], ChapExchange]) -> None:
         self._policy = policy
-        self._random = random_bytes
+        self._begin_exchange = begin_exchange
         self._chosen = ""
         self._exchange: ChapExchange | None = None
 
@@ -56,6 +56,11 @@ class Authentication:
         assert self._exchange is not None
         return self._exchange.verify(secret)
 
+    def end(self) -> None:
+        """The login is over, one way or the other."""
+        if self._exchange is not None:
+            self._exchange.end()
+
     def _choose(self, keys: dict[str, str]) -> list[tuple[str, str]]:
         if self._chosen or len(keys) > 1:
             raise failure("AuthMethod a second time, or with the keys of a method")
@@ -68,5 +73,5 @@ class Authentication:
             raise failure(f"AuthMethod={keys['AuthMethod'][:80]}, and {ours} is wanted")
         self._chosen = ours
         if self._policy.required:
-            self._exchange = ChapExchange(self._policy, self._random)
+            self._exchange = self._begin_exchange(self._policy)
         return [("AuthMethod", ours)]

@@ -6,8 +6,9 @@ The exchange, each line one Login Request and its answer:
     CHAP_A=5,7                                   -> CHAP_A=5 CHAP_I=.. CHAP_C=..
     CHAP_N=user CHAP_R=.. [CHAP_I=.. CHAP_C=..]  -> [CHAP_N=.. CHAP_R=..]
 
-Refused, all with the same status: a wrong response, an unknown user, our own challenge sent back, and one secret for
-both directions (RFC 7143 9.2.1 forbids both). An unknown user costs the same hash as a known one.
+Refused, all with the same status: a wrong response, an unknown user, a challenge of ours sent back, on whatever
+connection it was made, and a secret with which this server itself answers (RFC 7143 9.2.1 forbids both). An unknown
+user costs the same hash as a known one.
 """
 
 from __future__ import annotations
@@ -48,14 +49,48 @@ def response(algorithm: ChapAlgorithm, identifier: int, secret: bytes, challenge
     return digest.digest()
 
 
+class Challenges:
+    """The challenges that this server waits for the answers of, over all of its connections.
+
+    Whoever sends one of them back wants us to answer it for him (RFC 7143 9.2.1). Each login has one at the most.
+    """
+
+    def __init__(self) -> None:
+        self._ours: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._ours)
+
+    def add(self, challenge: bytes) -> None:
+        """A challenge goes out."""
+        self._ours.add(challenge)
+
+    def remove(self, challenge: bytes) -> None:
+        """Its answer has come, or will not come any more."""
+        self._ours.discard(challenge)
+
+    def __contains__(self, challenge: bytes) -> bool:
+        return challenge in self._ours
+
+
 class ChapExchange:
-    """From CHAP_A to the verdict. Every method raises LoginError (AUTHENTICATION_FAILURE) when the login must fail."""
+    """From CHAP_A to the verdict; call :meth:`end` behind it, whatever it was.
+
+    ``challenges``: those of the whole server. ``is_mutual_secret(secret)``: whether some target, or discovery, answers
+    initiators with this secret. Every method raises LoginError (AUTHENTICATION_FAILURE) when the login must fail.
+    """
 
     __slots__ = (
-        "_algorithm", "_challenge", "_identifier", "_mutual", "_policy", "_random", "_response", "done", "user",
+        "_algorithm", "_challenge", "_challenges", "_identifier", "_is_mutual_secret", "_mutual", "_policy", "_random",
+        "_response", "done", "user",
     )  # fmt: skip
 
-    def __init__(self, policy: AuthPolicy, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, policy: AuthPolicy, random_bytes: Callable[[int], bytes], challenges: Challenges,
+        is_mutual_secret: Callable[[bytes], bool],
+    ) -> None:  # fmt: skip
+        self._challenges = challenges
+        self._is_mutual_secret = is_mutual_secret
         self.user = ""
         """CHAP_N as the initiator gave it; proven only when ``done``."""
         self.done = False
@@ -83,13 +118,13 @@ class ChapExchange:
             offered = text.parse_list(keys["CHAP_A"])
         except TextError as error:
             raise failure(str(error)) from error
-        # A list is answered with the first acceptable member, in the order of who offers (RFC 7143 6.2.1).
-        allowed = {str(algorithm.value): algorithm for algorithm in self._policy.algorithms}
-        self._algorithm = next((allowed[number] for number in offered if number in allowed), None)
+        # The target takes any one of the list (RFC 7143 12.1.3), so our order decides: the configured one, best first.
+        self._algorithm = next((ours for ours in self._policy.algorithms if str(ours.value) in offered), None)
         if self._algorithm is None:
             raise failure(f"no CHAP algorithm of {keys['CHAP_A'][:80]} is allowed")
         self._identifier = self._random(1)[0]
         self._challenge = self._random(CHALLENGE_LENGTH)
+        self._challenges.add(self._challenge)
         return [
             ("CHAP_A", str(self._algorithm.value)),
             ("CHAP_I", str(self._identifier)),
@@ -112,8 +147,8 @@ class ChapExchange:
             return
         if not 1 <= len(self._mutual[1]) <= MAX_CHALLENGE:
             raise failure(f"a challenge of {len(self._mutual[1])} bytes")
-        if hmac.compare_digest(self._mutual[1], self._challenge):
-            raise failure("our own challenge came back")
+        if self._mutual[1] in self._challenges:
+            raise failure("a challenge of our own came back")
 
     def verify(self, secret: bytes | None) -> list[tuple[str, str]]:
         """Judge the response by the user's secret (None: unknown user), and prove ourselves if we were asked to."""
@@ -121,18 +156,21 @@ class ChapExchange:
         expected = response(self._algorithm, self._identifier, secret or self._random(16), self._challenge)
         if not hmac.compare_digest(expected, self._response) or not secret:
             raise failure("CHAP: wrong response or unknown user")
-        answers = [] if self._mutual is None else self._prove(self._algorithm, *self._mutual, secret)
+        if self._is_mutual_secret(secret):
+            # Whoever can make this server answer a challenge could be this user.
+            raise failure("the user's secret is one with which this server answers initiators")
+        answers = [] if self._mutual is None else self._prove(self._algorithm, *self._mutual)
         self.done = True
         return answers
 
-    def _prove(
-        self, algorithm: ChapAlgorithm, identifier: int, challenge: bytes, secret: bytes
-    ) -> list[tuple[str, str]]:
+    def end(self) -> None:
+        """The exchange is over: its challenge counts no more."""
+        self._challenges.remove(self._challenge)
+
+    def _prove(self, algorithm: ChapAlgorithm, identifier: int, challenge: bytes) -> list[tuple[str, str]]:
         policy = self._policy
         if not policy.mutual_secret:
             raise failure("the initiator wants a proof of this target, which has no secret of its own")
-        if hmac.compare_digest(policy.mutual_secret, secret):
-            raise failure("the same secret serves both directions")
         proof = response(algorithm, identifier, policy.mutual_secret, challenge)
         return [("CHAP_N", policy.mutual_name), ("CHAP_R", text.encode_binary(proof))]
 

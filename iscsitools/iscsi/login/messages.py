@@ -86,6 +86,8 @@ class LoginReply:
     data: bytes = b""
     result: LoginResult | None = None
     message: str = ""
+    user: str = ""
+    """The CHAP name that was given, for the log; proved only when there is a ``result``."""
 
     @property
     def done(self) -> bool:
@@ -114,17 +116,27 @@ class LoginPending:
         return secret
 
 
-class Sessions(Protocol):
-    """What login asks of the sessions that there are."""
+class Admission(Protocol):
+    """What login asks of the server about one connection's way in. Each method raises LoginError to refuse it."""
 
     def join(self, initiator: str, isid: bytes, target: TargetNode | None, tsih: int, cid: int) -> None:
         """Return if a connection may be added to, or reinstated in, the session of ``tsih`` (not 0).
 
-        Changes nothing. Raises LoginError: SESSION_DOES_NOT_EXIST, TOO_MANY_CONNECTIONS, CANNOT_INCLUDE_IN_SESSION.
+        Changes nothing. Raises SESSION_DOES_NOT_EXIST, TOO_MANY_CONNECTIONS, CANNOT_INCLUDE_IN_SESSION.
         """
 
-    def new_tsih(self, initiator: str, isid: bytes, target: TargetNode | None) -> int:
-        """A TSIH for a new session, not 0 and not in use; LoginError (OUT_OF_RESOURCES) when there is none.
+    def owner_of(self, tsih: int, user: str) -> None:
+        """Return if the session of ``tsih`` belongs to this CHAP name ("": none); else AUTHORIZATION_FAILURE."""
 
-        The session may take the place of an old one of the same initiator port and target (RFC 7143 6.3.5).
+    def new_tsih(self, initiator: str, isid: bytes, target: TargetNode | None, user: str) -> int:
+        """A TSIH for a new session, not 0 and not in use; OUT_OF_RESOURCES when there is none.
+
+        The session may take the place of an old one of the same initiator port and target (RFC 7143 6.3.5), if that
+        belongs to the same CHAP name: else AUTHORIZATION_FAILURE.
         """
+
+    def may_try(self, user: str) -> None:
+        """Return if a CHAP response of this name may be looked at now; else SERVICE_UNAVAILABLE."""
+
+    def judged(self, user: str, right: bool) -> None:
+        """A CHAP response of this name was right, or wrong."""

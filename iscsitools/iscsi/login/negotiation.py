@@ -4,10 +4,12 @@ Rules, beside each key's own in ``keys.py``:
 
 - A key that is not in the table is answered NotUnderstood; one that means nothing in this session, Irrelevant; a value
   that is out of range, or a key at a stage or on a connection where it has no place, Reject, and the default stays.
-- A key is negotiated once in a login. A declaration may be repeated with the same value, as libiscsi does.
+- A key is negotiated once in a login; one that came too early was rejected, and may come again in its stage. A
+  declaration may be repeated with the same value, as libiscsi does.
 - ``Reject``, ``Irrelevant`` and ``NotUnderstood`` are answers, never offers.
 - Where the default would go beyond our limits and the initiator did not offer the key, we offer it and the login does
-  not end before the answer.
+  not end before the answer. DefaultTime2Retain is never offered: a default that is longer than ours binds us to
+  nothing, since at error recovery level 0 no task outlives its connection.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from iscsitools.wire.rfc7143 import LoginStatus
 REJECT: Final = "Reject"
 IRRELEVANT: Final = "Irrelevant"
 NOT_UNDERSTOOD: Final = "NotUnderstood"
+_NEVER_OFFERED: Final = frozenset({"DefaultTime2Retain"})
 ANSWERS_ONLY: Final = frozenset({REJECT, IRRELEVANT, NOT_UNDERSTOOD})
 
 Value = int | bool | str
@@ -134,7 +137,8 @@ class Negotiator:
             return None
         if name in self._seen:
             raise bad(f"{name} is negotiated a second time")
-        self._seen.add(name)
+        if key.when & stage:
+            self._seen.add(name)
         return self._answer(key, value, stage)
 
     def _declare(self, key: Key, value: str, stage: When) -> None:
@@ -190,8 +194,20 @@ class Negotiator:
             result = result != "None"
         setattr(self.parameters, key.attribute, result)
 
+    @property
+    def unsettled(self) -> list[str]:
+        """The keys that :meth:`offer` would offer: what the initiator left at a default beyond our limits."""
+        return [
+            key.name
+            for key in KEYS.values()
+            if key.attribute and key.rule is not Rule.DECLARATIVE and key.name not in self._seen
+            and not (key.leading and not self.leading) and not self._irrelevant(key) and self._beyond_limits(key)
+        ]  # fmt: skip
+
     def _beyond_limits(self, key: Key) -> bool:
         """The default would not be acceptable to us."""
+        if key.name in _NEVER_OFFERED:
+            return False
         result = self._result(key, key.default)
         return result is None or _encode(result) != key.default
 
@@ -206,14 +222,10 @@ class Negotiator:
 
     def offer(self) -> list[tuple[str, str]]:
         """Offer what the initiator left at a default beyond our limits; afterwards ``settled`` says if answers lack."""
-        for key in KEYS.values():
-            if not key.attribute or key.rule is Rule.DECLARATIVE or key.name in self._seen:
-                continue
-            if (key.leading and not self.leading) or self._irrelevant(key) or not self._beyond_limits(key):
-                continue
-            ours = getattr(self._limits, key.attribute)
-            self._seen.add(key.name)
-            self._offered[key.name] = ",".join(ours) if isinstance(ours, tuple) else ours
+        for name in self.unsettled:
+            ours = getattr(self._limits, KEYS[name].attribute)
+            self._seen.add(name)
+            self._offered[name] = ",".join(ours) if isinstance(ours, tuple) else ours
         return [(name, _encode(ours)) for name, ours in self._offered.items()]
 
     def _accept_answer(self, key: Key, value: str) -> None:

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from iscsitools.iscsi.errors import LoginError
+from iscsitools.iscsi.login.admission import Admission
+from iscsitools.iscsi.login.brake import Brake
+from iscsitools.iscsi.login.chap import Challenges
 from iscsitools.iscsi.login.messages import LoginPending, LoginReply, LoginResult
 from iscsitools.iscsi.login.negotiation import NegotiationLimits, Parameters
-from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
+from iscsitools.iscsi.login.policy import Directory, Portal
 from iscsitools.iscsi.login.state_machine import LoginEngine
 from iscsitools.iscsi.requests.discovery import TextResponder
 from iscsitools.iscsi.session.session import Session
@@ -36,6 +38,7 @@ class _Login:
     """A login under way: its engine, the request that is being answered, and the numbers of its command window."""
 
     engine: LoginEngine
+    admission: Admission
     pdu: Pdu
     exp_cmdsn: int
 
@@ -50,38 +53,25 @@ class LoginHooks:
     session_opened: Callable[[Session], None]
     session_closed: Callable[[Session], None]
     login_failed: Callable[[Connection, LoginReply], None]
+    taken_over: Callable[[Session, str, str], None] = lambda _session, _before, _now: None
+    """A session or connection was reinstated from another address: the session, its old address, its new one."""
 
 
 class LoginPhase:
     """The logins under way, and the sessions they became."""
 
     def __init__(
-        self, directory: Directory, limits: NegotiationLimits, table: SessionTable, window: int, hooks: LoginHooks
-    ) -> None:
+        self, directory: Directory, limits: NegotiationLimits, table: SessionTable, window: int, hooks: LoginHooks,
+        brake: Brake | None = None,
+    ) -> None:  # fmt: skip
         self.directory = directory
         self.table = table
+        self._brake = brake or Brake(0)
+        self._challenges = Challenges()
         self._limits = limits
         self._window = window
         self._hooks = hooks
         self._logins: dict[Connection, _Login] = {}
-
-    # -- what the login engine asks (login_messages.Sessions)
-
-    def join(self, initiator: str, isid: bytes, target: TargetNode | None, tsih: int, cid: int) -> None:
-        """Whether a connection may join the session of ``tsih``: only in the place of one with its CID, for now."""
-        session = self.table.by_tsih(tsih)
-        if session is None or (session.initiator, session.isid, session.target) != (initiator, isid, target):
-            raise LoginError(LoginStatus.SESSION_DOES_NOT_EXIST, f"no session {tsih:#06x} of {initiator}")
-        if cid not in session.connections:
-            raise LoginError(LoginStatus.TOO_MANY_CONNECTIONS, f"session {tsih:#06x} has its one connection")
-
-    def new_tsih(self, initiator: str, isid: bytes, target: TargetNode | None) -> int:
-        """A TSIH for a new session; one that takes an old one's place finds room in a full table too."""
-        replaces = target is not None and self.table.find(initiator, isid, target.name) is not None
-        tsih = self.table.allocate(replaces)
-        if tsih is None:
-            raise LoginError(LoginStatus.OUT_OF_RESOURCES, "as many sessions as allowed")
-        return tsih
 
     # -- requests and responses
 
@@ -91,6 +81,9 @@ class LoginPhase:
             self.refuse(conn, pdu, LoginStatus.INVALID_DURING_LOGIN, f"opcode {pdu.opcode:#04x} during login")
             return
         login = self._login_of(conn, pdu)
+        if conn.refusal:
+            self.refuse(conn, pdu, LoginStatus.OUT_OF_RESOURCES, conn.refusal)
+            return
         reply = login.engine.on_request(pdu.bhs, bytes(pdu.data))
         if isinstance(reply, LoginPending):
             self._hooks.look_up(conn, reply)
@@ -101,9 +94,13 @@ class LoginPhase:
         """The login that a Login Request belongs to; the first one begins it."""
         login = self._logins.get(conn)
         if login is None:
-            engine = LoginEngine(self.directory, self._limits, self, _portal(conn), self._hooks.random_bytes)
-            login = self._logins[conn] = _Login(engine, pdu, pdu.cmdsn)
+            admission = Admission(self.table, self._brake, conn.info.remote, pdu.now)
+            engine = LoginEngine(
+                self.directory, self._limits, admission, _portal(conn), self._hooks.random_bytes, self._challenges
+            )
+            login = self._logins[conn] = _Login(engine, admission, pdu, pdu.cmdsn)
             conn.statsn = pdu.expstatsn
+        login.admission.now = pdu.now
         login.pdu = Pdu(pdu.bhs, b"", memoryview(b""), pdu.now)
         return login
 
@@ -126,7 +123,9 @@ class LoginPhase:
 
     def forget(self, conn: Connection) -> None:
         """The connection is gone."""
-        self._logins.pop(conn, None)
+        login = self._logins.pop(conn, None)
+        if login is not None:
+            login.engine.end()
 
     def _answer(self, conn: Connection, login: _Login, reply: LoginReply) -> None:
         info, engine = conn.info, login.engine
@@ -162,11 +161,15 @@ class LoginPhase:
             session = self.table.by_tsih(result.tsih)
             assert session is not None  # the engine has just asked join()
             session.drop_held()
-            self._replace(session.connections.pop(result.cid), "connection reinstated")
+            old_connection = session.connections.pop(result.cid)
+            self._tell_of_another_address(session, old_connection, conn)
+            self._replace(old_connection, "connection reinstated")
             return session
         if result.target is not None:
             old = self.table.find(result.initiator, result.isid, result.target.name)
             if old is not None:
+                for before in old.connections.values():
+                    self._tell_of_another_address(old, before, conn)
                 self.drop_session(old, "session reinstated")
         session = Session(
             self.table.opened + 1, result.initiator, result.isid, result.tsih, result.target, result.parameters,
@@ -192,6 +195,10 @@ class LoginPhase:
         conn.start_full_feature(session, own.header_digest, own.data_digest)
         if opened:
             self._hooks.session_opened(session)
+
+    def _tell_of_another_address(self, session: Session, old: Connection, new: Connection) -> None:
+        if old.info.remote.rpartition(":")[0] != new.info.remote.rpartition(":")[0]:
+            self._hooks.taken_over(session, old.info.remote, new.info.remote)
 
     @staticmethod
     def _replace(old: Connection, reason: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import fnmatchcase
@@ -36,13 +37,20 @@ class AuthPolicy:
     ``secret_for(initiator, user)`` gives the secret of a CHAP name for an iSCSI name, or None. With ``deferred`` it
     may block, and login asks its caller to call it. ``mutual_name`` and ``mutual_secret`` prove this target to an
     initiator that asks.
+    ``algorithms``: those that may be used, the preferred one first. ``bound``: CHAP names that may be used under some
+    initiator names only, by patterns.
     """
 
     secret_for: SecretLookup | None = None
     deferred: bool = False
     mutual_name: str = ""
     mutual_secret: bytes = b""
-    algorithms: tuple[ChapAlgorithm, ...] = tuple(ChapAlgorithm)
+    algorithms: tuple[ChapAlgorithm, ...] = tuple(reversed(ChapAlgorithm))
+    bound: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def admits(self, initiator: str, user: str) -> bool:
+        """Whether a CHAP name, proved, may be used by this initiator."""
+        return matches(initiator, self.bound.get(user, ()))
 
     @property
     def required(self) -> bool:
@@ -95,8 +103,7 @@ class TargetNode:
 
     def admits(self, initiator: str) -> bool:
         """The access list lets this initiator in."""
-        name = fold_name(initiator)
-        return not self.initiators or any(fnmatchcase(name, fold_name(pattern)) for pattern in self.initiators)
+        return matches(initiator, self.initiators)
 
 
 class Directory:
@@ -106,7 +113,8 @@ class Directory:
         self.portals = tuple(portals)
         self.discovery_auth = discovery_auth or AuthPolicy()
         self._targets: dict[str, TargetNode] = {}
-        self._removed: set[str] = set()
+        self._removed: dict[str, tuple[str, ...]] = {}
+        """Targets that were taken out, and the access list of each."""
 
     def __iter__(self) -> Iterator[TargetNode]:
         return iter(self._targets.values())
@@ -115,12 +123,19 @@ class Directory:
         """Put a target in; it takes the place of one of the same name."""
         name = fold_name(target.name)
         self._targets[name] = target
-        self._removed.discard(name)
+        self._removed.pop(name, None)
 
     def remove(self, name: str) -> None:
-        """Take a target out; who logs in to it from now on is told that it was removed. Unknown names are no error."""
-        if self._targets.pop(fold_name(name), None) is not None:
-            self._removed.add(fold_name(name))
+        """Take a target out; whom it let in is told from now on that it was removed. Unknown names are no error."""
+        target = self._targets.pop(fold_name(name), None)
+        if target is not None:
+            self._removed[fold_name(name)] = target.initiators
+
+    def is_mutual_secret(self, secret: bytes) -> bool:
+        """Whether a target of this server, or discovery, proves itself to initiators with this secret."""
+        policies = [self.discovery_auth, *(target.auth for target in self._targets.values())]
+        ours = {policy.mutual_secret for policy in policies if policy.mutual_secret}
+        return any(hmac.compare_digest(secret, mutual) for mutual in ours)
 
     def find(self, name: str) -> TargetNode | None:
         """The target of that name; names are compared after normalisation."""
@@ -128,13 +143,16 @@ class Directory:
 
     def admit(self, name: str, initiator: str, local: Portal) -> TargetNode:
         """The target that ``initiator`` may log in to at ``local``, or LoginError with the status that says why not."""
+        # One status for a target that is not there, one that is not at this portal, and one whose access list does
+        # not let the initiator in: only those whom it lets in may learn that it exists.
         target = self.find(name)
-        if target is None and fold_name(name) in self._removed:
+        if target is not None and not target.admits(initiator):
+            raise LoginError(LoginStatus.NOT_FOUND, f"{initiator} may not log in to {name}")
+        removed = self._removed.get(fold_name(name))
+        if target is None and removed is not None and matches(initiator, removed):
             raise LoginError(LoginStatus.TARGET_REMOVED, f"target {name} was removed")
         if target is None or not self._reachable(target, local):
             raise LoginError(LoginStatus.NOT_FOUND, f"no target {name}")
-        if not target.admits(initiator):
-            raise LoginError(LoginStatus.AUTHORIZATION_FAILURE, f"{initiator} may not log in to {name}")
         return target
 
     def visible(self, initiator: str) -> list[TargetNode]:
@@ -158,6 +176,12 @@ class Directory:
 
     def _reachable(self, target: TargetNode, local: Portal) -> bool:
         return not target.portals or any(portal.accepts(local) for portal in target.portals)
+
+
+def matches(initiator: str, patterns: tuple[str, ...]) -> bool:
+    """Whether an initiator name is among these patterns (``*``, ``?``, ``[]``); no patterns: every name is."""
+    name = fold_name(initiator)
+    return not patterns or any(fnmatchcase(name, fold_name(pattern)) for pattern in patterns)
 
 
 def bracketed(address: str) -> str:

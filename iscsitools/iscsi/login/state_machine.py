@@ -9,6 +9,10 @@ Stages: SecurityNegotiation (0) -> LoginOperationalNegotiation (1) -> FullFeatur
 - A stage is left when the initiator asks for it (T) and we agree (T): in stage 0 when authentication is complete, in
   stage 1 when every offer of ours is answered. Until then we answer with T=0 and the stage goes on. A request to leave
   stage 0 without having begun a required authentication fails.
+- From stage 0 straight to 3 only when there is nothing that we would have to offer in stage 1: else we answer with T=0,
+  and a second request for it fails.
+- A CHAP name belongs to the session that it began: no other one takes its place, or a connection's place in it.
+- A CHAP response is looked at only while neither its address nor its name was wrong too often of late.
 - C in a request: more text follows. It excludes T; it is answered by an empty response. C in our response: the
   initiator sends empty requests until it has all of our text.
 - Any failure is one Login Response with its status, after which the connection is closed. There are no retries.
@@ -24,7 +28,8 @@ from typing import Final
 from iscsitools.iscsi import text_pairs as text
 from iscsitools.iscsi.errors import LoginError, ProtocolError, TextError
 from iscsitools.iscsi.login.authentication import Authentication
-from iscsitools.iscsi.login.messages import LoginPending, LoginReply, LoginRequest, LoginResult, Sessions, Stage
+from iscsitools.iscsi.login.chap import Challenges, ChapExchange
+from iscsitools.iscsi.login.messages import Admission, LoginPending, LoginReply, LoginRequest, LoginResult, Stage
 from iscsitools.iscsi.login.negotiation import NegotiationLimits, Negotiator, bad
 from iscsitools.iscsi.login.policy import AuthPolicy, Directory, Portal, TargetNode
 from iscsitools.wire.keys import KEYS, Rule, When
@@ -42,24 +47,27 @@ _WHEN: Final = {Stage.SECURITY: When.SECURITY, Stage.OPERATIONAL: When.OPERATION
 class LoginEngine:
     """One connection's login: feed it each Login Request, send what it returns.
 
-    ``local``: the address at which the connection came in. ``random_bytes(n)``: n unpredictable bytes.
+    ``local``: the address at which the connection came in. ``random_bytes(n)``: n unpredictable bytes. ``challenges``:
+    those of the whole server. Call :meth:`end` when the connection is gone.
     """
 
     def __init__(
         self,
         directory: Directory,
         limits: NegotiationLimits,
-        sessions: Sessions,
+        admission: Admission,
         local: Portal,
         random_bytes: Callable[[int], bytes],
+        challenges: Challenges,
     ) -> None:
         self.initiator = ""
         self.target: TargetNode | None = None
         self._directory = directory
         self._limits = limits
-        self._sessions = sessions
+        self._admission = admission
         self._local = local
         self._random = random_bytes
+        self._challenges = challenges
         self._first: LoginRequest | None = None
         self._stage = Stage.SECURITY
         self._requests = 0
@@ -67,8 +75,9 @@ class LoginEngine:
         self._to_send: deque[bytes] = deque()
         self._agreed = False
         self._negotiator: Negotiator | None = None
-        self._auth = Authentication(AuthPolicy(), random_bytes)
         self._policy = AuthPolicy()
+        self._auth = Authentication(self._policy, self._begin_exchange)
+        self._held_back = False
         self._pending: tuple[LoginRequest, list[tuple[str, str]]] | None = None
         self._ended = False
 
@@ -88,7 +97,7 @@ class LoginEngine:
             raise ProtocolError("no secret is wanted")
         request, answers = self._pending
         self._pending = None
-        reply = self._guarded(request, lambda: self._compose(request, answers + self._auth.verify(secret)))
+        reply = self._guarded(request, lambda: self._compose(request, answers + self._judge(secret)))
         assert isinstance(reply, LoginReply)
         return reply
 
@@ -102,8 +111,16 @@ class LoginEngine:
             reply = self._failed(request, LoginStatus.INITIATOR_ERROR, error)
         except LoginError as error:
             reply = self._failed(request, error.status, error)
-        self._ended = isinstance(reply, LoginReply) and reply.done
+        if isinstance(reply, LoginReply):
+            reply.user = self._auth.user
+            if reply.done:
+                self.end()
         return reply
+
+    def end(self) -> None:
+        """The login is over: it succeeded, failed, or its connection is gone."""
+        self._ended = True
+        self._auth.end()
 
     def _failed(self, request: LoginRequest, status: LoginStatus, error: Exception) -> LoginReply:
         return LoginReply(csg=request.csg, tsih=request.tsih, status=status, message=str(error))
@@ -154,13 +171,30 @@ class LoginEngine:
         answers += self._negotiator.receive(operational, _WHEN[self._stage])
         proof = self._auth.receive(secure)
         if proof is None:
+            self._admission.may_try(self._auth.user)
             lookup = self._policy.secret_for
             assert lookup is not None
             if self._policy.deferred:
                 self._pending = request, answers
                 return LoginPending(self.initiator, self._auth.user, lookup)
-            proof = self._auth.verify(lookup(self.initiator, self._auth.user))
+            proof = self._judge(lookup(self.initiator, self._auth.user))
         return self._compose(request, answers + proof)
+
+    def _judge(self, secret: bytes | None) -> list[tuple[str, str]]:
+        """Judge the CHAP response by the user's secret (None: there is no such user); our proof, if one was asked."""
+        user = self._auth.user
+        try:
+            proof = self._auth.verify(secret)
+        except LoginError:
+            self._admission.judged(user, right=False)
+            raise
+        self._admission.judged(user, right=True)
+        if not self._policy.admits(self.initiator, user):
+            raise LoginError(LoginStatus.AUTHORIZATION_FAILURE, f"{user} may not be used by {self.initiator}")
+        return proof
+
+    def _begin_exchange(self, policy: AuthPolicy) -> ChapExchange:
+        return ChapExchange(policy, self._random, self._challenges, self._directory.is_mutual_secret)
 
     def _identify(self, request: LoginRequest, keys: dict[str, str]) -> Negotiator:
         """Find out who logs in to what, and by which policy (RFC 7143 6.3, 11.12.6, 11.12.7)."""
@@ -183,8 +217,8 @@ class LoginEngine:
         if self._policy.required and self._stage is not Stage.SECURITY:
             raise LoginError(LoginStatus.AUTHENTICATION_FAILURE, "authentication is required, and was left out")
         if request.tsih:
-            self._sessions.join(self.initiator, request.isid, self.target, request.tsih, request.cid)
-        self._auth = Authentication(self._policy, self._random)
+            self._admission.join(self.initiator, request.isid, self.target, request.tsih, request.cid)
+        self._auth = Authentication(self._policy, self._begin_exchange)
         return Negotiator(self._limits, discovery=discovery, leading=not request.tsih)
 
     def _introduction(self) -> list[tuple[str, str]]:
@@ -203,7 +237,7 @@ class LoginEngine:
         if self._stage is Stage.SECURITY:
             if request.transit and not self._auth.complete and not self._auth.begun:
                 raise LoginError(LoginStatus.AUTHENTICATION_FAILURE, "authentication is required, and was left out")
-            self._agreed = request.transit and self._auth.complete
+            self._agreed = request.transit and self._auth.complete and self._may_skip(request, negotiator)
         elif request.transit:
             if not negotiator.settled:
                 raise bad("an offer of ours was not answered")
@@ -213,6 +247,14 @@ class LoginEngine:
             answers = answers + negotiator.declare()
         self._to_send.extend(text.split_text(text.encode_pairs(answers), LOGIN_DATA))
         return self._send(request)
+
+    def _may_skip(self, request: LoginRequest, negotiator: Negotiator) -> bool:
+        """Whether stage 1 may be left out, if that is what is asked: what has to be offered there cannot be in 0."""
+        unsettled = negotiator.unsettled if request.nsg == Stage.FULL_FEATURE else []
+        if unsettled and self._held_back:
+            raise bad(f"stage 1 is left out, and {', '.join(unsettled)} has to be negotiated there")
+        self._held_back = bool(unsettled)
+        return not unsettled
 
     def _send(self, request: LoginRequest) -> LoginReply:
         reply = LoginReply(csg=request.csg, tsih=request.tsih, data=self._to_send.popleft())
@@ -231,18 +273,22 @@ class LoginEngine:
         negotiator = self._negotiator
         assert negotiator is not None
         if request.tsih:
-            self._sessions.join(self.initiator, request.isid, self.target, request.tsih, request.cid)
+            self._admission.join(self.initiator, request.isid, self.target, request.tsih, request.cid)
+            self._admission.owner_of(request.tsih, self._auth.user)
         return LoginResult(
             initiator=self.initiator,
             initiator_alias=negotiator.declared.get("InitiatorAlias", ""),
             isid=request.isid,
-            tsih=request.tsih or self._sessions.new_tsih(self.initiator, request.isid, self.target),
+            tsih=request.tsih or self._new_tsih(request),
             cid=request.cid,
             target=self.target,
             parameters=negotiator.finish(),
             chap_user=self._auth.user,
             leading=not request.tsih,
         )
+
+    def _new_tsih(self, request: LoginRequest) -> int:
+        return self._admission.new_tsih(self.initiator, request.isid, self.target, self._auth.user)
 
 
 def _is_authentication(name: str) -> bool:

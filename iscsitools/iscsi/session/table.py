@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from iscsitools.iscsi.session.session import Session
 
 
 class SessionTable:
-    """All sessions of a server, by TSIH. At most ``limit`` at a time, and never more than TSIHs (RFC 7143 11.12.6)."""
+    """All sessions of a server, by TSIH.
 
-    def __init__(self, limit: int = 256) -> None:
+    At most ``limit`` at a time, never more than TSIHs (RFC 7143 11.12.6), and ``per_initiator`` of one initiator name
+    (0: no bound of its own). The last ``kept_free`` of them are for initiators that have no session yet, so that one
+    with many keeps nobody out.
+    """
+
+    def __init__(self, limit: int = 256, per_initiator: int = 0, kept_free: int = 0) -> None:
         self._limit = min(limit, 0xFFFF)
+        self._per_initiator = per_initiator or self._limit
+        self._kept_free = kept_free
         self._by_tsih: dict[int, Session] = {}
+        self._by_port: dict[tuple[str, bytes, str], Session] = {}
+        """Those with targets, by initiator name, ISID and target name."""
+        self._counts: Counter[str] = Counter()
         self._last = 0
         self.opened = 0
 
@@ -22,12 +33,14 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._by_tsih)
 
-    def allocate(self, replaces: bool = False) -> int | None:
-        """A TSIH that no session has, not the last one again; None when there are as many sessions as allowed.
+    def allocate(self, initiator: str, replaces: bool = False) -> int | None:
+        """A TSIH that no session has, not the last one again; None when ``initiator`` may have no more sessions.
 
-        ``replaces``: one of those will make room.
+        ``replaces``: one of its own will make room.
         """
-        if len(self._by_tsih) - replaces >= min(self._limit, 0xFFFF - replaces):
+        if len(self._by_tsih) - replaces >= 0xFFFF - replaces:
+            return None
+        if not replaces and not self._has_room(initiator):
             return None
         tsih = self._last
         while True:
@@ -36,15 +49,29 @@ class SessionTable:
                 self._last = tsih
                 return tsih
 
+    def _has_room(self, initiator: str) -> bool:
+        own = self._counts.get(initiator, 0)
+        limit = self._limit - (self._kept_free if own else 0)
+        return len(self._by_tsih) < limit and own < self._per_initiator
+
     def add(self, session: Session) -> None:
         """Enter a session whose login is complete."""
         self._by_tsih[session.tsih] = session
+        self._counts[session.initiator] += 1
+        if session.target is not None:
+            self._by_port[session.initiator, session.isid, session.target.name] = session
         self.opened += 1
 
     def remove(self, session: Session) -> None:
         """Take a session out; its TSIH is free again."""
-        if self._by_tsih.get(session.tsih) is session:
-            del self._by_tsih[session.tsih]
+        if self._by_tsih.get(session.tsih) is not session:
+            return
+        del self._by_tsih[session.tsih]
+        self._counts[session.initiator] -= 1
+        if not self._counts[session.initiator]:
+            del self._counts[session.initiator]
+        if session.target is not None:
+            self._by_port.pop((session.initiator, session.isid, session.target.name), None)
 
     def by_tsih(self, tsih: int) -> Session | None:
         """The session with this TSIH."""
@@ -56,12 +83,4 @@ class SessionTable:
 
     def find(self, initiator: str, isid: bytes, target: str) -> Session | None:
         """The session of the same initiator port and target, for reinstatement (RFC 7143 6.3.5)."""
-        for session in self._by_tsih.values():
-            if (
-                session.initiator == initiator
-                and session.isid == isid
-                and session.target is not None
-                and session.target.name == target
-            ):
-                return session
-        return None
+        return self._by_port.get((initiator, isid, target))
