@@ -100,7 +100,7 @@ class Limits:
     max_sessions: int = 256
     max_sessions_per_initiator: int = 0
     kept_free: int = 16
-    wrong_secrets: int = 10
+    chap_failures: int = 10
     login_timeout: float = 15.0
     nop_interval: float = 30.0
     nop_timeout: float = 30.0

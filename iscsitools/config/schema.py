@@ -96,7 +96,7 @@ LIMITS: Final = Table(
             "Sessions at once of one initiator name; 0: no bound of its own."),
         Key("kept_free", t.integer(0, 65535),
             "Of both, how many stay free for addresses and initiators that have none yet; an eighth at the most."),
-        Key("wrong_secrets", t.integer(0, 100000),
+        Key("chap_failures", t.integer(0, 100000),
             "Wrong CHAP secrets in a minute from one address, or for one name, before its logins are refused; 0: any."),
         Key("login_timeout", t.SECONDS, "Seconds in which a login has to be complete; 0: no bound."),
         Key("nop_interval", t.SECONDS, "Seconds of silence before an initiator is asked for a sign of life; 0: never."),

@@ -112,7 +112,7 @@ class Server:
             notices.taken_over,
         )  # fmt: skip
         limits = config.limits
-        brake = Brake(limits.wrong_secrets)
+        brake = Brake(limits.chap_failures)
         self.login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks, brake)
         self._handlers = Handlers(self.login)
         self.trace = self._open_trace()

@@ -135,7 +135,7 @@ def challenged(target: Running, names: dict[str, str]) -> tuple[Channel, dict[st
 
 
 def test_the_brake_holds_guesses_and_nobody_else(tmp_path: Path) -> None:
-    with running(tmp_path, EVERYWHERE + chap_target("wrong_secrets = 3")) as target:
+    with running(tmp_path, EVERYWHERE + chap_target("chap_failures = 3")) as target:
         known = Session.connect(target.address, IQN, initiator=VICTIM, chap=ALICE, source=("127.0.0.9", 0))
         statuses = [refused(target, chap=("alice", f"guess number {n:04}")) for n in range(6)]
         assert statuses == [(2, 1)] * 3 + [(3, 1)] * 3
