@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs man venv clean benchquick
+.PHONY: help run test lint bench docs man venv clean benchquick fairness
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -55,6 +55,9 @@ bench: $(TEST_STAMP) ## measure against tgtd and the bound, two hours (ARGS: opt
 
 benchquick: $(TEST_STAMP) ## the same in 15 minutes
 	$(BIN)/python benchmarks/compare.py --quick $(ARGS)
+
+fairness: $(TEST_STAMP) ## what a good initiator gets beside one that floods (ARGS: options of the benchmark)
+	$(BIN)/python benchmarks/fairness.py $(ARGS)
 
 docs: $(TEST_STAMP) ## write the generated pages anew
 	$(BIN)/python -m iscsitools.cli.reference docs
