@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, TextIO
 
@@ -59,8 +61,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
-def set_up_logging(level: str, style: str, stream: TextIO | None = None) -> None:
+def set_up_logging(
+    level: str, style: str, stream: TextIO | None = None,
+    make_handler: Callable[[TextIO], logging.Handler] = logging.StreamHandler,
+) -> None:  # fmt: skip
     """Send all log records from ``level`` up to ``stream`` (standard error), as ``text`` or ``json``."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = make_handler(stream or sys.stderr or open(os.devnull, "w"))  # noqa: SIM115  (None where it was closed)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -103,9 +103,10 @@ def command(
 def start(config: Config, warnings: Sequence[str], plugins: PluginManager) -> int:
     """Serve until told to stop; returns the exit status."""
     # Imported once there is something to serve: wrong options are told sooner.
+    from iscsitools.server.log_queue import LogQueue
     from iscsitools.server.main import serve
 
-    set_up_logging(config.log_level, config.log_format)
+    set_up_logging(config.log_level, config.log_format, make_handler=LogQueue)
     for warning in warnings:
         logging.getLogger("iscsitools.config").warning(warning)
 

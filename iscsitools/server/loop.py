@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 READ: Final = 1
 WRITE: Final = 4  # as EPOLLIN and EPOLLOUT: what epoll reports is passed on as it is
+_STALE: Final = 0.1
+"""Seconds after which what the poller said is too old to judge timers by."""
 Callback = Callable[[], None]
 
 
@@ -103,7 +105,7 @@ class Loop:
         self._signalled = False
         self._stopped = False
         self.each_wake_up: list[Callback] = []
-        """Called once for every return of the poller, after its events."""
+        """Called once for every return of the poller, after events and timers: what they made ready goes out."""
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -182,17 +184,17 @@ class Loop:
         for _ in range(len(self._calls)):
             self._guarded(self._calls.popleft())
 
-    def _run_timers(self) -> float:
-        """Run what is due; returns how long the next timer has time, -1 when there is none."""
-        timers = self._timers
-        while timers:
-            left = timers[0][0] - time.monotonic()
-            if left > 0 and timers[0][2].callback is not None:
-                return left
+    def _run_timers(self) -> None:
+        """Run what is due by now; a timer that one of them sets for now has its turn after the next events."""
+        timers, now = self._timers, time.monotonic()
+        while timers and (timers[0][0] <= now or timers[0][2].callback is None):
             callback = heapq.heappop(timers)[2].callback
             if callback is not None:
                 self._guarded(callback)
-        return -1
+
+    def _time_left(self) -> float:
+        """How long the next timer has time, 0 when it is due, -1 when there is none."""
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
 
     @staticmethod
     def _guarded(callback: Callback) -> None:
@@ -204,19 +206,31 @@ class Loop:
     # -- running
 
     def run(self) -> None:
-        """Run until :meth:`stop`."""
+        """Run until :meth:`stop`.
+
+        Timers are judged after what has arrived was read: this process may have been stopped (SIGSTOP, a virtual
+        machine that was stunned, swapping), and an answer that was there in time is no missing answer. A poll that was
+        interrupted so returns nothing when its time is over, whatever waits in the sockets: they are looked at again.
+        """
         poll, handlers = self._poller.poll, self._handlers
-        while True:
-            timeout = self._run_timers()
-            if self._stopped:
-                break
-            for fd, what in poll(timeout):
+        again = False
+        while not self._stopped:
+            timeout = 0.0 if again else self._time_left()
+            events = poll(timeout)
+            if not events and timeout > 0:
+                events = poll(0)
+            polled = time.monotonic()
+            for fd, what in events:
                 handler = handlers.get(fd)
                 if handler is not None:
                     try:
                         handler(what)
                     except Exception:
                         log.exception("an event handler failed")
+            # The stop may have come here, too; once is enough, or many busy connections would keep all timers waiting.
+            again = not again and time.monotonic() - polled > _STALE
+            if not again:
+                self._run_timers()
             for callback in self.each_wake_up:
                 try:
                     callback()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from iscsitools import __version__
 from iscsitools.probes.sites import Probes
@@ -19,6 +20,9 @@ from iscsitools.trace.feed.requests import Requests, greeting
 from iscsitools.trace.feed.state import NoState, State
 from iscsitools.trace.protocol import Limits, TraceError, encode
 from iscsitools.trace.record import VERSION
+
+_PAUSE: Final = 1.0
+"""Seconds for which no reader is accepted when the process is out of descriptors."""
 
 
 class TraceServer:
@@ -122,7 +126,12 @@ class TraceServer:
     def _accept(self, loop: Loop, requests: Requests, listener: socket.socket, control: bool) -> None:
         try:
             sock, _ = listener.accept()
+        except BlockingIOError:
+            return
         except OSError:
+            # Out of descriptors, most likely: the socket stays readable, so leave it alone for a moment.
+            loop.remove_reader(listener.fileno())
+            loop.call_later(_PAUSE, partial(self._listen_again, loop, requests, listener, control))
             return
         if not self._may(sock, control):
             self._turn_away(sock, "you may not use this socket")
@@ -132,6 +141,10 @@ class TraceServer:
             peer = Peer(sock, loop, self._limits, control=control, handle=requests.handle, gone=self._gone)
             self._peers.add(peer)
             peer.send_message({"iscsitools-trace": VERSION, "server": greeting(self.name, os.getpid(), __version__)})
+
+    def _listen_again(self, loop: Loop, requests: Requests, listener: socket.socket, control: bool) -> None:
+        if listener.fileno() >= 0:
+            loop.add_reader(listener.fileno(), partial(self._accept, loop, requests, listener, control))
 
     def _may(self, sock: socket.socket, control: bool) -> bool:
         """Ask the kernel who is there: the file's mode is the first check, this one does not depend on it."""
