@@ -34,7 +34,10 @@ setup(
     package_data={
         "iscsitools.provider": ["include/sys/dtrace.h"],
         # iscsitools/dscripts is a link to dscripts, so that the scripts are found in the same place once installed
-        "iscsitools": [f"dscripts/{files}" for files in ("*.d", "README.md", "lib/*.in", "lib/*/*.d", "bpftrace/*.bt")],
+        "iscsitools": [
+            *(f"dscripts/{files}" for files in ("*.d", "README.md", "lib/*.in", "lib/*/*.d", "bpftrace/*.bt")),
+            "plugin_template/*/*.in",
+        ],
     },
     ext_modules=[
         Extension(

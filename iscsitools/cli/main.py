@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "config": "Check a configuration file, or print an example.",
     "backstores": "List the backstores and filters with their options.",
     "plugins": "List the plugins.",
+    "new-plugin": "Write a new plugin, with tests.",
     "top": "Show who loads the target, live.",
     "who": "Count events by client and probe, as the script iscsiwho does.",
     "io": "Report reads and writes by client, as the script iscsiio does.",
@@ -32,7 +33,7 @@ COMMANDS: Final = {
     "probes": "List the probes and who can see them.",
     "dtrace": "Run and install the D scripts.",
 }
-"""How each command's help begins, by name. It is ``command`` of the module of that name, imported when it is used."""
+"""How each command's help begins, by name. It is ``command`` of :func:`module_of` it, imported when it is used."""
 
 REPORT: Final = "this is a bug in iscsitools: please report it with the output of the same command with --debug"
 
@@ -86,15 +87,20 @@ class LazyGroup(click.Group):
         return self.plugin_commands
 
 
+def module_of(name: str) -> str:
+    """The module of a command: named as it is, with ``_`` for ``-``."""
+    return f"iscsitools.cli.{name.replace('-', '_')}"
+
+
 def built_in() -> list[str]:
     """The names of the commands whose modules are installed; a packager may leave some out."""
-    return [name for name in COMMANDS if importlib.util.find_spec(f"iscsitools.cli.{name}") is not None]
+    return [name for name in COMMANDS if importlib.util.find_spec(module_of(name)) is not None]
 
 
 def load_command(name: str) -> click.Command:
     """Import a built-in command; raises RunError when a library that it needs is not there."""
     try:
-        module = importlib.import_module(f"iscsitools.cli.{name}")
+        module = importlib.import_module(module_of(name))
     except ImportError as error:
         raise RunError(f"the command {name} cannot be loaded: {error}") from error
     command = module.command
