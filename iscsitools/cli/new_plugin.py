@@ -61,8 +61,9 @@ def _check_that_it_is_free(name: str, kind: str) -> None:
     """A plugin whose name is taken would not be loaded."""
     manager = PluginManager()
     manager.load()
-    taken = {"backstore": manager.registry.backstores, "filter": manager.registry.filters}.get(kind, {})
-    if name in taken:
+    registry = manager.registry
+    taken = {"backstore": set(registry.backstores), "filter": set(registry.filters)}
+    if name in taken.get(kind, ()):
         raise UsageError(f"there is already a {kind} named {name!r}")
     owner = next((plugin for plugin in manager.plugins if plugin.name == name), None)
     if owner is not None:
