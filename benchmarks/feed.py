@@ -21,7 +21,7 @@ from iscsitools.iscsi.connection.memory import Buffers
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
-from iscsitools.iscsi.requests.dispatch import Handlers
+from iscsitools.iscsi.requests.dispatch import Dispatcher
 from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.probes.sites import ConnectionInfo, Probes
 from iscsitools.provider.backend import choose
@@ -51,7 +51,7 @@ def engine() -> Connection:
     login = LoginPhase(directory, NegotiationLimits(), SessionTable(), 128, hooks)
     info = ConnectionInfo(1, "127.0.0.1:3260", "127.0.0.1:50000")
     probes = Probes(lambda: 0)
-    return Connection(info, Buffers(), probes, Handlers(login), 0, Timers(), nothing)
+    return Connection(info, Buffers(), probes, Dispatcher(login), 0, Timers(), nothing)
 
 
 def feed(connection: Connection, data: memoryview) -> int:

@@ -39,6 +39,11 @@ XFER_DONE: Final = 1 << 17
 REJECT_SEND: Final = 1 << 18
 SNACK_RECEIVE: Final = 1 << 19
 
+FIRED_NOTHING: Final = 0
+"""What has fired of a PDU: none of its probes; scsi-command; that, and xfer-start and xfer-done of its data."""
+FIRED_COMMAND: Final = 1
+FIRED_TRANSFER: Final = 2
+
 XFER_READ: Final = 0  # target to initiator
 XFER_WRITE: Final = 1
 

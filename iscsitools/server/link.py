@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable
 from typing import Final
 
-from iscsitools.backstores.base import FileRange
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.server.loop import READ, WRITE, Loop
 
 log = logging.getLogger(__name__)
 
-MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)
-"""Tells TCP that the file's bytes follow at once, so that a header does not leave alone."""
 _RECEIVES: Final = 4
-_TURNS: Final = 8
-"""How often one event goes on with input that had waited for output: 8 MiB, then the other connections get theirs."""
 _LINGER_NS: Final = 5_000_000_000
 """How long a connection that is to be closed may take to accept its last output."""
 
@@ -44,6 +37,8 @@ class Link:
         self._interest = READ
         self._open = True
         self._reads = True
+        self._in_line = False
+        """Its next turn has been asked for."""
         self._close_by = 0
 
     def start(self, conn: Connection) -> None:
@@ -57,7 +52,7 @@ class Link:
         Hot: once for a batch of PDUs. A handler that raises is a defect of ours; it ends this connection only.
         """
         try:
-            if what & ~WRITE and not self.conn.stalled:
+            if what & ~WRITE and not self.conn.stalled and not self.conn.unfinished:
                 self._receive()
             if self._open:
                 self.flush()
@@ -83,14 +78,13 @@ class Link:
                 self.close("connection closed by the initiator")
                 return
             conn.received(count, time.monotonic_ns())
-            if not conn.in_place or conn.stalled or conn.close_reason:
+            if not conn.in_place or conn.stalled or conn.unfinished or conn.close_reason:
                 return
 
     def flush(self) -> None:
         """Send what there is to send, as far as the socket takes it."""
         conn = self.conn
         out = conn.out
-        turns = _TURNS
         while self._open:
             while unsent := out.unsent():
                 view = None if conn.stalled else out.only_piece()
@@ -111,38 +105,42 @@ class Link:
             if conn.close_reason and not unsent:
                 self._end(conn.close_reason, self._hand_over)
                 return
-            if conn.stalled and not unsent and turns:
-                turns -= 1
-                conn.resume(time.monotonic_ns())
+            if conn.stalled and not unsent:
+                conn.resume(time.monotonic_ns())  # within the turn's budget, so not for ever
                 continue
-            reading = READ if self._reads and not conn.stalled and not conn.close_reason else 0
+            if conn.unfinished and not self._in_line:
+                self._in_line = True
+                self._loop.next_turn(self._go_on)
+            reading = READ if self._reads and not (conn.stalled or conn.unfinished or conn.close_reason) else 0
             interest = reading | (WRITE if unsent or conn.stalled else 0)
             if interest != self._interest:
                 self._interest = interest
                 self._loop.change(self._fd, interest)
             return
 
-    def _send(self, pieces: list[memoryview | FileRange]) -> tuple[int, int]:
-        """Send the first pieces; returns how many bytes the socket took and how many it was offered."""
-        first = pieces[0]
-        if isinstance(first, FileRange):
-            count = os.sendfile(self._fd, first.fd, first.offset, first.length)
-            if not count:
-                raise OSError(errno.EIO, "the backstore's file has become shorter than a read that was being sent")
-            return count, first.length
+    def _send(self, pieces: list[memoryview]) -> tuple[int, int]:
+        """Send the pieces; returns how many bytes the socket took and how many it was offered."""
         if len(pieces) == 1:
-            return self.sock.send(first), len(first)
-        views: list[memoryview] = []
-        for piece in pieces:
-            if isinstance(piece, FileRange):
-                return self.sock.sendmsg(views, (), MSG_MORE), sum(map(len, views))
-            views.append(piece)
-        return self.sock.sendmsg(views), sum(map(len, views))
+            return self.sock.send(pieces[0]), len(pieces[0])
+        return self.sock.sendmsg(pieces), sum(map(len, pieces))
+
+    def _go_on(self) -> None:
+        """The next turn has come: serve more of the input that the last one left."""
+        self._in_line = False
+        if self._open and self.conn.unfinished:
+            self._guard(self._serve_more)
+
+    def _serve_more(self) -> None:
+        self.conn.go_on(time.monotonic_ns())
+        self.flush()
 
     def flush_safely(self) -> None:
         """The same, from outside of an event of this link."""
+        self._guard(self.flush)
+
+    def _guard(self, step: Callable[[], None]) -> None:
         try:
-            self.flush()
+            step()
         except OSError as error:
             self.close(error.strerror or str(error))
         except (Exception, SystemExit):

@@ -102,6 +102,7 @@ class Loop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
         self._calls: deque[Callback] = deque()
+        self._turns: deque[Callback] = deque()
         self._signalled = False
         self._stopped = False
         self.each_wake_up: list[Callback] = []
@@ -178,6 +179,10 @@ class Loop:
             with contextlib.suppress(OSError):  # the pipe is full: a wake-up is on its way; or the loop has ended
                 os.write(self._wake_out, b"\0")
 
+    def next_turn(self, callback: Callback) -> None:
+        """Call ``callback`` after all that is ready now has been served, without waiting for anything else."""
+        self._turns.append(callback)
+
     def _woken(self, what: int) -> None:
         os.read(self._wake_in, 4096)
         self._signalled = False
@@ -215,7 +220,7 @@ class Loop:
         poll, handlers = self._poller.poll, self._handlers
         again = False
         while not self._stopped:
-            timeout = 0.0 if again else self._time_left()
+            timeout = 0.0 if again or self._turns else self._time_left()
             events = poll(timeout)
             if not events and timeout > 0:
                 events = poll(0)
@@ -227,6 +232,8 @@ class Loop:
                         handler(what)
                     except Exception:
                         log.exception("an event handler failed")
+            for _ in range(len(self._turns)):
+                self._guarded(self._turns.popleft())
             # The stop may have come here, too; once is enough, or many busy connections would keep all timers waiting.
             again = not again and time.monotonic() - polled > _STALE
             if not again:

@@ -18,7 +18,7 @@ from iscsitools.iscsi.login.brake import Brake
 from iscsitools.iscsi.login.messages import LoginPending
 from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.login.policy import Directory, Portal
-from iscsitools.iscsi.requests.dispatch import Handlers
+from iscsitools.iscsi.requests.dispatch import Dispatcher
 from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.lifecycle import Lifecycle, ServerNotice
 from iscsitools.observers import ObserverFeed
@@ -114,7 +114,7 @@ class Server:
         limits = config.limits
         brake = Brake(limits.chap_failures)
         self.login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks, brake)
-        self._handlers = Handlers(self.login)
+        self._handlers = Dispatcher(self.login)
         self.trace = self._open_trace()
         self._provider = choose(config.provider)
         for warning in self._provider.warnings:

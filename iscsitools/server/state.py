@@ -108,8 +108,8 @@ def _session(session: Session, now: int) -> dict[str, Any]:
         "data_digest": "CRC32C" if own.data_digest else "None",
         "luns": sorted(session.nexus.used) if session.nexus is not None else [],
         "commands": session.commands,
-        "read_bytes": _total(session, lambda conn: conn.read_bytes),
-        "written_bytes": _total(session, lambda conn: conn.written_bytes),
+        "read_bytes": _total(session, lambda conn: conn.path.read_bytes),
+        "written_bytes": _total(session, lambda conn: conn.path.written_bytes),
         "keys": _keys(parameters, own),
     }
 

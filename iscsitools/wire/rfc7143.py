@@ -156,14 +156,29 @@ def serial_less(a: int, b: int) -> bool:
     return a != b and ((b - a) & SERIAL_MASK) < 0x80000000
 
 
+class Fault(IntEnum):
+    """What framing found wrong with a PDU that it received."""
+
+    NONE = 0
+    TOO_LONG = 1
+    """Its data segment is longer than MaxRecvDataSegmentLength, and was not received (RFC 7143 7.7)."""
+    DATA_DIGEST = 2
+    """Its data digest is wrong, and its data was left out (RFC 7143 7.8)."""
+
+
 @dataclass(slots=True, eq=False)
 class Pdu:
-    """A received PDU off the fast path. ``data`` may lie in a receive buffer: valid only until the handler returns."""
+    """A received PDU off the fast path. ``data`` may lie in a receive buffer: valid only until the handler returns.
+
+    ``now``: when it came, monotonic nanoseconds. ``fired``: which of its probes have fired (``probes.sites``).
+    """
 
     bhs: bytes
     ahs: bytes
     data: memoryview
     now: int
+    fired: int = 0
+    fault: Fault = Fault.NONE
 
     @property
     def opcode(self) -> int:

@@ -14,7 +14,7 @@ from iscsitools.iscsi.connection.memory import Buffers
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.login.policy import Directory, TargetNode
-from iscsitools.iscsi.requests.dispatch import Handlers
+from iscsitools.iscsi.requests.dispatch import Dispatcher
 from iscsitools.iscsi.session.session import Session
 from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.probes.sites import ConnectionInfo, Probes
@@ -93,7 +93,7 @@ class Target:
         self.table = SessionTable()
         hooks = LoginHooks(lambda n: bytes(n), lambda c, p: None, lambda s: None, self.closed.append, lambda c, r: None)
         self.login = LoginPhase(self.directory, NegotiationLimits(), self.table, self.window, hooks)
-        self.handlers = Handlers(self.login)
+        self.handlers = Dispatcher(self.login)
         self._idents = itertools.count(1)
 
     def connect(self, timers: Timers | None = None) -> Wire:
@@ -133,18 +133,20 @@ class Wire:
                 at += len(part)
                 count += len(part)
             self.conn.received(count, self.target.now)
+            while self.conn.unfinished:
+                self.conn.go_on(self.target.now)
 
     def receive(self) -> list[Pdu]:
         """All PDUs that the engine has to send."""
         while True:
             pieces = self.conn.output()
-            if not pieces and not self.conn.stalled:
+            if not pieces and not self.conn.stalled and not self.conn.unfinished:
                 break
             data = b"".join(pieces)
             self._rest += data
             self.conn.sent(len(data), self.target.now)
-            if self.conn.stalled:
-                self.conn.resume(self.target.now)
+            while self.conn.unfinished or (self.conn.stalled and not self.conn.out.unsent()):
+                self.conn.go_on(self.target.now)
         return list(self._cut())
 
     def _cut(self) -> Iterator[Pdu]:

@@ -62,9 +62,9 @@ def feed(wire: Wire, data: bytes, piece: int) -> bytes:
             count += len(part)
         conn.received(count, wire.target.now)
         check_bounds(wire)
-        while conn.stalled:
+        while conn.stalled or conn.unfinished:
             out += drain(wire)
-            conn.resume(wire.target.now)
+            conn.go_on(wire.target.now)
     return bytes(out)
 
 

@@ -66,7 +66,7 @@ def test_a_session_counts_its_scsi_commands(around: int) -> None:
 @pytest.mark.parametrize("around", [MASK, LAST_FAST])
 def test_statsn(before: int, around: int) -> None:
     wire = Target().session(KEYS)
-    first = wire.conn.statsn = around - before
+    first = wire.conn.path.statsn = around - before
     work = load(wire, 40)
     wire.feed(b"".join(request for request, _ in work))
     answers = [p for p in wire.receive() if p.opcode == Opcode.SCSI_RESPONSE or p.flags & 1]

@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
-from iscsitools.server.link import _LINGER_NS, _TURNS, Link
+from iscsitools.server.link import _LINGER_NS, Link
 from iscsitools.server.loop import READ, WRITE
 
 
 class Loop:
     def __init__(self) -> None:
         self.interest = -1
+        self.turns: list[Any] = []
+
+    def next_turn(self, callback: Any) -> None:
+        self.turns.append(callback)
 
     def watch(self, fd: int, interest: int, handler: Any) -> None:
         self.interest = interest
@@ -42,10 +46,15 @@ class Socket:
 
 
 class Engine:
-    """A connection whose input always makes more output: it stalls again each time that it goes on."""
+    """A connection whose input always makes more output: it stalls again each time that it goes on.
+
+    A turn lasts for three times; then it wants another one.
+    """
 
     def __init__(self) -> None:
         self.stalled = True
+        self.unfinished = False
+        self.left = 3
         self.close_reason = ""
         self.deadline = 0
         self.waiting = 0
@@ -69,8 +78,17 @@ class Engine:
     def resume(self, now: int) -> None:
         if self.raises:
             raise self.raises
+        if not self.left:
+            self.stalled, self.unfinished = False, True
+            return
+        self.left -= 1
         self.resumed += 1
         self.waiting = 1000
+
+    def go_on(self, now: int) -> None:
+        self.left = 3
+        self.stalled, self.unfinished = True, False
+        self.resume(now)
 
     def on_time(self, now: int) -> None:
         raise AssertionError("nobody asked for the time")
@@ -91,15 +109,26 @@ def parts() -> tuple[Link, Any, Any, Any, list[Link]]:
     return link, loop, sock, engine, gone
 
 
-def test_one_event_has_a_bound_and_asks_for_the_next(parts):
+def test_input_that_a_turn_leaves_waits_for_the_next(parts):
     link, loop, _, engine, _ = parts
     link.flush()
-    assert (engine.resumed, loop.interest) == (_TURNS, WRITE)
-    link.on_event(WRITE)
-    assert engine.resumed == 2 * _TURNS
-    engine.stalled = False
-    link.on_event(WRITE)
-    assert (engine.resumed, loop.interest) == (2 * _TURNS, READ)
+    assert (engine.resumed, loop.interest, len(loop.turns)) == (3, 0, 1)
+    link.flush()
+    assert (engine.resumed, loop.interest, len(loop.turns)) == (3, 0, 1)
+    loop.turns.pop()()
+    assert (engine.resumed, loop.interest, len(loop.turns)) == (6, 0, 1)
+    engine.unfinished = False
+    loop.turns.pop()()
+    link.flush()
+    assert (engine.resumed, loop.interest, loop.turns) == (6, READ, [])
+
+
+def test_a_turn_of_a_link_that_was_closed_does_nothing(parts):
+    link, loop, _, engine, gone = parts
+    link.flush()
+    link.close("gone")
+    loop.turns.pop()()
+    assert (engine.resumed, gone) == (3, [link])
 
 
 def test_output_that_nobody_takes_does_not_keep_a_connection(parts):

@@ -1,8 +1,10 @@
 """What a connection has still to send: chunks with answers one behind the other, and buffers of read data between.
 
-Bytes of a chunk from ``_start`` to ``tail`` are not yet in the queue; the fast path moves ``tail`` itself. A chunk goes
-back to the loop's stock when all that was in it was sent, so while sockets keep up all connections share one warm
-chunk, and one that is never quite empty keeps no more of them than it has unsent bytes.
+The data path holds the open chunk and moves its tail; here are the bytes that wait behind it. A chunk goes back to the
+loop's stock when all that was in it was sent, so while sockets keep up all connections share one warm chunk, and one
+that is never quite empty keeps no more of them than it has unsent bytes.
+
+Data is private here: what a command has read does not change any more, whatever is written before it was sent.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from iscsitools.backstores.base import FileRange
+from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Buffers, Chunk
-from iscsitools.probes.sites import XFER_DONE, XFER_READ, ConnectionInfo, Mark, Probes
+from iscsitools.probes.sites import XFER_DONE, XFER_READ
 from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import DIGEST_LENGTH, RESERVED_TAG, padding
 
@@ -26,95 +28,94 @@ _INLINE: Final = 8 << 10
 
 
 class Output:
-    """The output of one connection, in order."""
+    """The output of one connection, in order.
 
-    def __init__(self, buffers: Buffers, info: ConnectionInfo, probes: Probes) -> None:
-        self.tail = 0
-        """Where the next byte goes in the open chunk."""
+    Places are counted in all that is ever sent: the chunk's first byte has the place ``path.chunk_begin``, and behind
+    what was put so far is ``path.chunk_begin + path.tail``, whether there is a chunk or not.
+    """
+
+    def __init__(self, buffers: Buffers, path: DataPath) -> None:
         self.bytes_sent = 0
         self._buffers = buffers
-        self._info = info
-        self._probes = probes
-        self._chunk: Chunk | None = None
+        self._path = path
         self._full: deque[tuple[int, Chunk]] = deque()
-        """Chunks with no room left, and where in all that was ever sent each ends."""
+        """Chunks with no room left, and the place where each ends."""
         self._start = 0
-        self._queue: deque[memoryview | FileRange] = deque()
-        self._queued = 0
+        """Bytes of the open chunk from here on are not in the queue yet."""
+        self._queue: deque[memoryview] = deque()
         self._releases: deque[tuple[int, Callable[[], None]]] = deque()
-        self._marks: deque[Mark] = deque()
-        self._header_digest = False
-        self._data_digest = False
-
-    def start_digests(self, header: bool, data: bool) -> None:
-        """Add digests to the PDUs from here on (RFC 7143 11.2.3, 11.2.4)."""
-        self._header_digest = header
-        self._data_digest = data
 
     def open_chunk(self) -> Chunk:
-        """The chunk that ``tail`` belongs to."""
-        chunk = self._chunk
+        """See that the data path has a chunk."""
+        path = self._path
+        chunk = path.chunk
         if chunk is None:
-            chunk = self._chunk = self._buffers.take_chunk()
-            self.tail = self._start = 0
+            chunk = path.chunk = self._buffers.take_chunk()
+            self._start = 0
         return chunk
+
+    @property
+    def _end(self) -> int:
+        """The place behind all that was put."""
+        return self._path.chunk_begin + self._path.tail
 
     def unsent(self) -> int:
         """Bytes that wait to be sent."""
-        return self._queued + self.tail - self._start
+        path = self._path
+        return path.chunk_begin + path.tail - self.bytes_sent
 
-    def put(self, header: bytes, data: bytes | bytearray | memoryview = b"") -> int:
-        """Add a PDU of a 48-byte header and a data segment; returns where in the open chunk the header begins."""
+    def put(self, header: bytes, data: bytes | bytearray | memoryview = b"") -> None:
+        """Add a PDU of a 48-byte header and a data segment. Long data must not change until it was sent."""
+        path = self._path
         length = len(data)
         pad = padding(length)
         inline = length <= _INLINE
         need = len(header) + 2 * DIGEST_LENGTH + ((length + pad) if inline else 0) + 3
-        if self.tail + need > CHUNK_SIZE:
-            self._next_chunk()
+        if path.tail + need > CHUNK_SIZE:
+            self._leave_chunk()
         chunk = self.open_chunk()
-        begin = self.tail
         self._append(chunk, header)
-        if self._header_digest:
+        if path.header_digest:
             self._append(chunk, crc32c_wire(header))
         if not length:
-            return begin
+            return
         filler = bytes(pad)
         if inline:
             self._append(chunk, data)
         else:
             self._close_segment()
-            self._enqueue(memoryview(data))
+            self._queue.append(memoryview(data))
+            path.chunk_begin += length
         self._append(chunk, filler)
-        if self._data_digest:
+        if path.data_digest:
             self._append(chunk, crc32c_wire(data, filler))
-        return begin
 
     def _append(self, chunk: Chunk, data: bytes | bytearray | memoryview) -> None:
-        end = self.tail + len(data)
-        chunk.view[self.tail : end] = data
-        self.tail = end
+        path = self._path
+        end = path.tail + len(data)
+        chunk.view[path.tail : end] = data
+        path.tail = end
 
     def _close_segment(self) -> None:
-        if self._chunk is not None and self.tail > self._start:
-            self._enqueue(self._chunk.view[self._start : self.tail])
-            self._start = self.tail
+        path = self._path
+        if path.chunk is not None and path.tail > self._start:
+            self._queue.append(path.chunk.view[self._start : path.tail])
+            self._start = path.tail
 
-    def put_file(self, source: FileRange) -> None:
-        """Add the data segment of the PDU whose header ends at ``tail``, to be sent from a file. No digest is made."""
+    def _leave_chunk(self) -> None:
+        """No more goes into the open chunk."""
         self._close_segment()
-        self._enqueue(source)
+        if self._path.chunk is not None:
+            self._full.append((self._end, self._path.chunk))
+            self._forget_chunk()
 
-    def _enqueue(self, piece: memoryview | FileRange) -> None:
-        self._queue.append(piece)
-        self._queued += len(piece)
+    def _forget_chunk(self) -> None:
+        path = self._path
+        path.chunk_begin += path.tail
+        path.chunk = None
+        path.tail = self._start = 0
 
-    def _next_chunk(self) -> None:
-        self._close_segment()
-        if self._chunk is not None:
-            self._full.append((self.bytes_sent + self._queued, self._chunk))
-            self._chunk = None
-
-    def pieces(self) -> list[memoryview | FileRange]:
+    def pieces(self) -> list[memoryview]:
         """The next bytes to send, at most 512 pieces."""
         self._close_segment()
         queue = self._queue
@@ -124,15 +125,17 @@ class Output:
 
     def only_piece(self) -> memoryview | None:
         """All that waits to be sent, if it is one stretch of the open chunk: what it mostly is. Else None."""
-        if self._queue or self._chunk is None:
+        path = self._path
+        if self._queue or path.chunk is None:
             return None
-        return self._chunk.view[self._start : self.tail]
+        return path.chunk.view[self._start : path.tail]
 
     def all_sent(self) -> None:
         """Everything was accepted by the socket: :meth:`sent` of all bytes, for :meth:`only_piece`. Hot."""
-        self.bytes_sent += self.tail - self._start
-        self._start = self.tail
-        if self._marks:
+        path = self._path
+        self.bytes_sent = path.chunk_begin + path.tail
+        self._start = path.tail
+        if path.marks:
             self._fire_marks()
         while self._releases and self._releases[0][0] <= self.bytes_sent:
             self._releases.popleft()[1]()
@@ -141,16 +144,15 @@ class Output:
     def sent(self, count: int) -> None:
         """Drop ``count`` bytes that the socket took, and give back what nobody needs any more."""
         self.bytes_sent += count
-        self._queued -= count
         queue = self._queue
         while count:
             first = queue[0]
             if count < len(first):
-                queue[0] = first.after(count) if isinstance(first, FileRange) else first[count:]
+                queue[0] = first[count:]
                 break
             count -= len(first)
             queue.popleft()
-        if self._marks:
+        if self._path.marks:
             self._fire_marks()
         while self._releases and self._releases[0][0] <= self.bytes_sent:
             self._releases.popleft()[1]()
@@ -160,54 +162,52 @@ class Output:
 
     def settle(self) -> None:
         """Give the chunks back when nothing waits to be sent."""
-        if not self._queue and self.tail == self._start:
+        if not self._queue and self._path.tail == self._start:
             self._return_chunks()
 
     def _return_chunks(self) -> None:
-        if self._chunk is not None:
-            self._buffers.return_chunk(self._chunk)
-            self._chunk = None
-            self.tail = self._start = 0
+        chunk = self._path.chunk
+        if chunk is not None:
+            self._buffers.return_chunk(chunk)
+            self._forget_chunk()
         while self._full:
             self._buffers.return_chunk(self._full.popleft()[1])
 
     def when_sent(self, release: Callable[[], None]) -> None:
         """Call ``release`` when all that was put so far has been sent, or given up."""
-        self._releases.append((self.bytes_sent + self.unsent(), release))
+        self._releases.append((self._end, release))
 
-    def mark(self, end: int, lun: int, itt: int, address: int, offset: int, length: int) -> None:
-        """Fire a read's xfer-done when the byte before ``end`` of the open chunk was accepted by the socket."""
-        position = self.bytes_sent + self._queued + end - self._start
-        self._marks.append((position, lun, itt, address, offset, length))
-
-    def mark_here(self, lun: int, itt: int, address: int, offset: int, length: int) -> None:
-        """The same for all that was put so far."""
-        self.mark(self.tail, lun, itt, address, offset, length)
+    def mark(self, lun: int, itt: int, address: int, offset: int, length: int) -> None:
+        """Fire a read's xfer-done when the socket has accepted all that was put so far."""
+        self._path.marks.append((self._end, lun, itt, address, offset, length))
 
     def _fire_marks(self) -> None:
-        marks, all_sent = self._marks, self._probes.sent
+        path = self._path
+        marks, all_sent = path.marks, path.probes.sent
         if all_sent is not None:
-            all_sent(self._info, marks, self.bytes_sent)
+            all_sent(path.info, marks, self.bytes_sent)
         while marks and marks[0][0] <= self.bytes_sent:
             _, lun, itt, address, offset, length = marks.popleft()
             self._done(lun, itt, address, offset, length)
 
     def _done(self, lun: int, itt: int, address: int, offset: int, length: int) -> None:
-        if self._probes.mask & XFER_DONE:
-            self._probes.xfer(
-                Probe.XFER_DONE, self._info, lun, itt, RESERVED_TAG, address, offset, length, XFER_READ
+        probes = self._path.probes
+        if probes.mask & XFER_DONE:
+            probes.xfer(
+                Probe.XFER_DONE, self._path.info, lun, itt, RESERVED_TAG, address, offset, length, XFER_READ
             )  # fmt: skip
 
     def abandon(self) -> None:
         """Give up what was not sent: transfers end with what had moved of them (xfer_len of xfer-done)."""
-        for position, lun, itt, address, offset, length in self._marks:
+        marks = self._path.marks
+        for position, lun, itt, address, offset, length in marks:
             missing = position - self.bytes_sent
             self._done(lun, itt, address, offset, max(0, length - max(0, missing)))
-        self._marks.clear()
+        marks.clear()
         for _, release in self._releases:
             release()
         self._releases.clear()
         self._queue.clear()
-        self._queued = 0
-        self._start = self.tail
+        self._start = self._path.tail
         self._return_chunks()
+        self.bytes_sent = self._end

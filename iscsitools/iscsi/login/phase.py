@@ -27,7 +27,7 @@ from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.probes.sites import LOGIN_RESPONSE
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.core.task import Nexus
-from iscsitools.wire.rfc7143 import ANSWER, SERIAL_MASK, LoginStatus, Opcode, Pdu
+from iscsitools.wire.rfc7143 import ANSWER, LoginStatus, Opcode, Pdu
 
 if TYPE_CHECKING:
     from iscsitools.iscsi.connection.connection import Connection
@@ -35,12 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class _Login:
-    """A login under way: its engine, the request that is being answered, and the numbers of its command window."""
+    """A login under way: its engine, and the request that is being answered."""
 
     engine: LoginEngine
     admission: Admission
     pdu: Pdu
-    exp_cmdsn: int
 
 
 @dataclass(slots=True)
@@ -49,7 +48,7 @@ class LoginHooks:
 
     random_bytes: Callable[[int], bytes]
     look_up: Callable[[Connection, LoginPending], None]
-    """Get a CHAP secret off the loop, then call ``Handlers.login_answered`` on it."""
+    """Get a CHAP secret off the loop, then call ``Dispatcher.login_answered`` on it."""
     session_opened: Callable[[Session], None]
     session_closed: Callable[[Session], None]
     login_failed: Callable[[Connection, LoginReply], None]
@@ -98,8 +97,10 @@ class LoginPhase:
             engine = LoginEngine(
                 self.directory, self._limits, admission, _portal(conn), self._hooks.random_bytes, self._challenges
             )
-            login = self._logins[conn] = _Login(engine, admission, pdu, pdu.cmdsn)
-            conn.statsn = pdu.expstatsn
+            login = self._logins[conn] = _Login(engine, admission, pdu)
+            conn.path.statsn = pdu.expstatsn
+            conn.path.exp_cmdsn = pdu.cmdsn
+            conn.path.window = self._window
         login.admission.now = pdu.now
         login.pdu = Pdu(pdu.bhs, b"", memoryview(b""), pdu.now)
         return login
@@ -134,13 +135,11 @@ class LoginPhase:
             info.target = engine.target.name if engine.target is not None else ""
             info.generation += 1
         session = self._open(conn, login, reply.result) if reply.result is not None else None
-        exp_cmdsn = session.exp_cmdsn if session is not None else login.exp_cmdsn
         isid = int.from_bytes(login.pdu.bhs[8:14], "big")
         header = ANSWER.pack(
             Opcode.LOGIN_RESPONSE, reply.flags, 0, 0, len(reply.data), isid << 16 | reply.tsih, login.pdu.itt, 0,
-            conn.statsn, exp_cmdsn, (exp_cmdsn + self._window - 1) & SERIAL_MASK, reply.status << 16, 0, 0,
+            conn.path.next_statsn(), conn.path.exp_cmdsn, conn.path.max_cmdsn, reply.status << 16, 0, 0,
         )  # fmt: skip
-        conn.statsn = (conn.statsn + 1) & SERIAL_MASK
         if conn.probes.mask & LOGIN_RESPONSE:
             conn.probes.pdu(Probe.LOGIN_RESPONSE, info, 0, header)
         conn.out.put(header, reply.data)
@@ -162,6 +161,7 @@ class LoginPhase:
             assert session is not None  # the engine has just asked join()
             session.drop_held()
             old_connection = session.connections.pop(result.cid)
+            session.move_to(conn.path)
             self._tell_of_another_address(session, old_connection, conn)
             self._replace(old_connection, "connection reinstated")
             return session
@@ -173,8 +173,8 @@ class LoginPhase:
                 self.drop_session(old, "session reinstated")
         session = Session(
             self.table.opened + 1, result.initiator, result.isid, result.tsih, result.target, result.parameters,
-            login.pdu.now, result.chap_user, result.initiator_alias,
-            exp_cmdsn=login.exp_cmdsn, fast_from=login.exp_cmdsn, window=self._window, table=self.table,
+            login.pdu.now, conn.path, result.chap_user, result.initiator_alias,
+            table=self.table,
         )  # fmt: skip
         if result.target is not None:
             session.nexus = Nexus(result.initiator, f"{result.initiator},i,0x{result.isid.hex()}")

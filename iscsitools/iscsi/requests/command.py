@@ -117,6 +117,7 @@ class Command:
         """Forget the command: it has been answered, or something ended it without an answer."""
         if self.conn.commands.get(self.itt) is self:
             del self.conn.commands[self.itt]
+            self.conn.path.tags.discard(self.itt)
         if self.waits:
             self.waits = False
             self.conn.waiting -= 1
@@ -146,7 +147,7 @@ class Command:
 
 def start(conn: Connection, session: Session, pdu: Pdu) -> None:
     """Take a SCSI Command whose turn it is. Raises RejectError for one that is malformed."""
-    session.taken += 1
+    conn.path.commands += 1
     itt = pdu.itt
     if itt in conn.commands:
         raise RejectError(RejectReason.TASK_IN_PROGRESS, f"a task with tag {itt:#x} is there already")
@@ -160,11 +161,15 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
     assert device is not None
     command = Command(conn, session, pdu, cdb)
     conn.commands[itt] = command
+    conn.path.tags.add(itt)
     surplus = data_out.unsolicited_error(session.parameters, pdu)
     if surplus:
         command.fail(surplus)
         return
     task = command.task
+    itl = device.itl(task.nexus, task.lun)
+    if itl is not None:
+        conn.path.open_gate(command.lun, itl.gate)
     if task.reads:
         wanted = min(command.edtl, MAX_TRANSFER)
         if not conn.buffers.reserve(conn, wanted):

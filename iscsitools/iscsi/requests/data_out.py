@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iscsitools.iscsi.connection.memory import address_of
-from iscsitools.probes.sites import DATA_REQUEST, XFER_DONE, XFER_START, XFER_WRITE
+from iscsitools.probes.sites import DATA_REQUEST, FIRED_TRANSFER, XFER_DONE, XFER_START, XFER_WRITE
 from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode, Pdu
 from iscsitools.wire.scsi import Status
@@ -158,7 +158,7 @@ def begin(command: Command, incoming: Incoming, pdu: Pdu, want: int) -> None:
     incoming.received = immediate
     if incoming.unsolicited is not None:
         incoming.fire(Probe.XFER_START, incoming.unsolicited, incoming.unsolicited.length)
-    elif immediate and conn.transfer_fired != command.itt:
+    elif immediate and pdu.fired != FIRED_TRANSFER:
         whole = Sequence(RESERVED_TAG, 0, immediate)
         incoming.fire(Probe.XFER_START, whole, immediate)
         incoming.fire(Probe.XFER_DONE, whole, immediate)
@@ -166,11 +166,11 @@ def begin(command: Command, incoming: Incoming, pdu: Pdu, want: int) -> None:
     _go_on(conn, command, incoming)
 
 
-def data_out(conn: Connection, pdu: Pdu, intact: bool = True) -> None:
+def data_out(conn: Connection, pdu: Pdu) -> None:
     """Take a Data-Out PDU (RFC 7143 11.7). One that belongs to no task is thrown away: its task has ended.
 
-    ``intact``: False when its data was corrupted, so that its task cannot be completed (7.8). What its header says
-    holds all the same: the F bit in it does not come again.
+    When its data was corrupted, its task cannot be completed (7.8). What its header says holds all the same: the F bit
+    in it does not come again.
     """
     command = conn.commands.get(pdu.itt)
     incoming = command.incoming if command is not None else None
@@ -181,7 +181,7 @@ def data_out(conn: Connection, pdu: Pdu, intact: bool = True) -> None:
         incoming.skip(sequence, pdu)
         command.answer_if_all_came()
         return
-    asc = _error_of(sequence, pdu) if intact else Asc.PROTOCOL_SERVICE_CRC_ERROR
+    asc = Asc.PROTOCOL_SERVICE_CRC_ERROR if pdu.fault else _error_of(sequence, pdu)
     if asc:
         incoming.end()
         incoming.skip(sequence, pdu)
@@ -245,8 +245,8 @@ def _go_on(conn: Connection, command: Command, incoming: Incoming) -> None:
         sequence = Sequence(conn.next_ttt(), incoming.asked, length)
         incoming.solicited[sequence.ttt] = sequence
         header = ANSWER.pack(
-            Opcode.R2T, Flag.FINAL, 0, 0, 0, command.lun, command.itt, sequence.ttt, conn.statsn,
-            session.exp_cmdsn, session.max_cmdsn, incoming.r2tsn, sequence.offset, length,
+            Opcode.R2T, Flag.FINAL, 0, 0, 0, command.lun, command.itt, sequence.ttt, conn.path.statsn,
+            conn.path.exp_cmdsn, conn.path.max_cmdsn, incoming.r2tsn, sequence.offset, length,
         )  # fmt: skip
         incoming.r2tsn += 1
         incoming.asked += length

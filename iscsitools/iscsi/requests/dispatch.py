@@ -22,7 +22,7 @@ from iscsitools.scsi.core.task import MAX_TRANSFER
 from iscsitools.wire.rfc7143 import (
     ANSWER,
     RESERVED_TAG,
-    SERIAL_MASK,
+    Fault,
     Flag,
     LoginStatus,
     LogoutReason,
@@ -60,19 +60,25 @@ _SERVE: Final[dict[int, Callable[[Connection, Session, Pdu], None]]] = {
 }
 
 
-class Handlers:
-    """Takes the PDUs that the connection's loop does not answer itself."""
+class Dispatcher:
+    """Takes the PDUs that the data path does not answer."""
 
     def __init__(self, login: LoginPhase) -> None:
         self._login = login
 
-    def dispatch(self, conn: Connection, pdu: Pdu, fired: bool) -> None:
-        """Serve one whole PDU. ``fired``: its receive probe has fired."""
+    def take(self, conn: Connection, pdu: Pdu) -> None:
+        """Serve one whole PDU, or say what is wrong with it."""
         session = conn.session
+        if pdu.fault is Fault.TOO_LONG:
+            self._oversized(conn, pdu)
+            return
+        if pdu.fault is Fault.DATA_DIGEST:
+            self._data_digest_failed(conn, pdu)
+            return
         if session is None and pdu.opcode == Opcode.LOGIN_REQUEST:
             conn.info.isid, conn.info.tsih = pdu.bhs[8:14].hex(), f"0x{pdu.word(12) & 0xFFFF:04x}"
             conn.info.generation += 1
-        if conn.probes.mask and not fired:
+        if conn.probes.mask and not pdu.fired:
             self._fire(conn, pdu)
         try:
             if session is None or not session.full_feature:
@@ -101,12 +107,12 @@ class Handlers:
             self._in_order(conn, session, pdu)
 
     @staticmethod
-    def _data_out(conn: Connection, session: Session, pdu: Pdu, intact: bool = True) -> None:
+    def _data_out(conn: Connection, session: Session, pdu: Pdu) -> None:
         if session.held and pdu.ttt == RESERVED_TAG and pdu.itt not in conn.commands:
-            if not session.hold_data(conn, pdu, intact):
+            if not session.hold_data(conn, pdu):
                 raise ProtocolError("no memory for the data of commands that came before their turn")
         else:
-            data_out.data_out(conn, pdu, intact)
+            data_out.data_out(conn, pdu)
 
     def _in_order(self, conn: Connection, session: Session, pdu: Pdu) -> None:
         place = session.place(pdu.cmdsn)
@@ -114,7 +120,7 @@ class Handlers:
             raise ProtocolError("no memory for requests that came before their turn")
         if place != 0:
             return
-        session.advance()
+        conn.path.advance()
         self._serve(conn, session, pdu)
         self._serve_held(session)
 
@@ -124,8 +130,8 @@ class Handlers:
             if conn.close_reason:  # what came before it may have been a logout
                 continue
             self._serve(conn, session, held.pdu)
-            for pdu, intact in held.data:
-                data_out.data_out(conn, pdu, intact)
+            for pdu in held.data:
+                data_out.data_out(conn, pdu)
 
     @staticmethod
     def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
@@ -165,7 +171,7 @@ class Handlers:
                 return memoryview(conn.buffers.take(size))[:length], None
         return memoryview(bytearray(length)), None
 
-    def oversized(self, conn: Connection, pdu: Pdu) -> None:
+    def _oversized(self, conn: Connection, pdu: Pdu) -> None:
         """A data segment beyond our MaxRecvDataSegmentLength: the stream cannot be trusted any more (RFC 7143 7.7)."""
         reason = "a data segment longer than MaxRecvDataSegmentLength"
         session = conn.session
@@ -175,14 +181,14 @@ class Handlers:
             self._login.refuse(conn, pdu, LoginStatus.INITIATOR_ERROR, reason)
         conn.close(reason)
 
-    def data_digest_failed(self, conn: Connection, pdu: Pdu) -> None:
+    def _data_digest_failed(self, conn: Connection, pdu: Pdu) -> None:
         """A data digest is wrong (RFC 7143 7.8): Reject; the task that a Data-Out belongs to cannot be completed."""
         reject(conn, pdu, RejectReason.DATA_DIGEST_ERROR)
         session = conn.session
         if session is None or pdu.opcode != Opcode.DATA_OUT:
             return
         try:
-            self._data_out(conn, session, Pdu(pdu.bhs, pdu.ahs, memoryview(b""), pdu.now), intact=False)
+            self._data_out(conn, session, pdu)
         except ProtocolError as error:
             conn.close(str(error))
 
@@ -192,8 +198,8 @@ class Handlers:
         if session is None:
             return
         header = ANSWER.pack(
-            Opcode.NOP_IN, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, conn.next_ttt(), conn.statsn,
-            session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+            Opcode.NOP_IN, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, conn.next_ttt(), conn.path.statsn,
+            conn.path.exp_cmdsn, conn.path.max_cmdsn, 0, 0, 0,
         )  # fmt: skip
         if conn.probes.mask & NOP_SEND:
             conn.probes.pdu(Probe.NOP_SEND, conn.info, 0, header)
@@ -237,10 +243,9 @@ def reject(conn: Connection, pdu: Pdu, reason: int) -> None:
         return
     rejected = (pdu.bhs + pdu.ahs)[: conn.max_send]
     header = ANSWER.pack(
-        Opcode.REJECT, Flag.FINAL, reason, 0, len(rejected), 0, RESERVED_TAG, 0, conn.statsn,
-        session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+        Opcode.REJECT, Flag.FINAL, reason, 0, len(rejected), 0, RESERVED_TAG, 0, conn.path.next_statsn(),
+        conn.path.exp_cmdsn, conn.path.max_cmdsn, 0, 0, 0,
     )  # fmt: skip
-    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
     if conn.probes.mask & REJECT_SEND:
         conn.probes.pdu(Probe.REJECT_SEND, conn.info, 0, header)
     conn.out.put(header, rejected)

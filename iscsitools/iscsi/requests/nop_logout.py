@@ -11,7 +11,6 @@ from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import (
     ANSWER,
     RESERVED_TAG,
-    SERIAL_MASK,
     AsyncEvent,
     Flag,
     LogoutReason,
@@ -32,10 +31,9 @@ def nop_out(conn: Connection, session: Session, pdu: Pdu) -> None:
         return
     data = pdu.data[: conn.max_send]
     header = ANSWER.pack(
-        Opcode.NOP_IN, Flag.FINAL, 0, 0, len(data), pdu.lun, pdu.itt, RESERVED_TAG, conn.statsn,
-        session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+        Opcode.NOP_IN, Flag.FINAL, 0, 0, len(data), pdu.lun, pdu.itt, RESERVED_TAG, conn.path.next_statsn(),
+        conn.path.exp_cmdsn, conn.path.max_cmdsn, 0, 0, 0,
     )  # fmt: skip
-    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
     if conn.probes.mask & NOP_SEND:
         conn.probes.pdu(Probe.NOP_SEND, conn.info, probe_lun(pdu.lun), header)
     conn.out.put(header, bytes(data))
@@ -57,10 +55,9 @@ def logout(conn: Connection, session: Session, pdu: Pdu) -> None:
             command.abort()
     parameters = session.parameters
     header = ANSWER.pack(
-        Opcode.LOGOUT_RESPONSE, Flag.FINAL, response, 0, 0, 0, pdu.itt, 0, conn.statsn, session.exp_cmdsn,
-        session.max_cmdsn, 0, parameters.default_time2wait << 16 | parameters.default_time2retain, 0,
+        Opcode.LOGOUT_RESPONSE, Flag.FINAL, response, 0, 0, 0, pdu.itt, 0, conn.path.next_statsn(), conn.path.exp_cmdsn,
+        conn.path.max_cmdsn, 0, parameters.default_time2wait << 16 | parameters.default_time2retain, 0,
     )  # fmt: skip
-    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
     if conn.probes.mask & LOGOUT_RESPONSE:
         conn.probes.pdu(Probe.LOGOUT_RESPONSE, conn.info, 0, header)
     conn.out.put(header)
@@ -75,10 +72,9 @@ def async_message(conn: Connection, event: AsyncEvent, parameters: tuple[int, in
         return
     first, second, third = parameters
     header = ANSWER.pack(
-        Opcode.ASYNC_MESSAGE, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, 0, conn.statsn, session.exp_cmdsn,
-        session.max_cmdsn, event << 24 | first, second << 16 | third, 0,
+        Opcode.ASYNC_MESSAGE, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, 0, conn.path.next_statsn(), conn.path.exp_cmdsn,
+        conn.path.max_cmdsn, event << 24 | first, second << 16 | third, 0,
     )  # fmt: skip
-    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
     if conn.probes.mask & ASYNC_SEND:
         conn.probes.pdu(Probe.ASYNC_SEND, conn.info, 0, header)
     conn.out.put(header)

@@ -47,15 +47,15 @@ def send_response(command: Command) -> None:
     conn, task, session = command.conn, command.task, command.conn.session
     assert session is not None
     incoming = command.incoming
-    conn.written_bytes += len(task.data_out)
+    conn.path.written_bytes += len(task.data_out)
     moved = incoming.received if incoming is not None else 0
     flags, count = residual(task, moved, task.edtl)
     data = len(task.sense).to_bytes(2, "big") + task.sense if task.sense else b""
     header = ANSWER.pack(
         Opcode.SCSI_RESPONSE, Flag.FINAL | flags, 0, task.status, len(data), 0, command.itt, 0,
-        conn.statsn, session.exp_cmdsn, session.max_cmdsn, incoming.r2tsn if incoming is not None else 0, 0, count,
+        conn.path.next_statsn(), conn.path.exp_cmdsn, conn.path.max_cmdsn,
+        incoming.r2tsn if incoming is not None else 0, 0, count,
     )  # fmt: skip
-    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
     if conn.probes.mask & SCSI_RESPONSE:
         conn.probes.pdu(Probe.SCSI_RESPONSE, conn.info, command.number, header, 0, b"", sense_code(task))
     conn.out.put(header, data)
@@ -84,16 +84,16 @@ def send_data(command: Command) -> None:
             Opcode.DATA_IN,
             (Flag.FINAL | Flag.STATUS | flags) if last else Flag.FINAL if end % burst == 0 else 0,
             0, task.status if last else 0, length, 0, command.itt, RESERVED_TAG,
-            conn.statsn if last else 0, session.exp_cmdsn, session.max_cmdsn, sequence, offset, count if last else 0,
+            conn.path.next_statsn() if last else 0, conn.path.exp_cmdsn, conn.path.max_cmdsn,
+            sequence, offset, count if last else 0,
         )  # fmt: skip
         if mask & DATA_SEND:
             probes.pdu(Probe.DATA_SEND, conn.info, command.number, header, 0)
         out.put(header, data[offset:end])
         offset, sequence = end, sequence + 1
-    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
-    conn.read_bytes += total
+    conn.path.read_bytes += total
     if mask & XFER_DONE:
-        out.mark_here(command.number, command.itt, address, 0, total)
+        out.mark(command.number, command.itt, address, 0, total)
     if command.reserved:
         reserved, command.reserved = command.reserved, 0
         out.when_sent(lambda: conn.buffers.release(conn, reserved))

@@ -9,7 +9,6 @@ from iscsitools.probes.sites import TASK_RESPONSE
 from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import (
     ANSWER,
-    SERIAL_MASK,
     Flag,
     Opcode,
     Pdu,
@@ -49,10 +48,9 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
         assert owner is not None
         owner.drop()
     header = ANSWER.pack(
-        Opcode.TASK_RESPONSE, Flag.FINAL, response, 0, 0, 0, pdu.itt, 0, conn.statsn,
-        session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+        Opcode.TASK_RESPONSE, Flag.FINAL, response, 0, 0, 0, pdu.itt, 0, conn.path.next_statsn(),
+        conn.path.exp_cmdsn, conn.path.max_cmdsn, 0, 0, 0,
     )  # fmt: skip
-    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
     if conn.probes.mask & TASK_RESPONSE:
         conn.probes.pdu(Probe.TASK_RESPONSE, conn.info, 0, header)
     conn.out.put(header)

@@ -12,7 +12,6 @@ from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import (
     ANSWER,
     RESERVED_TAG,
-    SERIAL_MASK,
     Flag,
     Opcode,
     Pdu,
@@ -93,9 +92,8 @@ def _put_text(
         exchange.ttt = conn.next_ttt()
     header = ANSWER.pack(
         Opcode.TEXT_RESPONSE, (Flag.FINAL if final else 0) | (Flag.CONTINUE if more else 0), 0, 0, len(data), 0,
-        exchange.itt, exchange.ttt, conn.statsn, session.exp_cmdsn, session.max_cmdsn, 0, 0, 0,
+        exchange.itt, exchange.ttt, conn.path.next_statsn(), conn.path.exp_cmdsn, conn.path.max_cmdsn, 0, 0, 0,
     )  # fmt: skip
-    conn.statsn = (conn.statsn + 1) & SERIAL_MASK
     if conn.probes.mask & TEXT_RESPONSE:
         conn.probes.pdu(Probe.TEXT_RESPONSE, conn.info, 0, header)
     conn.out.put(header, data)

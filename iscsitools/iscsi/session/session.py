@@ -15,6 +15,7 @@ from iscsitools.wire.rfc7143 import SERIAL_MASK, Opcode, Pdu, serial_less
 
 if TYPE_CHECKING:
     from iscsitools.iscsi.connection.connection import Connection
+    from iscsitools.iscsi.connection.datapath import DataPath
     from iscsitools.iscsi.login.negotiation import Parameters
     from iscsitools.iscsi.login.policy import TargetNode
     from iscsitools.iscsi.session.table import SessionTable
@@ -31,18 +32,17 @@ class Held:
 
     conn: Connection
     pdu: Pdu
-    data: list[tuple[Pdu, bool]] = field(default_factory=list)
-    """With each, whether it is intact."""
+    data: list[Pdu] = field(default_factory=list)
 
     def keep(self, pdu: Pdu) -> Pdu | None:
         """A copy of ``pdu`` that outlives the receive buffer; None when the memory for it is not to be had."""
         if not self.conn.buffers.reserve(self.conn, len(pdu.data) + _PDU_COST):
             return None
-        return Pdu(pdu.bhs, pdu.ahs, memoryview(bytes(pdu.data)), pdu.now)
+        return Pdu(pdu.bhs, pdu.ahs, memoryview(bytes(pdu.data)), pdu.now, fault=pdu.fault)
 
     def release(self) -> None:
         """Its memory is not needed any more."""
-        pdus = (self.pdu, *(pdu for pdu, _ in self.data))
+        pdus = (self.pdu, *self.data)
         length = sum(len(pdu.data) + _PDU_COST for pdu in pdus)
         self.conn.buffers.release(self.conn, length)
 
@@ -51,10 +51,8 @@ class Held:
 class Session:
     """One session of an initiator with a target, or with discovery (``target`` None).
 
-    ``ident`` numbers the sessions of this process. ``exp_cmdsn`` is the next CmdSN in order; commands up to
-    ``exp_cmdsn + window - 1`` are taken. ``taken``: SCSI commands that did not go by the fast path; those that did are
-    ``exp_cmdsn - fast_from``, as nothing else moves the one without the other. ``held``: non-immediate requests that
-    came before their turn; None in the place of one that was aborted.
+    ``ident`` numbers the sessions of this process. ``path``: of its connection, which counts CmdSN and commands for the
+    session. ``held``: non-immediate requests that came before their turn; None in the place of one that was aborted.
     """
 
     ident: int
@@ -64,13 +62,10 @@ class Session:
     target: TargetNode | None
     parameters: Parameters
     opened: int
+    path: DataPath
     chap_user: str = ""
     initiator_alias: str = ""
     nexus: Nexus | None = None
-    exp_cmdsn: int = 0
-    fast_from: int = 0
-    taken: int = 0
-    window: int = DEFAULT_WINDOW
     full_feature: bool = False
     table: SessionTable | None = None
     connections: dict[int, Connection] = field(default_factory=dict)
@@ -82,18 +77,28 @@ class Session:
         return self.target.device if self.target is not None else None
 
     @property
-    def max_cmdsn(self) -> int:
-        """MaxCmdSN: the last CmdSN that is taken.
+    def exp_cmdsn(self) -> int:
+        """The next CmdSN in order; those up to MaxCmdSN are taken."""
+        return self.path.exp_cmdsn
 
-        It moves with ExpCmdSN, so the window never shrinks; what a session can make us hold is bounded by each unit's
-        own limit on tasks, and by ``window`` for those that have ended and wait for data (``requests.command``).
+    @property
+    def window(self) -> int:
+        """How many commands beyond those that have had their turn the initiator may send.
+
+        What a session can make us hold is bounded by each unit's own limit on tasks, and by this for those that have
+        ended and wait for data (``requests.command``).
         """
-        return (self.exp_cmdsn + self.window - 1) & SERIAL_MASK
+        return self.path.window
 
     @property
     def commands(self) -> int:
         """SCSI commands so far, immediate ones too."""
-        return self.taken + self.exp_cmdsn - self.fast_from
+        return self.path.commands
+
+    def move_to(self, path: DataPath) -> None:
+        """Another connection takes over (RFC 7143 6.3.4)."""
+        path.continue_numbers(self.path)
+        self.path = path
 
     def place(self, cmdsn: int) -> int:
         """How far ahead of its turn a CmdSN is: 0 is next, up to window - 1 is inside, -1 is outside."""
@@ -109,24 +114,29 @@ class Session:
         if kept is None:
             return False
         held.pdu = kept
-        self.held[pdu.cmdsn] = held
+        self._enter(pdu.cmdsn, held)
         return True
 
-    def hold_data(self, conn: Connection, pdu: Pdu, intact: bool) -> bool:
+    def _enter(self, cmdsn: int, held: Held | None) -> None:
+        self.held[cmdsn] = held
+        self.path.in_order = False
+
+    def hold_data(self, conn: Connection, pdu: Pdu) -> bool:
         """Keep a Data-Out, if it belongs to a command that is held; False when the memory for it is not to be had."""
         for held in self.held.values():
             if held is not None and held.conn is conn and held.pdu.itt == pdu.itt:
                 kept = held.keep(pdu)
                 if kept is None:
                     return False
-                held.data.append((kept, intact))
+                held.data.append(kept)
         return True
 
     def take_held(self) -> Held | None:
         """The held request whose turn it is now, its CmdSN counted; None: there is none."""
         while self.exp_cmdsn in self.held:
             found = self.held.pop(self.exp_cmdsn)
-            self.advance()
+            self.path.advance()
+            self.path.in_order = not self.held
             if found is not None:
                 found.release()
                 return found
@@ -139,7 +149,7 @@ class Session:
             return False
         if found is not None:
             found.release()
-        self.held[cmdsn] = None
+        self._enter(cmdsn, None)
         return True
 
     def give_up_before(self, cmdsn: int, lun: int | None) -> None:
@@ -160,12 +170,4 @@ class Session:
             if found is not None:
                 found.release()
         self.held.clear()
-
-    def advance(self) -> None:
-        """The request that was next has been taken, not by the fast path, which never takes the last CmdSN."""
-        if self.exp_cmdsn == SERIAL_MASK:
-            self.exp_cmdsn = 0
-            self.fast_from -= SERIAL_MASK
-        else:
-            self.exp_cmdsn += 1
-            self.fast_from += 1
+        self.path.in_order = True
