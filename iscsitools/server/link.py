@@ -169,7 +169,7 @@ class Link:
 
     def close(self, reason: str) -> None:
         """Close the socket and tell the engine."""
-        self._end(reason, socket.socket.close)
+        self._end(reason, lambda sock: sock.close())
 
     def _end(self, reason: str, dispose: Callable[[socket.socket], None]) -> None:
         if not self._open:
