@@ -26,7 +26,7 @@ class Link:
 
     def __init__(
         self, loop: Loop, sock: socket.socket, gone: Callable[[Link], None],
-        hand_over: Callable[[socket.socket], None] = socket.socket.close,
+        hand_over: Callable[[socket.socket], None] = lambda sock: sock.close(),
     ) -> None:  # fmt: skip
         self._hand_over = hand_over
         self.sock = sock
