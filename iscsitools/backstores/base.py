@@ -161,11 +161,21 @@ class Backstore:
 
     @property
     def identity(self) -> str:
-        """A text that is the same at every start and differs between disks; serial and NAA designator derive from it.
+        """A text that is the same at every start and differs between the disks of one target.
 
-        The default makes it of the kind and WHAT; the disk adds the target's name and the LUN.
+        Serial number and NAA designator derive from it, the target's name and the LUN, unless there is an
+        ``own_identity``. The default makes it of the kind and WHAT.
         """
         return f"{self.kind}:{self.source}"
+
+    @property
+    def own_identity(self) -> str:
+        """A text that no other disk in the world has, stored with the medium or a part of it; empty: there is none.
+
+        Serial number and NAA designator derive from it alone, so that the disk is itself to initiators whatever
+        target serves it, by whatever path and on whatever machine. Read after ``open``.
+        """
+        return ""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` with the bytes from ``offset`` on."""
@@ -244,24 +254,46 @@ class Filter(Backstore):
 
     What follows from ``read_into`` (``try_read_into``, ``extents``) and from ``write`` (``try_write``,
     ``write_through``, ``discard``, ``write_zeroes``) goes to the inner one only while the class leaves ``read_into``
-    and ``write`` alone, so that no call goes round a filter that changes them; otherwise it is done by those two.
+    and ``write`` alone, so that no call goes round a filter that changes them; otherwise it is done by those two. A
+    class that overrides them and changes nothing says so by ``passes_reads`` and ``passes_writes``; one that only
+    watches is derived from :class:`iscsitools.backstores.filters.watching.WatchingFilter`.
     """
 
     inner: Backstore
     """The one below."""
     passes_reads: bool = True
-    """Reads go through unchanged: the class leaves ``read_into`` alone, or ``__init__`` says so for these options."""
+    """Reads go through unchanged: the class leaves ``read_into`` alone, or its body or ``__init__`` says so.
+
+    It may change while the disk is served; it is looked at for every call.
+    """
     passes_writes: bool = True
     """The same of ``write``."""
+    same_disk: ClassVar[bool] = True
+    """What is read is what the inner one has, so the identity is that one's; False in a class that changes reads."""
 
     def __init__(self, inner: Backstore) -> None:
         self.inner = inner
-        self.blocking = inner.blocking
+        self._blocks: bool | None = None
+
+    @property
+    def blocking(self) -> bool:
+        """As the inner one's, until it is set."""
+        return self.inner.blocking if self._blocks is None else self._blocks
+
+    @blocking.setter
+    def blocking(self, value: bool) -> None:
+        self._blocks = value
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.passes_reads = cls.read_into is Filter.read_into
-        cls.passes_writes = cls.write is Filter.write
+        parent = next(base for base in cls.__mro__[1:] if issubclass(base, Filter))
+        own = vars(cls)
+        if "passes_reads" not in own and cls.read_into is not parent.read_into:
+            cls.passes_reads = False
+        if "passes_writes" not in own and cls.write is not parent.write:
+            cls.passes_writes = False
+        if "same_disk" not in own:
+            cls.same_disk = parent.same_disk and cls.passes_reads
 
     def open(self) -> None:
         """Open the inner one, after giving it this disk's block size and ``read_only``; take over its block size."""
@@ -291,8 +323,14 @@ class Filter(Backstore):
 
     @property
     def identity(self) -> str:
-        """As the inner one's: a filter does not make it another disk."""
-        return self.inner.identity
+        """The inner one's, and this filter's kind where it changes what is read: that is another disk."""
+        return self.inner.identity if self.same_disk else f"{self.inner.identity}+{self.kind}"
+
+    @property
+    def own_identity(self) -> str:
+        """The same of ``own_identity``."""
+        inner = self.inner.own_identity
+        return f"{inner}+{self.kind}" if inner and not self.same_disk else inner
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Read from the inner one."""

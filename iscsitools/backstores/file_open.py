@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import stat
 from typing import Final
 
 from iscsitools.backstores.base import BackstoreError
+from iscsitools.backstores.devices import Backing
 from iscsitools.backstores.syscalls import sync_directory
+
+_log = logging.getLogger(__name__)
 
 _MODE: Final = 0o600  # a disk's contents are nobody else's business
 
@@ -24,7 +28,7 @@ def open_file(path: str, size: int, read_only: bool, direct: bool) -> int:
     except FileNotFoundError:
         return _make_file(path, size, read_only, flags)
     except OSError as error:
-        raise BackstoreError(f"{path}: {error.strerror}") from None
+        raise BackstoreError(f"{path}: {_reason(error)}") from None
     if stat.S_ISBLK(status.st_mode):
         if not read_only:
             flags |= os.O_EXCL  # Linux: fails while the device is mounted or part of another one
@@ -51,7 +55,38 @@ def _direct_flag(path: str) -> int:
     return flag
 
 
+def lock_backing(device: str, backing: Backing, shared: bool) -> int:
+    """Lock the file behind a loop device as that file itself would be; -1 where it is out of reach.
+
+    Two loop devices over one file, or one and the file, are one disk twice, and would tear each other's blocks.
+    """
+    if backing.deleted:
+        _log.warning(
+            "%s: the file behind it, %s, has been deleted: its data ends with the device", device, backing.path
+        )
+        return -1
+    try:
+        fd = os.open(backing.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        _log.warning("%s: the file behind it, %s, cannot be locked: %s", device, backing.path, error.strerror)
+        return -1
+    try:
+        take_lock(fd, f"{backing.path}, the file behind {device},", shared)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "its symbolic links go round in a circle"
+    return error.strerror or str(error)
+
+
 def _make_file(path: str, size: int, read_only: bool, flags: int) -> int:
+    if os.path.islink(path):
+        raise BackstoreError(f"{path} is a symbolic link to {os.path.realpath(path)}, which does not exist")
     if read_only or not size:
         only_read = ", and a file that is only read (readonly=yes, or under cow) is not made"
         hint = only_read if read_only else "; add size=SIZE to have it made"

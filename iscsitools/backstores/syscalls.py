@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import stat
-import struct
 import sys
 from typing import Final
 
@@ -16,10 +15,6 @@ RWF_DSYNC: Final[int] = getattr(os, "RWF_DSYNC", 0)
 
 
 _MEMORY_FILE_SYSTEMS: Final = frozenset({0x01021994, 0x858458F6})  # linux/magic.h: tmpfs, ramfs
-_BLKSSZGET: Final = 0x1268  # linux/fs.h
-_BLKPBSZGET: Final = 0x127B
-_BLKIOOPT: Final = 0x1279
-_BLKROTATIONAL: Final = 0x127E
 
 if sys.platform == "linux":
     libc: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True)
@@ -55,6 +50,18 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def make_folders(path: str, mode: int = 0o700) -> None:
+    """Make a directory and those above it that are missing; each is durable when this returns."""
+    missing = []
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        os.mkdir(folder, mode)
+        sync_directory(folder)
+
+
 def read_fully(fd: int, offset: int, buffer: memoryview) -> int:
     """Read until ``buffer`` is full or the file ends; returns the bytes read. Calls may return less than asked for."""
     done = 0
@@ -74,42 +81,6 @@ def write_fully(fd: int, offset: int, buffer: memoryview, flags: int = 0) -> Non
         if count == 0:
             raise OSError(errno.EIO, "the file takes no more bytes")
         done += count
-
-
-class Device:
-    """What a block device says of itself; zeros where the system has no such call."""
-
-    __slots__ = ("logical_block_size", "optimal_io_size", "physical_block_size", "rotational", "thin")
-
-    def __init__(self, fd: int) -> None:
-        self.logical_block_size = _ioctl(fd, _BLKSSZGET, "I")
-        self.physical_block_size = _ioctl(fd, _BLKPBSZGET, "I")
-        self.optimal_io_size = _ioctl(fd, _BLKIOOPT, "I")
-        self.rotational = bool(_ioctl(fd, _BLKROTATIONAL, "H"))
-        self.thin = _queue_limit(fd, "discard_max_bytes") > 0 and _queue_limit(fd, "write_zeroes_max_bytes") > 0
-
-
-def _ioctl(fd: int, request: int, form: str) -> int:
-    if sys.platform != "linux":
-        return 0
-    try:
-        answer = fcntl.ioctl(fd, request, bytes(struct.calcsize(form)))
-    except OSError:
-        return 0
-    value: int = struct.unpack(form, answer)[0]
-    return value
-
-
-def _queue_limit(fd: int, name: str) -> int:
-    number = os.fstat(fd).st_rdev
-    folder = f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"
-    for queue in (f"{folder}/queue", f"{folder}/../queue"):  # a partition's is its disk's
-        try:
-            with open(f"{queue}/{name}", encoding="ascii") as file:
-                return int(file.read())
-        except (OSError, ValueError):
-            continue
-    return 0
 
 
 def is_block_device(mode: int) -> bool:

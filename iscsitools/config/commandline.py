@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from iscsitools.backstores.registry import Registry
 from iscsitools.backstores.spec import without_password
+from iscsitools.backstores.syscalls import make_folders
 from iscsitools.config.load import config_of, option_name
 from iscsitools.config.model import Config
 from iscsitools.config.positions import Path as Place
@@ -50,7 +51,7 @@ def default_lun() -> dict[str, Any]:
     """A LUN of :func:`default_disk`, sparse, made with 1 GiB if it is not there; makes its directory."""
     disk = default_disk()
     try:
-        disk.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(str(disk.parent))
     except OSError as error:
         raise RunError(f"{disk.parent}: {error.strerror}") from None
     store = {"kind": "file", "what": str(disk)}

@@ -39,6 +39,9 @@ def finish_lun(reader: Reader, values: Mapping[str, Any], path: Path) -> LunConf
     lun = LunConfig(**{"number": NEXT_NUMBER, **read})
     if 0 < lun.physical_block_size < lun.block_size:
         reader.problem((*path, "physical_block_size"), f"smaller than the block size {lun.block_size}")
+    if lun.removable:
+        reader.warn((*path, "removable"), "Linux fails the I/O of a removable disk after each reconnect, instead of "
+                    "repeating it")  # fmt: skip
     check_store(reader, lun.stack, lun.block_size, (*path, "store"))
     return lun
 
@@ -86,23 +89,22 @@ def finish_config(reader: Reader, values: Mapping[str, Any], path: Path) -> Conf
         seen.add(target.iqn)
     auths = [((*path, "target", index, "auth"), target.auth) for index, target in enumerate(config.targets or ())]
     check_mutual_secrets(reader, [((*path, "discovery"), config.discovery), *auths])
-    _warn_of_serials(reader, config, path)
+    _refuse_twins(reader, config, path)
     for index, portal in enumerate(config.portals):
         if portal.port and portal in config.portals[:index]:
             reader.problem((*path, "portals", index), f"the portal {portal} is given twice")
     return config
 
 
-def _warn_of_serials(reader: Reader, config: Config, path: Path) -> None:
-    """One serial number makes one disk of two to an initiator, which then reads and writes either of them."""
-    seen: set[str] = set()
+def _refuse_twins(reader: Reader, config: Config, path: Path) -> None:
+    """One identity makes one disk of two to an initiator, which then reads and writes either of them."""
+    seen: set[str | bytes] = set()
     for index, target in enumerate(config.targets or ()):
         for lun in target.luns:
-            if lun.serial is None:
-                continue
-            if lun.serial in seen:
-                text = (
-                    f"LUN {lun.number}: another has the serial number {lun.serial!r} too; initiators take both for one"
-                )
-                reader.warn((*path, "target", index), text)
-            seen.add(lun.serial)
+            for noun, own in (("serial number", lun.serial), ("NAA designator", lun.naa)):
+                if own and own in seen:
+                    shown = own.hex() if isinstance(own, bytes) else repr(own)
+                    text = f"LUN {lun.number}: another has the {noun} {shown} too; initiators take both for one"
+                    reader.problem((*path, "target", index), text)
+                if own:
+                    seen.add(own)

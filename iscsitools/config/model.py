@@ -63,7 +63,8 @@ class LunConfig:
 
     ``physical_block_size`` in bytes, 0: as the backstore says. ``thin``: None is as the backstore says.
     ``write_cache`` False is ``cache = "writethrough"``: every write is durable before it is answered. ``serial``
-    None: derived from the target's name, the LUN and the backstore's identity. ``queue_depth``: commands before TASK
+    None: derived from the disk's own identity, or else from the target's name, the LUN and the backstore's. ``naa``:
+    the 8 bytes of the NAA designator; None: derived as the serial number is. ``queue_depth``: commands before TASK
     SET FULL; ``threads``: blocking backstore calls at once.
     """
 
@@ -76,6 +77,7 @@ class LunConfig:
     removable: bool = False
     write_cache: bool = True
     serial: str | None = None
+    naa: bytes | None = None
     queue_depth: int = 128
     threads: int = 8
 

@@ -125,6 +125,7 @@ def type_name(value: object) -> str:
     return _TOML_NAMES.get(type(value), "a date or time")
 
 
+_DESIGNATOR = re.compile(r"[235][0-9a-fA-F]{15}")
 _PRINTABLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -223,6 +224,12 @@ def _serial(text: str) -> str:
     return text
 
 
+def _naa(text: str) -> bytes:
+    if not _DESIGNATOR.fullmatch(text):
+        raise ValueError(f"{text!r} is no NAA designator: 16 hexadecimal digits, the first of them 2, 3 or 5")
+    return bytes.fromhex(text)
+
+
 def _pattern(text: str) -> str:
     if not re.fullmatch(r"(?:iqn|eui|naa|[*?\[]).*", text, re.IGNORECASE | re.DOTALL):
         raise ValueError(f"{text!r} matches no initiator: their names begin with 'iqn.', 'eui.' or 'naa.'")
@@ -254,6 +261,7 @@ CHAP_NAME: Final = Scalar("text", _chap_name)
 ALIAS: Final = Scalar("text", _alias)
 NAME: Final = Scalar("name", _word)
 SERIAL: Final = Scalar("text", _serial)
+NAA: Final = Scalar("text", _naa)
 IQN: Final = Scalar("iSCSI name", iscsi_name)
 PORTAL: Final = Scalar("ADDRESS:PORT", Portal.parse)
 PATTERN: Final = Scalar("pattern", _pattern)

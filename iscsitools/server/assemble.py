@@ -78,8 +78,19 @@ def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: As
         log.debug("opening %s", where, exc_info=True)
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise RunError(f"{where}: backstore {lun.stack.name} failed: {text}") from None
+    _refuse_twins(where, unit, assembly)
     assembly.units.append((where, unit))
     return unit
+
+
+def _refuse_twins(where: str, unit: LogicalUnit, assembly: Assembly) -> None:
+    """Two units of one identity are two paths to one disk for an initiator, which then mixes what it writes to them."""
+    for other_place, other in assembly.units:
+        if other.identity.naa == unit.identity.naa or other.identity.serial == unit.identity.serial:
+            raise UsageError(
+                f"{where} has the identity of {other_place} (serial number {unit.identity.serial}, NAA designator "
+                f"{unit.identity.naa.hex()}): initiators would take both for one disk; give one of them serial="
+            )
 
 
 def _logical_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) -> LogicalUnit:
@@ -102,6 +113,7 @@ def _logical_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) 
         removable=lun.removable,
         write_cache=lun.write_cache,
         serial=lun.serial or "",
+        naa=lun.naa or b"",
         target=iqn,
         queue_depth=lun.queue_depth,
     )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from iscsitools.backstores import file as file_module
 from iscsitools.backstores.base import Allocation, Backstore, BackstoreError, MediumError
-from iscsitools.backstores.syscalls import RWF_NOWAIT, is_in_memory
+from iscsitools.backstores.syscalls import RWF_NOWAIT, is_in_memory, make_folders
 
 from .conftest import read
 
@@ -76,6 +77,40 @@ def test_what_cannot_be_opened_is_said_in_one_line(opened: Opened, disk: Path, s
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
     assert disk.stat().st_size == MIB
+
+
+def test_links_that_lead_nowhere_are_called_that(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for spec, complaint in (
+        ("dangling", f"dangling is a symbolic link to {tmp_path}/gone, which does not exist"),
+        ("dangling,size=1M", f"dangling is a symbolic link to {tmp_path}/gone, which does not exist"),
+        ("a", "a: its symbolic links go round in a circle"),
+        ("a,size=1M", "a: its symbolic links go round in a circle"),
+    ):
+        with pytest.raises(BackstoreError, match=f"{re.escape(complaint)}$"):
+            opened(f"file:{tmp_path}/{spec}")
+
+
+def test_a_file_that_was_deleted_is_told_at_the_end(
+    opened: Opened, disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(f"file:{disk}")
+    disk.unlink()
+    store.write(0, memoryview(bytes(512)))
+    store.close()
+    assert f"{disk} has been deleted while it was served" in caplog.text
+
+
+def test_new_folders_are_durable_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    make_folders(str(tmp_path / "one" / "two" / "three"))
+    assert synced == [str(tmp_path), str(tmp_path / "one"), str(tmp_path / "one" / "two")]
+    assert (tmp_path / "one" / "two" / "three").is_dir()
+    make_folders(str(tmp_path / "one"))
+    assert len(synced) == 3
 
 
 def test_size_grows_a_file_and_keeps_its_bytes(opened: Opened, disk: Path) -> None:

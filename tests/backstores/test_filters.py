@@ -3,10 +3,12 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from iscsitools.backstores.base import Allocation, Backstore, Filter, MediumError
+from iscsitools.backstores.filters.watching import WatchingFilter
 from iscsitools.backstores.ram import RamBackstore
 
 from .conftest import read
@@ -43,6 +45,100 @@ def test_no_call_goes_round_a_filter_that_changes_bytes(call: str) -> None:
     assert store.try_write(0, ZEROS)
     assert read(store.inner, 0, 4) == b"\xff" * 4
     store.close()
+
+
+class Passing(Filter):
+    """Changes nothing, and says so in its body."""
+
+    kind = "passing"
+    passes_reads = True
+    passes_writes = True
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.inner.read_into(offset, buffer)
+
+    def write(self, offset: int, buffer: memoryview) -> None:
+        self.inner.write(offset, buffer)
+
+
+class Child(Passing):
+    kind = "child"
+
+
+class Mixin:
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        raise NotImplementedError
+
+
+class Mixed(Mixin, Filter):
+    kind = "mixed"
+
+
+def test_a_class_says_itself_what_it_passes_on() -> None:
+    for cls, reads, writes in (
+        (Passing, True, True),
+        (Child, True, True),
+        (Mirror, False, False),
+        (Mixed, False, True),
+    ):
+        assert (cls.passes_reads, cls.passes_writes) == (reads, writes), cls
+
+    class Grandchild(Child):
+        def read_into(self, offset: int, buffer: memoryview) -> None:
+            buffer[:] = bytes(len(buffer))
+
+    assert (Grandchild.passes_reads, Grandchild.passes_writes) == (False, True)
+    ram = RamBackstore("1M")
+    store = Passing(ram)
+    store.open()
+    store.write_zeroes(0, 1 << 20)
+    store.discard(0, 1 << 20)
+    assert [e.state for e in store.extents(0, 1 << 20)] == [Allocation.HOLE]
+    store.close()
+
+
+def test_what_blocks_below_blocks_above_whenever_that_changes() -> None:
+    ram = RamBackstore("1M")
+    outer = Passing(Passing(ram))
+    assert not outer.blocking
+    outer.inner.blocking = True
+    assert outer.blocking
+    outer.blocking = False
+    assert not outer.blocking
+
+
+def test_a_filter_that_watches_sees_each_call_once_and_is_in_nobodys_way(opened: Opened, tmp_path: Path) -> None:
+    class Watch(WatchingFilter):
+        kind = "watch"
+
+        def __init__(self, inner: Backstore) -> None:
+            super().__init__(inner)
+            self.seen: list[tuple[str, int, int]] = []
+
+        def watch(self, call: str, offset: int, length: int) -> None:
+            self.seen.append((call, offset, length))
+
+    file = opened(f"file:{tmp_path}/disk,size=1M")
+    store = Watch(file)
+    assert store.own_identity == file.own_identity
+    buffer = memoryview(bytearray(4096))
+    file.read_into(0, memoryview(bytearray(1 << 20)))
+    for expected, call in (
+        (("read_into", 0, 4096), lambda: store.read_into(0, buffer)),
+        (("read_into", 0, 4096), lambda: store.try_read_into(0, buffer)),
+        (("write", 0, 4096), lambda: store.write(0, buffer)),
+        (("write", 0, 4096), lambda: store.try_write(0, buffer)),
+        (("write_through", 512, 4096), lambda: store.write_through(512, buffer)),
+        (("discard", 0, 8192), lambda: store.discard(0, 8192)),
+        (("write_zeroes", 0, 8192), lambda: store.write_zeroes(0, 8192)),
+        (("flush", 0, 0), store.flush),
+    ):
+        assert call() in (None, True)
+        assert store.seen.pop() == expected
+        assert not store.seen
+    store.resize(2 << 20)
+    assert not store.try_read_into(2 << 20, buffer)
+    assert not store.seen
 
 
 def test_readonly_refuses_every_change(opened: Opened) -> None:

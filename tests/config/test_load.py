@@ -55,7 +55,7 @@ def test_everything_that_can_be_said(load: Load) -> None:
         threads = 2
         """
     )
-    assert warnings == ()
+    assert [line.partition(": ")[2][:26] for line in warnings] == ["target[0].lun[1].removable"]
     stack = StackSpec("file", "a,b.img", {"size": "1M"}, (FilterSpec("cow"), FilterSpec("delay", {"read": "5ms"})))
     assert config == Config(
         "disks",
@@ -65,7 +65,7 @@ def test_everything_that_can_be_said(load: Load) -> None:
                 "iqn.2026-11.example:a",
                 "Ä",
                 (
-                    LunConfig(0, stack, 4096, 8192, True, False, True, False, "S 1", 5, 2),
+                    LunConfig(0, stack, 4096, 8192, True, False, True, False, "S 1", None, 5, 2),
                     LunConfig(1, StackSpec("ram", "1M")),
                 ),
                 initiators=("iqn.*:host?",),
@@ -183,13 +183,31 @@ def test_overrides_take_the_place_of_the_files_keys(tmp_path: Path, plugins: Plu
     assert caught.value.lines == ("--portal: '1:2:3': '1:2:3' is no IPv6 address",)
 
 
-def test_a_serial_number_of_two_disks_is_a_warning(load: Load) -> None:
-    lun = '[[target.lun]]\nstore = "ram:1M,serial={}"\n'
-    _, warnings = load(TARGET + lun.format("A") + lun.format("B") + TARGET.replace(":a", ":b") + lun.format("A"))
-    assert warnings == (
-        "t.toml:7: target[1]: LUN 0: another has the serial number 'A' too; initiators take both for one",
+@pytest.mark.parametrize(
+    ("key", "values", "complaint"),
+    [
+        ("serial", ("A", "B"), "the serial number 'A'"),
+        ("naa", ("3000000000000001", "300000000000000A"), "the NAA designator 3000000000000001"),
+    ],
+)
+def test_two_disks_of_one_identity_are_refused(load: Load, key: str, values: tuple[str, str], complaint: str) -> None:
+    lun = '[[target.lun]]\nstore = "ram:1M,' + key + '={}"\n'
+    one, other = (lun.format(value) for value in values)
+    with pytest.raises(ConfigError) as caught:
+        load(TARGET + one + other + TARGET.replace(":a", ":b") + one)
+    assert caught.value.lines == (
+        f"t.toml:7: target[1]: LUN 0: another has {complaint} too; initiators take both for one",
     )
-    assert load(TARGET + lun.format("A") + '[[target.lun]]\nstore = "ram:1M"\n' * 2)[1] == ()
+    config, _ = load(TARGET + one + other + '[[target.lun]]\nstore = "ram:1M"\n' * 2)
+    assert getattr(config.targets[0].luns[1], key) in (values[1], bytes.fromhex("300000000000000A"))
+
+
+def test_removable_is_pointed_out(load: Load) -> None:
+    _, warnings = load(LUN + 'store = "ram:1M,removable=yes"\n')
+    assert warnings == (
+        "t.toml:3: target[0].lun[0].removable: Linux fails the I/O of a removable disk after each reconnect, instead "
+        "of repeating it",
+    )
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(load: Load) -> None:

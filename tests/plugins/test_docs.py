@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from iscsitools import hookspecs
 from iscsitools.backstores import values
-from iscsitools.backstores.base import Backstore, Filter
+from iscsitools.backstores.base import Backstore, Capabilities, Filter
 from iscsitools.backstores.filters.cow import CowFilter
 from iscsitools.backstores.registry import LUN_OPTION_NAMES, Registry
 from iscsitools.backstores.spec import build, parse_spec
@@ -79,6 +80,27 @@ def test_the_guide_names_every_method(project: Path) -> None:
     for name in [*vars(Backstore), *Filter.__annotations__]:
         if not name.startswith("_"):
             assert re.search(rf"`(self\.)?{name}\b", page), f"docs/writing-a-backstore.md says nothing of {name}"
+
+
+def test_the_guide_names_every_capability(project: Path) -> None:
+    page = (project / "docs/writing-a-backstore.md").read_text()
+    for field in dataclasses.fields(Capabilities):
+        assert re.search(rf"^\| `{field.name}` \| `{field.default}` \| ", page, re.MULTILINE), field.name
+
+
+def test_the_guides_watching_filter_runs(project: Path) -> None:
+    module = module_of(next(code for code in examples(project, "writing-a-backstore.md") if "WatchingFilter" in code))
+    registry = builtin()
+    registry.add_filter(module.Count)
+    store = build(parse_spec("ram+count:64K"), registry)
+    store.open()
+    store.write(0, memoryview(bytes(512)))
+    assert store.try_write(0, memoryview(bytes(512)))
+    assert store.try_read_into(0, memoryview(bytearray(1024)))
+    store.discard(0, 4096)
+    assert store.calls == {"write": 2, "read_into": 1, "discard": 1}  # type: ignore[attr-defined]
+    assert store.bytes["read_into"] == 1024  # type: ignore[attr-defined]
+    store.close()
 
 
 def test_the_guides_backstore_runs(project: Path) -> None:
@@ -159,4 +181,4 @@ def test_the_guide_lists_every_parser(project: Path) -> None:
 
 
 def test_the_guides_way_to_test_runs(project: Path) -> None:
-    assert module_of(examples(project, "writing-a-backstore.md")[3]).store.size == 1 << 20
+    assert module_of(examples(project, "writing-a-backstore.md")[-1]).store.size == 1 << 20

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from iscsitools.backstores.base import MediumError
+from iscsitools.backstores.base import Capabilities, MediumError
 from iscsitools.scsi.core.task import MAX_TRANSFER
 from iscsitools.wire.scsi import Status
 
@@ -200,3 +200,19 @@ def test_prefetch_meets_its_condition():
     assert a.run("34000000000500000200").status == Status.CONDITION_MET
     assert a.run("90020000000000000005000000020000").status == Status.CONDITION_MET
     assert a.run("3400000000ff00000200").code == (5, 0x2100)
+
+
+def test_a_medium_that_turns_read_only_while_it_is_served_is_write_protected():
+    bench = Bench()
+    a = bench.initiator()
+    assert a.run(WRITES["10"], DATA).good
+    bench.store.caps = Capabilities(read_only=True, volatile_cache=True, thin=True)
+    bench.store.error = OSError(errno.EPERM, "Operation not permitted")
+    assert a.run(WRITES["10"], DATA).code == (7, 0x2700)
+    bench.store.error = None
+    assert not bench.unit.itls[a.nexus].gate.write_open
+    assert a.run("1a003f00ff00").data[2] & 0x80
+    assert a.run(WRITES["10"], DATA).code == (7, 0x2700)
+    bench.store.caps = Capabilities(volatile_cache=True, thin=True)
+    bench.unit.capacity_changed()
+    assert a.run(WRITES["10"], DATA).good

@@ -237,3 +237,13 @@ def test_the_configuration_file_cannot_be_read(tmp_path: Path) -> None:
     for path, said in ((tmp_path, "Is a directory"), (tmp_path / "no", "No such file or directory")):
         status, line = serve("--config", str(path))
         assert (status, line) == (1, f"{path}: {said}")
+
+
+def test_two_luns_of_one_disk_are_refused_by_name(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    luns = ("--lun", f"file:{disk},readonly=yes", "--lun", f"file:{disk},readonly=yes")
+    status, line = serve("--portal", "127.0.0.1:0", "--iqn", "iqn.2026-11.example:a", *luns)
+    assert status == 2
+    assert "iqn.2026-11.example:a LUN 1 has the identity of iqn.2026-11.example:a LUN 0" in line
+    assert "give one of them serial=" in line

@@ -110,6 +110,16 @@ class CowFilter(Filter):
         return self._size
 
     @property
+    def own_identity(self) -> str:
+        """The overlay's: a changed copy is another disk than its base, and than another copy. In memory it has none."""
+        return self._overlay.own_identity if self._path else ""
+
+    @property
+    def unflushed(self) -> bool:
+        """Whether data or bits of the overlay may not be durable."""
+        return self._map.changed or self._overlay.unflushed
+
+    @property
     def capabilities(self) -> Capabilities:
         """Writable whatever the base is; a discarded range takes no space in the overlay."""
         inner, overlay = self.inner.capabilities, self._overlay.capabilities

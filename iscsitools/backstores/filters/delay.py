@@ -12,6 +12,7 @@ class DelayFilter(Filter):
     """``KIND+delay``: waits before it passes a call on. Calls wait side by side, as threads do, not in turn."""
 
     kind = "delay"
+    same_disk = True
     summary = "waits before each read, write or flush"
     options = (
         Option("read", values.duration, 0.0, "wait before a read"),

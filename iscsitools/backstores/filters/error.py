@@ -19,6 +19,7 @@ class ErrorFilter(Filter):
     """
 
     kind = "error"
+    same_disk = True
     summary = "fails reads, writes or flushes, at random or in given ranges"
     options = (
         Option("read", values.fraction, 0.0, "share of the reads that fail"),

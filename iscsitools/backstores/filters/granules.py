@@ -94,6 +94,11 @@ class GranuleMap:
             count -= length
             rest >>= length
 
+    @property
+    def changed(self) -> bool:
+        """Whether bits were set that no file has."""
+        return bool(self._dirty)
+
     def take_changes(self) -> dict[int, bytes]:
         """The pages that changed since the last call, as they are now."""
         pages = {page: bytes(self._bits[page * _PAGE : (page + 1) * _PAGE]) for page in self._dirty}

@@ -13,15 +13,21 @@ class Identity(NamedTuple):
     naa: bytes
 
 
-def derive_identity(target: str, lun: int, store_identity: str, serial: str = "") -> Identity:
-    """Derive both from the target's name, the unit's number and the backstore's identity, or from a given serial.
+def derive_identity(target: str, lun: int, store_identity: str, serial: str = "", own: str = "") -> Identity:
+    """Derive both from a given ``serial``, else from the identity that the disk has of its ``own``.
 
-    With a given ``serial`` the target's name and the number do not count, so that the same disk stays the same to an
-    initiator wherever it is served. NAA type 3h (locally assigned, SPC-4 7.8.6.6.4) is the type for one who has no
-    IEEE company identifier; types 2h, 5h and 6h would borrow somebody else's. Its 60 bits are a hash: two disks of
-    the same designator are not to be expected below a hundred million disks.
+       Neither of these counts the target's name and the number, so that the same disk stays the same to an initiator
+    wherever it is served. Without them it is made of the target's name, the unit's number and the backstore's
+    identity.
+
+    NAA type 3h (locally assigned, SPC-4 7.8.6.6.4) is the type for one who has no IEEE company identifier; types 2h,
+    5h and 6h would borrow somebody else's. Its 60 bits are a hash: two disks of the same designator are not to be
+    expected below a hundred million disks.
     """
-    text = f"serial\0{serial}" if serial else f"disk\0{target}\0{lun}\0{store_identity}"
+    if serial:
+        text = f"serial\0{serial}"
+    else:
+        text = f"medium\0{own}" if own else f"disk\0{target}\0{lun}\0{store_identity}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
     naa = bytes([0x30 | digest[0] & 0x0F]) + digest[1:8]
     return Identity(serial or digest[8:18].hex(), naa)

@@ -46,7 +46,7 @@ class LogicalUnit:
         physical = options.physical_block_size or capabilities.physical_block_size or 4096
         self.commands = THIN_COMMANDS if self.thin else COMMANDS
         self.physical_blocks = max(1, physical // options.block_size)
-        derived = derive_identity(options.target, number, store.identity, options.serial)
+        derived = derive_identity(options.target, number, store.identity, options.serial, store.own_identity)
         self.identity = Identity(derived.serial, options.naa or derived.naa)
         self.modes = ModePages(options.write_cache, capabilities.volatile_cache)
         self.removed = False
