@@ -26,9 +26,10 @@ from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.probes.sites import ConnectionInfo, Probes
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
+from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
+from iscsitools.scsi.core.executor import InlineExecutor
 from iscsitools.scsi.core.options import UnitOptions
-from iscsitools.scsi.core.task import InlineExecutor
 from iscsitools.scsi.core.unit import LogicalUnit
 
 TARGET = "iqn.2026-11.example:engine"
@@ -42,8 +43,8 @@ def engine() -> Connection:
     """A connection in front of a null disk."""
     store = NullBackstore("1G")
     store.open()
-    device = ScsiDevice(TARGET)
-    unit = LogicalUnit(0, store, InlineExecutor(), UnitOptions(target=TARGET))
+    device = ScsiDevice(TARGET, DISK)
+    unit = LogicalUnit(0, store, InlineExecutor(), UnitOptions(target=TARGET), DISK)
     device.add_unit(unit)
     directory = Directory([Portal("127.0.0.1", 3260)])
     directory.add(TargetNode(TARGET, device))

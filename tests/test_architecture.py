@@ -28,9 +28,16 @@ def rooms() -> list[str]:
 
 def allowed() -> dict[str, set[str]]:
     """What each room may use, by the table in the page."""
-    section = PAGE.read_text().partition("## Who uses whom")[2]
+    section = PAGE.read_text().partition("## Who uses whom\n")[2]
     rows = re.findall(r"^\| `([\w/]+)` \| ([^|]*) \|$", section, re.MULTILINE)
     return {room.rstrip("/"): set(re.findall(r"`(\w+)`", uses)) for room, uses in rows}
+
+
+def allowed_inside_scsi() -> dict[str, set[str]]:
+    """What each inner room of scsi/ may use of the others, by the table in the page."""
+    section = PAGE.read_text().partition("## Who uses whom inside `scsi/`")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)/?` \| ([^|]*) \|$", section, re.MULTILINE)
+    return {room: set(re.findall(r"`(\w+)`", uses)) for room, uses in rows}
 
 
 def files(room: str) -> Iterator[Path]:
@@ -76,6 +83,18 @@ def test_a_room_uses_exactly_what_the_page_says(room: str) -> None:
     may = allowed()[room]
     assert {other: where for other, where in uses.items() if other not in may} == {}
     assert may - set(uses) == set(), "the page allows what is not used"
+
+
+def test_inside_scsi_the_core_knows_no_command() -> None:
+    found: dict[str, set[str]] = {}
+    for path in (PACKAGE / "scsi").rglob("*.py"):
+        names = path.relative_to(PACKAGE / "scsi").parts
+        room = names[0].removesuffix(".py")
+        used = {name.split(".")[2] for name in imports(path) if name.startswith("iscsitools.scsi.")}
+        found.setdefault(room, set()).update(used - {room})
+        assert "TYPE_CHECKING" not in path.read_text(), f"{path}: types go in a circle"
+    found.pop("__init__")
+    assert found == allowed_inside_scsi()
 
 
 @pytest.mark.parametrize("room", ["wire", "iscsi", "scsi", "probes"])

@@ -67,7 +67,7 @@ LUN: Final = Table(
             example='"0001"'),
         Key("naa", t.NAA, "NAA designator, 16 hexadecimal digits, the first 2, 3 or 5. Not given: as the serial.",
             example='"3000000000000001"'),
-        Key("queue_depth", t.integer(1, 65535), "Commands of all initiators before TASK SET FULL."),
+        Key("queue_depth", t.integer(1, 65535), "Commands before TASK SET FULL; a sixteenth is each initiator's own."),
         Key("threads", t.integer(1, 256), "Blocking calls of the store at once."),
     ),
     finish_lun,

@@ -10,20 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from iscsitools.scsi.core import reservations
-from iscsitools.scsi.core.command import Call, Command, CommandTable, Flags, Work, no_check
+from iscsitools.scsi.core.command import Command, CommandSet, CommandTable, Flags, never_allowed, no_check
+from iscsitools.scsi.core.executor import Work
+from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.sbc import capacity, defects, medium, provisioning, verify
 from iscsitools.scsi.sbc import read_write as readwrite
-from iscsitools.scsi.spc import inquiry, reports
+from iscsitools.scsi.sbc.medium import Medium
+from iscsitools.scsi.spc import inquiry, no_unit, reports
 from iscsitools.scsi.spc import mode_commands as modes
 from iscsitools.scsi.spc import persistent_in as persistentin
 from iscsitools.scsi.spc import persistent_out as persistentout
 from iscsitools.scsi.spc import request_sense as status
+from iscsitools.scsi.spc import reserve as reserving
+from iscsitools.scsi.spc.mode_pages import ModePages
 
-Check = Callable[[Call], None]
-Run = Callable[[Call], Work | None]
+Check = Callable[[Task], None]
+Run = Callable[[Task], Work | None]
+Allowed = Callable[[bytes, bool], bool]
 
-_ANY = Flags.IGNORES_ATTENTION | Flags.SHARED | Flags.BEFORE_RESERVE
+_ANY = Flags.IGNORES_ATTENTION | Flags.SHARED | Flags.BEFORE_RESERVE | Flags.ESSENTIAL
 _SHARED = Flags.SHARED
 _READ = Flags.MEDIUM | Flags.READS
 _WRITE = Flags.MEDIUM | Flags.WRITES
@@ -45,10 +50,11 @@ _LENGTH_BY_GROUP = {0: 6, 1: 10, 2: 10, 4: 16, 5: 12}
 
 
 def _row(
-    name: str, usage: str, run: Run, flags: Flags = Flags.NONE, check: Check = no_check, action: int | None = None
-) -> Command:
+    name: str, usage: str, run: Run, flags: Flags = Flags.NONE, check: Check = no_check, action: int | None = None,
+    allowed: Allowed = never_allowed, locate: Check = no_check,
+) -> Command:  # fmt: skip
     data = bytes.fromhex(usage)
-    return Command(name, data[0], action, data, run, flags, check)
+    return Command(name, data[0], action, data, run, flags, check, locate=locate, allowed=allowed)
 
 
 def _block(name: str, opcode: int, byte1: int, run: Run, flags: Flags, check: Check) -> Command:
@@ -63,21 +69,26 @@ def _block(name: str, opcode: int, byte1: int, run: Run, flags: Flags, check: Ch
 _DPO_FUA = 0x18
 
 _PRIMARY = (
-    _row("TEST UNIT READY", "00 00 00 00 00 00", medium.test_unit_ready, Flags.MEDIUM | _SHARED),
+    _row("TEST UNIT READY", "00 00 00 00 00 00", medium.test_unit_ready, Flags.MEDIUM | _SHARED | Flags.ESSENTIAL),
     _row("REQUEST SENSE", "03 00 00 00 ff 00", status.request_sense, _ANY),
     _row("INQUIRY", "12 01 ff ff ff 00", inquiry.inquiry, _ANY, inquiry.check_inquiry),
-    _row("RESERVE(6)", "16 00 00 00 00 00", reservations.reserve, _SHARED, reservations.check_reserve),
+    _row("RESERVE(6)", "16 00 00 00 00 00", reserving.reserve, _SHARED, reserving.check_reserve),
     _row(
-        "RELEASE(6)", "17 00 00 00 00 00", reservations.release,
-        _SHARED | Flags.BEFORE_RESERVE, reservations.check_reserve,
+        "RELEASE(6)", "17 00 00 00 00 00", reserving.release,
+        _SHARED | Flags.BEFORE_RESERVE, reserving.check_reserve,
     ),
-    _row("RESERVE(10)", "56 00 00 00 00 00 00 ff ff 00", reservations.reserve, _SHARED, reservations.check_reserve),
+    _row("RESERVE(10)", "56 00 00 00 00 00 00 ff ff 00", reserving.reserve, _SHARED, reserving.check_reserve),
     _row(
-        "RELEASE(10)", "57 00 00 00 00 00 00 ff ff 00", reservations.release,
-        _SHARED | Flags.BEFORE_RESERVE, reservations.check_reserve,
+        "RELEASE(10)", "57 00 00 00 00 00 00 ff ff 00", reserving.release,
+        _SHARED | Flags.BEFORE_RESERVE, reserving.check_reserve,
     ),
-    _row("START STOP UNIT", "1b 01 00 0f f7 00", medium.start_stop_unit, Flags.NONE, medium.check_start_stop),
-    _row("PREVENT ALLOW MEDIUM REMOVAL", "1e 00 00 00 03 00", medium.prevent_allow),
+    _row(
+        "START STOP UNIT", "1b 01 00 0f f7 00", medium.start_stop_unit, Flags.NONE, medium.check_start_stop,
+        allowed=reserving.allows_start,
+    ),
+    _row(
+        "PREVENT ALLOW MEDIUM REMOVAL", "1e 00 00 00 03 00", medium.prevent_allow, allowed=reserving.allows_removal
+    ),
     _row("REPORT LUNS", "a0 00 ff 00 00 00 ff ff ff ff 00 00", reports.report_luns, _ANY, reports.check_report_luns),
     _row(
         "REPORT SUPPORTED OPERATION CODES", "a3 1f 87 ff ff ff ff ff ff ff 00 00",
@@ -125,7 +136,6 @@ _MODES = (
 )
 
 _DPO_BYTCHK = 0x16
-_ALONE = _WRITE | Flags.EXCLUSIVE
 _VERIFY = (
     _block("VERIFY(10)", 0x2F, _DPO_BYTCHK, verify.verify, _READ, verify.check_verify),
     _block("VERIFY(12)", 0xAF, _DPO_BYTCHK, verify.verify, _READ, verify.check_verify),
@@ -133,10 +143,10 @@ _VERIFY = (
     _block("WRITE AND VERIFY(10)", 0x2E, _DPO_BYTCHK, verify.write_and_verify, _WRITE, verify.check_write_and_verify),
     _block("WRITE AND VERIFY(12)", 0xAE, _DPO_BYTCHK, verify.write_and_verify, _WRITE, verify.check_write_and_verify),
     _block("WRITE AND VERIFY(16)", 0x8E, _DPO_BYTCHK, verify.write_and_verify, _WRITE, verify.check_write_and_verify),
-    _block("ORWRITE(16)", 0x8B, _DPO_FUA, verify.orwrite, _ALONE, readwrite.check_write),
+    _block("ORWRITE(16)", 0x8B, _DPO_FUA, verify.orwrite, _WRITE, readwrite.check_write),
     _row(
         "COMPARE AND WRITE", "89 18 ff ff ff ff ff ff ff ff 00 00 00 ff 00 00",
-        verify.compare_and_write, _ALONE, verify.check_compare_and_write,
+        verify.compare_and_write, _WRITE, verify.check_compare_and_write,
     ),
 )  # fmt: skip
 
@@ -150,7 +160,10 @@ _WRITE_SAME = (
     _block("WRITE SAME(16)", 0x93, 0x09, provisioning.write_same, _WRITE, provisioning.check_write_same),
 )
 _THIN = (
-    _row("UNMAP", "42 00 00 00 00 00 00 ff ff 00", provisioning.unmap, _WRITE, provisioning.check_unmap),
+    _row(
+        "UNMAP", "42 00 00 00 00 00 00 ff ff 00", provisioning.unmap, _WRITE, provisioning.check_unmap,
+        locate=provisioning.locate_unmap,
+    ),
     _row(
         "GET LBA STATUS", "9e 1f ff ff ff ff ff ff ff ff ff ff ff ff 00 00",
         provisioning.lba_status, _READ, provisioning.check_lba_status, 0x12,
@@ -160,12 +173,14 @@ _THIN = (
 
 def _in(name: str, action: int, run: Run) -> Command:
     usage = "5e 1f 00 00 00 00 00 ff ff 00"
-    return _row(f"PERSISTENT RESERVE IN, {name}", usage, run, _SHARED, persistentin.check_persistent, action)
+    return _row(
+        f"PERSISTENT RESERVE IN, {name}", usage, run, _SHARED | Flags.ESSENTIAL, persistentin.check_persistent, action
+    )
 
 
 def _out(name: str, action: int, run: Run, check: Check) -> Command:
     usage = "5f 1f ff 00 00 ff ff ff ff 00"
-    return _row(f"PERSISTENT RESERVE OUT, {name}", usage, run, _SHARED, check, action)
+    return _row(f"PERSISTENT RESERVE OUT, {name}", usage, run, _SHARED | Flags.ESSENTIAL, check, action)
 
 
 _PERSISTENT = (
@@ -184,7 +199,5 @@ _PERSISTENT = (
 )
 
 _ALWAYS = _PRIMARY + _CAPACITY + _READ_WRITE + _MODES + _VERIFY + _DEFECTS + _WRITE_SAME + _PERSISTENT
-COMMANDS: Final = CommandTable(_ALWAYS)
-"""The table of a fully provisioned unit."""
-THIN_COMMANDS: Final = CommandTable(_ALWAYS + _THIN)
-"""The table of a thin-provisioned unit."""
+DISK: Final = CommandSet(CommandTable(_ALWAYS), CommandTable(_ALWAYS + _THIN), (ModePages, Medium), no_unit.answer)
+"""What makes a disk of a logical unit."""

@@ -16,6 +16,7 @@ from iscsitools.config import Limits as LimitsConfig
 from iscsitools.errors import RunError, UsageError, UserError
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
+from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.options import BLOCK_SIZES, UnitOptions
 from iscsitools.scsi.core.unit import LogicalUnit
@@ -47,7 +48,7 @@ def assemble(
 ) -> None:  # fmt: skip
     """Open every backstore and make the targets. Raises UserError naming the LUN; what is open then stands in it."""
     for config in targets:
-        device = ScsiDevice(config.iqn)
+        device = ScsiDevice(config.iqn, DISK)
         for lun in config.luns:
             device.add_unit(_unit(config.iqn, lun, registry, loop, assembly))
         policy = auth_policy(config.auth, authenticators)
@@ -117,7 +118,7 @@ def _logical_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) 
         target=iqn,
         queue_depth=lun.queue_depth,
     )
-    return LogicalUnit(lun.number, store, workers, options)
+    return LogicalUnit(lun.number, store, workers, options, DISK)
 
 
 def auth_policy(config: AuthConfig, authenticators: Mapping[str, Authenticator]) -> AuthPolicy:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from iscsitools.server.loop import Loop
 
 Work = Callable[[], None]
 Done = Callable[[BaseException | None], None]
+
+
+class _Call:
+    """A call that waits for a thread."""
+
+    __slots__ = ("done", "work")
+
+    def __init__(self, work: Work, done: Done) -> None:
+        self.work = work
+        self.done = done
 
 
 class Workers:
@@ -21,31 +33,56 @@ class Workers:
 
     def __init__(self, loop: Loop, limit: int, name: str) -> None:
         self.running = 0
-        """Calls that were submitted and have not been reported."""
+        """Calls that were submitted and have not been reported or withdrawn."""
         self._loop = loop
         self._limit = limit
         self._name = name
         self._threads = 0
-        self._queue: queue.SimpleQueue[tuple[Work, Done] | None] = queue.SimpleQueue()
+        self._waiting: deque[_Call] = deque()
+        self._wake_ups: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        """True wakes a thread, which takes a waiting call; False ends it. What was for a withdrawn call stays."""
 
-    def submit(self, work: Work, done: Done) -> None:
-        """Run ``work`` in a thread, then call ``done`` on the loop's thread with what it raised, or None."""
+    def submit(self, work: Work, done: Done) -> Callable[[], bool]:
+        """Run ``work`` in a thread, then call ``done`` on the loop's thread with what it raised, or None.
+
+        Returns what takes it back as long as no thread has begun it.
+        """
+        call = _Call(work, done)
         self.running += 1
-        self._queue.put((work, done))
+        self._waiting.append(call)
+        if self._wake_ups.qsize() < len(self._waiting):  # else there is one that was for a withdrawn call
+            self._wake_ups.put(True)
         if self.running > self._threads and self._threads < self._limit:
             self._threads += 1
             threading.Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
+        return partial(self._withdraw, call)
+
+    def _withdraw(self, call: _Call) -> bool:
+        """Who takes a call out of the deque has it, this or a thread: that is one operation of the interpreter."""
+        try:
+            self._waiting.remove(call)
+        except ValueError:
+            return False
+        self.running -= 1
+        return True
+
+    def resume(self, step: Work) -> None:
+        """Call ``step`` on the loop's thread after everything that is ready now."""
+        self._loop.next_turn(step)
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            work, done = item
+        while self._wake_ups.get():
+            try:
+                call = self._waiting.popleft()
+            except IndexError:  # it was withdrawn
+                continue
             error: BaseException | None = None
             try:
-                work()
+                call.work()
             except BaseException as raised:
                 error = raised
-            self._loop.call_soon(lambda done=done, error=error: self._report(done, error))  # type: ignore[misc]
-            del item, work, done, error
+            self._loop.call_soon(partial(self._report, call.done, error))
+            del call, error
 
     def _report(self, done: Done, error: BaseException | None) -> None:
         self.running -= 1
@@ -54,4 +91,4 @@ class Workers:
     def close(self) -> None:
         """Let the threads end when they have done what was submitted."""
         for _ in range(self._threads):
-            self._queue.put(None)
+            self._wake_ups.put(False)

@@ -18,9 +18,10 @@ from iscsitools.iscsi.requests.dispatch import Dispatcher
 from iscsitools.iscsi.session.session import Session
 from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.probes.sites import ConnectionInfo, Probes
+from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
+from iscsitools.scsi.core.executor import Executor, InlineExecutor
 from iscsitools.scsi.core.options import UnitOptions
-from iscsitools.scsi.core.task import Executor, InlineExecutor
 from iscsitools.scsi.core.unit import LogicalUnit
 
 IQN = "iqn.2026-11.example:engine"
@@ -55,13 +56,17 @@ class ManualExecutor:
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
 
-    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> Callable[[], bool]:
         error: BaseException | None = None
         try:
             work()
         except Exception as raised:
             error = raised
         self.waiting.append(lambda: done(error))
+        return lambda: False
+
+    def resume(self, step: Callable[[], None]) -> None:
+        self.waiting.append(step)
 
     def run_one(self, index: int = 0) -> None:
         self.waiting.pop(index)()
@@ -83,8 +88,8 @@ class Target:
     def __post_init__(self) -> None:
         self.store = (SlowDisk if self.slow else RamBackstore)(str(self.size))
         self.store.open()
-        self.device = ScsiDevice(IQN)
-        self.unit = LogicalUnit(0, self.store, self.executor, UnitOptions(target=IQN))
+        self.device = ScsiDevice(IQN, DISK)
+        self.unit = LogicalUnit(0, self.store, self.executor, UnitOptions(target=IQN), DISK)
         self.device.add_unit(self.unit)
         self.directory = Directory()
         self.directory.add(TargetNode(IQN, self.device))

@@ -16,7 +16,7 @@ from iscsitools.iscsi.connection.memory import RECEIVE_SIZE
 from iscsitools.iscsi.connection.output import OUTPUT_LIMIT
 from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.probes.table import Probe
-from iscsitools.scsi.core.task import MAX_TRANSFER
+from iscsitools.scsi.core.options import MAX_TRANSFER
 
 from . import fuzz
 from .harness import IQN, ManualExecutor, Target, Wire
@@ -110,7 +110,7 @@ def outcome(wire: Wire, stream: bytes, piece: int, watched: bool) -> Seen:
         executor.run_one()
     assert target.buffers.reserved == 0
     assert len(target.table) == 0
-    assert not target.unit.tasks.calls
+    assert not list(target.unit.tasks)
     assert not conn.commands
     assert conn.waiting == 0
     disk = bytearray(target.size)

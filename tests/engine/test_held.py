@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
+from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.options import UnitOptions
 from iscsitools.scsi.core.unit import LogicalUnit
 
@@ -58,7 +59,7 @@ def test_data_without_end_for_a_command_before_its_turn_ends_the_connection(leng
 def test_functions_for_several_tasks_end_those_that_wait_for_their_turn(function, lun, ended):
     """Immediate, between two commands of LUN 0, one of LUN 7 and a ping before it, and one command behind it."""
     target = Target()
-    target.device.add_unit(LogicalUnit(1, target.store, target.executor, UnitOptions(target=IQN)))
+    target.device.add_unit(LogicalUnit(1, target.store, target.executor, UnitOptions(target=IQN), DISK))
     wire = target.session()
     wire.command(bytes(6))  # the unit attention of the new unit
     first = wire.request(bytes(6))

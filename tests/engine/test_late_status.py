@@ -6,6 +6,7 @@ import pytest
 
 from iscsitools.initiator.pdu import Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.probes.table import Probe
+from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.options import UnitOptions
 from iscsitools.scsi.core.unit import LogicalUnit
 
@@ -37,7 +38,7 @@ def manage(function: int, lun: int = 0) -> bytes:
 
 
 def nothing_is_held(target: Target) -> bool:
-    return target.buffers.reserved == 0 and not target.unit.tasks.calls
+    return target.buffers.reserved == 0 and not list(target.unit.tasks)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_abort_task_finds_what_waits_and_it_is_not_answered(lun):
 def test_functions_for_several_tasks_end_what_waits(function, lun, ended):
     """CLEAR TASK SET leaves those of others their status: they are not in the task set, and get no unit attention."""
     target = Target()
-    target.device.add_unit(LogicalUnit(1, target.store, target.executor, UnitOptions(target=IQN)))
+    target.device.add_unit(LogicalUnit(1, target.store, target.executor, UnitOptions(target=IQN), DISK))
     wires = {"own": target.session(), "other": target.session({"InitiatorName": "iqn.2026-11.example:other"})}
     waiting = {}
     for name, wire in wires.items():

@@ -30,8 +30,19 @@ class RandomExecutor:
         self.new: list[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = []
         self.ran: list[Callable[[BaseException | None], None]] = []
 
-    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
-        self.new.append((work, done))
+    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> Callable[[], bool]:
+        call = (work, done)
+        self.new.append(call)
+        return lambda: self._withdraw(call)
+
+    def _withdraw(self, call: tuple[Callable[[], None], Callable[[BaseException | None], None]]) -> bool:
+        if call not in self.new:
+            return False
+        self.new.remove(call)
+        return True
+
+    def resume(self, step: Callable[[], None]) -> None:
+        self.ran.append(lambda error: step())
 
     def step(self) -> None:
         """Run one call, or report one that has run."""
@@ -260,4 +271,4 @@ def test_two_sessions_at_random(seed: int, slow: bool) -> None:
         one.wire.conn.closed()
     assert target.buffers.reserved == 0
     assert len(target.table) == 0
-    assert not target.unit.tasks.calls
+    assert not list(target.unit.tasks)

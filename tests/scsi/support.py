@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent
+from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
+from iscsitools.scsi.core.executor import InlineExecutor
+from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import UnitOptions
-from iscsitools.scsi.core.task import InlineExecutor, Nexus, Task
+from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.core.unit import LogicalUnit
 
 PAGE = 4096
@@ -78,26 +81,62 @@ class MemoryStore(Backstore):
 
 
 class HeldExecutor:
-    """Reports calls when the test says so. They are begun at once, or with ``begins`` False when they are reported."""
+    """Reports calls when the test says so. They are begun at once, or with ``begins`` False when they are reported.
+
+    ``steps``: what is to be resumed, when the test says so; ``resumed`` counts it.
+    """
 
     def __init__(self) -> None:
         self.begins = True
         self.held: list[tuple[Callable[[], None], Callable[[BaseException | None], None]]] = []
+        self.steps: list[Callable[[], None]] = []
+        self.resumed = 0
 
-    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> Callable[[], bool]:
         if not self.begins:
-            self.held.append((work, done))
-            return
+            call = (work, done)
+            self.held.append(call)
+            return lambda: self._withdraw(call)
         error: BaseException | None = None
         try:
             work()
         except Exception as raised:
             error = raised
         self.held.append((lambda: None, lambda _: done(error)))
+        return lambda: False
+
+    def _withdraw(self, call: tuple[Callable[[], None], Callable[[BaseException | None], None]]) -> bool:
+        if call not in self.held:
+            return False
+        self.held.remove(call)
+        return True
+
+    def resume(self, step: Callable[[], None]) -> None:
+        self.steps.append(step)
+
+    def step(self) -> None:
+        """One turn of the loop for what is to be resumed."""
+        self.resumed += 1
+        self.steps.pop(0)()
 
     def run(self, index: int = 0) -> None:
         work, done = self.held.pop(index)
         InlineExecutor().submit(work, done)
+
+
+class SentTask(Task):
+    """A task that tells its initiator what becomes of it."""
+
+    initiator: Initiator
+
+    def done(self) -> None:
+        self.initiator.ended.append(self)
+
+    def released(self) -> None:
+        self.initiator.released.append(self)
+
+    def dropped(self) -> None:
+        self.initiator.dropped.append(self)
 
 
 @dataclass
@@ -108,6 +147,7 @@ class Initiator:
     nexus: Nexus
     ended: list[Task] = field(default_factory=list)
     released: list[Task] = field(default_factory=list)
+    dropped: list[Task] = field(default_factory=list)
     tag: int = 0
 
     def task(
@@ -116,15 +156,17 @@ class Initiator:
         raw = bytes.fromhex(cdb) if isinstance(cdb, str) else cdb
         self.tag += 1
         expected = (len(out) or 1 << 20) if edtl is None else edtl
-        return Task(
-            self.nexus, lun, self.tag, raw.ljust(16, b"\0"), self.ended.append, attribute=attribute, edtl=expected,
-            reads=not out, writes=bool(out), released=self.released.append,
+        made = SentTask(
+            self.nexus, lun, self.tag, raw.ljust(16, b"\0"), attribute=attribute, edtl=expected,
+            reads=not out, writes=bool(out),
         )  # fmt: skip
+        made.initiator = self
+        return made
 
     def begin(self, task: Task, out: bytes = b"") -> Task:
         if self.device.accept(task):
             task.data_out = memoryview(bytearray(out[: min(task.edtl, task.data_out_length)]))
-            self.device.execute(task)
+            task.execute()
         return task
 
     def send(
@@ -134,6 +176,9 @@ class Initiator:
 
     def run(self, cdb: str | bytes, out: bytes = b"", edtl: int | None = None, lun: int = 0) -> Answer:
         task = self.send(cdb, out, edtl, lun)
+        for unit in self.device.units.values():
+            while isinstance(unit.executor, HeldExecutor) and unit.executor.steps:
+                unit.executor.step()
         assert task in self.ended, "the task did not end"
         sense = task.sense
         code = (sense[2], sense[12] << 8 | sense[13]) if sense else None
@@ -159,9 +204,17 @@ class Bench:
     def __init__(self, store: MemoryStore | None = None, **options: object) -> None:
         self.store = store or MemoryStore()
         self.executor = HeldExecutor()
-        self.device = ScsiDevice(TARGET)
-        self.unit = LogicalUnit(0, self.store, self.executor, UnitOptions(target=TARGET, **options))  # type: ignore[arg-type]
+        self.device = ScsiDevice(TARGET, DISK)
+        self.unit = LogicalUnit(0, self.store, self.executor, UnitOptions(target=TARGET, **options), DISK)  # type: ignore[arg-type]
         self.device.add_unit(self.unit)
+
+    def finish(self) -> None:
+        """Let all work come to its end."""
+        while self.executor.held or self.executor.steps:
+            if self.executor.held:
+                self.executor.run()
+            else:
+                self.executor.step()
 
     def initiator(self, name: str = "a", quiet: bool = True) -> Initiator:
         """A new nexus; ``quiet``: its first unit attention is taken already."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from iscsitools.scsi.commands import THIN_COMMANDS
+from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.spc.mode_pages import PAGES as MODE_PAGES
 from iscsitools.scsi.spc.vpd import PAGES as VPD_PAGES
 
 
 def test_all_is_documented(project):
     text = (project / "docs" / "scsi.md").read_text()
-    names = {part for command in THIN_COMMANDS for part in command.name.split(", ")}
+    names = {part for command in DISK.thin for part in command.name.split(", ")}
     codes = {f"| {code:02X}h " for code in (*MODE_PAGES, *VPD_PAGES)}
     assert {name for name in names | codes if name not in text} == set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iscsitools.scsi.core.identity import derive_identity
-from iscsitools.scsi.core.task import MAX_TRANSFER
+from iscsitools.scsi.core.options import MAX_TRANSFER
 
 from .support import TARGET, Bench, MemoryStore
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from iscsitools.scsi.commands import DISK
+from iscsitools.scsi.core.executor import InlineExecutor
 from iscsitools.scsi.core.options import UnitOptions
-from iscsitools.scsi.core.task import InlineExecutor
 from iscsitools.scsi.core.unit import LogicalUnit
 
 from .support import Bench, MemoryStore
@@ -85,13 +86,13 @@ def test_resize():
 def test_units_come_and_go():
     bench = Bench()
     a, b = bench.initiator(), bench.initiator("bb")
-    bench.device.add_unit(LogicalUnit(300, MemoryStore(), InlineExecutor(), UnitOptions()))
+    bench.device.add_unit(LogicalUnit(300, MemoryStore(), InlineExecutor(), UnitOptions(), DISK))
     luns = a.run("a00000000000000001000000").data
     assert luns.hex() == "0000001000000000" + "0000000000000000" + "412c000000000000"
     assert a.run(TUR).good
     assert b.run(TUR).code == (6, 0x3F0E)
     assert a.run(TUR, lun=300).code == (6, 0x2900)
     with pytest.raises(ValueError, match="300"):
-        bench.device.add_unit(LogicalUnit(300, MemoryStore(), InlineExecutor(), UnitOptions()))
+        bench.device.add_unit(LogicalUnit(300, MemoryStore(), InlineExecutor(), UnitOptions(), DISK))
     bench.device.remove_unit(300)
     assert b.run(TUR).code == (6, 0x3F0E)

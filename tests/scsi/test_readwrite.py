@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from iscsitools.backstores.base import Capabilities, MediumError
-from iscsitools.scsi.core.task import MAX_TRANSFER
+from iscsitools.scsi.core.options import MAX_TRANSFER
 from iscsitools.wire.scsi import Status
 
 from .support import Bench, MemoryStore
@@ -38,8 +38,7 @@ def test_every_write_arrives(write, blocking):
     bench = Bench(MemoryStore(blocking=blocking))
     a = bench.initiator()
     task = a.send(WRITES[write], DATA)
-    while bench.executor.held:
-        bench.executor.run()
+    bench.finish()
     assert task in a.ended
     assert task.status == 0
     assert bench.store.data[5 * 512 : 7 * 512] == DATA

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iscsitools.scsi.commands import THIN_COMMANDS
+from iscsitools.scsi.commands import DISK
 
 from .support import Bench
 
@@ -19,7 +19,7 @@ def report(option: int, opcode: int = 0, action: int = 0, allocation: int = 6553
 
 def test_all_commands():
     data = Bench(thin=True).initiator().run(report(0)).data
-    assert len(data) == 4 + int.from_bytes(data[:4], "big") == 4 + 8 * len(list(THIN_COMMANDS))
+    assert len(data) == 4 + int.from_bytes(data[:4], "big") == 4 + 8 * len(list(DISK.thin))
     entries = [struct.unpack(">BxHxBH", data[at : at + 8]) for at in range(4, len(data), 8)]
     assert (0x12, 0, 0, 6) in entries
     assert (0x9E, 0x12, 1, 16) in entries
@@ -71,7 +71,7 @@ def test_report_luns_fields(cdb, code):
     assert Bench().initiator().run(cdb).code == (code and (5, code))
 
 
-@pytest.mark.parametrize("command", list(THIN_COMMANDS), ids=lambda command: command.name)
+@pytest.mark.parametrize("command", list(DISK.thin), ids=lambda command: command.name)
 def test_a_bit_outside_the_usage_data_is_an_invalid_field(command):
     a = Bench(thin=True, removable=True).initiator()
     known = [usage | ignored for usage, ignored in zip(command.usage, command.ignored or bytes(16), strict=False)]
@@ -88,7 +88,7 @@ def test_a_bit_outside_the_usage_data_is_an_invalid_field(command):
 
 @settings(max_examples=400, deadline=None)
 @given(
-    command=st.sampled_from(list(THIN_COMMANDS)),
+    command=st.sampled_from(list(DISK.thin)),
     fields=st.binary(min_size=16, max_size=16),
     masked=st.booleans(),
     out=st.binary(max_size=1100),

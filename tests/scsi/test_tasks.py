@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from iscsitools.scsi.sbc.medium import Medium
 from iscsitools.wire.scsi import Attribute, ManagementFunction, ManagementResponse
 
 from .support import Bench, MemoryStore
 
 READ = "28000000000000000100"
+OTHER_READ = "28000000000800000100"
 WRITE = "2a000000000000000100"
 TUR = "000000000000"
 COMPARE = "89000000000000000000000000010000"
@@ -59,22 +61,23 @@ def test_head_of_queue_does_not_wait(bench):
 
 
 @pytest.mark.parametrize("attribute", [Attribute.SIMPLE, Attribute.HEAD_OF_QUEUE])
-def test_compare_and_write_runs_alone(bench, attribute):
+def test_nothing_touches_the_blocks_of_a_compare_and_write_meanwhile(bench, attribute):
     a, b = bench.initiator(), bench.initiator("bb")
+    itl = bench.device.itl(a.nexus, 0)
+    assert itl is not None
     b.send(READ)
     compare = a.send(COMPARE, bytes(512) + b"\x11" * 512, attribute=attribute)
     later = b.send(READ)
-    assert len(bench.executor.held) == 1
-    itl = bench.device.itl(a.nexus, 0)
-    assert itl is not None
+    other = b.send(OTHER_READ)
+    assert len(bench.executor.held) == 1 + (attribute == Attribute.SIMPLE)
+    bench.executor.run()
     assert not itl.gate.read_open
-    bench.executor.run()
-    assert len(bench.executor.held) == 1
-    bench.executor.run()
+    assert compare not in a.ended
+    bench.finish()
     assert compare in a.ended
-    bench.executor.run()
+    assert other in b.ended
     assert bytes(later.data_in) == b"\x11" * 512
-    assert itl.gate.read_open
+    assert (itl.gate.read_open, itl.gate.write_open) == (True, True)
 
 
 def test_many_waiting_tasks_start_without_deep_recursion():
@@ -112,9 +115,8 @@ def test_abort_of_a_call_that_no_thread_has_begun_takes_it_back(bench):
     task = a.send(WRITE, b"\x11" * 512)
     response, ended = bench.device.manage(ManagementFunction.ABORT_TASK, a.nexus, 0, task.tag)
     assert (response, ended, a.released) == (ManagementResponse.COMPLETE, [task], [task])
-    assert bench.unit.tasks.calls == []
-    bench.executor.run()
-    assert (a.released, bench.store.data[0]) == ([task], 0)
+    assert list(bench.unit.tasks) == []
+    assert (bench.executor.held, bench.store.data[0]) == ([], 0)
     assert task not in a.ended
 
 
@@ -124,7 +126,7 @@ def test_abort_before_the_data_came_releases_at_once(bench):
     assert bench.device.accept(task)
     bench.device.manage(ManagementFunction.ABORT_TASK, a.nexus, 0, task.tag)
     assert a.released == [task]
-    bench.device.execute(task)
+    task.execute()
     assert bench.executor.held == []
     assert (
         bench.device.manage(ManagementFunction.ABORT_TASK, a.nexus, 0, task.tag)[0] == ManagementResponse.NO_SUCH_TASK
@@ -186,7 +188,7 @@ def test_resets(bench, function, code):
     for initiator in (a, b):
         assert initiator.run(TUR).code == (6, code)
     assert bench.unit.reservations.holder is None
-    assert not bench.unit.medium.locks
+    assert not Medium.of(bench.unit).locks
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Run:
         elif kind == "bring" and self.unbrought:
             task, out = self.unbrought.pop(args[0] % len(self.unbrought))
             task.data_out = memoryview(out)
-            self.bench.device.execute(task)
+            task.execute()
         elif kind == "return" and self.bench.executor.held:
             self.bench.executor.run(args[0] % len(self.bench.executor.held))
         elif kind == "abort" and self.sent:
@@ -58,15 +58,20 @@ class Run:
             self.bench.device.manage(ManagementFunction.CLEAR_TASK_SET, self.both[args[0]].nexus, 0, 0)
 
     def check_order(self):
-        """No thread works for a task that has to wait."""
-        calls = self.bench.unit.tasks.calls
-        for index, call in enumerate(calls):
-            alone = call.task.attribute == Attribute.ORDERED or call.command.name == "COMPARE AND WRITE"
-            if call.started and not call.task.aborted and alone:
-                assert index == 0
-            waits_for = [c for c in calls[:index] if c.task.attribute != Attribute.SIMPLE or c.task.cdb[0] == 0x89]
-            if call.started and call.task.attribute == Attribute.SIMPLE and not call.task.aborted:
-                assert not waits_for
+        """No thread works for a task that has to wait, and none beside another on blocks that one of them changes."""
+        tasks = list(self.bench.unit.tasks)
+        for index, task in enumerate(tasks):
+            if not task.started or task.aborted:
+                continue
+            # What has its data, or is of the same nexus, and came before.
+            before = [t for t in tasks[:index] if t.nexus is task.nexus and not t.aborted]
+            if task.attribute == Attribute.ORDERED:
+                assert not before
+            if task.attribute == Attribute.SIMPLE:
+                assert not [t for t in before if t.attribute != Attribute.SIMPLE]
+        at_work = [t for t in tasks if t.at_work and t.blocks]
+        for index, task in enumerate(at_work):
+            assert not [t for t in at_work[:index] if task.command.writes or t.command.writes]
 
 
 @settings(max_examples=150, deadline=None)
@@ -81,7 +86,7 @@ def test_every_task_ends_once(steps):
         run.step("return", 0)
     ends = [task for initiator in run.both for task in initiator.ended + initiator.released]
     assert sorted(map(id, ends)) == sorted(map(id, run.sent))
-    assert run.bench.unit.tasks.calls == []
+    assert list(run.bench.unit.tasks) == []
     assert run.bench.unit.tasks.barriers == 0
     for initiator in run.both:
         initiator.run("03000000ff00")

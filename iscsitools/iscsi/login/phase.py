@@ -26,7 +26,7 @@ from iscsitools.iscsi.session.session import Session
 from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.probes.sites import LOGIN_RESPONSE
 from iscsitools.probes.table import Probe
-from iscsitools.scsi.core.task import Nexus
+from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.wire.rfc7143 import ANSWER, LoginStatus, Opcode, Pdu
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from iscsitools.iscsi.errors import RejectError
 from iscsitools.iscsi.requests import data_out, responses
 from iscsitools.probes.lun import probe_lun, unit_number
+from iscsitools.scsi.core.options import MAX_TRANSFER
 from iscsitools.scsi.core.sense import fixed_sense
-from iscsitools.scsi.core.task import MAX_TRANSFER, Task
+from iscsitools.scsi.core.task import Task
 from iscsitools.wire.rfc7143 import RESERVED_TAG, Flag, Pdu, RejectReason, split_ahs
 from iscsitools.wire.scsi import Attribute, ManagementFunction, Status
 from iscsitools.wire.sense import SenseKey
@@ -33,6 +34,25 @@ def cdb_of(pdu: Pdu) -> bytes:
         if kind == _AHS_EXTENDED_CDB:
             return pdu.bhs[32:48] + content[1:]
     return pdu.bhs[32 : 32 + _CDB_LENGTHS[pdu.bhs[32] >> 5]]
+
+
+class _Task(Task):
+    """The task of a command, which hears what becomes of it."""
+
+    __slots__ = ("owner",)
+    owner: Command
+
+    def done(self) -> None:
+        """The device server has a status."""
+        self.owner.done()
+
+    def released(self) -> None:
+        """It was aborted, and its buffers are free."""
+        self.owner.released()
+
+    def dropped(self) -> None:
+        """It was ended without a status."""
+        self.owner.drop()
 
 
 class Command:
@@ -57,22 +77,20 @@ class Command:
         self.waits = False
         self.number = probe_lun(pdu.lun)
         assert session.nexus is not None
-        self.task = Task(
+        self.task = _Task(
             session.nexus,
             unit_number(pdu.lun),
             self.itt,
             cdb,
-            self.done,
             attribute=min(flags & 7, Attribute.ACA),
             edtl=self.edtl if flags & (Flag.READ | Flag.WRITE) else 0,
             reads=bool(flags & Flag.READ),
             writes=bool(flags & Flag.WRITE),
         )
         self.incoming = data_out.expect(self, session.parameters, pdu) if self.task.writes else None
-        self.task.released = self._released
         self.task.owner = self
 
-    def done(self, task: Task) -> None:
+    def done(self) -> None:
         """The device server has a status: put the answer into the output (called on the loop's thread).
 
         It waits while data is to come. No more than a window of commands wait, so that an initiator which never sends
@@ -87,7 +105,7 @@ class Command:
             if self.incoming.open and conn.waiting < session.window:
                 self.waits = True
                 conn.waiting += 1
-                self._released(task)
+                self.released()
                 return
         self._answer()
 
@@ -103,10 +121,10 @@ class Command:
             responses.send_data(self)
         else:
             responses.send_response(self)
-        self._released(task)
+        self.released()
         conn.wake(conn)
 
-    def _released(self, task: Task) -> None:
+    def released(self) -> None:
         """Nothing uses the task's buffers any more: they may be used again."""
         if self.incoming is not None:
             self.incoming.recycle()
@@ -131,10 +149,10 @@ class Command:
 
     def _take_back(self) -> None:
         task, session = self.task, self.conn.session
-        if task.unit is not None and session is not None and session.device is not None:
+        if task.accepted and session is not None and session.device is not None:
             session.device.manage(ManagementFunction.ABORT_TASK, task.nexus, task.lun, task.tag)
         else:
-            self._released(task)
+            self.released()
 
     def fail(self, asc: int, key: SenseKey = SenseKey.ABORTED_COMMAND, status: int = Status.CHECK_CONDITION) -> None:
         """End a command that waits for data-out, with the transport's own sense data (RFC 7143 11.4.7.2)."""
@@ -142,7 +160,7 @@ class Command:
         self._take_back()
         task.status = status
         task.sense = fixed_sense(key, asc) if status == Status.CHECK_CONDITION else b""
-        self.done(task)
+        self.done()
 
 
 def start(conn: Connection, session: Session, pdu: Pdu) -> None:
@@ -183,4 +201,4 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
     if incoming is not None and (take or not pdu.flags & Flag.FINAL):
         data_out.begin(command, incoming, pdu, take)
     else:
-        device.execute(task)
+        task.execute()

@@ -237,7 +237,7 @@ def _go_on(conn: Connection, command: Command, incoming: Incoming) -> None:
         return
     if incoming.received >= incoming.want:
         command.task.data_out = incoming.view[: incoming.want]
-        session.device.execute(command.task)
+        command.task.execute()
         return
     parameters = session.parameters
     while incoming.asked < incoming.want and len(incoming.solicited) < parameters.max_outstanding_r2t:

@@ -18,7 +18,7 @@ from iscsitools.iscsi.requests.command import cdb_of, start
 from iscsitools.probes.lun import probe_lun
 from iscsitools.probes.sites import NOP_SEND, REJECT_SEND
 from iscsitools.probes.table import Probe
-from iscsitools.scsi.core.task import MAX_TRANSFER
+from iscsitools.scsi.core.options import MAX_TRANSFER
 from iscsitools.wire.rfc7143 import (
     ANSWER,
     RESERVED_TAG,

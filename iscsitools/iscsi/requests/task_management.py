@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from iscsitools.iscsi.connection.connection import Connection
     from iscsitools.iscsi.session.session import Session
     from iscsitools.scsi.core.device import ScsiDevice
-    from iscsitools.scsi.core.task import Task
+    from iscsitools.scsi.core.task_set import QueuedTask
 
 _OF_ALL_UNITS: Final = (ManagementFunction.TARGET_WARM_RESET, ManagementFunction.TARGET_COLD_RESET)
 _RESETS: Final = (ManagementFunction.LOGICAL_UNIT_RESET, *_OF_ALL_UNITS)
@@ -35,7 +35,7 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
     assert session.nexus is not None
     number = unit_number(pdu.lun)
     response = ManagementResponse.NO_REASSIGNMENT
-    ended: list[Task] = []
+    ended: list[QueuedTask] = []
     if function != ManagementFunction.TASK_REASSIGN:
         response, ended = device.manage(function, session.nexus, number, pdu.ttt)
     if function == ManagementFunction.ABORT_TASK and response != ManagementResponse.COMPLETE:
@@ -44,9 +44,7 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
         session.give_up_before(pdu.cmdsn, None if function in _OF_ALL_UNITS else number)
         _end_waiting(session, function, number)
     for task in ended:
-        owner = task.owner
-        assert owner is not None
-        owner.drop()
+        task.dropped()
     header = ANSWER.pack(
         Opcode.TASK_RESPONSE, Flag.FINAL, response, 0, 0, 0, pdu.itt, 0, conn.path.next_statsn(),
         conn.path.exp_cmdsn, conn.path.max_cmdsn, 0, 0, 0,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.probes.lun import unit_number
-from iscsitools.scsi.core.task import Nexus
+from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.wire.rfc7143 import SERIAL_MASK, Opcode, Pdu, serial_less
 
 if TYPE_CHECKING:

@@ -1,28 +1,21 @@
-"""What a command is to the device server: its entry of the operation code table, and one call of it."""
+"""The operation code table: its rows, and how a CDB finds its row.
+
+The rows themselves stand in :mod:`iscsitools.scsi.commands`; nothing here knows one of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
-from iscsitools.scsi.core.cdb import Buffer
-from iscsitools.scsi.core.errors import illegal_request, invalid_field, parameter_list_length_error
-from iscsitools.scsi.core.task import Task
+from iscsitools.scsi.core.errors import illegal_request, invalid_field
+from iscsitools.scsi.core.executor import Work
 from iscsitools.wire.sense import Asc
 
-if TYPE_CHECKING:
-    from iscsitools.scsi.core.device import ScsiDevice
-    from iscsitools.scsi.core.itl_nexus import ItlNexus
-    from iscsitools.scsi.core.job import Job
-    from iscsitools.scsi.core.unit import LogicalUnit
-
-Work = Callable[[], object]
-"""Medium work: may block, runs in a thread, touches the backstore and the call's buffers only.
-
-What it returns does not count, for it is mostly a backstore's method, which may return anything.
-"""
+ACTION_MASK: Final = 0x1F
+"""SERVICE ACTION in byte 1 of a CDB (SPC-4 4.2.2.3)."""
 
 
 class Flags(Flag):
@@ -32,106 +25,70 @@ class Flags(Flag):
     MEDIUM = auto()
     """Needs a medium: else NOT READY."""
     WRITES = auto()
-    """Changes the medium: refused when the unit is write-protected."""
+    """Changes the medium: refused when the unit is write-protected; excludes all others from its blocks."""
     EXCLUSIVE = auto()
-    """Runs alone in its task set: reads and writes as one step (SBC-3 5.2), or changes how others write."""
+    """Runs alone in its task set: it changes how others write, or the whole medium."""
     IGNORES_ATTENTION = auto()
     """Is not answered with a pending unit attention (SAM-5 5.14)."""
     SHARED = auto()
     """Allowed whoever holds a reservation (SPC-4 table 66, SBC-3 table 13)."""
     READS = auto()
-    """Allowed under another's persistent reservation of a Write Exclusive type."""
+    """Allowed under another's persistent reservation of a Write Exclusive type; keeps writes from its blocks."""
     BEFORE_RESERVE = auto()
     """Allowed also while another holds the unit with RESERVE (SPC-2 table 10)."""
+    ESSENTIAL = auto()
+    """Finds room in a full task set: who the unit is, how it is, and the fencing of others."""
 
 
-@dataclass(slots=True, eq=False)
-class Call:
-    """One task on its way through the device server; the task set holds these.
-
-    ``lba`` and ``blocks`` are the range that ``check`` found, for ``run`` and for error reports.
-    """
-
-    task: Task
-    device: ScsiDevice
-    unit: LogicalUnit
-    itl: ItlNexus
-    command: Command
-    lba: int = 0
-    blocks: int = 0
-    alone: bool = False
-    """It waits for every task before it (see taskset)."""
-    barrier: bool = False
-    """SIMPLE tasks after it wait for its end (see taskset)."""
-    ready: bool = False
-    """execute() was called: data-out is there."""
-    started: bool = False
-    """It left the dormant state; its medium work may be in a thread."""
-    waited: bool = False
-    """It was dormant behind other tasks, which may have changed the unit's state."""
-    fence: bool = False
-    """It was aborted while a thread writes for it; what uses blocks waits for its end (see taskset)."""
-    result: Buffer | None = None
-    """Data-in that the medium work made; None: what ``run`` has set stands."""
-    job: Job | None = None
-    """Its medium work, when a thread is to do it."""
-
-    @property
-    def uses_blocks(self) -> bool:
-        """Whether it reads or changes blocks of the medium."""
-        return bool(self.blocks) or self.command.writes
-
-    def reply(self, data: Buffer, allocation_length: int) -> None:
-        """Return ``data`` as data-in, truncated to the CDB's ALLOCATION LENGTH (SPC-4 4.2.5.6)."""
-        self.task.data_in = data[:allocation_length]
-
-    def take(self, length: int) -> None:
-        """Ask for ``length`` bytes of data-out."""
-        self.task.data_out_length = self.task.transfer_length = length
-
-    def parameters(self) -> memoryview:
-        """The parameter list, which must have come whole: else PARAMETER LIST LENGTH ERROR."""
-        data = self.task.data_out
-        if len(data) < self.task.data_out_length:
-            raise parameter_list_length_error()
-        return data[: self.task.data_out_length]
-
-
-def no_check(call: Call) -> None:
+def no_check(task: Any) -> None:
     """The check of commands of which the usage bitmap says everything."""
+
+
+def never_allowed(cdb: bytes, persistent: bool) -> bool:
+    """A reservation's rule for commands with no exception to it."""
+    return False
 
 
 @dataclass(slots=True, eq=False)
 class Command:
-    """An entry of the operation code table.
+    """A row of the operation code table.
 
     ``usage`` is the CDB usage data (SPC-4 6.34.3): a bit of the CDB that is 0 there must be 0 in a CDB, or it is
-    answered with INVALID FIELD IN CDB; bits of ``ignored`` are exempt. ``check`` runs in accept(), ``run`` in
-    execute(); ``run`` returns medium work, or None when the command is complete. The last fields are looked up for
-    every task, so they are plain copies of what the others say.
+    answered with INVALID FIELD IN CDB; bits of ``ignored`` are exempt. The functions take the task (core.task, which
+    stands above this module). ``check`` says what is wrong with the CDB now: when the command comes, and again before
+    it runs if the unit's state has changed. ``locate`` finds the blocks that only the parameter list names, once that
+    is there. ``run`` returns medium work, or None when the command is complete. ``allowed`` are exceptions from a
+    reservation: (cdb, whether it is a persistent one). The last fields are looked up for every task, so they are plain
+    copies of what the others say.
     """
 
     name: str
     opcode: int
     service_action: int | None
     usage: bytes
-    run: Callable[[Call], Work | None]
+    run: Callable[[Any], Work | None]
     flags: Flags = Flags.NONE
-    check: Callable[[Call], None] = no_check
+    check: Callable[[Any], None] = no_check
     ignored: bytes = b""
+    locate: Callable[[Any], None] = no_check
+    allowed: Callable[[bytes, bool], bool] = never_allowed
     length: int = field(init=False)
     """The CDB's length in bytes."""
     needs_medium: bool = field(init=False)
+    reads: bool = field(init=False)
     writes: bool = field(init=False)
     exclusive: bool = field(init=False)
+    essential: bool = field(init=False)
     ignores_attention: bool = field(init=False)
     _unknown: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.length = len(self.usage)
         self.needs_medium = Flags.MEDIUM in self.flags
+        self.reads = Flags.READS in self.flags
         self.writes = Flags.WRITES in self.flags
         self.exclusive = Flags.EXCLUSIVE in self.flags
+        self.essential = Flags.ESSENTIAL in self.flags
         self.ignores_attention = Flags.IGNORES_ATTENTION in self.flags
         known = int.from_bytes(self.usage, "big") | int.from_bytes(self.ignored, "big")
         self._unknown = ~known & ((1 << 8 * (self.length - 1)) - 1)
@@ -185,7 +142,21 @@ class CommandTable:
         actions = self._actions.get(cdb[0]) if len(cdb) > 1 else None
         if actions is None:
             raise illegal_request(Asc.INVALID_COMMAND_OPERATION_CODE)
-        command = actions.get(cdb[1] & 0x1F)
+        command = actions.get(cdb[1] & ACTION_MASK)
         if command is None:
             raise invalid_field(1, 4)
         return command
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSet:
+    """What makes a device server of a kind, for instance a disk: it is handed to the unit and to the device.
+
+    ``parts``: makes the state that the commands keep in a unit (``core.unit.Part``), in this order. ``no_unit``: sets
+    the result of a task for a LUN that names no unit, or raises ScsiError; it takes the task and the units.
+    """
+
+    fully_provisioned: CommandTable
+    thin: CommandTable
+    parts: tuple[Callable[[Any], Any], ...]
+    no_unit: Callable[[Any, Any], None]

@@ -1,32 +1,28 @@
-"""The SCSI target device: its logical units, and the way of a task through them (SAM-5 4.5)."""
+"""The SCSI target device: its logical units, and the way of a task into them (SAM-5 4.5)."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from iscsitools.scsi.core import task_management as management
-from iscsitools.scsi.core.command import Call
-from iscsitools.scsi.core.errors import ScsiError, invalid_field
-from iscsitools.scsi.core.itl_nexus import ItlNexus
-from iscsitools.scsi.core.task import Nexus, Task
-from iscsitools.scsi.core.unit import LogicalUnit
-from iscsitools.scsi.spc import absent_unit as absent
-from iscsitools.scsi.spc.request_sense import unit_attention
-from iscsitools.wire.scsi import ManagementResponse, Status
+from iscsitools.scsi.core.command import CommandSet
+from iscsitools.scsi.core.errors import ScsiError, illegal_request, invalid_field, unit_attention
+from iscsitools.scsi.core.nexus import Nexus
+from iscsitools.scsi.core.task import Task
+from iscsitools.scsi.core.unit import ItlNexus, LogicalUnit
+from iscsitools.wire.scsi import Attribute, Status
 from iscsitools.wire.sense import Asc
 
-_NACA = 0x04
+_NACA: Final = 0x04
 
 
 class ScsiDevice:
     """A SCSI target device with its task router. ``name``: its SCSI name, for iSCSI the IQN."""
 
-    target_ports: Final = frozenset({1})
-    """The relative target port identifiers of its ports (SPC-4 7.8.6.5). iSCSI: one portal group is one port."""
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, commands: CommandSet) -> None:
         self.name = name
         self.units: dict[int, LogicalUnit] = {}
+        self._no_unit = commands.no_unit
         self._nexuses: dict[Nexus, None] = {}
 
     # Units
@@ -37,6 +33,7 @@ class ScsiDevice:
             raise ValueError(f"LUN {unit.number} is there already")
         self._luns_changed()
         self.units[unit.number] = unit
+        unit.siblings = self.units
         for nexus in self._nexuses:
             unit.attach(nexus)
 
@@ -47,11 +44,13 @@ class ScsiDevice:
         """
         unit = self.units.pop(number)
         unit.removed = True
-        ended = management.tell_owners(management.abort_calls(unit, unit.tasks.calls))
+        ended = unit.tasks.abort(unit.tasks)
+        for task in ended:
+            task.dropped()
         unit.refresh()
         unit.itls.clear()
         self._luns_changed()
-        return ended
+        return [task for task in ended if isinstance(task, Task)]
 
     def _luns_changed(self) -> None:
         for unit in self.units.values():
@@ -66,18 +65,11 @@ class ScsiDevice:
             unit.attach(nexus)
 
     def detach(self, nexus: Nexus) -> None:
-        """I_T nexus loss (SAM-5 6.3.4): its tasks end without status, its RESERVE and its medium lock end."""
+        """I_T nexus loss (SAM-5 6.3.4), told to every unit."""
         nexus.lost = True
         self._nexuses.pop(nexus, None)
         for unit in self.units.values():
-            management.abort_calls(unit, [call for call in unit.tasks.calls if call.task.nexus is nexus])
-            itl = unit.itls.pop(nexus, None)
-            if itl is not None:
-                itl.gate.close()
-            unit.medium.locks.discard(nexus)
-            if unit.reservations.holder is nexus:
-                unit.reservations.holder = None
-                unit.refresh()
+            unit.detach(nexus)
 
     def itl(self, nexus: Nexus, lun: int) -> ItlNexus | None:
         """What ``nexus`` is to unit ``lun``; None when there is no such unit."""
@@ -89,49 +81,55 @@ class ScsiDevice:
     def accept(self, task: Task) -> bool:
         """Check a task and enter it into its unit's task set.
 
-        True: ``data_out_length`` and ``transfer_length`` are set; bring the data and call :meth:`execute`. False: it
-        has ended and ``done`` was called. The checks, in order: the unit is there, operation code, room in the task
-        set, unit attention, reservation, medium, write protection, and the CDB's fields (SAM-5 5.14, SPC-4 5.3).
+        True: ``data_out_length`` and ``transfer_length`` are set; bring the data and call ``task.execute()``. False: it
+        has ended and ``done`` was called. The checks, in order: the unit is there, room in the task set, unit
+        attention, task attribute, operation code, reservation, medium, write protection, and the CDB's fields (SAM-5 5.14, SPC-4 5.3).
         """
         itl = self.itl(task.nexus, task.lun)
         try:
             if itl is None:
-                absent.answer(self, task)
-                task.done(task)
+                self._no_unit(task, self.units)
+                task.done()
                 return False
-            self._admit(task, itl)
+            _admit(task, itl)
         except ScsiError as error:
-            task.status, task.sense = error.status, error.sense
-            task.done(task)
+            task.refuse(error)
+            task.done()
             return False
         return True
 
-    def _admit(self, task: Task, itl: ItlNexus) -> None:
-        unit = itl.unit
-        task.unit = unit
-        task.nexus.used.add(unit.number)
-        if unit.tasks.full:
-            raise ScsiError(Status.TASK_SET_FULL)
-        command = unit.commands.find(task.cdb)
-        call = Call(task, self, unit, itl, command)
-        if not command.ignores_attention:
-            asc = itl.take_attention()
-            if asc is not None:
-                raise unit_attention(asc)
-        unit.check_state(call)
-        if len(task.cdb) >= command.length and task.cdb[command.length - 1] & _NACA:
-            raise invalid_field(command.length - 1, 2)
-        command.check_usage(task.cdb)
-        command.check(call)
-        task.call = call
-        unit.tasks.enter(call)
-
-    def execute(self, task: Task) -> None:
-        """Run an accepted task, of which all the data-out is there. ``done`` is called now or later."""
-        call = task.call
-        if isinstance(call, Call) and not task.aborted:
-            call.unit.tasks.ready(call)
-
-    def manage(self, function: int, nexus: Nexus, lun: int, tag: int) -> tuple[ManagementResponse, list[Task]]:
+    def manage(self, function: int, nexus: Nexus, lun: int, tag: int) -> management.Result:
         """Perform a task management function (SAM-5 7); see :func:`iscsitools.scsi.core.task_management.manage`."""
-        return management.manage(self, function, nexus, lun, tag)
+        return management.manage(self.units, function, nexus, lun, tag)
+
+
+def _admit(task: Task, itl: ItlNexus) -> None:
+    unit, cdb = itl.unit, task.cdb
+    task.nexus.used.add(unit.number)
+    try:
+        command = unit.commands.find(cdb)
+    except ScsiError:
+        _report_attention(itl)
+        raise
+    if not unit.tasks.has_room(task.nexus, command):
+        raise ScsiError(Status.TASK_SET_FULL)
+    if not command.ignores_attention:
+        _report_attention(itl)
+    if task.attribute == Attribute.ACA:  # no ACA is ever in effect here: NORMACA is 0
+        raise illegal_request(Asc.INVALID_MESSAGE)
+    task.unit, task.itl, task.command = unit, itl, command
+    task.generation = unit.generation
+    unit.check_state(command, cdb, task.nexus)
+    if len(cdb) >= command.length and cdb[command.length - 1] & _NACA:
+        raise invalid_field(command.length - 1, 2)
+    command.check_usage(cdb)
+    command.check(task)
+    unit.tasks.enter(task)
+    task.accepted = True
+
+
+def _report_attention(itl: ItlNexus) -> None:
+    """A pending unit attention goes before everything else that is to be said of a command (SAM-5 5.14)."""
+    asc = itl.take_attention()
+    if asc is not None:
+        raise unit_attention(asc)

@@ -48,6 +48,11 @@ def parameter_list_length_error() -> ScsiError:
     return illegal_request(Asc.PARAMETER_LIST_LENGTH_ERROR)
 
 
+def unit_attention(asc: Asc) -> ScsiError:
+    """CHECK CONDITION for a pending unit attention."""
+    return check_condition(SenseKey.UNIT_ATTENTION, asc)
+
+
 def reservation_conflict() -> ScsiError:
     """RESERVATION CONFLICT status."""
     return ScsiError(Status.RESERVATION_CONFLICT)

@@ -6,10 +6,21 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from iscsitools import __version__
-from iscsitools.scsi.core.task import MAX_TRANSFER
 
+MAX_TRANSFER: Final = 8 << 20
+"""Bytes that one command may move: the Block Limits page's MAXIMUM TRANSFER LENGTH (SBC-3 6.6.3)."""
 BLOCK_SIZES: Final = (512, 1024, 2048, 4096)
 """Bytes that a logical block may have."""
+
+
+def revision(version: str) -> str:
+    """A version as the PRODUCT REVISION LEVEL's four characters: as many of its parts as they hold."""
+    whole, _, rest = version.partition(".")
+    for part in rest.split("."):
+        if len(whole) + 1 + len(part) > 4:
+            break
+        whole += f".{part}"
+    return whole[:4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +43,7 @@ class UnitOptions:
     naa: bytes = b""
     vendor: str = "ISCSITLS"
     product: str = "iscsitools disk"
-    revision: str = __version__
+    revision: str = revision(__version__)
     target: str = ""
     queue_depth: int = 128
 

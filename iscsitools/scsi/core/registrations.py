@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from iscsitools.scsi.core.task import Nexus
+from iscsitools.scsi.core.nexus import Nexus
 
 
 class ReservationType(IntEnum):

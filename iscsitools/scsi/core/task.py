@@ -1,117 +1,219 @@
-"""The boundary of the SCSI device server: I_T nexuses, tasks, and what runs their calls.
+"""The boundary of the SCSI device server: one command, from the transport to the backstore and back.
 
-A transport makes a :class:`Nexus` for each session, and a :class:`Task` for each command. It hands the task to
-``ScsiDevice.accept``, brings the data-out that ``accept`` asked for, calls ``ScsiDevice.execute``, and gets the task
-back through ``Task.done``, perhaps later, on the same thread. Nothing here knows which transport it is.
+A transport makes a :class:`~iscsitools.scsi.core.nexus.Nexus` for each session, and an object of its own subclass of
+:class:`Task` for each command. It hands the task to ``ScsiDevice.accept``, brings the data-out that ``accept`` asked
+for, calls :meth:`Task.execute`, and gets :meth:`Task.done`, perhaps later, on the same thread. Nothing here knows which
+transport it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
 
+from iscsitools.scsi.core.cdb import Buffer
+from iscsitools.scsi.core.errors import ScsiError, parameter_list_length_error
+from iscsitools.scsi.core.executor import Work
+from iscsitools.scsi.core.nexus import Nexus
+from iscsitools.scsi.core.task_set import QueuedTask
+from iscsitools.scsi.core.unit import ItlNexus, LogicalUnit
 from iscsitools.wire.scsi import Attribute, Status
 
-if TYPE_CHECKING:
-    from iscsitools.scsi.core.unit import LogicalUnit
+_NOTHING: Final = memoryview(b"")
 
 
-@dataclass(slots=True, eq=False)
-class Nexus:
-    """An I_T nexus (SAM-5 3.1.50): one initiator port in session with one target port.
-
-    ``initiator_port`` is the initiator port's name as SPC-4 7.6.4.5 wants it in a TransportID: for iSCSI
-    ``IQN,i,0xISID``. ``target_port`` is the relative target port identifier.
-    """
-
-    initiator: str
-    initiator_port: str
-    target_port: int = 1
-    lost: bool = False
-    """Set by ``ScsiDevice.detach``: the results of its tasks go nowhere."""
-    used: set[int] = field(default_factory=set)
-    """The numbers of the units that it has sent a command; kept for the list of sessions."""
-
-
-@dataclass(slots=True, eq=False)
-class Task:
+class Task(QueuedTask):
     """One command on its way through the device server.
 
     ``lun``: unit number, already decoded from its 8 bytes; -1 when they name no unit that can exist. ``tag``: the
     transport's name of the task, unique in its nexus. ``edtl``: bytes that the initiator expects to move, of the
-    direction that ``reads``/``writes`` say (both False: none). ``done`` is called once, on the loop's thread, when
-    status is known, except for tasks that a task management function ended without status (SAM-5 5.6).
+    direction that ``reads``/``writes`` say (both False: none).
+
+    The transport sets ``data_out`` before it calls execute(). ``accept`` sets ``unit``, ``itl``, ``command``,
+    ``data_out_length`` (bytes of data-out that the command takes; the transport brings min(edtl, this)) and
+    ``transfer_length`` (bytes that the CDB asked to move, for the residual count, RFC 7143 11.4.5; -1: as much as was
+    moved). The result is ``status``, ``sense`` (fixed-format sense data, when status is CHECK CONDITION) and
+    ``data_in``: what the command returned, whole, before truncation to ``edtl``; the buffer is the transport's until
+    sent.
     """
 
-    nexus: Nexus
-    lun: int
-    tag: int
-    cdb: bytes
-    done: Callable[[Task], None]
-    attribute: int = Attribute.SIMPLE
-    edtl: int = 0
-    reads: bool = False
-    writes: bool = False
+    __slots__ = (
+        "accepted", "cdb", "data_in", "data_out", "data_out_length", "edtl", "generation", "itl", "lun", "reads",
+        "result", "sense", "status", "tag", "transfer_length", "unit", "withdraw", "writes",
+    )  # fmt: skip
+    unit: LogicalUnit
+    itl: ItlNexus
 
-    # Set by accept():
-    data_out_length: int = 0
-    """Bytes of data-out that the command takes; the transport brings min(edtl, this)."""
-    unit: LogicalUnit | None = None
-    # Set by the transport before execute():
-    data_out: memoryview = field(default_factory=lambda: memoryview(b""))
-    # The result:
-    status: int = Status.GOOD
-    sense: bytes = b""
-    """Fixed-format sense data, when status is CHECK CONDITION."""
-    data_in: memoryview | bytes | bytearray = b""
-    """What the command returned, whole, before truncation to ``edtl``. The buffer is the transport's until sent."""
-    transfer_length: int = -1
-    """Bytes that the CDB asked to move, for the residual count (SAM-5, RFC 7143 11.4.5); -1: as much as was moved."""
-    aborted: bool = False
-    """Set when a task management function or a lost nexus ended it; a late result is thrown away."""
-    released: Callable[[Task], None] | None = None
-    """Called once for a task that was aborted, when nothing uses ``data_out`` and ``data_in`` any more.
+    def __init__(
+        self, nexus: Nexus, lun: int, tag: int, cdb: bytes, attribute: int = Attribute.SIMPLE, edtl: int = 0,
+        reads: bool = False, writes: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(nexus, attribute)
+        self.lun = lun
+        self.tag = tag
+        self.cdb = cdb
+        self.edtl = edtl
+        self.reads = reads
+        self.writes = writes
+        self.data_out_length = 0
+        self.transfer_length = -1
+        self.generation = 0
+        self.accepted = False
+        """It is in a task set, or was: a task management function finds it there."""
+        self.data_out = _NOTHING
+        self.status: int = Status.GOOD
+        self.sense = b""
+        self.data_in: Buffer = b""
+        self.result: Buffer | None = None
+        """Data-in that the medium work made; None: what ``run`` has set stands."""
+        self.withdraw = _nothing_to_withdraw
+        """Takes the medium work back; False when there is none that could be."""
 
-    That is before ``manage`` or ``detach`` returns when no thread is at work for the task, else when that thread's
-    call has returned; until then the transport leaves the buffers alone. Not called for a task that ends by ``done``.
-    """
-    owner: TaskOwner | None = None
-    """Who in the transport keeps this task; told when a task management function of anybody ended it."""
-    call: object = None
-    """The device server's own note of the task."""
+    # The transport's side
 
+    def done(self) -> None:
+        """The status is known. Called once, on the loop's thread, but not for a task that was aborted."""
+        raise NotImplementedError
 
-class TaskOwner(Protocol):
-    """The transport's side of a task."""
+    def released(self) -> None:
+        """The task was aborted, and nothing uses ``data_out`` and ``data_in`` any more. Called once.
 
-    def drop(self) -> None:
-        """Forget the task: it was ended without a status."""
+        That is before ``manage`` or ``detach`` returns when no thread is at work for the task, else when that thread's
+        call has returned; until then the transport leaves the buffers alone.
+        """
+        raise NotImplementedError
 
+    # For commands
 
-class Executor(Protocol):
-    """Runs calls that may block, in threads of which one logical unit has a bounded number.
+    def reply(self, data: Buffer, allocation_length: int) -> None:
+        """Return ``data`` as data-in, truncated to the CDB's ALLOCATION LENGTH (SPC-4 4.2.5.6)."""
+        self.data_in = data[:allocation_length]
 
-    ``submit`` returns at once. ``work`` runs in a thread; then ``done`` is called on the loop's thread with what
-    ``work`` raised, or None. Calls of one executor may run at once and end in any order.
-    """
+    def take(self, length: int) -> None:
+        """Ask for ``length`` bytes of data-out."""
+        self.data_out_length = self.transfer_length = length
 
-    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
-        """Run ``work`` in a thread and report to ``done``."""
+    def parameters(self) -> memoryview:
+        """The parameter list, which must have come whole: else PARAMETER LIST LENGTH ERROR."""
+        data = self.data_out
+        if len(data) < self.data_out_length:
+            raise parameter_list_length_error()
+        return data[: self.data_out_length]
 
+    # Running
 
-class InlineExecutor:
-    """Runs each call at once where it was submitted: for tests, and for backstores that do not block."""
+    def check(self) -> None:
+        """Raise ScsiError when the unit's state, or a field of the CDB, forbids the command now."""
+        unit = self.unit
+        self.generation = unit.generation
+        unit.check_state(self.command, self.cdb, self.nexus)
+        self.command.check(self)
 
-    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
-        """Run ``work`` now."""
+    def execute(self) -> None:
+        """Run, once the task set lets it; all the data-out is there. ``done`` is called now or later."""
+        if self.aborted:
+            return
+        try:
+            self.command.locate(self)
+        except ScsiError as error:
+            self._end(error)
+            return
+        self.unit.tasks.data_is_there(self)
+
+    def start(self) -> None:
+        """Run: it is this task's turn.
+
+        What the command may do is decided now: if the unit's state has changed since it was accepted, perhaps while
+        its data was on the way, everything is checked again.
+        """
+        unit = self.unit
+        try:
+            if self.generation != unit.generation:
+                self.check()
+            work = self.command.run(self)
+        except ScsiError as error:
+            self._end(error)
+        except BaseException as error:
+            self._end(unit.failed(self, error))
+        else:
+            if work is None:
+                self._end()
+            elif unit.store.blocking:
+                unit.tasks.is_at_work(self)
+                self.withdraw = unit.executor.submit(partial(self._work, work), self._worked)
+            elif isinstance(work, Iterator):
+                self._step(work)
+            else:
+                self._call(work)
+
+    def _work(self, work: Work) -> None:
+        """Do all of the work, in a thread; what is aborted ends at the next step."""
+        if isinstance(work, Iterator):
+            for _ in work:
+                if self.aborted:
+                    return
+        else:
+            work()
+
+    def _call(self, work: Callable[[], object]) -> None:
+        """Do the work here and now."""
+        error: BaseException | None = None
         try:
             work()
-        except Exception as error:
-            done(error)
+        except BaseException as raised:
+            error = raised
+        self._worked(error)
+
+    def _step(self, steps: Iterator[None]) -> None:
+        """Do one step of the work here; others get their turn before the next one."""
+        error: BaseException | None = None
+        try:
+            if not self.aborted and next(steps, self) is None:
+                if not self.at_work:
+                    self.unit.tasks.is_at_work(self)
+                self.unit.executor.resume(partial(self._step, steps))
+                return
+        except BaseException as raised:
+            error = raised
+        self._worked(error)
+
+    def _worked(self, error: BaseException | None) -> None:
+        """The medium work has ended."""
+        if error is None:
+            if self.result is not None:
+                self.data_in = self.result
+            self._end()
+        elif isinstance(error, ScsiError):
+            self._end(error)
         else:
-            done(None)
+            self._end(self.unit.failed(self, error))
+
+    def _end(self, error: ScsiError | None = None) -> None:
+        """The status goes to the transport, and those that waited for this task start."""
+        if error is not None:
+            self.refuse(error)
+        if self.aborted:
+            self.released()
+        else:
+            self.done()
+        self.unit.tasks.leave(self)
+
+    def refuse(self, error: ScsiError) -> None:
+        """Set the status and sense data of an error."""
+        self.status = error.status
+        self.sense = error.sense if error.status == Status.CHECK_CONDITION else b""
+        self.data_in = b""
+
+    def end_without_status(self) -> None:
+        """It was aborted. A thread that works for it keeps its buffers and its place in the task set until it returns.
+
+        Between two steps on the loop nothing uses them, but the step that has been asked for will come.
+        """
+        if not self.started or self.withdraw():
+            self.released()
+            self.unit.tasks.leave(self)
 
 
-MAX_TRANSFER: Final = 8 << 20
-"""Bytes that one command may move: the Block Limits page's MAXIMUM TRANSFER LENGTH (SBC-3 6.6.3)."""
+def _nothing_to_withdraw() -> bool:
+    return False

@@ -1,115 +1,235 @@
-"""A logical unit's task set: how many tasks, and in which order they run (SAM-5 8).
+"""A logical unit's task set: how many tasks there may be, and in which order they run (SAM-5 8).
 
-The order, in one place:
+How many: one nexus may fill the set. Each nexus has a few places of its own all the same, and as many again for
+essential commands (``Flags.ESSENTIAL``): who has nothing in the set always finds room, and a busy node can be fenced.
+
+The order, in one place. A task is *in order* when it has its data-out and nothing of its own nexus that it has to wait
+for lacks it. Until then it is not enabled, and no task of another nexus waits for it: an initiator that never sends its
+data stops only itself. Of two tasks the one that came in order first is the earlier one.
 
 - HEAD OF QUEUE: at once.
-- ORDERED, and commands that must run alone: when every task accepted before has ended.
-- SIMPLE: when every ORDERED, HEAD OF QUEUE or exclusive task accepted before has ended.
+- ORDERED, and commands that must run alone: when every earlier task has ended.
+- SIMPLE: when every earlier ORDERED, HEAD OF QUEUE or exclusive task has ended.
 - A task that is exclusive and HEAD OF QUEUE waits as an ORDERED one does: running alone matters more.
+- Any: when nothing is at work, or was to go first, on blocks that it shares with it, unless both only read; and while
+  no exclusive task is at work.
 
-A task that was aborted while a thread works for it stays here until the thread returns, so that its place is not given
-away before it is free. If it writes, no task that uses blocks starts before that: its write may still reach the
-medium, and must not fall into the middle of an exclusive command, nor replace what was written after the abort.
+A task *is at work* while a thread or later turns of the loop do its medium work. One that was aborted meanwhile stays
+here until that ends: its place is not given away before it is free, and what it may still write to its blocks neither
+falls into the middle of another command nor replaces what was written after the abort.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-from iscsitools.scsi.core.command import Call
+from iscsitools.scsi.core.command import Command
+from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.wire.scsi import Attribute
 
 
-class TaskSet:
-    """Tasks in the order of acceptance.
+class QueuedTask:
+    """What a task set knows of a task. ``lba`` and ``blocks``: the range that it works on, for error reports too."""
 
-    ``start`` begins a task's execution; ``changed`` is called when the first barrier enters or the last one leaves.
+    __slots__ = (
+        "aborted", "alone", "at_work", "attribute", "barrier", "blocks", "command", "has_data", "lba", "nexus",
+        "started",
+    )  # fmt: skip
+    command: Command
+
+    def __init__(self, nexus: Nexus, attribute: int) -> None:
+        self.nexus = nexus
+        self.attribute = attribute
+        self.lba = self.blocks = 0
+        self.alone = self.barrier = False
+        self.has_data = self.started = self.at_work = False
+        self.aborted = False
+        """A task management function or a lost nexus ended it; a late result is thrown away."""
+
+    def start(self) -> None:
+        """Begin: it is this task's turn."""
+        raise NotImplementedError
+
+    def end_without_status(self) -> None:
+        """It was aborted: give back what it holds, now or when its work has returned, and leave."""
+        raise NotImplementedError
+
+    def dropped(self) -> None:
+        """For the transport: something other than its own task management function ended the task without status."""
+        raise NotImplementedError
+
+    def overlaps(self, other: QueuedTask) -> bool:
+        """Whether the two must not work at the same time: blocks of both, which one of them changes."""
+        return (
+            (self.command.writes or (other.command.writes and self.command.reads))
+            and (other.command.reads or other.command.writes)
+            and self.lba < other.lba + other.blocks
+            and other.lba < self.lba + self.blocks
+        )
+
+
+class TaskSet:
+    """The tasks of a unit.
+
+    ``changed`` is called when one of ``barriers``, ``reading`` or ``writing`` becomes 0 or stops being 0. The latter
+    count the tasks at work that read or write blocks.
     """
 
-    __slots__ = ("_calls", "_changed", "_fences", "_pumping", "_start", "barriers", "depth")
+    __slots__ = ("_at_work", "_changed", "_in_order", "_pumping", "_tasks", "_waiting", "barriers", "depth", "reading",
+                 "writing")  # fmt: skip
 
-    def __init__(self, depth: int, start: Callable[[Call], None], changed: Callable[[], None]) -> None:
+    def __init__(self, depth: int, changed: Callable[[], None]) -> None:
         self.depth = depth
-        self.barriers = 0
-        self._fences = 0
-        self._calls: dict[Call, None] = {}
-        self._start = start
+        self.barriers = self.reading = self.writing = 0
+        self._tasks: dict[QueuedTask, None] = {}
+        self._in_order: dict[QueuedTask, None] = {}
+        self._at_work: dict[QueuedTask, None] = {}
+        self._waiting = 0
         self._changed = changed
         self._pumping = False
 
-    @property
-    def calls(self) -> list[Call]:
-        """The tasks, oldest first; a copy."""
-        return list(self._calls)
+    def __iter__(self) -> Iterator[QueuedTask]:
+        """The tasks, oldest first; they may leave meanwhile."""
+        return iter(list(self._tasks))
 
-    @property
-    def full(self) -> bool:
-        """Whether another task gets TASK SET FULL."""
-        return len(self._calls) >= self.depth
+    def __len__(self) -> int:
+        return len(self._tasks)
 
-    def enter(self, call: Call) -> None:
-        """Accept a task."""
-        attribute = call.task.attribute
-        call.alone = attribute == Attribute.ORDERED or call.command.exclusive
-        call.barrier = call.alone or attribute == Attribute.HEAD_OF_QUEUE
-        self._calls[call] = None
-        if call.barrier:
-            self._add_barrier()
+    def has_room(self, nexus: Nexus, command: Command) -> bool:
+        """Whether another task is accepted; else TASK SET FULL, for then the nexus has tasks in the set (SAM-5 5.3.1).
 
-    def _add_barrier(self) -> None:
-        self.barriers += 1
-        if self.barriers == 1:
+        Its own places are a sixteenth of the depth, at least one.
+        """
+        if len(self._tasks) < self.depth:
+            return True
+        own_places = max(1, self.depth // 16)
+        own = [task for task in self._tasks if task.nexus is nexus]
+        if len(own) < own_places:
+            return True
+        return command.essential and sum(task.command.essential for task in own) < own_places
+
+    def enter(self, task: QueuedTask) -> None:
+        """Accept a task, of which ``command`` is known."""
+        task.alone = task.attribute == Attribute.ORDERED or task.command.exclusive
+        task.barrier = task.alone or task.attribute == Attribute.HEAD_OF_QUEUE
+        self._tasks[task] = None
+        if task.barrier:
+            self.barriers += 1
+            if self.barriers == 1:
+                self._changed()
+
+    def data_is_there(self, task: QueuedTask) -> None:
+        """The task has its data-out: start it now, or as soon as the order allows."""
+        task.has_data = True
+        if not self.barriers and not self._waiting and not self._is_kept_off(task, ()):
+            self._in_order[task] = None
+            task.started = True
+            task.start()
+        else:
+            self._bring_in_order(task.nexus)
+            self._pump()
+
+    def is_at_work(self, task: QueuedTask) -> None:
+        """The task's medium work goes on in a thread, or in later turns of the loop."""
+        task.at_work = True
+        self._at_work[task] = None
+        if task.blocks:
+            self._count(task, 1)
+
+    def _count(self, task: QueuedTask, by: int) -> None:
+        before = (self.reading > 0, self.writing > 0)
+        if task.command.writes:
+            self.writing += by
+        elif task.command.reads:
+            self.reading += by
+        if before != (self.reading > 0, self.writing > 0):
             self._changed()
 
-    def fence(self, call: Call) -> None:
-        """Let nothing use blocks before the thread that writes for this task, now aborted, has returned."""
-        call.fence = True
-        self._fences += 1
-        self._add_barrier()
-
-    def ready(self, call: Call) -> None:
-        """The task has its data-out: start it now, or as soon as the tasks before it allow."""
-        call.ready = True
-        if self.barriers:
-            self._pump()
-        else:
-            call.started = True
-            self._start(call)
-
-    def leave(self, call: Call) -> None:
+    def leave(self, task: QueuedTask) -> None:
         """A task has ended; those that waited for it start."""
-        if call not in self._calls:
+        if task not in self._tasks:
             return
-        del self._calls[call]
-        if not self.barriers:
-            return
-        if call.barrier or call.fence:
-            self.barriers -= call.barrier + call.fence
-            self._fences -= call.fence
+        had_barriers = self.barriers
+        del self._tasks[task]
+        if task in self._in_order:
+            del self._in_order[task]
+            self._waiting -= not task.started
+        if task.at_work:
+            del self._at_work[task]
+            if task.blocks:
+                self._count(task, -1)
+        if task.barrier:
+            self.barriers -= 1
             if not self.barriers:
                 self._changed()
+        if had_barriers:
+            self._bring_in_order(task.nexus)
         self._pump()
+
+    def abort(self, tasks: Iterable[QueuedTask]) -> list[QueuedTask]:
+        """End these tasks without status; returns those that had not been ended before.
+
+        All are marked before the first leaves, so that none of them starts in another's place.
+        """
+        ended = [task for task in tasks if not task.aborted]
+        for task in ended:
+            task.aborted = True
+        for task in ended:
+            task.end_without_status()
+        return ended
+
+    def _bring_in_order(self, nexus: Nexus) -> None:
+        """Bring in order what may be of a nexus's tasks, oldest first."""
+        lacking = lacking_barrier = False
+        for task in self._tasks:
+            if task.nexus is not nexus or task in self._in_order:
+                continue
+            at_once = task.barrier and not task.alone
+            held_up = lacking_barrier or (lacking and task.alone)
+            if task.has_data and not task.aborted and (at_once or not held_up):
+                self._in_order[task] = None
+                self._waiting += 1
+            else:
+                lacking = True
+                lacking_barrier = lacking_barrier or task.barrier
+
+    def _is_kept_off(self, task: QueuedTask, earlier: Iterable[QueuedTask]) -> bool:
+        """Whether something is at work, or among ``earlier``, that must not be at the same time."""
+        if not task.blocks and not task.command.exclusive:
+            return any(other.command.exclusive for other in self._at_work) if self._at_work else False
+        if task.command.exclusive and self._at_work:
+            return True
+        for others in (self._at_work, earlier):
+            for other in others:
+                if other.command.exclusive or (other.blocks and task.overlaps(other)):
+                    return True
+        return False
 
     def _pump(self) -> None:
         """Start what may start, until nothing more may. A task that ends at once calls back here: no recursion."""
-        if self._pumping:
+        if self._pumping or not self._waiting:
             return
         self._pumping = True
         try:
-            while (call := self._next()) is not None:
-                call.started = call.waited = True
-                self._start(call)
+            while (task := self._next()) is not None:
+                self._waiting -= 1
+                task.started = True
+                task.start()
         finally:
             self._pumping = False
 
-    def _next(self) -> Call | None:
-        oldest = True
-        blocked = False
-        for call in self._calls:
-            allowed = (oldest or not call.alone) if call.barrier else not blocked
-            held_back = self._fences and call.uses_blocks
-            if allowed and call.ready and not call.started and not call.task.aborted and not held_back:
-                return call
+    def _next(self) -> QueuedTask | None:
+        if not self._waiting:
+            return None
+        oldest, blocked = True, False
+        earlier: list[QueuedTask] = []
+        for task in self._in_order:
+            if not task.started and not task.aborted:
+                may = (oldest or not task.alone) if task.barrier else not blocked
+                at_once = task.barrier and not task.alone
+                if may and not self._is_kept_off(task, () if at_once else earlier):
+                    return task
+                earlier.append(task)
             oldest = False
-            blocked = blocked or call.barrier
+            blocked = blocked or task.barrier
         return None

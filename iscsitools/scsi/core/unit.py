@@ -1,39 +1,41 @@
-"""A logical unit: its state, and how its tasks are run."""
+"""A logical unit: its state, and what each I_T nexus is to it.
+
+Which commands there are, and what state they keep, is handed in as a CommandSet; how a task runs stands in
+:mod:`iscsitools.scsi.core.task`.
+"""
 
 from __future__ import annotations
 
 import logging
+from typing import Self, TypeVar
 
 from iscsitools.backstores.base import Backstore, MediumError, stack_name
 from iscsitools.repeats import RepeatLimit
-from iscsitools.scsi.commands import COMMANDS, THIN_COMMANDS
-from iscsitools.scsi.core.command import Call, Flags, Work
+from iscsitools.scsi.core.command import Command, CommandSet, Flags
 from iscsitools.scsi.core.errors import ScsiError, backstore_error, check_condition, is_protected
+from iscsitools.scsi.core.executor import Executor
+from iscsitools.scsi.core.gate import Gate
 from iscsitools.scsi.core.identity import Identity, derive_identity
-from iscsitools.scsi.core.itl_nexus import ItlNexus
-from iscsitools.scsi.core.job import Job
+from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import Limits, UnitOptions
 from iscsitools.scsi.core.reservations import Reservations
-from iscsitools.scsi.core.task import Executor, Nexus
-from iscsitools.scsi.core.task_set import TaskSet
-from iscsitools.scsi.sbc.medium import Medium
-from iscsitools.scsi.spc.mode_pages import ModePages
-from iscsitools.wire.scsi import Status
+from iscsitools.scsi.core.task_set import QueuedTask, TaskSet
 from iscsitools.wire.sense import Asc, SenseKey
-
-__all__ = ["LogicalUnit", "UnitOptions"]
 
 _log = logging.getLogger(__name__)
 _log.addFilter(RepeatLimit())
+_PartT = TypeVar("_PartT", bound="Part")
 
 
 class LogicalUnit:
     """A direct-access block device. ``number``: its unit number; ``store`` is open and stays open.
 
-    All methods belong to the event loop's thread. Only a call's medium work runs elsewhere, when ``store.blocking``.
+    All methods belong to the event loop's thread. Only a task's medium work runs elsewhere, when ``store.blocking``.
     """
 
-    def __init__(self, number: int, store: Backstore, executor: Executor, options: UnitOptions) -> None:
+    def __init__(
+        self, number: int, store: Backstore, executor: Executor, options: UnitOptions, commands: CommandSet
+    ) -> None:
         self.number = number
         self.store = store
         self.executor = executor
@@ -44,48 +46,73 @@ class LogicalUnit:
         self.capabilities = capabilities = store.capabilities
         self.thin = options.thin and capabilities.thin
         physical = options.physical_block_size or capabilities.physical_block_size or 4096
-        self.commands = THIN_COMMANDS if self.thin else COMMANDS
+        self.commands = commands.thin if self.thin else commands.fully_provisioned
         self.physical_blocks = max(1, physical // options.block_size)
         derived = derive_identity(options.target, number, store.identity, options.serial, store.own_identity)
         self.identity = Identity(derived.serial, options.naa or derived.naa)
-        self.modes = ModePages(options.write_cache, capabilities.volatile_cache)
+        self.write_cache = options.write_cache and capabilities.volatile_cache
+        """Whether completed writes may still be in a volatile cache: WCE of the Caching mode page."""
+        self.software_write_protect = False
+        """SWP of the Control mode page."""
+        self.not_ready: ScsiError | None = None
+        """What a command that needs the medium is answered with; None: the medium is there."""
         self.removed = False
-        self.medium = Medium(options.removable)
+        self.generation = 0
+        """Counts the changes of what decides whether a command may run; a task remembers the one it was checked at."""
+        self.siblings: dict[int, LogicalUnit] = {number: self}
+        """All units of its device, by number; the device puts its own dictionary here."""
+        self.target_ports: frozenset[int] = frozenset({1})
+        """The relative target port identifiers through which it can be reached (SPC-4 7.8.6.5)."""
         self.reservations = Reservations()
         self.itls: dict[Nexus, ItlNexus] = {}
-        self.tasks = TaskSet(options.queue_depth, self._start, self.refresh)
+        self.tasks = TaskSet(options.queue_depth, self._gates_changed)
         self._failures = object()  # its name among the lines that repeat
+        self._parts: dict[type, Part] = {}
+        for make in commands.parts:
+            part = make(self)
+            self._parts[type(part)] = part
+
+    def part(self, kind: type[_PartT]) -> _PartT:
+        """The state of that kind; raises KeyError when the unit's commands keep none."""
+        found = self._parts[kind]
+        assert isinstance(found, kind)
+        return found
 
     # State
 
     @property
-    def write_cache(self) -> bool:
-        """Whether completed writes may still be in a volatile cache: WCE of the Caching mode page."""
-        return self.modes.write_cache
-
-    @property
     def write_protected(self) -> bool:
-        """Whether anything forbids writing: the option, the backstore, or SWP of the Control mode page."""
-        return self.options.readonly or self.modes.software_write_protect or self.capabilities.read_only
+        """Whether anything forbids writing: the option, the backstore, or SWP."""
+        return self.options.readonly or self.software_write_protect or self.capabilities.read_only
 
     def must_write_through(self, fua: bool) -> bool:
         """Whether a write has to be durable before its status."""
         return self.capabilities.volatile_cache and (fua or not self.write_cache)
 
     @property
-    def unobstructed(self) -> bool:
-        """Whether a read needs no look at this unit's state other than reservations and unit attentions."""
-        return self.medium.loaded and not self.tasks.barriers and not self.removed
+    def reads_at_once(self) -> bool:
+        """Whether a plain read, but for its nexus, needs no look at this unit's state, and nothing writes beside it."""
+        return self.not_ready is None and not self.removed and not (self.tasks.barriers or self.tasks.writing)
 
     @property
-    def fast_writes(self) -> bool:
-        """Whether a plain write goes to the backstore's cache with nothing more to do."""
-        return not self.write_protected and not self.must_write_through(fua=False)
+    def writes_at_once(self) -> bool:
+        """Whether, beyond that, a plain write goes to the backstore's cache with nothing more to do."""
+        return not self.tasks.reading and not self.write_protected and not self.must_write_through(fua=False)
 
     def refresh(self) -> None:
-        """Recompute the fast path's gates of every nexus; called after every change of state."""
+        """Something of the state has changed that decides what a command may do: called after every such change."""
+        self.generation += 1
         for itl in self.itls.values():
             itl.refresh()
+
+    def _gates_changed(self) -> None:
+        """Open or close the gates of all nexuses. Often called, so it takes only what each nexus has decided."""
+        read = self.reads_at_once
+        write = read and self.writes_at_once
+        for itl in self.itls.values():
+            gate = itl.gate
+            gate.read_open = read and itl.may_read
+            gate.write_open = write and itl.may_write
 
     def attention(self, asc: Asc, but: Nexus | None = None) -> None:
         """Queue a unit attention for every nexus, or for all others than ``but``."""
@@ -100,6 +127,31 @@ class LogicalUnit:
             itl = self.itls[nexus] = ItlNexus(nexus, self)
             itl.attention(Asc.POWER_ON_OR_RESET)
         return itl
+
+    def detach(self, nexus: Nexus) -> None:
+        """I_T nexus loss (SAM-5 6.3.4): its tasks end without status, its RESERVE and what parts keep for it too."""
+        self.tasks.abort(task for task in self.tasks if task.nexus is nexus)
+        itl = self.itls.pop(nexus, None)
+        if itl is not None:
+            itl.gate.close()
+        for part in self._parts.values():
+            part.nexus_lost(nexus)
+        if self.reservations.holder is nexus:
+            self.reservations.holder = None
+            self.refresh()
+
+    def reset(self, asc: Asc) -> list[QueuedTask]:
+        """Logical unit reset (SAM-5 6.3.3): tasks, RESERVE and parts; a unit attention for every nexus.
+
+        Returns the tasks that it ended.
+        """
+        ended = self.tasks.abort(self.tasks)
+        self.reservations.holder = None
+        for part in self._parts.values():
+            part.reset()
+        self.attention(asc)
+        self.refresh()
+        return ended
 
     def capacity_changed(self) -> None:
         """Read the backstore's size again; initiators learn of a new one by CAPACITY DATA HAS CHANGED."""
@@ -122,91 +174,95 @@ class LogicalUnit:
 
     # Tasks
 
-    def check_state(self, call: Call) -> None:
+    def check_state(self, command: Command, cdb: bytes, nexus: Nexus) -> None:
         """Raise when a reservation, the medium or write protection forbids the command now."""
-        self.reservations.check(call)
-        command = call.command
-        if command.needs_medium and not self.medium.loaded:
-            raise self.medium.not_ready()
+        self.reservations.check(command, cdb, nexus)
+        if command.needs_medium and self.not_ready is not None:
+            raise self.not_ready
         if command.writes and self.write_protected:
-            asc = Asc.SOFTWARE_WRITE_PROTECTED if self.modes.software_write_protect else Asc.WRITE_PROTECTED
+            asc = Asc.SOFTWARE_WRITE_PROTECTED if self.software_write_protect else Asc.WRITE_PROTECTED
             raise check_condition(SenseKey.DATA_PROTECT, asc)
 
-    def end(self, call: Call, error: ScsiError | None = None) -> None:
-        """The call is over: its status goes to the transport, and those that waited for it start."""
-        task = call.task
-        if error is not None:
-            task.status, task.sense = error.status, error.sense
-            task.data_in = b""
-            if error.status != Status.CHECK_CONDITION:
-                task.sense = b""
-        if task.aborted:
-            self._release(call)
-        else:
-            task.done(task)
-        self.tasks.leave(call)
-
-    def abort(self, call: Call) -> None:
-        """End a task without status. A thread that works for it keeps its buffers and its place in the task set."""
-        call.task.aborted = True
-        if not call.started or (call.job is not None and call.job.withdraw()):
-            self._release(call)
-            self.tasks.leave(call)
-        elif call.command.writes:
-            self.tasks.fence(call)
-
-    def _release(self, call: Call) -> None:
-        if call.task.released is not None:
-            call.task.released(call.task)
-
-    def _start(self, call: Call) -> None:
-        try:
-            if call.waited:
-                self.check_state(call)
-            work = call.command.run(call)
-        except ScsiError as error:
-            self.end(call, error)
-            return
-        except BaseException as error:
-            self._failed(call, error)
-            return
-        if work is None:
-            self.end(call)
-        elif self.store.blocking:
-            job = call.job = Job(call, work, self._worked)
-            self.executor.submit(job.run, job.done)
-        else:
-            self._work_here(call, work)
-
-    def _work_here(self, call: Call, work: Work) -> None:
-        error: BaseException | None = None
-        try:
-            work()
-        except BaseException as raised:
-            error = raised
-        self._worked(call, error)
-
-    def _worked(self, call: Call, error: BaseException | None) -> None:
-        if error is None:
-            if call.result is not None:
-                call.task.data_in = call.result
-            self.end(call)
-        elif isinstance(error, ScsiError):
-            self.end(call, error)
-        else:
-            self._failed(call, error)
-
-    def _failed(self, call: Call, error: BaseException) -> None:
-        """Turn what the backstore (or a command's own code) raised into sense data; logged, at a limited rate."""
+    def failed(self, task: QueuedTask, error: BaseException) -> ScsiError:
+        """The sense data for what the backstore (or a command's own code) raised; logged, at a limited rate."""
         kind = type(error)
         _log.error(
             "%s LUN %d, %s: %s failed: %s: %s", self.options.target, self.number, stack_name(self.store),
-            call.command.name, kind.__name__, error,
+            task.command.name, kind.__name__, error,
             exc_info=None if isinstance(error, OSError | MediumError) else error,
-            extra={"repeats": (self._failures, call.command.name, kind, getattr(error, "errno", 0))},
+            extra={"repeats": (self._failures, task.command.name, kind, getattr(error, "errno", 0))},
         )  # fmt: skip
-        reads = Flags.READS in call.command.flags  # a flush that fails has lost writes
-        answer = backstore_error(error, call.lba, self.block_size, writes=not reads)
+        reads = Flags.READS in task.command.flags  # a flush that fails has lost writes
+        answer = backstore_error(error, task.lba, self.block_size, writes=not reads)
         if is_protected(error):
             self._read_capabilities()
-        self.end(call, answer)
+        return answer
+
+
+class ItlNexus:
+    """An I_T_L nexus (SAM-5 3.1.51). ``gate``: opened and closed whenever the unit's state changes.
+
+    ``may_read`` and ``may_write``: what reservations and unit attentions let this nexus do.
+    """
+
+    __slots__ = ("attentions", "gate", "may_read", "may_write", "nexus", "unit")
+
+    def __init__(self, nexus: Nexus, unit: LogicalUnit) -> None:
+        self.nexus = nexus
+        self.unit = unit
+        self.attentions: list[Asc] = []
+        self.may_read = self.may_write = False
+        self.gate = Gate(unit.number, unit.store, unit.block_size, unit.blocks)
+
+    def attention(self, asc: Asc) -> None:
+        """Queue a unit attention condition (SAM-5 5.14).
+
+        A condition that is already pending is not queued again; a reset makes those before it void (SPC-4 table 44).
+        """
+        if asc in (Asc.POWER_ON_OR_RESET, Asc.BUS_DEVICE_RESET):
+            self.attentions = [asc]
+        elif asc not in self.attentions:
+            self.attentions.append(asc)
+        self.refresh()
+
+    def take_attention(self) -> Asc | None:
+        """The oldest pending unit attention, which is then cleared; None: there is none."""
+        if not self.attentions:
+            return None
+        asc = self.attentions.pop(0)
+        self.refresh()
+        return asc
+
+    def clear_attention(self, asc: Asc) -> None:
+        """Forget one kind of unit attention (SPC-4 6.33: REPORT LUNS clears its own)."""
+        if asc in self.attentions:
+            self.attentions.remove(asc)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Recompute the gate."""
+        unit, gate, nexus = self.unit, self.gate, self.nexus
+        gate.blocks = unit.blocks
+        undisturbed = not self.attentions and not nexus.lost
+        self.may_read = undisturbed and unit.reservations.permits(nexus, reads=True)
+        self.may_write = undisturbed and unit.reservations.permits(nexus, reads=False)
+        gate.read_open = self.may_read and unit.reads_at_once
+        gate.write_open = self.may_write and unit.reads_at_once and unit.writes_at_once
+
+
+class Part:
+    """State of a unit that belongs to a group of commands: mode pages, medium, counters. Made with the unit."""
+
+    def __init__(self, unit: LogicalUnit) -> None:
+        self.unit = unit
+
+    @classmethod
+    def of(cls, unit: LogicalUnit) -> Self:
+        """The unit's own."""
+        return unit.part(cls)
+
+    def reset(self) -> None:
+        """A logical unit reset: back to what that leaves."""
+
+    def nexus_lost(self, nexus: Nexus) -> None:
+        """Forget what is kept for a nexus."""

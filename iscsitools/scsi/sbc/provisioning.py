@@ -9,30 +9,38 @@ from itertools import islice
 
 from iscsitools.backstores.base import Allocation, Backstore
 from iscsitools.scsi.core.cdb import block_range, length_field, u16, u32, u64
-from iscsitools.scsi.core.command import Call, Work
 from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
+from iscsitools.scsi.core.executor import Steps, Work
+from iscsitools.scsi.core.task import Task
+from iscsitools.scsi.sbc.pieces import PIECE, in_pieces, light_piece
 from iscsitools.wire.sense import Asc
 
-_PIECE = 1 << 20
 _UNMAP, _NDOB = 0x08, 0x01
 _HEADER, _DESCRIPTOR = 8, 16
 
 
-def check_unmap(call: Call) -> None:
+def check_unmap(task: Task) -> None:
     """UNMAP: the parameter list is empty or has at least its header."""
-    length = u16(call.task.cdb, 7)
+    length = u16(task.cdb, 7)
     if 0 < length < _HEADER:
         raise parameter_list_length_error()
-    call.take(length)
+    task.take(length)
 
 
-def unmap(call: Call) -> Work | None:
-    """UNMAP: gives back the ranges of the descriptors; all of them are checked before the first is touched."""
-    data = call.parameters()
+def locate_unmap(task: Task) -> None:
+    """The task's range is from the first block of the list to its last."""
+    ranges = _ranges(task)
+    if ranges:
+        task.lba = min(lba for lba, _ in ranges)
+        task.blocks = max(lba + blocks for lba, blocks in ranges) - task.lba
+
+
+def _ranges(task: Task) -> list[tuple[int, int]]:
+    """The (LBA, number of blocks) of the descriptors; raises when one of them is wrong."""
+    data = task.parameters()
     if not data:
-        return None
-    unit = call.unit
-    length = u16(data, 2)
+        return []
+    unit, length = task.unit, u16(data, 2)
     if length > len(data) - _HEADER:
         raise parameter_list_length_error()
     if length // _DESCRIPTOR > unit.limits.unmap_descriptors:
@@ -44,65 +52,65 @@ def unmap(call: Call) -> Work | None:
             raise illegal_request(Asc.LBA_OUT_OF_RANGE)
         if blocks:
             ranges.append((lba, blocks))
-    return _durable(call, partial(_discard, unit.store, unit.block_size, ranges)) if ranges else None
+    return ranges
 
 
-def _discard(store: Backstore, block_size: int, ranges: list[tuple[int, int]]) -> None:
-    for lba, blocks in ranges:
-        store.discard(lba * block_size, blocks * block_size)
+def unmap(task: Task) -> Work | None:
+    """UNMAP: gives back the ranges of the descriptors; all of them are checked before the first is touched."""
+    ranges = _ranges(task)
+    return _durable(task, _discard(task.unit.store, task.unit.block_size, ranges)) if ranges else None
 
 
-def _durable(call: Call, work: Work) -> Work:
+def _discard(store: Backstore, block_size: int, ranges: list[tuple[int, int]]) -> Steps:
+    for index, (lba, blocks) in enumerate(ranges):
+        if index:
+            yield
+        yield from in_pieces(store.discard, lba * block_size, blocks * block_size, light_piece(store))
+
+
+def _durable(task: Task, work: Steps) -> Steps:
     """``work``, with a flush after it if the write cache is off."""
-    store = call.unit.store
-    return partial(_then_flush, work, store) if call.unit.must_write_through(fua=False) else work
+    yield from work
+    if task.unit.must_write_through(fua=False):
+        task.unit.store.flush()
 
 
-def _then_flush(work: Work, store: Backstore) -> None:
-    work()
-    store.flush()
-
-
-def check_write_same(call: Call) -> None:
+def check_write_same(task: Task) -> None:
     """WRITE SAME: one block of data-out, and no other length; UNMAP only on a thin unit; not above the maximum.
 
     0 blocks means up to the last block (WSNZ 0), which may not pass the maximum either.
     """
-    cdb, unit, task = call.task.cdb, call.unit, call.task
+    cdb, unit = task.cdb, task.unit
     if cdb[1] & _UNMAP and not unit.thin:
         raise invalid_field(1, 3)
-    call.lba, call.blocks = block_range(cdb)
-    if call.lba + call.blocks > unit.blocks or call.lba >= unit.blocks:
+    task.lba, task.blocks = block_range(cdb)
+    if task.lba + task.blocks > unit.blocks or task.lba >= unit.blocks:
         raise illegal_request(Asc.LBA_OUT_OF_RANGE)
-    call.blocks = call.blocks or unit.blocks - call.lba
-    if call.blocks > unit.limits.write_same:
+    task.blocks = task.blocks or unit.blocks - task.lba
+    if task.blocks > unit.limits.write_same:
         raise invalid_field(length_field(cdb), 7)
     length = 0 if cdb[1] & _NDOB else unit.block_size
     if length != (task.edtl if task.writes else 0):
         raise invalid_field(length_field(cdb), 7)
-    call.take(length)
+    task.take(length)
 
 
-def write_same(call: Call) -> Work:
+def write_same(task: Task) -> Work:
     """WRITE SAME(10), (16): zeros are written as zeros, or discarded with UNMAP, as unmapped blocks read as zeros.
 
     With UNMAP and other data the blocks are written (SBC-3 4.7.3.4.4).
     """
-    unit, block = call.unit, bytes(call.task.data_out)
-    offset, length = call.lba * unit.block_size, call.blocks * unit.block_size
+    unit, block = task.unit, bytes(task.data_out)
+    offset, length = task.lba * unit.block_size, task.blocks * unit.block_size
     if any(block):
-        return _durable(call, partial(_write_block, unit.store, offset, length, block))
-    zero = unit.store.discard if call.task.cdb[1] & _UNMAP else unit.store.write_zeroes
-    return _durable(call, partial(zero, offset, length))
+        return _durable(task, _write_block(unit.store, offset, length, block))
+    zero = unit.store.discard if task.cdb[1] & _UNMAP else unit.store.write_zeroes
+    return _durable(task, in_pieces(zero, offset, length, light_piece(unit.store)))
 
 
-def _write_block(store: Backstore, offset: int, length: int, block: bytes) -> None:
-    piece = memoryview(block * (min(length, _PIECE) // len(block)))
-    end = offset + length
-    while offset < end:
-        n = min(end - offset, len(piece))
-        store.write(offset, piece[:n])
-        offset += n
+def _write_block(store: Backstore, offset: int, length: int, block: bytes) -> Steps:
+    data = memoryview(block * (min(length, PIECE) // len(block)))
+    return in_pieces(lambda at, n: store.write(at, data[:n]), offset, length)
 
 
 _STATUS = {Allocation.MAPPED: 0, Allocation.HOLE: 1, Allocation.ZERO: 2}
@@ -110,24 +118,24 @@ _MOST_DESCRIPTORS = 1024
 _MOST_BLOCKS = 0xFFFFFFFF
 
 
-def check_lba_status(call: Call) -> None:
+def check_lba_status(task: Task) -> None:
     """GET LBA STATUS: the starting LBA must be inside the unit."""
-    call.lba = u64(call.task.cdb, 2)
-    if call.lba >= call.unit.blocks:
+    task.lba = u64(task.cdb, 2)
+    if task.lba >= task.unit.blocks:
         raise illegal_request(Asc.LBA_OUT_OF_RANGE)
 
 
-def lba_status(call: Call) -> Work:
+def lba_status(task: Task) -> Work:
     """GET LBA STATUS: descriptors from the very LBA that was asked for, as many as the initiator has room for."""
-    unit, allocation = call.unit, u32(call.task.cdb, 10)
+    unit, allocation = task.unit, u32(task.cdb, 10)
     count = min(max(1, (allocation - _HEADER) // _DESCRIPTOR), _MOST_DESCRIPTORS)
-    return partial(_lba_status, call, unit.store, range(call.lba, unit.blocks), count, allocation)
+    return partial(_lba_status, task, unit.store, range(task.lba, unit.blocks), count, allocation)
 
 
-def _lba_status(call: Call, store: Backstore, lbas: range, count: int, allocation: int) -> None:
-    descriptors = islice(_descriptors(store, call.unit.block_size, lbas), count)
+def _lba_status(task: Task, store: Backstore, lbas: range, count: int, allocation: int) -> None:
+    descriptors = islice(_descriptors(store, task.unit.block_size, lbas), count)
     body = b"".join(struct.pack(">QIB3x", lba, blocks, status) for lba, blocks, status in descriptors)
-    call.result = (struct.pack(">I4x", len(body) + 4) + body)[:allocation]
+    task.result = (struct.pack(">I4x", len(body) + 4) + body)[:allocation]
 
 
 def _descriptors(store: Backstore, block_size: int, lbas: range) -> Iterator[tuple[int, int, int]]:

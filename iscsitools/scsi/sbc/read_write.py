@@ -6,38 +6,39 @@ from functools import partial
 
 from iscsitools.backstores.base import Backstore
 from iscsitools.scsi.core.cdb import block_range, length_field
-from iscsitools.scsi.core.command import Call, Work
 from iscsitools.scsi.core.errors import illegal_request, invalid_field
+from iscsitools.scsi.core.executor import Work
+from iscsitools.scsi.core.task import Task
 from iscsitools.wire.scsi import Status
 from iscsitools.wire.sense import Asc
 
 _FUA = 0x08
 
 
-def check_range(call: Call) -> None:
+def check_range(task: Task) -> None:
     """Find the CDB's range of blocks, which must be inside the unit (SBC-3 4.5.4)."""
-    call.lba, call.blocks = block_range(call.task.cdb)
-    if call.lba + call.blocks > call.unit.blocks:
+    task.lba, task.blocks = block_range(task.cdb)
+    if task.lba + task.blocks > task.unit.blocks:
         raise illegal_request(Asc.LBA_OUT_OF_RANGE)
 
 
-def check_transfer(call: Call) -> None:
+def check_transfer(task: Task) -> None:
     """As check_range; the length may not pass the Block Limits page's MAXIMUM TRANSFER LENGTH."""
-    check_range(call)
-    if call.blocks > call.unit.limits.transfer:
-        raise invalid_field(length_field(call.task.cdb))
+    check_range(task)
+    if task.blocks > task.unit.limits.transfer:
+        raise invalid_field(length_field(task.cdb))
 
 
-def check_read(call: Call) -> None:
+def check_read(task: Task) -> None:
     """READ: range and length."""
-    check_transfer(call)
-    call.task.transfer_length = call.blocks * call.unit.block_size
+    check_transfer(task)
+    task.transfer_length = task.blocks * task.unit.block_size
 
 
-def check_write(call: Call) -> None:
+def check_write(task: Task) -> None:
     """WRITE: range and length; all of it is data-out."""
-    check_transfer(call)
-    call.take(call.blocks * call.unit.block_size)
+    check_transfer(task)
+    task.take(task.blocks * task.unit.block_size)
 
 
 def has_fua(cdb: bytes) -> bool:
@@ -45,7 +46,7 @@ def has_fua(cdb: bytes) -> bool:
     return bool(cdb[0] >> 5 and cdb[1] & _FUA)
 
 
-def read(call: Call) -> Work | None:
+def read(task: Task) -> Work | None:
     """READ: the whole blocks that hold what the initiator can take, cut to that length.
 
     FUA asks for data from the medium, not from a volatile cache newer than it (SBC-3 5.11): a flush before the read
@@ -53,14 +54,14 @@ def read(call: Call) -> Work | None:
     write-through that failed may have left its data in the cache. A backstore that knows it has nothing unflushed
     spares the flush.
     """
-    task, unit = call.task, call.unit
+    unit = task.unit
     size = unit.block_size
     wanted = min(task.edtl if task.reads else 0, task.transfer_length)
     if not wanted:
         return None
     buffer = memoryview(bytearray(-(-wanted // size) * size))
     task.data_in = buffer[:wanted]
-    offset = call.lba * size
+    offset = task.lba * size
     if has_fua(task.cdb) and unit.store.unflushed:
         return partial(_flush_and_read, unit.store, offset, buffer)
     if unit.store.try_read_into(offset, buffer):
@@ -73,35 +74,35 @@ def _flush_and_read(store: Backstore, offset: int, buffer: memoryview) -> None:
     store.read_into(offset, buffer)
 
 
-def arrived_blocks(call: Call) -> memoryview:
+def arrived_blocks(task: Task) -> memoryview:
     """The data-out, cut to whole blocks: a block of which a part is missing is not written."""
-    data = call.task.data_out
-    size = call.unit.block_size
-    return data[: min(len(data), call.task.data_out_length) // size * size]
+    data = task.data_out
+    size = task.unit.block_size
+    return data[: min(len(data), task.data_out_length) // size * size]
 
 
-def write(call: Call) -> Work | None:
+def write(task: Task) -> Work | None:
     """WRITE: durable before status with FUA, or while the write cache is off."""
-    unit = call.unit
-    data = arrived_blocks(call)
+    unit = task.unit
+    data = arrived_blocks(task)
     if not data:
         return None
-    offset = call.lba * unit.block_size
-    if unit.must_write_through(has_fua(call.task.cdb)):
+    offset = task.lba * unit.block_size
+    if unit.must_write_through(has_fua(task.cdb)):
         return partial(unit.store.write_through, offset, data)
     if unit.store.try_write(offset, data):
         return None
     return partial(unit.store.write, offset, data)
 
 
-def synchronize_cache(call: Call) -> Work:
+def synchronize_cache(task: Task) -> Work:
     """SYNCHRONIZE CACHE(10), (16): the whole cache is written, whatever the range; IMMED does not hasten the status."""
-    return call.unit.store.flush
+    return task.unit.store.flush
 
 
-def prefetch(call: Call) -> None:
+def prefetch(task: Task) -> None:
     """PRE-FETCH(10), (16): CONDITION MET says that all blocks fit in the cache (SBC-3 5.8, 5.9).
 
     The cache is the backstore's, mostly the system's page cache, which has no fixed size; nothing is read ahead.
     """
-    call.task.status = Status.CONDITION_MET
+    task.status = Status.CONDITION_MET

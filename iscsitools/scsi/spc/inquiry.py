@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from iscsitools.scsi.core.cdb import u16
-from iscsitools.scsi.core.command import Call
 from iscsitools.scsi.core.errors import invalid_field
+from iscsitools.scsi.core.task import Task
+from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.scsi.spc import vpd
-
-if TYPE_CHECKING:
-    from iscsitools.scsi.core.unit import LogicalUnit
 
 _SPC4 = 0x06
 _CMDQUE = 0x02
@@ -41,19 +38,19 @@ def check_inquiry_cdb(cdb: bytes) -> None:
         raise invalid_field(2, 7)
 
 
-def check_inquiry(call: Call) -> None:
+def check_inquiry(task: Task) -> None:
     """Check the page code."""
-    cdb = call.task.cdb
+    cdb = task.cdb
     check_inquiry_cdb(cdb)
     if cdb[1] & 1 and cdb[2] not in vpd.PAGES:
         raise invalid_field(2, 7)
 
 
-def inquiry(call: Call) -> None:
+def inquiry(task: Task) -> None:
     """INQUIRY (SPC-4 6.6)."""
-    cdb = call.task.cdb
-    page = vpd.PAGES[cdb[2]](call) if cdb[1] & 1 else unit_standard_data(call.unit)
-    call.reply(page, u16(cdb, 3))
+    cdb = task.cdb
+    page = vpd.PAGES[cdb[2]](task) if cdb[1] & 1 else unit_standard_data(task.unit)
+    task.reply(page, u16(cdb, 3))
 
 
 def unit_standard_data(unit: LogicalUnit) -> bytes:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from iscsitools.scsi.core.cdb import u16, u24, u32, u64
-from iscsitools.scsi.core.command import Call, Work
 from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
-from iscsitools.scsi.spc.mode_pages import PAGES
+from iscsitools.scsi.core.executor import Work
+from iscsitools.scsi.core.task import Task
+from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.scsi.spc.mode_pages import PAGES, ModePages
 from iscsitools.wire.sense import Asc
-
-if TYPE_CHECKING:
-    from iscsitools.scsi.core.unit import LogicalUnit
 
 _ALL_PAGES, _ALL_SUBPAGES = 0x3F, 0xFF
 _WP, _DPOFUA = 0x80, 0x10
@@ -21,9 +19,9 @@ _SAVED = 3
 _SENSE_6, _SELECT_6 = 0x1A, 0x15
 
 
-def check_mode_sense(call: Call) -> None:
+def check_mode_sense(task: Task) -> None:
     """Page, subpage and page control. No page has subpages; no values are saved."""
-    cdb = call.task.cdb
+    cdb = task.cdb
     page, subpage = cdb[2] & 0x3F, cdb[3]
     if page != _ALL_PAGES and page not in PAGES:
         raise invalid_field(2, 5)
@@ -33,12 +31,12 @@ def check_mode_sense(call: Call) -> None:
         raise illegal_request(Asc.SAVING_PARAMETERS_NOT_SUPPORTED)
 
 
-def mode_sense(call: Call) -> None:
+def mode_sense(task: Task) -> None:
     """MODE SENSE(6), (10)."""
-    cdb, unit = call.task.cdb, call.unit
+    cdb, unit = task.cdb, task.unit
     short = cdb[0] == _SENSE_6
     descriptor = b"" if cdb[1] & _DBD else _block_descriptor(unit, long=not short and bool(cdb[1] & _LLBAA))
-    values = unit.modes.values(cdb[2] >> 6)
+    values = ModePages.of(unit).values(cdb[2] >> 6)
     wanted = sorted(values) if cdb[2] & 0x3F == _ALL_PAGES else [cdb[2] & 0x3F]
     body = descriptor + b"".join(bytes([code, len(values[code])]) + values[code] for code in wanted)
     specific = _DPOFUA | (_WP if unit.write_protected else 0)
@@ -46,7 +44,7 @@ def mode_sense(call: Call) -> None:
         header = struct.pack(">4B", min(len(body) + 3, 255), 0, specific, len(descriptor))
     else:
         header = struct.pack(">HBBBxH", len(body) + 6, 0, specific, len(descriptor) == 16, len(descriptor))
-    call.reply(header + body, cdb[4] if short else u16(cdb, 7))
+    task.reply(header + body, cdb[4] if short else u16(cdb, 7))
 
 
 def _block_descriptor(unit: LogicalUnit, long: bool) -> bytes:
@@ -58,27 +56,27 @@ def _block_descriptor(unit: LogicalUnit, long: bool) -> bytes:
 _PF, _SP = 0x10, 0x01
 
 
-def check_mode_select(call: Call) -> None:
+def check_mode_select(task: Task) -> None:
     """The list is in the page format (PF), and is not to be saved (SP)."""
-    cdb = call.task.cdb
+    cdb = task.cdb
     if cdb[1] & _SP:
         raise invalid_field(1, 0)
     length = cdb[4] if cdb[0] == _SELECT_6 else u16(cdb, 7)
     if length and not cdb[1] & _PF:
         raise invalid_field(1, 4)
-    call.take(length)
+    task.take(length)
 
 
-def mode_select(call: Call) -> Work | None:
+def mode_select(task: Task) -> Work | None:
     """MODE SELECT(6), (10): other nexuses learn of a change by MODE PARAMETERS CHANGED.
 
     It runs alone and, when it turns WCE off, writes out the cache before its status (SBC-3 6.5.5): from then on every
     write that was answered is durable.
     """
-    data, unit = call.parameters(), call.unit
+    data, unit = task.parameters(), task.unit
     if not data:
         return None
-    short = call.task.cdb[0] == _SELECT_6
+    short = task.cdb[0] == _SELECT_6
     header = 4 if short else 8
     if len(data) < header:
         raise parameter_list_length_error()
@@ -91,8 +89,8 @@ def mode_select(call: Call) -> Work | None:
     if descriptor:
         _check_descriptor(unit, data[header : header + descriptor], header)
     cached = unit.write_cache
-    if unit.modes.select(data[header + descriptor :], header + descriptor):
-        unit.attention(Asc.MODE_PARAMETERS_CHANGED, but=call.task.nexus)
+    if ModePages.of(unit).select(data[header + descriptor :], header + descriptor):
+        unit.attention(Asc.MODE_PARAMETERS_CHANGED, but=task.nexus)
         unit.refresh()
     return unit.store.flush if cached and not unit.write_cache else None
 

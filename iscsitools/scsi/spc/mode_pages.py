@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from iscsitools.scsi.core.errors import invalid_parameter, parameter_list_length_error
+from iscsitools.scsi.core.unit import LogicalUnit, Part
 
 RECOVERY, DISCONNECT, CACHING, CONTROL, EXCEPTIONS = 0x01, 0x02, 0x08, 0x0A, 0x1C
 _WCE, _SWP = 0x04, 0x08
@@ -39,29 +40,23 @@ PAGES: Final[dict[int, _Page]] = {
 }
 
 
-class ModePages:
-    """Current and default values. ``write_cache``: WCE's default; ``may_cache``: whether WCE can be set at all."""
+class ModePages(Part):
+    """Current and default values. WCE can be set where the backstore's cache is volatile."""
 
-    __slots__ = ("_changeable", "_current", "_default")
-
-    def __init__(self, write_cache: bool, may_cache: bool) -> None:
+    def __init__(self, unit: LogicalUnit) -> None:
+        super().__init__(unit)
         self._default = {code: page.default for code, page in PAGES.items()}
         self._changeable = {code: page.changeable for code, page in PAGES.items()}
-        if write_cache and may_cache:
+        if unit.write_cache:
             self._default[CACHING] = bytes([_WCE]) + self._default[CACHING][1:]
-        if not may_cache:
+        if not unit.capabilities.volatile_cache:
             self._changeable[CACHING] = bytes(len(self._default[CACHING]))
         self._current = dict(self._default)
 
-    @property
-    def write_cache(self) -> bool:
-        """WCE of the Caching page."""
-        return bool(self._current[CACHING][0] & _WCE)
-
-    @property
-    def software_write_protect(self) -> bool:
-        """SWP of the Control page."""
-        return bool(self._current[CONTROL][2] & _SWP)
+    def _set(self, values: dict[int, bytes]) -> None:
+        self._current = values
+        self.unit.write_cache = bool(values[CACHING][0] & _WCE)
+        self.unit.software_write_protect = bool(values[CONTROL][2] & _SWP)
 
     def values(self, control: int) -> dict[int, bytes]:
         """The pages of a PAGE CONTROL: 0 current, 1 changeable, 2 default."""
@@ -70,9 +65,9 @@ class ModePages:
     def reset(self) -> None:
         """Back to the defaults, but for SWP and a WCE of 1: what only the cache has must not pass for durable."""
         kept = {CONTROL: self._current[CONTROL]}
-        if self.write_cache:
+        if self.unit.write_cache:
             kept[CACHING] = self._current[CACHING]
-        self._current = {**self._default, **kept}
+        self._set({**self._default, **kept})
 
     def select(self, data: memoryview, base: int) -> bool:
         """Take the pages in ``data``, which begins at byte ``base`` of the parameter list; True if a value changed.
@@ -97,7 +92,7 @@ class ModePages:
             chosen[code] = body
             at += 2 + length
         changed = chosen != self._current
-        self._current = chosen
+        self._set(chosen)
         return changed
 
     def _check_changes(self, code: int, body: bytes, base: int) -> None:

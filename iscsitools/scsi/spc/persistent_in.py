@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 
 from iscsitools.scsi.core.cdb import u16
-from iscsitools.scsi.core.command import Call
 from iscsitools.scsi.core.errors import reservation_conflict
 from iscsitools.scsi.core.registrations import Port, ReservationType
+from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.spc.transport_id import encode_transport_id
 
 _TMV = 0x80
@@ -17,46 +17,46 @@ _TYPES = sum(
 )
 
 
-def check_persistent(call: Call) -> None:
+def check_persistent(task: Task) -> None:
     """Persistent reservation commands and RESERVE exclude each other (SPC-4 5.13.3)."""
-    if call.unit.reservations.holder is not None:
+    if task.unit.reservations.holder is not None:
         raise reservation_conflict()
 
 
-def _reply(call: Call, body: bytes) -> None:
-    generation = call.unit.reservations.persistent.generation & 0xFFFFFFFF
-    call.reply(struct.pack(">II", generation, len(body)) + body, u16(call.task.cdb, 7))
+def _reply(task: Task, body: bytes) -> None:
+    generation = task.unit.reservations.persistent.generation & 0xFFFFFFFF
+    task.reply(struct.pack(">II", generation, len(body)) + body, u16(task.cdb, 7))
 
 
-def read_keys(call: Call) -> None:
+def read_keys(task: Task) -> None:
     """READ KEYS: every registered key, one for each registration."""
-    keys = call.unit.reservations.persistent.keys.values()
-    _reply(call, b"".join(struct.pack(">Q", key) for key in keys))
+    keys = task.unit.reservations.persistent.keys.values()
+    _reply(task, b"".join(struct.pack(">Q", key) for key in keys))
 
 
-def read_reservation(call: Call) -> None:
+def read_reservation(task: Task) -> None:
     """READ RESERVATION: the holder's key (0 when all registrants hold it), scope and type; empty when there is none."""
-    state = call.unit.reservations.persistent
+    state = task.unit.reservations.persistent
     if state.kind is None:
-        _reply(call, b"")
+        _reply(task, b"")
         return
     key = 0 if state.holder is None else state.keys[state.holder]
-    _reply(call, struct.pack(">Q5xBxx", key, state.kind))
+    _reply(task, struct.pack(">Q5xBxx", key, state.kind))
 
 
-def report_capabilities(call: Call) -> None:
+def report_capabilities(task: Task) -> None:
     """REPORT CAPABILITIES: neither SIP_C, ATP_C nor PTPL_C."""
-    call.reply(struct.pack(">HBBHxx", 8, 0, _TMV, _TYPES), u16(call.task.cdb, 7))
+    task.reply(struct.pack(">HBBHxx", 8, 0, _TMV, _TYPES), u16(task.cdb, 7))
 
 
-def read_full_status(call: Call) -> None:
+def read_full_status(task: Task) -> None:
     """READ FULL STATUS: each registration with its I_T nexus, and whether it holds the reservation."""
-    state = call.unit.reservations.persistent
-    _reply(call, b"".join(_full_status(call, port, key) for port, key in state.keys.items()))
+    state = task.unit.reservations.persistent
+    _reply(task, b"".join(_full_status(task, port, key) for port, key in state.keys.items()))
 
 
-def _full_status(call: Call, port: Port, key: int) -> bytes:
-    state = call.unit.reservations.persistent
+def _full_status(task: Task, port: Port, key: int) -> bytes:
+    state = task.unit.reservations.persistent
     holds = state.holds(port)
     transport_id = encode_transport_id(port.initiator_port)
     kind = state.kind if holds and state.kind is not None else 0

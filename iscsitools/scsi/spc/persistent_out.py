@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from iscsitools.scsi.core import task_management as management
 from iscsitools.scsi.core.cdb import u16, u32, u64
-from iscsitools.scsi.core.command import Call
 from iscsitools.scsi.core.errors import (
     illegal_request,
     invalid_field,
@@ -15,6 +13,7 @@ from iscsitools.scsi.core.errors import (
     reservation_conflict,
 )
 from iscsitools.scsi.core.registrations import FOR_REGISTRANTS, Port, Registrations, ReservationType
+from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.spc.persistent_in import check_persistent
 from iscsitools.scsi.spc.transport_id import decode_transport_id
 from iscsitools.wire.sense import Asc
@@ -32,32 +31,32 @@ class _Request(NamedTuple):
     action_key: int
 
 
-def check_basic(call: Call) -> None:
+def check_basic(task: Task) -> None:
     """The parameter list is the basic one, 24 bytes."""
-    check_persistent(call)
-    length = u32(call.task.cdb, 5)
+    check_persistent(task)
+    length = u32(task.cdb, 5)
     if length != _BASIC_LENGTH:
         raise parameter_list_length_error()
-    call.take(length)
+    task.take(length)
 
 
-def check_move(call: Call) -> None:
+def check_move(task: Task) -> None:
     """REGISTER AND MOVE: 24 bytes and a TransportID of iSCSI's longest."""
-    check_persistent(call)
-    length = u32(call.task.cdb, 5)
+    check_persistent(task)
+    length = u32(task.cdb, 5)
     if not _BASIC_LENGTH <= length <= _LONGEST:
         raise parameter_list_length_error()
-    call.take(length)
+    task.take(length)
 
 
-def check_typed(call: Call) -> None:
+def check_typed(task: Task) -> None:
     """As check_basic; and scope and type, which RESERVE, RELEASE and PREEMPT use, must be ones that exist."""
-    check_basic(call)
-    _kind(call)
+    check_basic(task)
+    _kind(task)
 
 
-def _kind(call: Call) -> ReservationType:
-    value = call.task.cdb[2]
+def _kind(task: Task) -> ReservationType:
+    value = task.cdb[2]
     if value >> 4:
         raise invalid_field(2, 7)
     if value not in ReservationType.__members__.values():
@@ -65,32 +64,32 @@ def _kind(call: Call) -> ReservationType:
     return ReservationType(value)
 
 
-def _request(call: Call) -> _Request:
+def _request(task: Task) -> _Request:
     """The parameter list's keys; for this nexus."""
-    check_persistent(call)
-    data = call.parameters()
-    return _Request(call.unit.reservations.persistent, Port.of(call.task.nexus), u64(data, 0), u64(data, 8))
+    check_persistent(task)
+    data = task.parameters()
+    return _Request(task.unit.reservations.persistent, Port.of(task.nexus), u64(data, 0), u64(data, 8))
 
 
-def _registered(call: Call) -> _Request:
+def _registered(task: Task) -> _Request:
     """As _request; raises RESERVATION CONFLICT unless this nexus is registered with the key that it says."""
-    request = _request(call)
+    request = _request(task)
     if request.state.keys.get(request.port) != request.key:
         raise reservation_conflict()
     return request
 
 
-def _notify(call: Call, ports: list[Port], asc: Asc) -> None:
+def _notify(task: Task, ports: list[Port], asc: Asc) -> None:
     """A unit attention for those of ``ports`` that are there now, this nexus left out."""
-    for nexus, itl in call.unit.itls.items():
-        if nexus is not call.task.nexus and Port.of(nexus) in ports:
+    for nexus, itl in task.unit.itls.items():
+        if nexus is not task.nexus and Port.of(nexus) in ports:
             itl.attention(asc)
 
 
-def _released(call: Call, state: Registrations, kind: ReservationType | None) -> None:
+def _released(task: Task, state: Registrations, kind: ReservationType | None) -> None:
     """RESERVATIONS RELEASED for the other registrants, if the type was one for registrants (SPC-4 5.13.11.2.2)."""
     if kind in FOR_REGISTRANTS:
-        _notify(call, list(state.keys), Asc.RESERVATIONS_RELEASED)
+        _notify(task, list(state.keys), Asc.RESERVATIONS_RELEASED)
 
 
 def _check_flags(flags: int) -> None:
@@ -100,99 +99,100 @@ def _check_flags(flags: int) -> None:
             raise invalid_parameter(20, bit)
 
 
-def _register(call: Call, request: _Request) -> None:
+def _register(task: Task, request: _Request) -> None:
     state, port = request.state, request.port
     if request.action_key:
         if port not in state.keys and len(state.keys) >= _MOST_REGISTRATIONS:
             raise illegal_request(Asc.INSUFFICIENT_REGISTRATION_RESOURCES)
         state.register(port, request.action_key)
     elif port in state.keys:
-        _released(call, state, state.unregister(port))
-    call.unit.refresh()
+        _released(task, state, state.unregister(port))
+    task.unit.refresh()
 
 
-def register(call: Call) -> None:
+def register(task: Task) -> None:
     """REGISTER: make, change or (service action key 0) end this nexus's registration; the key must be its own, or 0."""
-    request = _request(call)
+    request = _request(task)
     if request.state.keys.get(request.port, 0) != request.key:
         raise reservation_conflict()
-    _check_flags(call.task.data_out[20])
-    _register(call, request)
+    _check_flags(task.data_out[20])
+    _register(task, request)
 
 
-def register_and_ignore(call: Call) -> None:
+def register_and_ignore(task: Task) -> None:
     """REGISTER AND IGNORE EXISTING KEY."""
-    request = _request(call)
-    _check_flags(call.task.data_out[20])
-    _register(call, request)
+    request = _request(task)
+    _check_flags(task.data_out[20])
+    _register(task, request)
 
 
-def reserve(call: Call) -> None:
+def reserve(task: Task) -> None:
     """RESERVE: once more by a holder is GOOD when the type is the same."""
-    request, kind = _registered(call), _kind(call)
+    request, kind = _registered(task), _kind(task)
     state = request.state
     if state.kind is not None and not (state.holds(request.port) and state.kind == kind):
         raise reservation_conflict()
     state.reserve(request.port, kind)
-    call.unit.refresh()
+    task.unit.refresh()
 
 
-def release(call: Call) -> None:
+def release(task: Task) -> None:
     """RELEASE: by a registrant that does not hold it, GOOD and without effect; of another type, an error."""
-    request, kind = _registered(call), _kind(call)
+    request, kind = _registered(task), _kind(task)
     state = request.state
     if not state.holds(request.port):
         return
     if state.kind != kind:
         raise illegal_request(Asc.INVALID_RELEASE_OF_PERSISTENT_RESERVATION)
     state.release()
-    _released(call, state, kind)
-    call.unit.refresh()
+    _released(task, state, kind)
+    task.unit.refresh()
 
 
-def clear(call: Call) -> None:
+def clear(task: Task) -> None:
     """CLEAR: reservation and all registrations end; the others get RESERVATIONS PREEMPTED."""
-    _notify(call, _registered(call).state.clear(), Asc.RESERVATIONS_PREEMPTED)
-    call.unit.refresh()
+    _notify(task, _registered(task).state.clear(), Asc.RESERVATIONS_PREEMPTED)
+    task.unit.refresh()
 
 
-def preempt(call: Call) -> None:
+def preempt(task: Task) -> None:
     """PREEMPT: take registrations away by their key, and the reservation if its holder's is among them."""
-    _preempt(call)
+    _preempt(task)
 
 
-def _preempt(call: Call) -> list[Port]:
-    request, kind = _registered(call), _kind(call)
+def _preempt(task: Task) -> list[Port]:
+    request, kind = _registered(task), _kind(task)
     state, before = request.state, request.state.kind
     if request.action_key == 0 and not state.for_all:
         raise invalid_parameter(8, 7)
     if request.action_key and request.action_key not in state.keys.values():
         raise reservation_conflict()
     lost = state.preempt(request.port, request.action_key, kind)
-    _notify(call, lost, Asc.REGISTRATIONS_PREEMPTED)
+    _notify(task, lost, Asc.REGISTRATIONS_PREEMPTED)
     if state.kind != before:
-        _released(call, state, before)
-    call.unit.refresh()
+        _released(task, state, before)
+    task.unit.refresh()
     return lost
 
 
-def preempt_and_abort(call: Call) -> None:
+def preempt_and_abort(task: Task) -> None:
     """PREEMPT AND ABORT: the tasks of those who were preempted end too, without status as TAS is 0."""
-    lost = _preempt(call)
-    unit, own = call.unit, call.task.nexus
-    others = [c for c in unit.tasks.calls if c.task.nexus is not own and Port.of(c.task.nexus) in lost]
-    management.tell_owners(management.abort_calls(unit, others))
+    lost = _preempt(task)
+    unit, own = task.unit, task.nexus
+    others = [other for other in unit.tasks if other.nexus is not own and Port.of(other.nexus) in lost]
+    for other in unit.tasks.abort(others):
+        other.dropped()
 
 
-def register_and_move(call: Call) -> None:
+def register_and_move(task: Task) -> None:
     """REGISTER AND MOVE: the holder gives the reservation to another initiator port (SPC-4 5.13.8)."""
-    request = _registered(call)
-    data, state = call.task.data_out, request.state
+    request = _registered(task)
+    data, state = task.data_out, request.state
     if len(data) < _BASIC_LENGTH + u32(data, 20):
         raise parameter_list_length_error()
     if data[17] & _APTPL:
         raise invalid_parameter(17, 0)
-    if u16(data, 18) not in call.device.target_ports:
+    if u16(data, 18) not in task.unit.target_ports:
         raise invalid_parameter(18, 7)
     name = decode_transport_id(data[24 : 24 + u32(data, 20)])
     if name is None:
@@ -203,4 +203,4 @@ def register_and_move(call: Call) -> None:
     if state.for_all or not state.holds(request.port):
         raise reservation_conflict()
     state.move(request.port, to, request.action_key, bool(data[17] & _UNREG))
-    call.unit.refresh()
+    task.unit.refresh()

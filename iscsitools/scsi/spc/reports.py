@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 
 from iscsitools.scsi.core.cdb import u16, u32
-from iscsitools.scsi.core.command import Call, Command
+from iscsitools.scsi.core.command import Command
 from iscsitools.scsi.core.errors import invalid_field
+from iscsitools.scsi.core.task import Task
 from iscsitools.wire.sense import Asc
 
 _WELL_KNOWN_ONLY = 0x01
@@ -35,29 +36,29 @@ def lun_list(numbers: list[int], cdb: bytes) -> bytes:
     return struct.pack(">I4x", len(luns)) + luns
 
 
-def check_report_luns(call: Call) -> None:
+def check_report_luns(task: Task) -> None:
     """Check SELECT REPORT and ALLOCATION LENGTH (SPC-4 6.33)."""
-    lun_list([], call.task.cdb)
+    lun_list([], task.cdb)
 
 
-def report_luns(call: Call) -> None:
+def report_luns(task: Task) -> None:
     """REPORT LUNS; it clears REPORTED LUNS DATA HAS CHANGED for this nexus on every unit (SPC-4 6.33)."""
-    device = call.device
-    for unit in device.units.values():
-        itl = unit.itls.get(call.task.nexus)
+    units = task.unit.siblings
+    for unit in units.values():
+        itl = unit.itls.get(task.nexus)
         if itl is not None:
             itl.clear_attention(Asc.REPORTED_LUNS_DATA_HAS_CHANGED)
-    call.reply(lun_list(list(device.units), call.task.cdb), u32(call.task.cdb, 6))
+    task.reply(lun_list(list(units), task.cdb), u32(task.cdb, 6))
 
 
-def check_operation_codes(call: Call) -> None:
+def check_operation_codes(task: Task) -> None:
     """REPORTING OPTIONS against the operation code that is asked for (SPC-4 table 246)."""
-    cdb = call.task.cdb
+    cdb = task.cdb
     option = cdb[2] & 7
-    divided = call.unit.commands.has_actions(cdb[3])
+    divided = task.unit.commands.has_actions(cdb[3])
     if option > 3 or (option == 1 and divided):
         raise invalid_field(2, 2)
-    if option == 2 and not divided and call.unit.commands.get(cdb[3], None) is not None:
+    if option == 2 and not divided and task.unit.commands.get(cdb[3], None) is not None:
         raise invalid_field(2, 2)
 
 
@@ -67,10 +68,10 @@ def _list_entry(command: Command, timeouts: bool) -> bytes:
     return entry + (_TIMEOUTS if timeouts else b"")
 
 
-def _one_command(call: Call, timeouts: bool) -> bytes:
-    cdb = call.task.cdb
+def _one_command(task: Task, timeouts: bool) -> bytes:
+    cdb = task.cdb
     option, opcode, action = cdb[2] & 7, cdb[3], u16(cdb, 4)
-    commands = call.unit.commands
+    commands = task.unit.commands
     divided = commands.has_actions(opcode)
     command = commands.get(opcode, action if option == 2 or (option == 3 and divided) else None)
     if command is None:
@@ -79,25 +80,25 @@ def _one_command(call: Call, timeouts: bool) -> bytes:
     return struct.pack(">BBH", 0, flags, command.length) + command.usage + (_TIMEOUTS if timeouts else b"")
 
 
-def report_operation_codes(call: Call) -> None:
+def report_operation_codes(task: Task) -> None:
     """REPORT SUPPORTED OPERATION CODES: all, or one with its CDB usage data (SPC-4 6.34)."""
-    cdb = call.task.cdb
+    cdb = task.cdb
     timeouts = bool(cdb[2] & 0x80)
     if cdb[2] & 7:
-        data = _one_command(call, timeouts)
+        data = _one_command(task, timeouts)
     else:
-        entries = b"".join(_list_entry(command, timeouts) for command in call.unit.commands)
+        entries = b"".join(_list_entry(command, timeouts) for command in task.unit.commands)
         data = struct.pack(">I", len(entries)) + entries
-    call.reply(data, u32(cdb, 6))
+    task.reply(data, u32(cdb, 6))
 
 
 # ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET, TARGET RESET (SPC-4 table 252).
 _FUNCTIONS = 0x80 | 0x40 | 0x10 | 0x08 | 0x02
 
 
-def report_task_management(call: Call) -> None:
+def report_task_management(task: Task) -> None:
     """REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS, the short form, or the extended one with REPD (SPC-4 6.35)."""
-    cdb = call.task.cdb
+    cdb = task.cdb
     length = 12 if cdb[2] & 0x80 else 0
     data = struct.pack(">BxxB", _FUNCTIONS, length) + bytes(length)
-    call.reply(data, u32(cdb, 6))
+    task.reply(data, u32(cdb, 6))

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from iscsitools.scsi.core.command import Call
+from iscsitools.scsi.core.task import Task
 
-Page = Callable[[Call], bytes]
+Page = Callable[[Task], bytes]
 
 _LOGICAL_UNIT, _TARGET_PORT, _TARGET_DEVICE = 0x00, 0x10, 0x20
 _BINARY, _ASCII, _UTF8 = 1, 2, 3
@@ -20,14 +20,14 @@ def _page(code: int, body: bytes) -> bytes:
     return struct.pack(">BBH", 0, code, len(body)) + body
 
 
-def supported_pages(call: Call) -> bytes:
+def supported_pages(task: Task) -> bytes:
     """Page 00h, Supported VPD Pages (SPC-4 7.8.16)."""
     return _page(0x00, bytes(sorted(PAGES)))
 
 
-def unit_serial_number(call: Call) -> bytes:
+def unit_serial_number(task: Task) -> bytes:
     """Page 80h, Unit Serial Number (SPC-4 7.8.18)."""
-    return _page(0x80, call.unit.identity.serial.encode("ascii", "replace"))
+    return _page(0x80, task.unit.identity.serial.encode("ascii", "replace"))
 
 
 def _designator(code_set: int, association: int, kind: int, value: bytes) -> bytes:
@@ -42,10 +42,10 @@ def _scsi_name(text: str) -> bytes:
     return raw.ljust(-(-len(raw) // 4) * 4, b"\0")
 
 
-def device_identification(call: Call) -> bytes:
+def device_identification(task: Task) -> bytes:
     """Page 83h, Device Identification (SPC-4 7.8.6): the unit, the target port it was asked through, the target."""
-    unit = call.unit
-    port = call.task.nexus.target_port
+    unit = task.unit
+    port = task.nexus.target_port
     vendor = unit.options.vendor.encode("ascii", "replace")[:8].ljust(8)
     body = _designator(_BINARY, _LOGICAL_UNIT, _NAA, unit.identity.naa)
     body += _designator(_ASCII, _LOGICAL_UNIT, _T10_VENDOR, vendor + unit.identity.serial.encode("ascii", "replace"))
@@ -56,17 +56,17 @@ def device_identification(call: Call) -> bytes:
     return _page(0x83, body)
 
 
-def extended_inquiry(call: Call) -> bytes:
+def extended_inquiry(task: Task) -> bytes:
     """Page 86h, Extended INQUIRY Data (SPC-4 7.8.7): HEADSUP, ORDSUP, SIMPSUP; V_SUP says if a cache is volatile."""
     body = bytearray(60)
     body[1] = 0x07
-    body[2] = 0x01 if call.unit.capabilities.volatile_cache else 0
+    body[2] = 0x01 if task.unit.capabilities.volatile_cache else 0
     return _page(0x86, bytes(body))
 
 
-def block_limits(call: Call) -> bytes:
+def block_limits(task: Task) -> bytes:
     """Page B0h, Block Limits (SBC-3 6.6.3), 60 bytes; lengths in logical blocks."""
-    unit = call.unit
+    unit = task.unit
     limits = unit.limits
     per_physical = unit.physical_blocks
     body = struct.pack(
@@ -86,9 +86,9 @@ def block_limits(call: Call) -> bytes:
     return _page(0xB0, body)
 
 
-def block_device_characteristics(call: Call) -> bytes:
+def block_device_characteristics(task: Task) -> bytes:
     """Page B1h, Block Device Characteristics (SBC-3 6.6.2): 1 means that the medium does not rotate."""
-    rate = 0 if call.unit.capabilities.rotational else 1
+    rate = 0 if task.unit.capabilities.rotational else 1
     return _page(0xB1, struct.pack(">H58x", rate))
 
 
@@ -96,9 +96,9 @@ _LBPU, _LBPWS, _LBPWS10, _LBPRZ = 0x80, 0x40, 0x20, 0x04
 _THIN = 2
 
 
-def logical_block_provisioning(call: Call) -> bytes:
+def logical_block_provisioning(task: Task) -> bytes:
     """Page B2h, Logical Block Provisioning (SBC-3 6.6.4): unmapped blocks read as zeros (LBPRZ)."""
-    thin = call.unit.thin
+    thin = task.unit.thin
     flags = _LBPU | _LBPWS | _LBPWS10 | _LBPRZ if thin else 0
     return _page(0xB2, struct.pack(">4B", 0, flags, _THIN if thin else 0, 0))
 

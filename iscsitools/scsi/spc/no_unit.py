@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from iscsitools.scsi.core.cdb import u16, u32
 from iscsitools.scsi.core.errors import illegal_request, invalid_field
 from iscsitools.scsi.core.options import UnitOptions
 from iscsitools.scsi.core.sense import fixed_sense
+from iscsitools.scsi.core.task import Task
+from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.scsi.spc.inquiry import NO_UNIT, check_inquiry_cdb, standard_data
 from iscsitools.scsi.spc.reports import lun_list
 from iscsitools.wire.sense import Asc, SenseKey
-
-if TYPE_CHECKING:
-    from iscsitools.scsi.core.device import ScsiDevice
-    from iscsitools.scsi.core.task import Task
 
 _INQUIRY, _REPORT_LUNS, _REQUEST_SENSE = 0x12, 0xA0, 0x03
 _DEFAULTS = UnitOptions()
 
 
-def answer(device: ScsiDevice, task: Task) -> None:
+def answer(task: Task, units: Mapping[int, LogicalUnit]) -> None:
     """Set the task's result: INQUIRY, REPORT LUNS and REQUEST SENSE are answered, others raise ScsiError."""
     cdb = task.cdb
     opcode = cdb[0] if cdb else -1
@@ -31,7 +29,7 @@ def answer(device: ScsiDevice, task: Task) -> None:
         data = standard_data(NO_UNIT, False, _DEFAULTS.vendor, _DEFAULTS.product, _DEFAULTS.revision)
         task.data_in = data[: u16(cdb, 3)]
     elif opcode == _REPORT_LUNS and len(cdb) >= 12:
-        task.data_in = lun_list(list(device.units), cdb)[: u32(cdb, 6)]
+        task.data_in = lun_list(list(units), cdb)[: u32(cdb, 6)]
     elif opcode == _REQUEST_SENSE and len(cdb) >= 6:
         task.data_in = fixed_sense(SenseKey.ILLEGAL_REQUEST, Asc.LOGICAL_UNIT_NOT_SUPPORTED)[: cdb[4]]
     else:
