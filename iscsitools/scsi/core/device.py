@@ -83,7 +83,8 @@ class ScsiDevice:
 
         True: ``data_out_length`` and ``transfer_length`` are set; bring the data and call ``task.execute()``. False: it
         has ended and ``done`` was called. The checks, in order: the unit is there, room in the task set, unit
-        attention, task attribute, operation code, reservation, medium, write protection, and the CDB's fields (SAM-5 5.14, SPC-4 5.3).
+        attention, operation code, task attribute, reservation, medium, write protection, and the CDB's fields
+        (SAM-5 5.14, SPC-4 5.3).
         """
         itl = self.itl(task.nexus, task.lun)
         try:
