@@ -164,6 +164,8 @@ class Fault(IntEnum):
     """Its data segment is longer than MaxRecvDataSegmentLength, and was not received (RFC 7143 7.7)."""
     DATA_DIGEST = 2
     """Its data digest is wrong, and its data was left out (RFC 7143 7.8)."""
+    NO_MEMORY = 3
+    """There was no memory for its data, which was left out."""
 
 
 @dataclass(slots=True, eq=False)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.connection.datapath import DataPath, Stop
 from iscsitools.iscsi.connection.digest import crc32c_wire
-from iscsitools.iscsi.connection.memory import RECEIVE_SIZE, Buffers, address_of
+from iscsitools.iscsi.connection.memory import RECEIVE_SIZE, Buffers, Holding, address_of
 from iscsitools.iscsi.connection.output import OUTPUT_LIMIT, Output
 from iscsitools.iscsi.login.negotiation import Parameters
 from iscsitools.probes.sites import FIRED_NOTHING, ConnectionInfo, Probes
@@ -49,6 +49,12 @@ TURN_WORK: Final = 512 << 10
 for READs of one block, 0.5 ms for those of 4 KiB."""
 REQUEST_WORK: Final = 16 << 10
 """What a PDU off the data path takes of it, beside what its command moves: 50 to 100 us on the same machine."""
+SLOWEST_SEGMENT: Final = 8 << 10
+"""Bytes a second that a long data segment has to come with, after :data:`_SEGMENT_GRACE`: what is held for it is held
+from others."""
+_SEGMENT_GRACE: Final = 30 * SECOND
+_TIGHT_OUTPUT: Final = 64 << 10
+"""Bytes of unsent output above which input waits while memory is tight."""
 _segment: Final = struct.Struct(">4xI").unpack_from
 
 
@@ -67,13 +73,20 @@ class Timers:
 
 @dataclass(slots=True)
 class _Arriving:
-    """A PDU whose data segment is being received into ``data``; ``trailer`` bytes of padding and digest follow."""
+    """A PDU whose data segment is being received into ``data``; ``trailer`` bytes of padding and digest follow.
+
+    ``owner``: the command whose buffer that is part of. ``reserved``: bytes that are held for this PDU alone. ``by``:
+    when it has to be there. ``skip``: bytes of it that go nowhere, for there was no memory to keep them in.
+    """
 
     bhs: bytes
     ahs: bytes
     data: memoryview
     trailer: int
     owner: Command | None
+    reserved: int
+    by: int
+    skip: int = 0
 
 
 class Connection:
@@ -91,8 +104,9 @@ class Connection:
         self.info = info
         self.probes = probes
         self.buffers = buffers
+        self.memory = Holding(buffers, info.remote.rpartition(":")[0])
         self.path = DataPath(buffers.receive, info, probes)
-        self.out = Output(buffers, self.path)
+        self.out = Output(buffers, self.memory, self.path)
         self.session: Session | None = None
         self.cid = 0
         self.close_reason = ""
@@ -161,8 +175,10 @@ class Connection:
             self._direct = None
             end = count - missing
         else:
-            end = len(self._stash) + count
-            self._stash = b""
+            end = count
+            if self._stash:
+                end += len(self._stash)
+                self._keep(b"")
         self._process(end, now)
 
     def go_on(self, now: int) -> None:
@@ -175,8 +191,13 @@ class Connection:
         self.stalled = self.unfinished = False
         end = len(self._stash)
         self.buffers.receive_view[:end] = self._stash
-        self._stash = b""
+        self._keep(b"")
         self._process(end, now)
+
+    def _keep(self, stash: bytes) -> None:
+        """Keep input for later, instead of what was kept."""
+        self.memory.claim(len(stash) - len(self._stash))
+        self._stash = stash
 
     def spend(self, work: int) -> None:
         """Take something off this turn's budget, in bytes or what takes as long."""
@@ -186,15 +207,22 @@ class Connection:
         pos = 0
         if self._arriving is not None:
             pos = self._arrived(end, now)
-        if pos >= 0:
-            pos = self._serve(pos, end, now)
+        pos = self._serve(pos, end, now)
         if self.close_reason:
-            self._stash = b""
-            self._direct = self._arriving = None
+            self._forget_input()
         elif self._direct is None and pos < end:
-            self._stash = bytes(self.buffers.receive_view[max(pos, 0) : end])
+            self._keep(bytes(self.buffers.receive_view[pos:end]))
         if not self.out.unsent():
             self.out.settle()
+
+    def _forget_input(self) -> None:
+        """Nothing more is read."""
+        if self._stash:
+            self._keep(b"")
+        self._direct = None
+        if self._arriving is not None:
+            self.memory.release(self._arriving.reserved)
+            self._arriving = None
 
     def _serve(self, pos: int, end: int, now: int) -> int:
         """Serve the PDUs from ``pos`` on, while they are whole and the budget lasts; returns where the rest begins."""
@@ -204,25 +232,32 @@ class Connection:
                 self.unfinished = True
                 break
             stop = Stop.OTHER
-            if self.session is not None and self.session.full_feature and not self._long_begins(pos, end):
+            if self._by_data_path and not self._long_begins(pos, end):
                 out.open_chunk()
                 before = path.tail
                 pos, stop = path.consume(pos, end, self._budget)
                 self._budget -= path.tail - before
             if stop is Stop.CLOSED:
                 self.close("header digest error")
-            elif stop is Stop.OUTPUT_FULL or out.unsent() > OUTPUT_LIMIT:
+            elif stop is Stop.OUTPUT_FULL or out.unsent() > (_TIGHT_OUTPUT if self.buffers.tight else OUTPUT_LIMIT):
                 self.stalled = True
                 break
             elif stop is Stop.BUDGET:
                 self.unfinished = True
                 break
             else:
+                before = path.chunk_begin + path.tail
                 after = self._take_one(pos, end, now)
                 if after < 0:
                     break
+                self._budget -= path.chunk_begin + path.tail - before
                 pos = after
         return pos
+
+    @property
+    def _by_data_path(self) -> bool:
+        """Whether the data path is asked: it reserves no memory for what it reads, so not while memory is tight."""
+        return self.session is not None and self.session.full_feature and not self.buffers.tight
 
     def _long_begins(self, pos: int, end: int) -> bool:
         """Whether there is only the beginning of a long PDU, which the data path could do nothing with.
@@ -265,24 +300,45 @@ class Connection:
             return after
         if length < DIRECT_MINIMUM:
             return -1
-        place, owner = self._requests.place_for(self, Pdu(bhs, ahs, memoryview(b""), now), length)
+        return self._begin_segment(Pdu(bhs, ahs, memoryview(b""), now), length, trailer, data, end)
+
+    def _begin_segment(self, header: Pdu, length: int, trailer: int, data: int, end: int) -> int:
+        """Receive a long data segment, which begins at ``data``, in its place; returns where the rest of input begins.
+
+        Where there is no memory for it, it is read all the same and thrown away: others may wait for what is behind.
+        """
+        by = header.now + _SEGMENT_GRACE + length * SECOND // SLOWEST_SEGMENT
+        place, owner, reserved = self._requests.place_for(self, header, length)
+        if place is None:
+            self._arriving = _Arriving(header.bhs, header.ahs, memoryview(b""), trailer, None, 0, by, skip=length)
+            return self._arrived(end, header.now, data)
         have = min(end - data, length)
-        place[:have] = view[data : data + have]
+        place[:have] = self.buffers.receive_view[data : data + have]
         self._direct = place[have:] if have < length else None
-        self._arriving = _Arriving(bhs, ahs, place, trailer, owner)
+        self._arriving = _Arriving(header.bhs, header.ahs, place, trailer, owner, reserved, by)
         return data + have
 
-    def _arrived(self, end: int, now: int) -> int:
-        """Finish a PDU whose data segment was received in place; returns where the next begins, or -1."""
+    def _arrived(self, end: int, now: int, pos: int = 0) -> int:
+        """Finish a PDU whose data segment was received in place; returns where unused input begins."""
         arriving = self._arriving
-        if arriving is None or end < arriving.trailer:
-            return -1
+        assert arriving is not None
+        if arriving.skip:
+            gone = min(arriving.skip, end - pos)
+            arriving.skip -= gone
+            pos += gone
+        after = pos + arriving.trailer
+        if arriving.skip or after > end:
+            return pos
         self._arriving = None
-        pdu = Pdu(arriving.bhs, arriving.ahs, arriving.data, now)
-        trailer = self.buffers.receive_view[: arriving.trailer]
-        if not self._answered_at_once(pdu, trailer):
-            self._deliver(pdu, trailer)
-        return arriving.trailer
+        self.memory.release(arriving.reserved)
+        if arriving.data:
+            pdu = Pdu(arriving.bhs, arriving.ahs, arriving.data, now)
+            trailer = self.buffers.receive_view[pos:after]
+            if not self._answered_at_once(pdu, trailer):
+                self._deliver(pdu, trailer)
+        else:
+            self._requests.take(self, Pdu(arriving.bhs, arriving.ahs, memoryview(b""), now, fault=Fault.NO_MEMORY))
+        return after
 
     def _answered_at_once(self, pdu: Pdu, trailer: memoryview) -> bool:
         """Whether the data path has answered a PDU that was received in place, and its buffer is free again."""
@@ -314,14 +370,22 @@ class Connection:
         """A long data segment is being received into its place."""
         return self._direct is not None
 
-    @property
-    def arriving_owner(self) -> Command | None:
-        """The command into whose buffer bytes are being received just now."""
-        return self._arriving.owner if self._arriving is not None else None
+    def still_receives(self, command: Command, length: int) -> bool:
+        """Whether bytes are being received into a command's buffer, of which it holds ``length`` bytes.
+
+        Then they are held for the PDU from now on: the buffer cannot be used before that is there.
+        """
+        arriving = self._arriving
+        if arriving is None or arriving.owner is not command:
+            return False
+        arriving.owner = None
+        arriving.reserved += length
+        return True
 
     def start_full_feature(self, session: Session, header_digest: bool, data_digest: bool) -> None:
         """Leave the login phase with what was negotiated; digests hold from the next PDU on (RFC 7143 6.2)."""
         self.session = session
+        self.memory.become(session.initiator)
         self.path.header_digest = header_digest
         self.path.data_digest = data_digest
         self.set_max_send(self.max_send)
@@ -344,6 +408,8 @@ class Connection:
     def sent(self, count: int, now: int) -> None:
         """``count`` bytes of :meth:`output` were accepted by the socket."""
         self.out.sent(count)
+        if self.out.unsent():
+            self.out.wait()
         if self.stalled or self.out.unsent():
             # Its answer to a ping may lie behind what waits here; that it takes our output is its sign of life.
             self._heard = now
@@ -354,6 +420,8 @@ class Connection:
     def deadline(self) -> int:
         """When :meth:`on_time` wants to be called, in monotonic nanoseconds; 0: never."""
         timers = self._timers
+        if self._arriving is not None:
+            return self._arriving.by
         if self.session is None or not self.session.full_feature:
             return self.opened + timers.login if timers.login else 0
         if not timers.nop_interval:
@@ -367,7 +435,9 @@ class Connection:
         if not 0 < self.deadline <= now:
             return
         session = self.session
-        if session is None or not session.full_feature:
+        if self._arriving is not None:
+            self.close("a data segment that does not come")
+        elif session is None or not session.full_feature:
             self.close("login took too long")
         elif self._pinged > self._heard:
             self.close("no answer to NOP-In")
@@ -383,7 +453,7 @@ class Connection:
     def closed(self) -> None:
         """The transport is gone: end this connection's tasks and transfers. Called once, by the loop."""
         self.close("connection closed by the initiator")
-        self._direct = self._arriving = None
+        self._forget_input()
         self._requests.connection_lost(self)
         self.out.abandon()
 

@@ -1,6 +1,7 @@
-"""The engine's memory: one receive buffer for a loop, output chunks, and buffers for data-out, all within a budget.
+"""The engine's memory: one receive buffer for a loop, output chunks, buffers for data, and the one account of it all.
 
-Nothing here is allocated for an I/O: a fresh 256 KiB of memory costs the kernel more than the copy into it.
+Nothing here is allocated for an I/O: a fresh 256 KiB of memory costs the kernel more than the copy into it. What lies
+in the stock for the next one who wants it (at most 8 MiB of chunks and 16 MiB of buffers) is not in the account.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ CHUNK_SIZE: Final = 1 << 20
 _SPARE_CHUNKS: Final = 8
 _SPARE_BYTES: Final = 16 << 20
 _SMALLEST: Final = 16
+_TIGHT: Final = 8
+"""With less than this part of the limit left, connections are served with what they have reserved before."""
 
 
 def address_of(buffer: bytearray | memoryview) -> int:
@@ -33,11 +36,11 @@ class Chunk:
 
 
 class Buffers:
-    """The memory of all connections of one loop.
+    """The memory of all connections of one loop, and the account of what they hold (:class:`Holding`).
 
-    ``limit`` bounds the bytes that commands off the fast path may hold at once; :meth:`reserve` says no beyond it, and
-    the command then ends with BUSY. One owner may hold as much as it leaves free: half when it is alone, a third when
-    there are two, so that some is always left for another.
+    ``limit``: bytes that may be held at once: data that is arriving, requests that wait for their turn, commands' data
+    in both directions, output that initiators do not take, text. At the limit the newest need is refused, and its
+    command ends with BUSY; those who were there before go on.
     """
 
     def __init__(self, limit: int = 256 << 20) -> None:
@@ -46,10 +49,17 @@ class Buffers:
         self.receive_address = address_of(self.receive)
         self.limit = limit
         self.reserved = 0
-        self._held: dict[object, int] = {}
+        """Bytes in the account."""
+        self.by_owner: dict[str, int] = {}
+        """The same by initiator; nobody who holds nothing is in it."""
         self._chunks: list[Chunk] = []
         self._spare: dict[int, list[bytearray]] = {}
         self._spare_bytes = 0
+
+    @property
+    def tight(self) -> bool:
+        """Whether so little is left that nothing more may be held without asking."""
+        return self.reserved > self.limit - self.limit // _TIGHT
 
     def take_chunk(self) -> Chunk:
         """A chunk for output; give it back with :meth:`return_chunk` when all of it was sent."""
@@ -59,24 +69,6 @@ class Buffers:
         """Keep a chunk for the next one who wants it."""
         if len(self._chunks) < _SPARE_CHUNKS:
             self._chunks.append(chunk)
-
-    def reserve(self, owner: object, length: int) -> bool:
-        """Count ``length`` bytes of ``owner``, a connection, against the limit; False when they do not fit."""
-        free = self.limit - self.reserved - length
-        held = self._held.get(owner, 0)
-        if free < 0 or (self.reserved and held + length > free):
-            return False
-        self.reserved += length
-        self._held[owner] = held + length
-        return True
-
-    def release(self, owner: object, length: int) -> None:
-        """Take back a reservation, or a part of it."""
-        if length:
-            self.reserved -= length
-            self._held[owner] -= length
-            if not self._held[owner]:
-                del self._held[owner]
 
     def take(self, length: int) -> bytearray:
         """A buffer of at least ``length`` bytes, of undefined content."""
@@ -93,3 +85,52 @@ class Buffers:
         if self._spare_bytes + size <= _SPARE_BYTES:
             self._spare_bytes += size
             self._spare.setdefault(size, []).append(buffer)
+
+    def count(self, owner: str, length: int) -> None:
+        """Add ``length`` bytes, or take away what is negative."""
+        held = self.by_owner.get(owner, 0) + length
+        self.reserved += length
+        if held:
+            self.by_owner[owner] = held
+        else:
+            self.by_owner.pop(owner, None)
+
+
+class Holding:
+    """What one connection holds of the memory.
+
+    Shares go by ``owner``, the initiator, so that more connections bring no more memory. An owner may hold as much as
+    it leaves free: half when it is alone, a third when there are two, so that some is always left for another.
+    """
+
+    __slots__ = ("_buffers", "held", "owner")
+
+    def __init__(self, buffers: Buffers, owner: str) -> None:
+        self._buffers = buffers
+        self.owner = owner
+        self.held = 0
+
+    def reserve(self, length: int) -> bool:
+        """Hold ``length`` bytes more; False when they do not fit."""
+        buffers = self._buffers
+        free = buffers.limit - buffers.reserved - length
+        if free < 0 or (buffers.reserved and buffers.by_owner.get(self.owner, 0) + length > free):
+            return False
+        self.claim(length)
+        return True
+
+    def claim(self, length: int) -> None:
+        """Hold ``length`` bytes more without asking: what is there already, or is bounded in another way."""
+        if length:
+            self.held += length
+            self._buffers.count(self.owner, length)
+
+    def release(self, length: int) -> None:
+        """Hold ``length`` bytes less."""
+        self.claim(-length)
+
+    def become(self, owner: str) -> None:
+        """The owner is known now: what is held is his."""
+        self._buffers.count(self.owner, -self.held)
+        self.owner = owner
+        self._buffers.count(owner, self.held)

@@ -15,7 +15,7 @@ from typing import Final
 
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.digest import crc32c_wire
-from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Buffers, Chunk
+from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Buffers, Chunk, Holding
 from iscsitools.probes.sites import XFER_DONE, XFER_READ
 from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import DIGEST_LENGTH, RESERVED_TAG, padding
@@ -34,9 +34,12 @@ class Output:
     what was put so far is ``path.chunk_begin + path.tail``, whether there is a chunk or not.
     """
 
-    def __init__(self, buffers: Buffers, path: DataPath) -> None:
+    def __init__(self, buffers: Buffers, memory: Holding, path: DataPath) -> None:
         self.bytes_sent = 0
         self._buffers = buffers
+        self._memory = memory
+        self._held = 0
+        """Bytes that are in the account for output that waits."""
         self._path = path
         self._full: deque[tuple[int, Chunk]] = deque()
         """Chunks with no room left, and the place where each ends."""
@@ -139,6 +142,7 @@ class Output:
             self._fire_marks()
         while self._releases and self._releases[0][0] <= self.bytes_sent:
             self._releases.popleft()[1]()
+        self._release_held()
         self._return_chunks()
 
     def sent(self, count: int) -> None:
@@ -163,7 +167,32 @@ class Output:
     def settle(self) -> None:
         """Give the chunks back when nothing waits to be sent."""
         if not self._queue and self._path.tail == self._start:
+            self._release_held()
             self._return_chunks()
+
+    def wait(self) -> None:
+        """The socket takes no more for now: count the memory that waits with it, and keep no more than is needed.
+
+        While memory is tight, what is left of a chunk is copied, and the chunk given back. Data of commands is in the
+        account already, until it was sent.
+        """
+        if self._buffers.tight:
+            self._leave_chunk()
+            chunks = {id(chunk.data) for _, chunk in self._full}
+            for index, piece in enumerate(self._queue):
+                if id(piece.obj) in chunks:
+                    self._queue[index] = memoryview(bytes(piece))
+            held = sum(len(piece) for piece in self._queue if type(piece.obj) is bytes)
+            self._return_chunks()
+        else:
+            held = CHUNK_SIZE * (len(self._full) + (self._path.chunk is not None))
+        self._memory.claim(held - self._held)
+        self._held = held
+
+    def _release_held(self) -> None:
+        if self._held:
+            self._memory.release(self._held)
+            self._held = 0
 
     def _return_chunks(self) -> None:
         chunk = self._path.chunk
@@ -209,5 +238,6 @@ class Output:
         self._releases.clear()
         self._queue.clear()
         self._start = self._path.tail
+        self._release_held()
         self._return_chunks()
         self.bytes_sent = self._end

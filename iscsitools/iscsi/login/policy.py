@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.errors import LoginError
 from iscsitools.wire.names import fold_name
@@ -16,6 +16,9 @@ from iscsitools.wire.rfc7143 import LoginStatus
 
 if TYPE_CHECKING:
     from iscsitools.scsi.core.device import ScsiDevice
+
+_MOST_ANSWERS: Final = 64
+"""Answers about targets that are kept: for so many initiators and addresses at a time."""
 
 SecretLookup = Callable[[str, str], bytes | None]
 """(initiator's name, CHAP name) to secret, or None for an unknown one."""
@@ -115,6 +118,8 @@ class Directory:
         self._targets: dict[str, TargetNode] = {}
         self._removed: dict[str, tuple[str, ...]] = {}
         """Targets that were taken out, and the access list of each."""
+        self._answers: dict[Hashable, bytes] = {}
+        self._addresses: dict[Hashable, list[str]] = {}
 
     def __iter__(self) -> Iterator[TargetNode]:
         return iter(self._targets.values())
@@ -124,12 +129,27 @@ class Directory:
         name = fold_name(target.name)
         self._targets[name] = target
         self._removed.pop(name, None)
+        self._forget_answers()
 
     def remove(self, name: str) -> None:
         """Take a target out; whom it let in is told from now on that it was removed. Unknown names are no error."""
         target = self._targets.pop(fold_name(name), None)
         if target is not None:
             self._removed[fold_name(name)] = target.initiators
+        self._forget_answers()
+
+    def kept_answer(self, question: Hashable, answer: Callable[[], bytes]) -> bytes:
+        """What ``answer`` says to a question about the targets; kept until they change, as asking is cheap."""
+        kept = self._answers.get(question)
+        if kept is None:
+            if len(self._answers) >= _MOST_ANSWERS:
+                del self._answers[next(iter(self._answers))]
+            kept = self._answers[question] = answer()
+        return kept
+
+    def _forget_answers(self) -> None:
+        self._answers.clear()
+        self._addresses.clear()
 
     def is_mutual_secret(self, secret: bytes) -> bool:
         """Whether a target of this server, or discovery, proves itself to initiators with this secret."""
@@ -165,6 +185,15 @@ class Directory:
         A portal that listens on every address is shown as the address at which this connection came in, if that is of
         its family. A loopback portal is not shown to who came from elsewhere.
         """
+        question = target.portals, target.group_tag, local
+        known = self._addresses.get(question)
+        if known is None:
+            if len(self._addresses) >= _MOST_ANSWERS:
+                self._addresses.clear()
+            known = self._addresses[question] = self._addresses_of(target, local)
+        return known
+
+    def _addresses_of(self, target: TargetNode, local: Portal) -> list[str]:
         found: dict[str, None] = {}
         for portal in target.portals or self.portals or (local,):
             if portal.wildcard and not portal.stands_for(local.address):

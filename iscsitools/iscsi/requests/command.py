@@ -13,7 +13,7 @@ from iscsitools.probes.lun import probe_lun, unit_number
 from iscsitools.scsi.core.options import MAX_TRANSFER
 from iscsitools.scsi.core.sense import fixed_sense
 from iscsitools.scsi.core.task import Task
-from iscsitools.wire.rfc7143 import RESERVED_TAG, Flag, Pdu, RejectReason, split_ahs
+from iscsitools.wire.rfc7143 import RESERVED_TAG, Fault, Flag, Pdu, RejectReason, split_ahs
 from iscsitools.wire.scsi import Attribute, ManagementFunction, Status
 from iscsitools.wire.sense import SenseKey
 
@@ -128,7 +128,7 @@ class Command:
         """Nothing uses the task's buffers any more: they may be used again."""
         if self.incoming is not None:
             self.incoming.recycle()
-        self.conn.buffers.release(self.conn, self.reserved)
+        self.conn.memory.release(self.reserved)
         self.reserved = 0
 
     def drop(self) -> None:
@@ -180,6 +180,9 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
     command = Command(conn, session, pdu, cdb)
     conn.commands[itt] = command
     conn.path.tags.add(itt)
+    if pdu.fault is Fault.NO_MEMORY:
+        command.fail(0, status=Status.BUSY)
+        return
     surplus = data_out.unsolicited_error(session.parameters, pdu)
     if surplus:
         command.fail(surplus)
@@ -190,7 +193,7 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
         conn.path.open_gate(command.lun, itl.gate)
     if task.reads:
         wanted = min(command.edtl, MAX_TRANSFER)
-        if not conn.buffers.reserve(conn, wanted):
+        if not conn.memory.reserve(wanted):
             command.fail(0, status=Status.BUSY)
             return
         command.reserved = wanted

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from iscsitools.iscsi.connection.memory import address_of
 from iscsitools.probes.sites import DATA_REQUEST, FIRED_TRANSFER, XFER_DONE, XFER_START, XFER_WRITE
 from iscsitools.probes.table import Probe
-from iscsitools.wire.rfc7143 import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode, Pdu
+from iscsitools.wire.rfc7143 import ANSWER, RESERVED_TAG, SERIAL_MASK, Fault, Flag, Opcode, Pdu
 from iscsitools.wire.scsi import Status
 from iscsitools.wire.sense import Asc
 
@@ -108,9 +108,11 @@ class Incoming:
     def recycle(self) -> None:
         """Give the buffer back, unless bytes are being received into it at this moment."""
         conn = self.command.conn
-        if self.buffer and conn.arriving_owner is not self.command:
+        if conn.still_receives(self.command, self.want):
+            self.want = 0
+        elif self.buffer:
             conn.buffers.give(self.buffer)
-        conn.buffers.release(conn, self.want)
+        conn.memory.release(self.want)
         self.buffer = bytearray()
         self.view = memoryview(b"")
         self.want = 0
@@ -139,14 +141,14 @@ def expect(command: Command, parameters: Parameters, pdu: Pdu) -> Incoming:
     incoming = Incoming(command)
     if not pdu.flags & Flag.FINAL and not parameters.initial_r2t:
         limit = min(command.edtl, parameters.first_burst_length)
-        incoming.unsolicited = Sequence(RESERVED_TAG, 0, limit, len(pdu.data))
+        incoming.unsolicited = Sequence(RESERVED_TAG, 0, limit, pdu.word(4) & 0xFFFFFF)
     return incoming
 
 
 def begin(command: Command, incoming: Incoming, pdu: Pdu, want: int) -> None:
     """Take a command's immediate data and get the rest of its ``want`` bytes, then execute it."""
     conn = command.conn
-    if not conn.buffers.reserve(conn, want):
+    if not conn.memory.reserve(want):
         command.fail(0, status=Status.BUSY)
         return
     received = pdu.data.obj
@@ -181,6 +183,11 @@ def data_out(conn: Connection, pdu: Pdu) -> None:
         incoming.skip(sequence, pdu)
         command.answer_if_all_came()
         return
+    if pdu.fault is Fault.NO_MEMORY:
+        incoming.end()
+        incoming.skip(sequence, pdu)
+        command.fail(0, status=Status.BUSY)
+        return
     asc = Asc.PROTOCOL_SERVICE_CRC_ERROR if pdu.fault else _error_of(sequence, pdu)
     if asc:
         incoming.end()
@@ -212,14 +219,14 @@ def _take(conn: Connection, command: Command, incoming: Incoming, sequence: Sequ
         _go_on(conn, command, incoming)
 
 
-def place_for(conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview, Command | None]:
-    """Where ``length`` bytes of a Data-Out's data segment belong, with the command; or a buffer of its own."""
+def place_for(conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview | None, Command | None]:
+    """Where ``length`` bytes of a Data-Out's data segment belong, with the command; or None: no command has a place."""
     command = conn.commands.get(pdu.itt)
     incoming = command.incoming if command is not None else None
     offset = pdu.word(40)
     if incoming is not None and _sequence_of(incoming, pdu.ttt) is not None and offset + length <= incoming.want:
         return incoming.view[offset : offset + length], command
-    return memoryview(bytearray(length)), None
+    return None, None
 
 
 def _sequence_of(incoming: Incoming | None, ttt: int) -> Sequence | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from iscsitools.iscsi import text_pairs as text
@@ -59,24 +58,23 @@ class TextResponder:
             length = next((declared_length(value) for name, value in pairs if name == _LENGTH), None)
         except (TextError, LoginError) as error:
             raise RejectError(RejectReason.PROTOCOL_ERROR, str(error)) from error
-        answers: list[tuple[str, str]] = []
-        for name, value in pairs:
-            answers += self._answer_one(name, value)
+        answers = [self._answer_one(name, value) for name, value in pairs]
         if length is not None:
             self._declared = length
-        return text.encode_pairs(answers)
+        return b"".join(answers)
 
-    def _answer_one(self, name: str, value: str) -> Iterable[tuple[str, str]]:
+    def _answer_one(self, name: str, value: str) -> bytes:
         key = KEYS.get(name)
         if value in ANSWERS_ONLY:
             raise RejectError(RejectReason.PROTOCOL_ERROR, f"{name}={value} is an answer, and nothing was offered")
         if key is None:
-            return [(name, NOT_UNDERSTOOD)]
+            return text.encode_pairs([(name, NOT_UNDERSTOOD)])
         if name == "SendTargets":
-            return self._send_targets(value)
-        if _may_declare(key):
-            return []
-        return [(name, REJECT)]
+            return self._directory.kept_answer(
+                (self._initiator, self._target, self._local, value),
+                lambda: text.encode_pairs(self._send_targets(value)),
+            )
+        return b"" if _may_declare(key) else text.encode_pairs([(name, REJECT)])
 
     def _send_targets(self, value: str) -> list[tuple[str, str]]:
         """All, and any name, in a discovery session; nothing, or its own name, in a normal one (RFC 7143 C)."""

@@ -110,14 +110,14 @@ class Dispatcher:
     def _data_out(conn: Connection, session: Session, pdu: Pdu) -> None:
         if session.held and pdu.ttt == RESERVED_TAG and pdu.itt not in conn.commands:
             if not session.hold_data(conn, pdu):
-                raise ProtocolError("no memory for the data of commands that came before their turn")
+                raise ProtocolError("Data-Out without end for commands that came before their turn")
         else:
             data_out.data_out(conn, pdu)
 
     def _in_order(self, conn: Connection, session: Session, pdu: Pdu) -> None:
         place = session.place(pdu.cmdsn)
-        if place > 0 and not session.hold(conn, pdu):
-            raise ProtocolError("no memory for requests that came before their turn")
+        if place > 0:
+            session.hold(conn, pdu)
         if place != 0:
             return
         conn.path.advance()
@@ -160,16 +160,23 @@ class Dispatcher:
                 cdb = pdu.bhs[32:48]
         conn.probes.pdu(probe, conn.info, lun, pdu.bhs, 0, cdb)
 
-    def place_for(self, conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview, Command | None]:
-        """Where a long data segment is received: in the buffer of its task where it can be known, else apart."""
+    def place_for(self, conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview | None, Command | None, int]:
+        """Where a long data segment is received: in the buffer of its task where it can be known, else apart.
+
+        Returns the place, or None when there is no memory for it; the task; and how much was reserved for this PDU.
+        """
         session = conn.session
+        size = length
         if session is not None and session.full_feature:
             if pdu.opcode == Opcode.DATA_OUT:
-                return data_out.place_for(conn, pdu, length)
-            if pdu.opcode == Opcode.SCSI_COMMAND and pdu.flags & Flag.WRITE:
-                size = max(length, min(pdu.word(20), MAX_TRANSFER))
-                return memoryview(conn.buffers.take(size))[:length], None
-        return memoryview(bytearray(length)), None
+                place, command = data_out.place_for(conn, pdu, length)
+                if place is not None:
+                    return place, command, 0
+            elif pdu.opcode == Opcode.SCSI_COMMAND and pdu.flags & Flag.WRITE:
+                size = max(length, min(pdu.word(20), MAX_TRANSFER))  # all its data-out will lie there
+        if not conn.memory.reserve(size):
+            return None, None, 0
+        return memoryview(conn.buffers.take(size))[:length], None, size
 
     def _oversized(self, conn: Connection, pdu: Pdu) -> None:
         """A data segment beyond our MaxRecvDataSegmentLength: the stream cannot be trusted any more (RFC 7143 7.7)."""
@@ -213,6 +220,7 @@ class Dispatcher:
         """End what hangs on a connection: its tasks, and its session when this was the last one."""
         for command in list(conn.commands.values()):
             command.abort()
+        text.end_exchange(conn)
         self._login.forget(conn)
         session = conn.session
         if session is None:
@@ -223,6 +231,8 @@ class Dispatcher:
 
 
 def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
+    if pdu.fault is Fault.NO_MEMORY and pdu.opcode != Opcode.SCSI_COMMAND:
+        raise RejectError(RejectReason.LONG_OPERATION_REJECT, "no memory for its data")
     if session.target is None and not _discovers(pdu):
         raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {pdu.opcode:#04x} in a discovery session")
     _SERVE[pdu.opcode](conn, session, pdu)

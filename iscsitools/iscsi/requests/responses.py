@@ -96,4 +96,4 @@ def send_data(command: Command) -> None:
         out.mark(command.number, command.itt, address, 0, total)
     if command.reserved:
         reserved, command.reserved = command.reserved, 0
-        out.when_sent(lambda: conn.buffers.release(conn, reserved))
+        out.when_sent(lambda: conn.memory.release(reserved))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.probes.lun import unit_number
 from iscsitools.scsi.core.nexus import Nexus
-from iscsitools.wire.rfc7143 import SERIAL_MASK, Opcode, Pdu, serial_less
+from iscsitools.wire.rfc7143 import SERIAL_MASK, Fault, Opcode, Pdu, serial_less
 
 if TYPE_CHECKING:
     from iscsitools.iscsi.connection.connection import Connection
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 DEFAULT_WINDOW: Final = 128
 _PDU_COST: Final = 512
-"""Bytes that a PDU which is kept costs beside its data, so that empty ones have a bound too."""
+"""Bytes that a PDU which is kept costs beside its data."""
+_MOST_DATA_OUTS: Final = 1024
+"""Data-Outs that a session keeps for commands before their turn."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,17 +36,17 @@ class Held:
     pdu: Pdu
     data: list[Pdu] = field(default_factory=list)
 
-    def keep(self, pdu: Pdu) -> Pdu | None:
-        """A copy of ``pdu`` that outlives the receive buffer; None when the memory for it is not to be had."""
-        if not self.conn.buffers.reserve(self.conn, len(pdu.data) + _PDU_COST):
-            return None
-        return Pdu(pdu.bhs, pdu.ahs, memoryview(bytes(pdu.data)), pdu.now, fault=pdu.fault)
+    def keep(self, pdu: Pdu) -> Pdu:
+        """A copy of ``pdu`` that outlives the receive buffer; without its data when there is no memory for it."""
+        memory, length = self.conn.memory, len(pdu.data)
+        memory.claim(_PDU_COST)
+        if memory.reserve(length):
+            return Pdu(pdu.bhs, pdu.ahs, memoryview(bytes(pdu.data)), pdu.now, fault=pdu.fault)
+        return Pdu(pdu.bhs, pdu.ahs, memoryview(b""), pdu.now, fault=Fault.NO_MEMORY)
 
     def release(self) -> None:
         """Its memory is not needed any more."""
-        pdus = (self.pdu, *self.data)
-        length = sum(len(pdu.data) + _PDU_COST for pdu in pdus)
-        self.conn.buffers.release(self.conn, length)
+        self.conn.memory.release(sum(len(pdu.data) + _PDU_COST for pdu in (self.pdu, *self.data)))
 
 
 @dataclass(slots=True, eq=False)
@@ -105,30 +107,25 @@ class Session:
         ahead = (cmdsn - self.exp_cmdsn) & SERIAL_MASK
         return ahead if ahead < self.window else -1
 
-    def hold(self, conn: Connection, pdu: Pdu) -> bool:
-        """Keep a request that came before its turn; False when the memory for it is not to be had."""
-        if pdu.cmdsn in self.held:
-            return True
-        held = Held(conn, pdu)
-        kept = held.keep(pdu)
-        if kept is None:
-            return False
-        held.pdu = kept
-        self._enter(pdu.cmdsn, held)
-        return True
+    def hold(self, conn: Connection, pdu: Pdu) -> None:
+        """Keep a request that came before its turn."""
+        if pdu.cmdsn not in self.held:
+            held = Held(conn, pdu)
+            held.pdu = held.keep(pdu)
+            self._enter(pdu.cmdsn, held)
 
     def _enter(self, cmdsn: int, held: Held | None) -> None:
         self.held[cmdsn] = held
         self.path.in_order = False
 
     def hold_data(self, conn: Connection, pdu: Pdu) -> bool:
-        """Keep a Data-Out, if it belongs to a command that is held; False when the memory for it is not to be had."""
-        for held in self.held.values():
-            if held is not None and held.conn is conn and held.pdu.itt == pdu.itt:
-                kept = held.keep(pdu)
-                if kept is None:
+        """Keep a Data-Out, if it belongs to a command that is held; False: it is one of a flood without end."""
+        waiting = [held for held in self.held.values() if held is not None]
+        for held in waiting:
+            if held.conn is conn and held.pdu.itt == pdu.itt:
+                if sum(len(held.data) for held in waiting) >= _MOST_DATA_OUTS:
                     return False
-                held.data.append(kept)
+                held.data.append(held.keep(pdu))
         return True
 
     def take_held(self) -> Held | None:
