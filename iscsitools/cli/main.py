@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "serve": "Serve disks over iSCSI.",
     "config": "Check a configuration file, or print an example.",
     "backstores": "List the backstores and filters with their options.",
+    "cow": "Look at the overlays of the cow filter, and end them.",
     "plugins": "List the plugins.",
     "new-plugin": "Write a new plugin, with tests.",
     "top": "Show who loads the target, live.",

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from iscsitools.backstores import places
 from iscsitools.backstores.base import Backstore, BackstoreError
-from iscsitools.backstores.filters import granules
+from iscsitools.backstores.filters import granules, live_map
 from iscsitools.backstores.filters.granules import GranuleMap
 
 from .conftest import read
@@ -49,6 +53,94 @@ def test_only_what_was_flushed_counts_after_a_crash(opened: Opened, base: Path, 
     later = opened(f"file+cow:{base},cow.file={tmp_path}/then")
     assert read(later, 0, 4096) == b"a" * 4096
     assert read(later, 8192, 4096) == base.read_bytes()[8192 : 8192 + 4096]
+
+
+KILLED = """
+import os, signal, sys
+from iscsitools.backstores.spec import build, parse_spec
+from iscsitools.plugins import PluginManager
+manager = PluginManager()
+manager.load()
+store = build(parse_spec(sys.argv[1]), manager.registry)
+store.open()
+store.write(512, memoryview(b"k" * 16384))
+store.flush()
+store.write(65536 + 512, memoryview(b"k" * 16384))
+assert store.try_write(2 * 65536, memoryview(b"k" * 16384))
+store.discard(3 * 65536, 8192)
+store.write_zeroes(4 * 65536, 8192)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_what_was_acknowledged_survives_a_kill_whatever_was_flushed(
+    opened: Opened, base: Path, tmp_path: Path, again: int
+) -> None:
+    content = bytearray(base.read_bytes())
+    for start in (512, 65536 + 512, 2 * 65536):
+        content[start : start + 16384] = b"k" * 16384
+    for number in (3, 4):
+        content[number * 65536 : number * 65536 + 8192] = bytes(8192)
+    spec = f"file+cow:{base},cow.file={tmp_path}/o"
+    for _ in range(again):
+        assert subprocess.run([sys.executable, "-c", KILLED, spec], check=False).returncode == -signal.SIGKILL
+    assert read(opened(spec, read_only=True), 0, MIB) == content
+
+
+def test_bits_of_another_boot_do_not_count(
+    opened: Opened, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power failure the page cache is gone: only what was flushed is there, and the base elsewhere."""
+    spec = f"file+cow:{base},cow.file={tmp_path}/o"
+    assert subprocess.run([sys.executable, "-c", KILLED, spec], check=False).returncode == -signal.SIGKILL
+    monkeypatch.setattr(places, "boot_id", lambda: "another")
+    flushed = bytearray(base.read_bytes())
+    flushed[512 : 512 + 16384] = b"k" * 16384
+    store = opened(spec)
+    assert read(store, 0, MIB) == flushed
+    store.write(65536, memoryview(b"n" * 4096))
+    store.close()
+    monkeypatch.setattr(places, "boot_id", lambda: "")
+    assert read(opened(spec), 0, MIB) == flushed, "where boots have no names, no live bits count"
+
+
+def test_bits_of_another_map_do_not_count(opened: Opened, base: Path, tmp_path: Path) -> None:
+    spec = f"file+cow:{base},cow.file={tmp_path}/o"
+    assert subprocess.run([sys.executable, "-c", KILLED, spec], check=False).returncode == -signal.SIGKILL
+    (tmp_path / "o").unlink()
+    (tmp_path / "o.map").unlink()
+    assert (tmp_path / "o.map.live").exists()
+    assert read(opened(spec), 0, MIB) == base.read_bytes()
+
+
+def test_the_live_bits_go_with_a_clean_end(opened: Opened, base: Path, tmp_path: Path) -> None:
+    spec = f"file+cow:{base},cow.file={tmp_path}/o"
+    store = opened(spec)
+    store.write(0, memoryview(b"n" * 4096))
+    assert store.unflushed
+    store.flush()
+    assert not store.unflushed
+    assert (tmp_path / "o.map.live").exists()
+    store.close()
+    assert not (tmp_path / "o.map.live").exists()
+    assert read(opened(spec), 0, 4096) == b"n" * 4096
+
+
+def test_a_bit_that_cannot_be_kept_fails_the_write(
+    opened: Opened, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    store = opened(f"file+cow:{base},cow.file={tmp_path}/o")
+    with monkeypatch.context() as patch:
+        patch.setattr(live_map, "write_fully", full)
+        with pytest.raises(OSError, match="No space"):
+            store.write(0, memoryview(b"n" * 4096))
+    assert read(store, 0, 4096) == base.read_bytes()[:4096]
+    store.write(0, memoryview(b"n" * 4096))
+    assert read(store, 0, 4096) == b"n" * 4096
 
 
 def test_bits_reach_the_map_after_the_data_is_durable(

@@ -1,9 +1,12 @@
 """The ``cow`` filter: copy on write. What is written is kept apart; the base is opened for reading only.
 
 The changes go to an overlay: memory, or with ``cow.file`` a sparse file as large as the base, with a file ``.map``
-beside it that says which granules of 4096 bytes the overlay holds. What ``flush`` promises survives a crash because of
-an order: the overlay's data is made durable first, the map's bits after that, and only bits whose data was written
-before. A crash in between loses what had not been flushed, and shows the base there, never something else.
+beside it that says which granules of 4096 bytes the overlay holds. What ``flush`` promises survives a power failure
+because of an order: the overlay's data is made durable first, the map's bits after that, and only bits whose data was
+written before. A failure in between loses what had not been flushed, and shows the base there, never something else.
+
+A server that is killed loses nothing that it acknowledged: the bits are in the page cache too, in ``.map.live``, before
+a write returns. That file counts only until the system boots anew.
 """
 
 from __future__ import annotations
