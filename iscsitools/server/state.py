@@ -79,7 +79,7 @@ class ServerState:
 
 
 def _in_flight(conn: Connection) -> list[dict[str, Any]]:
-    counts = Counter(command.number for command in conn.commands.values())
+    counts = Counter(command.probe_lun for command in conn.commands.values())
     info = conn.info
     return [
         {"remote": info.remote, "initiator": info.initiator, "target": info.target, "lun": lun, "commands": count}

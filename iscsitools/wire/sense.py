@@ -57,6 +57,7 @@ class Asc(IntEnum):
     PROTOCOL_SERVICE_CRC_ERROR = 0x4705
     INVALID_MESSAGE = 0x4900
     DATA_PHASE_ERROR = 0x4B00
+    INITIATOR_RESPONSE_TIMEOUT = 0x4B06
     MEDIUM_REMOVAL_PREVENTED = 0x5302
     INSUFFICIENT_REGISTRATION_RESOURCES = 0x5504
 
@@ -201,6 +202,7 @@ ADDITIONAL: Final[dict[int, str]] = {
     0x4900: "invalid message error",
     0x4A00: "command phase error",
     0x4B00: "data phase error",
+    0x4B06: "initiator response timeout",
     0x4B04: "NAK received",
     0x4E00: "overlapped commands attempted",
     0x5300: "media load or eject failed",

@@ -85,7 +85,7 @@ def check_bounds(wire: Wire) -> None:
     assert conn.out.unsent() <= OUTPUT_LIMIT + MAX_TRANSFER
     waiting = [command for command in conn.commands.values() if command.waits]
     assert len(waiting) == conn.waiting
-    assert not any(command.reserved or command.incoming.buffer for command in waiting)
+    assert not any(command.reserved or command.buffer for command in waiting)
     assert len(conn.commands) - conn.waiting <= wire.target.unit.tasks.depth
     if conn.text is not None:
         assert len(conn.text.received) <= 64 << 10

@@ -74,7 +74,7 @@ def running_write() -> tuple[Target, Wire, ManualExecutor]:
 def test_a_stray_data_out_with_a_bad_digest_does_not_touch_a_write_that_runs():
     """The thread uses the write's buffer, which must not serve another write before it returns."""
     target, wire, executor = running_write()
-    used = wire.conn.commands[wire.itt].incoming.buffer
+    used = wire.conn.commands[wire.itt].buffer
     wire.feed(corrupt(wire.data_out(wire.itt, b"x" * 512, 0)))
     assert [(p.opcode, p.reason) for p in wire.receive()] == [(Opcode.REJECT, 2)]
     assert target.buffers.take(1) is not used

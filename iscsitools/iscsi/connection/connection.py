@@ -35,9 +35,9 @@ from iscsitools.wire.rfc7143 import (
 )
 
 if TYPE_CHECKING:
-    from iscsitools.iscsi.requests.command import Command
     from iscsitools.iscsi.requests.discovery import TextResponder
     from iscsitools.iscsi.requests.dispatch import Dispatcher
+    from iscsitools.iscsi.requests.scsi_command import ScsiCommand
     from iscsitools.iscsi.requests.text import TextExchange
     from iscsitools.iscsi.session.session import Session
 
@@ -63,12 +63,13 @@ class Timers:
     """Timers in nanoseconds; 0 switches one off.
 
     ``login``: from the connection to full feature phase. ``nop_interval``: of silence, after which the initiator is
-    asked. ``nop_timeout``: for its answer.
+    asked. ``nop_timeout``: for its answer. ``data_out``: for data that a command waits for.
     """
 
     login: int = 30 * SECOND
     nop_interval: int = 30 * SECOND
     nop_timeout: int = 30 * SECOND
+    data_out: int = 30 * SECOND
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class _Arriving:
     ahs: bytes
     data: memoryview
     trailer: int
-    owner: Command | None
+    owner: ScsiCommand | None
     reserved: int
     by: int
     skip: int = 0
@@ -116,7 +117,7 @@ class Connection:
         """Input waits until the output has been sent."""
         self.unfinished = False
         """Input waits for the next turn."""
-        self.commands: dict[int, Command] = {}
+        self.commands: dict[int, ScsiCommand] = {}
         """Tasks off the data path, by ITT."""
         self.waiting = 0
         """How many of them have ended and wait for the rest of their data (RFC 7143 11.4.2)."""
@@ -129,7 +130,7 @@ class Connection:
         self.opened = now
         self.wake = wake
         self._requests = requests
-        self._timers = timers
+        self.timers = timers
         self._budget = 0
         self._stash = b""
         self._whole = [buffers.receive_view]
@@ -370,7 +371,7 @@ class Connection:
         """A long data segment is being received into its place."""
         return self._direct is not None
 
-    def still_receives(self, command: Command, length: int) -> bool:
+    def still_receives(self, command: ScsiCommand, length: int) -> bool:
         """Whether bytes are being received into a command's buffer, of which it holds ``length`` bytes.
 
         Then they are held for the PDU from now on: the buffer cannot be used before that is there.
@@ -419,7 +420,18 @@ class Connection:
     @property
     def deadline(self) -> int:
         """When :meth:`on_time` wants to be called, in monotonic nanoseconds; 0: never."""
-        timers = self._timers
+        times = [self._data_by(), self._peer_by()]
+        return min((time for time in times if time), default=0)
+
+    def _data_by(self) -> int:
+        """By when the data that a command waits for has to be there; 0: none does."""
+        if not self.timers.data_out:
+            return 0
+        return min((command.data_by for command in self.commands.values() if command.sequences), default=0)
+
+    def _peer_by(self) -> int:
+        """By when the initiator has to do something, or is asked for a sign of life; 0: never."""
+        timers = self.timers
         if self._arriving is not None:
             return self._arriving.by
         if self.session is None or not self.session.full_feature:
@@ -431,13 +443,16 @@ class Connection:
         return self._heard + timers.nop_interval
 
     def on_time(self, now: int) -> None:
-        """If the deadline has passed, ask a silent initiator (RFC 7143 11.18, 11.19), or give it up."""
-        if not 0 < self.deadline <= now:
+        """End commands whose data does not come; ask a silent initiator (RFC 7143 11.18, 11.19), or give it up."""
+        if 0 < self._data_by() <= now:
+            for command in list(self.commands.values()):
+                if command.sequences and command.data_by <= now:
+                    command.give_up_data()
+        if not 0 < self._peer_by() <= now:
             return
-        session = self.session
         if self._arriving is not None:
             self.close("a data segment that does not come")
-        elif session is None or not session.full_feature:
+        elif self.session is None or not self.session.full_feature:
             self.close("login took too long")
         elif self._pinged > self._heard:
             self.close("no answer to NOP-In")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.errors import ProtocolError, RejectError
 from iscsitools.iscsi.requests import data_out, nop_logout, task_management, text
-from iscsitools.iscsi.requests.command import cdb_of, start
+from iscsitools.iscsi.requests.scsi_command import cdb_of, start
 from iscsitools.probes.lun import probe_lun
 from iscsitools.probes.sites import NOP_SEND, REJECT_SEND
 from iscsitools.probes.table import Probe
@@ -34,7 +34,7 @@ from iscsitools.wire.rfc7143 import (
 if TYPE_CHECKING:
     from iscsitools.iscsi.connection.connection import Connection
     from iscsitools.iscsi.login.phase import LoginPhase
-    from iscsitools.iscsi.requests.command import Command
+    from iscsitools.iscsi.requests.scsi_command import ScsiCommand
     from iscsitools.iscsi.session.session import Session
 
 _RECEIVE_PROBES: Final = {
@@ -152,7 +152,7 @@ class Dispatcher:
             lun = probe_lun(pdu.lun)
         elif opcode == Opcode.DATA_OUT:
             command = conn.commands.get(pdu.itt)
-            lun = command.number if command is not None else probe_lun(pdu.lun)
+            lun = command.probe_lun if command is not None else probe_lun(pdu.lun)
         if opcode == Opcode.SCSI_COMMAND:
             try:
                 cdb = cdb_of(pdu)
@@ -160,7 +160,7 @@ class Dispatcher:
                 cdb = pdu.bhs[32:48]
         conn.probes.pdu(probe, conn.info, lun, pdu.bhs, 0, cdb)
 
-    def place_for(self, conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview | None, Command | None, int]:
+    def place_for(self, conn: Connection, pdu: Pdu, length: int) -> tuple[memoryview | None, ScsiCommand | None, int]:
         """Where a long data segment is received: in the buffer of its task where it can be known, else apart.
 
         Returns the place, or None when there is no memory for it; the task; and how much was reserved for this PDU.

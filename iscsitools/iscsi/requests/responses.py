@@ -12,12 +12,11 @@ from iscsitools.wire.rfc7143 import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opc
 from iscsitools.wire.scsi import Status
 
 if TYPE_CHECKING:
-    from iscsitools.iscsi.requests.command import Command
+    from iscsitools.iscsi.requests.scsi_command import ScsiCommand
 
 
-def sense_code(task: Task) -> int:
-    """Return key << 16 | ASC << 8 | ASCQ of a task's fixed-format sense data; 0 without any."""
-    sense = task.sense
+def sense_code(sense: bytes) -> int:
+    """Return key << 16 | ASC << 8 | ASCQ of fixed-format sense data; 0 without any."""
     return (sense[2] & 0xF) << 16 | sense[12] << 8 | sense[13] if len(sense) >= 14 else 0
 
 
@@ -28,8 +27,9 @@ def _moves_the_other_way(task: Task) -> bool:
     return task.reads if task.data_out_length else task.writes and task.transfer_length > 0
 
 
-def residual(task: Task, moved: int, edtl: int) -> tuple[int, int]:
+def residual(task: Task, moved: int) -> tuple[int, int]:
     """Residual flags and count (RFC 7143 11.4.5): what the command meant to move against what was expected."""
+    edtl = task.edtl
     meant = task.transfer_length if task.transfer_length >= 0 else moved
     if task.status not in (Status.GOOD, Status.CONDITION_MET):
         meant = moved
@@ -42,39 +42,34 @@ def residual(task: Task, moved: int, edtl: int) -> tuple[int, int]:
     return 0, 0
 
 
-def send_response(command: Command) -> None:
+def send_response(command: ScsiCommand) -> None:
     """Put a SCSI Response (RFC 7143 11.4)."""
-    conn, task, session = command.conn, command.task, command.conn.session
-    assert session is not None
-    incoming = command.incoming
-    conn.path.written_bytes += len(task.data_out)
-    moved = incoming.received if incoming is not None else 0
-    flags, count = residual(task, moved, task.edtl)
-    data = len(task.sense).to_bytes(2, "big") + task.sense if task.sense else b""
+    conn, path, sense = command.conn, command.conn.path, command.sense
+    path.written_bytes += len(command.data_out)
+    flags, count = residual(command, command.received)
+    data = len(sense).to_bytes(2, "big") + sense if sense else b""
     header = ANSWER.pack(
-        Opcode.SCSI_RESPONSE, Flag.FINAL | flags, 0, task.status, len(data), 0, command.itt, 0,
-        conn.path.next_statsn(), conn.path.exp_cmdsn, conn.path.max_cmdsn,
-        incoming.r2tsn if incoming is not None else 0, 0, count,
+        Opcode.SCSI_RESPONSE, Flag.FINAL | flags, 0, command.status, len(data), 0, command.tag, 0,
+        path.next_statsn(), path.exp_cmdsn, path.max_cmdsn, command.r2tsn, 0, count,
     )  # fmt: skip
     if conn.probes.mask & SCSI_RESPONSE:
-        conn.probes.pdu(Probe.SCSI_RESPONSE, conn.info, command.number, header, 0, b"", sense_code(task))
+        conn.probes.pdu(Probe.SCSI_RESPONSE, conn.info, command.probe_lun, header, 0, b"", sense_code(sense))
     conn.out.put(header, data)
 
 
-def send_data(command: Command) -> None:
+def send_data(command: ScsiCommand) -> None:
     """Put the Data-In PDUs of a read, status in the last of them (RFC 7143 11.7)."""
-    conn, task, session = command.conn, command.task, command.conn.session
+    conn, path, session = command.conn, command.conn.path, command.conn.session
     assert session is not None
     out, probes, mask = conn.out, conn.probes, conn.probes.mask
-    data = memoryview(task.data_in)[: command.edtl]
+    data = memoryview(command.data_in)[: command.edtl]
     total = len(data)
     burst = session.parameters.max_burst_length
-    flags, count = residual(task, len(task.data_in), command.edtl)
+    flags, count = residual(command, len(command.data_in))
+    lun, itt = command.probe_lun, command.tag
     address = address_of(data) if mask & (XFER_START | XFER_DONE) else 0
     if mask & XFER_START:
-        probes.xfer(
-            Probe.XFER_START, conn.info, command.number, command.itt, RESERVED_TAG, address, 0, total, XFER_READ
-        )  # fmt: skip
+        probes.xfer(Probe.XFER_START, conn.info, lun, itt, RESERVED_TAG, address, 0, total, XFER_READ)
     offset = sequence = 0
     while offset < total:
         length = min(conn.max_send, total - offset, burst - offset % burst)
@@ -83,17 +78,16 @@ def send_data(command: Command) -> None:
         header = ANSWER.pack(
             Opcode.DATA_IN,
             (Flag.FINAL | Flag.STATUS | flags) if last else Flag.FINAL if end % burst == 0 else 0,
-            0, task.status if last else 0, length, 0, command.itt, RESERVED_TAG,
-            conn.path.next_statsn() if last else 0, conn.path.exp_cmdsn, conn.path.max_cmdsn,
-            sequence, offset, count if last else 0,
+            0, command.status if last else 0, length, 0, itt, RESERVED_TAG,
+            path.next_statsn() if last else 0, path.exp_cmdsn, path.max_cmdsn, sequence, offset, count if last else 0,
         )  # fmt: skip
         if mask & DATA_SEND:
-            probes.pdu(Probe.DATA_SEND, conn.info, command.number, header, 0)
+            probes.pdu(Probe.DATA_SEND, conn.info, lun, header, 0)
         out.put(header, data[offset:end])
         offset, sequence = end, sequence + 1
-    conn.path.read_bytes += total
+    path.read_bytes += total
     if mask & XFER_DONE:
-        out.mark(command.number, command.itt, address, 0, total)
+        out.mark(lun, itt, address, 0, total)
     if command.reserved:
         reserved, command.reserved = command.reserved, 0
         out.when_sent(lambda: conn.memory.release(reserved))

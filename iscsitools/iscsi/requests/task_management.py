@@ -65,8 +65,8 @@ def _abort_elsewhere(session: Session, pdu: Pdu, response: ManagementResponse) -
     """
     for conn in session.connections.values():
         command = conn.commands.get(pdu.ttt)
-        if command is not None and command.waits and unit_number(command.lun) == unit_number(pdu.lun):
-            command.drop()
+        if command is not None and command.waits and command.lun == unit_number(pdu.lun):
+            command.dropped()
             return ManagementResponse.COMPLETE
     ref_cmdsn = pdu.word(32)
     if response == ManagementResponse.NO_SUCH_TASK and serial_less(ref_cmdsn, pdu.cmdsn):
@@ -84,8 +84,8 @@ def _end_waiting(session: Session, function: int, lun: int) -> None:
     sessions = [other for other in session.table or () if other.device is session.device] if resets else [session]
     for conn in [conn for each in sessions for conn in each.connections.values()]:
         for command in list(conn.commands.values()):
-            if command.waits and (function in _OF_ALL_UNITS or unit_number(command.lun) == lun):
-                command.drop()
+            if command.waits and (function in _OF_ALL_UNITS or command.lun == lun):
+                command.dropped()
 
 
 def _drop_all(session: Session, device: ScsiDevice) -> None:

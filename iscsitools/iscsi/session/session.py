@@ -88,7 +88,7 @@ class Session:
         """How many commands beyond those that have had their turn the initiator may send.
 
         What a session can make us hold is bounded by each unit's own limit on tasks, and by this for those that have
-        ended and wait for data (``requests.command``).
+        ended and wait for data (``requests.scsi_command``).
         """
         return self.path.window
 
