@@ -48,9 +48,9 @@ class ScsiCommand(Task):
     taken, and it can be aborted.
 
     Of its data-out, ``wanted`` bytes go to the device server and lie in ``buffer``; what comes beyond them goes
-    nowhere. ``sequences``: those of which data is still to come, until ``data_by`` (monotonic nanoseconds). ``taking``: from
-    :func:`data_out.begin` until the command ends; else there is no buffer, and all that comes goes nowhere.
-    ``received`` bytes have come, ``asked`` have been asked for by now, by ``r2tsn`` R2Ts.
+    nowhere. ``sequences``: those of which data is still to come, until ``data_by`` (monotonic nanoseconds).
+    ``taking``: from :func:`data_out.begin` until the command ends; else there is no buffer, and all that comes goes
+    nowhere. ``received`` bytes have come, ``asked`` have been asked for by now, by ``r2tsn`` R2Ts.
     """
 
     __slots__ = (

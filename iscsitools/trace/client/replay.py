@@ -63,7 +63,7 @@ class Replay:
         """
         self._time = max(self._time, until)
         snapshot = take(self._since, self._time, self._sums, self._counts, reset)
-        snapshot.status = {**self._status(), "drops": self._drops, "in_flight": self._in_flight()}
+        snapshot.status = {**self._status(), "recorded_drops": self._drops, "in_flight": self._in_flight()}
         if reset:
             self._since = self._time
         return snapshot

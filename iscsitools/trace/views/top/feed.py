@@ -56,7 +56,7 @@ def sample_of(server: str, snapshot: Snapshot, selection: Selection) -> Sample:
         if selection.admits(whose) and selection.lun in (None, entry["lun"]):
             key = RowKey(server, address_of(whose.remote), whose.target, entry["lun"])
             in_flight[key] = in_flight.get(key, 0) + entry["commands"]
-    drops = snapshot.lost + status.get("drops", 0)
+    drops = snapshot.lost + status.get("recorded_drops", 0)
     cpu = Cpu(status["time"], status["cpu"]) if "time" in status and "cpu" in status else None
     return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), cpu, drops)
 
