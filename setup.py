@@ -32,7 +32,7 @@ NAMES = ("module", "event", "connection", "sdt", "tracepoints")
 setup(
     cmdclass={"build_ext": BuildExt},
     package_data={
-        "iscsitools.provider": ["include/sys/dtrace.h"],
+        "iscsitools.provider": ["include/sys/dtrace.h", "arm64/usdt_probe.c"],
         # iscsitools/dscripts is a link to dscripts, so that the scripts are found in the same place once installed
         "iscsitools": [
             *(f"dscripts/{files}" for files in ("*.d", "README.md", "lib/*.in", "lib/*/*.d", "bpftrace/*.bt")),

@@ -37,6 +37,7 @@ _SECTION_HEADER_SIZE: Final = 32
 _SECTIONS: Final = 6
 _PRIVATE, _EVOLVING = 1, 5  # DTRACE_STABILITY_*
 _UNKNOWN, _ISA = 0, 4  # DTRACE_CLASS_*
+_REACH: Final = (1 << 31) - 64  # bytes; less what libusdt adds to a distance
 _VERSION_AT: Final = 6  # DOF_ID_VERSION in dofh_ident
 _ATTRIBUTES_AT: Final = 20  # dofpv_provattr in dof_provider_t
 
@@ -78,14 +79,19 @@ def arguments_of(probe: Probe) -> Arguments:
 
 
 class Dof:
-    """One provider's DOF in memory that libusdt allocated; ``free`` gives it back.
+    """One provider's DOF, made in memory that libusdt allocated; ``free`` gives that back.
 
-    ``points`` are the tracepoints' addresses, in the order of PROVIDER_PROBES. They have to stay valid, as has the DOF,
-    for as long as it is registered. ``version``: the DOF version to say, where libusdt's choice is not right.
+    ``points`` are the tracepoints' addresses, in the order of PROVIDER_PROBES, and ``address`` is where a copy of
+    :meth:`image` will be when it is registered: macOS is told distances from there. ``version``: the DOF version to
+    say, where libusdt's choice is not right. ProviderError when a distance cannot be told.
     """
 
-    def __init__(self, library: ctypes.CDLL, points: ctypes.Array[Tracepoint], version: int | None = None) -> None:
+    def __init__(
+        self, library: ctypes.CDLL, points: ctypes.Array[Tracepoint], address: int, version: int | None = None
+    ) -> None:
         self._library = library
+        self._address = address
+        _check_distances(points, address)
         self._provider = library.usdt_create_provider(PROVIDER.encode(), MODULE.encode())
         self._strings = StringTable()
         _check(library.usdt_strtab_init(byref(self._strings), _STRTAB))
@@ -100,20 +106,16 @@ class Dof:
             library.usdt_dof_file_append_section(self.file, byref(section))
         library.usdt_dof_file_generate(self.file, byref(self._strings))
         if version is not None:
-            ctypes.memset(self.address + _VERSION_AT, version, 1)
+            ctypes.memset(self.file.contents.dof + _VERSION_AT, version, 1)
         library.usdt_dof_section_free(ctypes.cast(byref(self._strings), ctypes.POINTER(Section)))
         for section in sections:
             library.usdt_dof_section_free(byref(section))
 
-    @property
-    def address(self) -> int:
-        """Where the DOF begins."""
-        return int(self.file.contents.dof)
-
     def image(self) -> bytes:
         """The DOF's bytes."""
-        size = struct.unpack_from("=Q", ctypes.string_at(self.address, _HEADER_SIZE), 48)[0]  # dofh_filesz
-        return ctypes.string_at(self.address, size)
+        made = self.file.contents.dof
+        size = struct.unpack_from("=Q", ctypes.string_at(made, _HEADER_SIZE), 48)[0]  # dofh_filesz
+        return ctypes.string_at(made, size)
 
     def free(self) -> None:
         """Give the memory back. Not while it is registered."""
@@ -159,8 +161,8 @@ class Dof:
         for number, probe in enumerate(PROVIDER_PROBES):
             point = byref(points[number])
             count = len(arguments_of(probe).native)
-            probes.append(struct.pack("=I", self._library.usdt_probe_offset(point, self.address, count)))
-            enabled.append(struct.pack("=I", self._library.usdt_is_enabled_offset(point, self.address)))
+            probes.append(struct.pack("=I", self._library.usdt_probe_offset(point, self._address, count)))
+            enabled.append(struct.pack("=I", self._library.usdt_is_enabled_offset(point, self._address)))
         return (
             self._section(_SECT_PROFFS, _PROFFS, 4, probes),
             self._section(_SECT_PRENOFFS, _PRENOFFS, 4, enabled),
@@ -177,6 +179,13 @@ class Dof:
         """At least as many bytes as the DOF will take."""
         contents = self._strings.size + probes.size + mapping.size + 2 * 4 * len(PROVIDER_PROBES) + 64
         return int(_HEADER_SIZE + _SECTIONS * (_SECTION_HEADER_SIZE + 8) + contents)
+
+
+def _check_distances(points: ctypes.Array[Tracepoint], address: int) -> None:
+    """A distance takes 32 bits in the DOF, and macOS reads it with a sign (xnu, dtrace_helper_provide_one)."""
+    for point in points:
+        if any(abs(place - address) >= _REACH for place in (point.isenabled_addr, point.probe_addr)):
+            raise ProviderError("the DOF and the tracepoints are more than 2 GiB apart")
 
 
 def _check(result: int) -> None:

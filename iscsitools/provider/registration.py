@@ -7,14 +7,14 @@ import ctypes
 import os
 import platform
 import struct
-from ctypes import byref, c_char_p, c_int, c_ulong, c_void_p
+from ctypes import c_char_p, c_int, c_ulong, c_void_p
 from typing import Final, Protocol
 
-from iscsitools.probes.table import PROVIDER_PROBES
-from iscsitools.provider import libusdt, mapping
-from iscsitools.provider.dof import MODULE, Dof
+from iscsitools.provider import building, libusdt, memory
+from iscsitools.provider.dof import MODULE
 from iscsitools.provider.errors import ProviderError
-from iscsitools.provider.libusdt import Tracepoint
+from iscsitools.provider.placement import Placement
+from iscsitools.provider.tracepoints import Tracepoints
 
 DEVICES: Final = {
     "SunOS": "/dev/dtrace/helper",
@@ -22,7 +22,6 @@ DEVICES: Final = {
     "Linux": "/dev/dtrace/helper",
     "Darwin": "/dev/dtracehelper",
 }
-_MACHINES: Final = frozenset({"x86_64", "amd64", "i86pc"})
 
 
 class NativeModule(Protocol):
@@ -41,36 +40,16 @@ def unavailable() -> str:
     system = platform.system()
     if system not in DEVICES:
         return f"{system} has no DTrace that is known here"
-    if unknown_processor():
-        return unknown_processor()
+    try:
+        building.processor()
+    except ProviderError as error:
+        return str(error)
     device = DEVICES[system]
     if not os.path.exists(device):
         return f"{device} does not exist: DTrace is not loaded, or its probe daemon does not run"
     if not os.access(device, os.R_OK | os.W_OK):
         return f"no permission to open {device}"
-    try:
-        libusdt.package_folder()
-        libusdt.compiler()
-    except ProviderError as error:
-        return str(error)
-    return ""
-
-
-def unknown_processor() -> str:
-    """Why libusdt has no tracepoints for this processor, or ``""``."""
-    machine = platform.machine()
-    if machine in _MACHINES and ctypes.sizeof(c_void_p) == 8:
-        return ""
-    return f"libusdt knows 64-bit x86 processors only; not {machine} (Apple Silicon is arm64)"
-
-
-def create_tracepoints(library: ctypes.CDLL) -> ctypes.Array[Tracepoint]:
-    """Tracepoints in libusdt's own form, for illumos, FreeBSD and macOS."""
-    points = (Tracepoint * len(PROVIDER_PROBES))()
-    for point in points:
-        if library.usdt_create_tracepoints(byref(point)) < 0:
-            raise ProviderError("libusdt cannot make memory for its tracepoints executable")
-    return points
+    return libusdt.unavailable()
 
 
 def freebsd_helper(dof: int, pid: int) -> bytes:
@@ -89,25 +68,20 @@ class Registration:
         self._pid = os.getpid()
         self._native = native
         self._library = libusdt.load(self._system)
-        self._mapping = mapping.Mapping() if self._system == "Linux" else None
+        if self._system == "Linux":
+            memory.clean()
+        self._placement = Placement(self._library, self._system)
         self._own_memory = None
-        if self._mapping is not None:
-            mapping.clean()
-            self._points = self._mapping.points
-            self._dof = Dof(self._library, self._points, mapping.DOF_VERSION)
-        else:
-            self._points = create_tracepoints(self._library)
-            self._dof = Dof(self._library, self._points)
         try:
             self._register()
         except BaseException:
-            self._release()
+            self._release(keep_memory=False)
             raise
         atexit.register(self.close)
 
     def image(self) -> bytes:
         """The DOF that was sent."""
-        return self._dof.image()
+        return self._placement.dof.image()
 
     def close(self) -> None:
         """Take the provider back: DTrace lists it no more, and no file is left. At exit at the latest."""
@@ -115,37 +89,32 @@ class Registration:
         if os.getpid() != self._pid:
             return  # a forked child: the provider is its parent's
         self._native.set_tracepoints(self._native.CONVENTION_NONE, b"", 0, 0)
-        file = self._dof.file.contents
+        file = self._placement.dof.file.contents
         if self._system == "FreeBSD":
             self._freebsd_ioctl(_FREEBSD_REMOVE, struct.pack("=i", file.gen))
         else:
-            self._library.usdt_dof_file_unload(self._dof.file)
-        self._release()
+            self._library.usdt_dof_file_unload(self._placement.dof.file)
+        # On Linux uprobes are the file's. Elsewhere a tracer may still have traps in this memory, and new tracepoints
+        # must not come to lie under them.
+        self._release(keep_memory=self._system != "Linux")
 
     def _register(self) -> None:
-        native, library = self._native, self._library
-        file = self._dof.file.contents
-        if self._mapping is not None:
-            self._mapping.fill(self._dof)
-            self._own_memory, file.dof = file.dof, self._mapping.address
+        file = self._placement.dof.file.contents
+        self._placement.fill()
+        self._own_memory, file.dof = file.dof, self._placement.memory.address
         if self._system == "FreeBSD":
             helper = self._freebsd_ioctl(_FREEBSD_ADD, freebsd_helper(file.dof, os.getpid()))
             file.gen = struct.unpack_from("=i", helper, _FREEBSD_GEN_AT)[0]
-        elif library.usdt_dof_file_load(self._dof.file, MODULE.encode()) < 0:
+        elif self._library.usdt_dof_file_load(self._placement.dof.file, MODULE.encode()) < 0:
             error = os.strerror(ctypes.get_errno())
             raise ProviderError(f"{DEVICES[self._system]} refused the provider: {error}")
-        if self._mapping is not None:
-            native.set_tracepoints(native.CONVENTION_LINUX, self._mapping.functions(), 0, 0)
-        else:
-            set_libusdt_tracepoints(native, library, self._points)
+        set_tracepoints(self._native, self._library, self._placement.tracepoints)
 
-    def _release(self) -> None:
-        """Give back what only this process uses. libusdt's tracepoints stay: a tracer may still have traps in them."""
+    def _release(self, *, keep_memory: bool) -> None:
+        """Give back what only this process uses."""
         if self._own_memory is not None:
-            self._dof.file.contents.dof = self._own_memory
-        self._dof.free()
-        if self._mapping is not None:
-            self._mapping.close()
+            self._placement.dof.file.contents.dof = self._own_memory
+        self._placement.close(keep_memory=keep_memory)
 
     def _freebsd_ioctl(self, request: int, argument: bytes) -> bytes:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -165,10 +134,12 @@ _FREEBSD_REMOVE: Final = 0x80047A02  # DTRACEHIOC_REMOVE: _IOW('z', 2, int)
 _FREEBSD_GEN_AT: Final = 84
 
 
-def set_libusdt_tracepoints(native: NativeModule, library: ctypes.CDLL, points: ctypes.Array[Tracepoint]) -> None:
-    """Have the native module ask and fire through libusdt's functions."""
-    pairs = b"".join(p.isenabled_addr.to_bytes(8, "little") + p.probe_addr.to_bytes(8, "little") for p in points)
+def set_tracepoints(native: NativeModule, library: ctypes.CDLL, tracepoints: Tracepoints) -> None:
+    """Have the native module ask and fire: on Linux by itself, elsewhere through libusdt's functions."""
+    if tracepoints.linux:
+        native.set_tracepoints(native.CONVENTION_LINUX, tracepoints.pairs(), 0, 0)
+        return
     is_enabled, fire = (
         ctypes.cast(getattr(library, name), c_void_p).value or 0 for name in ("usdt_is_enabled", "usdt_fire_probe")
     )
-    native.set_tracepoints(native.CONVENTION_LIBUSDT, pairs, is_enabled, fire)
+    native.set_tracepoints(native.CONVENTION_LIBUSDT, tracepoints.pairs(), is_enabled, fire)

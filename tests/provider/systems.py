@@ -6,8 +6,8 @@ import ctypes
 from ctypes import c_void_p
 from pathlib import Path
 
-from iscsitools.provider import dof, libusdt, mapping, registration
-from iscsitools.provider.libusdt import Tracepoint
+from iscsitools.provider import building, libusdt
+from iscsitools.provider.placement import Placement
 
 # This machine's headers first, as they are; then what the other system's compiler says of itself.
 _HEADERS = (
@@ -27,9 +27,11 @@ def library(system: str, folder: Path) -> ctypes.CDLL:
     """Compile libusdt's installed sources so that they take this machine for another system."""
     prefix = folder / f"{system}.h"
     prefix.write_text("".join(f"#include <{name}.h>\n" for name in _HEADERS) + _MACROS[system])
-    more = ["-include", str(prefix), f"-I{libusdt.HEADERS}"]
-    arguments = libusdt.source_arguments("Linux", libusdt.package_folder(), more)
-    return libusdt.build(libusdt.compiler(), arguments, folder / f"{system}.so")
+    more = ["-include", str(prefix), f"-I{building.HEADERS}"]
+    arguments = building.source_arguments("Linux", "", building.package_folder(), more)
+    made = folder / f"{system}.so"
+    building.build(building.compiler(), arguments, made)
+    return libusdt.open_library(made)
 
 
 class Sent:
@@ -38,15 +40,14 @@ class Sent:
     def __init__(self, system: str, folder: Path) -> None:
         self.system = system
         self.library = library(system, folder)
-        self.points: ctypes.Array[Tracepoint]
-        if system == "Linux":
-            self.mapping = mapping.Mapping()
-            self.points = self.mapping.points
-            self.dof = dof.Dof(self.library, self.points, mapping.DOF_VERSION)
-        else:
-            self.points = registration.create_tracepoints(self.library)
-            self.dof = dof.Dof(self.library, self.points)
-        self.image = self.dof.image()
+        self.placement = Placement(self.library, system)
+        self.placement.fill()
+        self.address = self.placement.memory.address
+        self.points = self.placement.tracepoints.points
+        self.image = self.placement.dof.image()
 
     def code(self, address: int, length: int) -> bytes:
         return ctypes.string_at(c_void_p(address), length)
+
+    def close(self) -> None:
+        self.placement.close()

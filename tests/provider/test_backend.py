@@ -10,7 +10,7 @@ import pytest
 
 from iscsitools.probes.sites import ConnectionInfo, Probes, Xfer
 from iscsitools.probes.table import Probe
-from iscsitools.provider import backend, libusdt, registration
+from iscsitools.provider import backend, building, libusdt, registration
 from iscsitools.provider.backend import Backend, choose
 from iscsitools.provider.errors import ProviderError
 from iscsitools.provider.subscriber import ProviderSubscriber
@@ -114,8 +114,9 @@ def test_a_missing_native_module_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     ("system", "machine", "reason"),
     [
         ("Windows", "AMD64", "no DTrace"),
-        ("Darwin", "arm64", "Apple Silicon"),
-        ("Linux", "aarch64", "64-bit x86"),
+        ("Darwin", "arm64", "/dev/dtracehelper does not exist"),
+        ("Linux", "aarch64", "/dev/dtrace/helper does not exist"),
+        ("Linux", "riscv64", "x86 and arm64 processors only, not for riscv64"),
         ("FreeBSD", "amd64", "/dev/dtrace/helper does not exist"),
     ],
 )
@@ -129,8 +130,8 @@ def test_why_there_is_no_dtrace(monkeypatch: pytest.MonkeyPatch, system: str, ma
 SOURCES = {
     "nothing in it": {},
     "a damaged archive": {"libusdt.a": "not an archive"},
-    "sources that do not compile": dict.fromkeys(libusdt.SOURCES, "#error no luck\n"),
-    "another libusdt": dict.fromkeys(libusdt.SOURCES, "")
+    "sources that do not compile": dict.fromkeys(building.SOURCES, "#error no luck\n"),
+    "another libusdt": dict.fromkeys(building.SOURCES, "")
     | {"usdt.c": "int usdt_dof_file_generate(void) { return 0; }"},
 }
 
@@ -145,7 +146,8 @@ def test_a_broken_python_usdt_is_one_line(
     monkeypatch.setitem(registration.DEVICES, "Linux", str(tmp_path / "helper"))
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    monkeypatch.setattr(libusdt, "package_folder", lambda: tmp_path)
+    monkeypatch.setattr(building, "package_folder", lambda: tmp_path)
+    monkeypatch.setattr(libusdt, "INSTALLED", tmp_path / "none")
     chosen = choose("auto")
     (warning,) = chosen.warnings
     assert warning.startswith("no DTrace probes: libusdt cannot be built: ")
@@ -158,6 +160,7 @@ def test_a_compiler_that_cannot_be_named_is_one_line(
     native: Native, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(registration.DEVICES, "Linux", str(tmp_path))
+    monkeypatch.setattr(libusdt, "INSTALLED", tmp_path / "none")
     monkeypatch.setenv("CC", "cc '")
     (warning,) = choose("dtrace").warnings
     assert "CC=cc ' is no command" in warning

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from support.native import needs_libusdt
 
 from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe
 from iscsitools.provider import registration
+from iscsitools.provider.dof import Dof
+from iscsitools.provider.errors import ProviderError
+from iscsitools.provider.memory import FileMemory
 
 from .dofreader import DofError, read
 from .systems import SYSTEMS, Sent
 
 
 @pytest.fixture(scope="module")
-def sent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sent]:
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sent]]:
     needs_libusdt()
     folder = tmp_path_factory.mktemp("libusdt")
-    return {system: Sent(system, folder) for system in SYSTEMS}
+    made = {system: Sent(system, folder) for system in SYSTEMS}
+    yield made
+    for each in made.values():
+        each.close()
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -73,8 +81,8 @@ def test_offsets_of_macos_count_from_the_dof(sent: dict[str, Sent]) -> None:
     macos = sent["Darwin"]
     (provider,) = read(macos.image).providers
     for found, point in zip(provider.probes, macos.points, strict=True):
-        assert found.offsets == ((point.probe_addr - macos.dof.address + 2) % 2**32,)
-        assert found.enabled_offsets == ((point.isenabled_addr - macos.dof.address + 6) % 2**32,)
+        assert found.offsets == ((point.probe_addr - macos.address + 2) % 2**32,)
+        assert found.enabled_offsets == ((point.isenabled_addr - macos.address + 6) % 2**32,)
 
 
 @pytest.mark.parametrize("system", ["SunOS", "FreeBSD"])
@@ -85,23 +93,47 @@ def test_traps_replace_the_instructions_that_are_meant(sent: dict[str, Sent], sy
         assert sent[system].code(found.address + found.offsets[0], 4) == b"\x90" * 4
 
 
-def test_linux_maps_a_named_file_with_dof_and_code(sent: dict[str, Sent]) -> None:
-    linux = sent["Linux"]
-    linux.mapping.fill(linux.dof)
-    path = linux.mapping.path
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_dof_and_code_are_read_only_and_executable(sent: dict[str, Sent], system: str) -> None:
+    made = sent[system]
+    (line,) = (line for line in Path("/proc/self/maps").read_text().splitlines() if holds(line, made.address))
+    assert line.split()[1] == "r-xp"
+    assert made.code(made.address, len(made.image)) == made.image
+    assert all(holds(line, point.probe_addr) for point in made.points)
+
+
+def holds(line: str, address: int) -> bool:
+    """Whether a line of /proc/PID/maps is of the mapping that has this address."""
+    first, last = (int(part, 16) for part in line.split()[0].split("-"))
+    return first <= address < last
+
+
+def test_linux_maps_a_named_file_with_dof_and_code(tmp_path: Path) -> None:
+    needs_libusdt()
+    linux = Sent("Linux", tmp_path)
+    path = cast(FileMemory, linux.placement.memory).path
     assert path is not None
     try:
-        (line,) = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))]
-        assert line.split()[1] == "r-xp"
-        assert int(line.split("-")[0], 16) == linux.mapping.address
-        assert linux.code(linux.mapping.address, len(linux.image)) == linux.image
-        assert path.read_bytes()[: len(linux.image)] == linux.image
+        (line,) = (line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path)))
+        assert int(line.split("-")[0], 16) == linux.address
+        assert path.read_bytes() == linux.code(linux.address, linux.placement.memory.size)
         for found in read(linux.image).providers[0].probes:
             for offset in (*found.offsets, *found.enabled_offsets):
                 assert linux.code(found.address + offset, 2) == b"\x90\xc3"  # nop, ret
     finally:
-        linux.mapping.close()
+        linux.close()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("far", [1 << 31, -(1 << 32), 0x600000000000])
+def test_tracepoints_out_of_the_dof_s_reach_are_refused(sent: dict[str, Sent], far: int) -> None:
+    """macOS reads a distance as 32 bits with a sign: what is further away would be patched somewhere else."""
+    macos = sent["Darwin"]
+    points = type(macos.points).from_buffer_copy(macos.points)
+    Dof(macos.library, points, macos.address).free()
+    points[17].probe_addr += far
+    with pytest.raises(ProviderError, match="more than 2 GiB apart"):
+        Dof(macos.library, points, macos.address)
 
 
 @pytest.mark.parametrize("at", [0, 4, 5, 20, 28, 48, 64, 64 + 32])

@@ -60,6 +60,10 @@ class Tracer:
 
     def __init__(self, sent: Sent) -> None:
         self.sent = sent
+        memory = sent.placement.memory
+        # A kernel writes its traps into memory that the process cannot write.
+        everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+        assert LIBC.mprotect(c_void_p(memory.address), c_size_t(memory.size), everything) == 0
         self.fired: list[tuple[int, int, int]] = []
         self._current = 0
         self._callback = CFUNCTYPE(None, c_uint64, c_uint64)(self._trap)
@@ -90,12 +94,13 @@ class Tracer:
 @pytest.fixture
 def tracer(tmp_path: Path) -> Any:
     sent = Sent("SunOS", tmp_path)
-    registration.set_libusdt_tracepoints(NATIVE, sent.library, sent.points)
+    registration.set_tracepoints(NATIVE, sent.library, sent.placement.tracepoints)
     stand_in = Tracer(sent)
     yield stand_in
     NATIVE.set_tracepoints(NATIVE.CONVENTION_NONE, b"", 0, 0)
     NATIVE.forget()
     stand_in.close()
+    sent.close()
 
 
 def fire(probe: int) -> None:

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from iscsitools.provider import backend, libusdt, registration
+from iscsitools.provider import backend, building
 from iscsitools.provider.errors import ProviderError
 
 from .tools import missing
@@ -23,10 +23,12 @@ def needs_native() -> ModuleType:
 
 def needs_libusdt() -> None:
     """End the running test if libusdt cannot be made here. For a processor that it does not know nothing helps."""
-    if reason := registration.unknown_processor():
-        pytest.skip(reason)
     try:
-        libusdt.package_folder()
-        libusdt.compiler()
+        building.processor()
+    except ProviderError as error:
+        pytest.skip(str(error))
+    try:
+        building.package_folder()
+        building.compiler()
     except ProviderError as error:
         missing(str(error))
