@@ -1,21 +1,25 @@
 /* Copies of the strings of ConnectionInfo as C strings, kept per connection for as long as they are true. */
+#include "connection.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "event.h"
-
 /* In the order of uiscsiproto_t's string members from uip_isid on, then the two IQNs. */
 static const char *const STRING_NAMES[] = {"isid", "tsih", "transport", "local", "remote", "protocol", "target", "initiator"};
 enum { ISID, TSIH, TRANSPORT, LOCAL, REMOTE, PROTOCOL, TARGET, INITIATOR, STRINGS };
 
-/* Direct-mapped by ident: bounded, and a connection that ended needs no call here. */
+/*
+ * Direct-mapped by the object's address: bounded, and a connection that ended needs no call here. A slot holds its
+ * object, so that no other can come to have the same address: one attribute is read for an event, not two.
+ */
 #define SLOTS 64
+#define ADDRESS_SHIFT 6 /* objects are some 100 bytes apart */
 
 struct connection {
-    long long ident; /* 0: free, as idents start at 1 */
+    PyObject *object; /* NULL: free */
     long long generation;
     char *text; /* one allocation that holds all strings */
     const char *strings[STRINGS];
@@ -23,23 +27,25 @@ struct connection {
 };
 
 static struct connection slots[SLOTS];
-static PyObject *string_names[STRINGS], *name_ident, *name_generation;
+static PyObject *string_names[STRINGS], *name_generation;
 
 int connections_init(void)
 {
     for (int i = 0; i < STRINGS; i++)
         if ((string_names[i] = PyUnicode_InternFromString(STRING_NAMES[i])) == NULL)
             return -1;
-    name_ident = PyUnicode_InternFromString("ident");
     name_generation = PyUnicode_InternFromString("generation");
-    return name_ident != NULL && name_generation != NULL ? 0 : -1;
+    return name_generation != NULL ? 0 : -1;
 }
 
 void connections_forget(void)
 {
     for (int i = 0; i < SLOTS; i++) {
+        PyObject *object = slots[i].object;
+
         free(slots[i].text);
         slots[i] = (struct connection){0};
+        Py_XDECREF(object);
     }
 }
 
@@ -81,7 +87,7 @@ static int copy_strings(struct connection *slot, PyObject *connection)
 
     for (int i = 0; i < STRINGS; i++) {
         values[i] = PyObject_GetAttr(connection, string_names[i]);
-        texts[i] = values[i] != NULL ? PyUnicode_AsUTF8(values[i]) : NULL;
+        texts[i] = values[i] != NULL ? PyUnicode_AsUTF8AndSize(values[i], NULL) : NULL;
         if (texts[i] == NULL)
             goto out;
         total += strlen(texts[i]) + 1;
@@ -102,34 +108,44 @@ out:
     return end != NULL ? 0 : -1;
 }
 
-static int get_number(PyObject *object, PyObject *name, long long *number)
+static int get_generation(PyObject *connection, long long *generation)
 {
-    PyObject *value = PyObject_GetAttr(object, name);
+    PyObject *value = PyObject_GetAttr(connection, name_generation);
 
     if (value == NULL)
         return -1;
-    *number = PyLong_AsLongLong(value);
+    *generation = PyLong_AsLongLong(value);
     Py_DECREF(value);
-    return *number == -1 && PyErr_Occurred() ? -1 : 0;
+    return *generation == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* Make a slot that of another connection, or of the same one with other strings. */
+static int take_slot(struct connection *slot, PyObject *connection, long long generation)
+{
+    PyObject *former = slot->object;
+
+    if (copy_strings(slot, connection) < 0)
+        return -1;
+    Py_INCREF(connection);
+    slot->object = connection;
+    slot->generation = generation;
+    parse_address(slot->strings[LOCAL], &slot->local);
+    parse_address(slot->strings[REMOTE], &slot->remote);
+    Py_XDECREF(former);
+    return 0;
 }
 
 int event_set_connection(struct event *event, PyObject *connection)
 {
-    long long ident, generation;
+    long long generation;
     struct connection *slot;
     uiscsiproto_t *proto = &event->proto;
 
-    if (get_number(connection, name_ident, &ident) < 0 || get_number(connection, name_generation, &generation) < 0)
+    if (get_generation(connection, &generation) < 0)
         return -1;
-    slot = &slots[(unsigned long long)ident % SLOTS];
-    if (slot->ident != ident || slot->generation != generation || slot->text == NULL) {
-        if (copy_strings(slot, connection) < 0)
-            return -1;
-        slot->ident = ident;
-        slot->generation = generation;
-        parse_address(slot->strings[LOCAL], &slot->local);
-        parse_address(slot->strings[REMOTE], &slot->remote);
-    }
+    slot = &slots[((uintptr_t)connection >> ADDRESS_SHIFT) % SLOTS];
+    if ((slot->object != connection || slot->generation != generation) && take_slot(slot, connection, generation) < 0)
+        return -1;
     proto->uip_target_addr = (uintptr_t)&slot->local;
     proto->uip_initiator_addr = (uintptr_t)&slot->remote;
     proto->uip_target = (uintptr_t)slot->strings[TARGET];

@@ -2,9 +2,6 @@
 #ifndef EVENT_H
 #define EVENT_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include "uiscsi.h"
 
 #define BHS_SIZE 48
@@ -23,17 +20,5 @@ void event_from_bhs(struct event *event, int probe, uint64_t lun, const uint8_t 
 
 /* As above for xfer-start and xfer-done; the members of *xfer are the caller's. */
 void event_from_xfer(struct event *event, uint64_t lun, uint32_t itt, uint32_t ttt, const uiscsixfer_t *xfer);
-
-/*
- * Point proto's addresses and strings at copies of a ConnectionInfo's, which are remade when its generation changed.
- * Returns 0, or -1 with a Python exception. The copies live until connections_forget, or until 64 connections later.
- */
-int event_set_connection(struct event *event, PyObject *connection);
-
-/* Let go of all copies. */
-void connections_forget(void);
-
-/* Intern the attribute names; 0, or -1 with a Python exception. */
-int connections_init(void);
 
 #endif

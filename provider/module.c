@@ -1,5 +1,5 @@
 /* iscsitools.provider._native: the probes' tracepoints, and their arguments, in C. One thread calls it. */
-#include "event.h"
+#include "connection.h"
 #include "sdt.h"
 #include "table.h"
 #include "tracepoints.h"
@@ -9,7 +9,7 @@ static int sdt_on; /* whether SDT semaphores are looked at: a tracer may be atta
 
 static uint32_t current_mask(void)
 {
-    uint32_t mask = tracepoints_mask();
+    uint32_t mask = tracepoints_convention == CONVENTION_NONE ? 0 : tracepoints_mask();
 
 #if HAVE_SDT
     if (sdt_on)
@@ -50,12 +50,12 @@ static int get_word(PyObject *object, uint64_t *word)
     return *word == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
 }
 
-static PyObject *native_mask(PyObject *self, PyObject *unused)
+static PyObject *native_mask(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
 {
     return PyLong_FromUnsignedLong(current_mask());
 }
 
-static PyObject *native_enabled(PyObject *self, PyObject *argument)
+static PyObject *native_enabled(PyObject *Py_UNUSED(self), PyObject *argument)
 {
     long probe = PyLong_AsLong(argument);
     int enabled;
@@ -69,17 +69,15 @@ static PyObject *native_enabled(PyObject *self, PyObject *argument)
     return PyBool_FromLong(enabled);
 }
 
-static PyObject *native_semaphores(PyObject *self, PyObject *unused)
+static PyObject *native_semaphores(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
 {
 #if HAVE_SDT
     PyObject *counts = PyTuple_New(PROBE_COUNT);
 
     for (int i = 0; counts != NULL && i < PROBE_COUNT; i++) {
         PyObject *count = PyLong_FromUnsignedLong(sdt_count(i));
-        if (count == NULL)
+        if (count == NULL || PyTuple_SetItem(counts, i, count) < 0)
             Py_CLEAR(counts);
-        else
-            PyTuple_SET_ITEM(counts, i, count);
     }
     return counts;
 #else
@@ -88,27 +86,30 @@ static PyObject *native_semaphores(PyObject *self, PyObject *unused)
 }
 
 /* on_pdu(probe, now, conn, lun, bhs, cdb, sense): as Subscriber.on_pdu. */
-static PyObject *native_on_pdu(PyObject *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *native_on_pdu(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
+    char *bhs, *cdb;
+    Py_ssize_t bhs_size, cdb_size;
     long probe;
     uint64_t lun;
 
     if (!has_count(count, 7) || !is_probe(probe = PyLong_AsLong(args[0])))
         return NULL;
-    if (!PyBytes_Check(args[4]) || PyBytes_GET_SIZE(args[4]) < BHS_SIZE || !PyBytes_Check(args[5])) {
-        PyErr_SetString(PyExc_TypeError, "bhs has to be 48 bytes, and cdb bytes");
+    if (PyBytes_AsStringAndSize(args[4], &bhs, &bhs_size) < 0 || PyBytes_AsStringAndSize(args[5], &cdb, &cdb_size) < 0)
+        return NULL;
+    if (bhs_size < BHS_SIZE) {
+        PyErr_Format(PyExc_ValueError, "a basic header segment has 48 bytes, not %zd", bhs_size);
         return NULL;
     }
     if (get_word(args[3], &lun) < 0 || event_set_connection(&event, args[2]) < 0)
         return NULL;
-    event_from_bhs(&event, (int)probe, lun, (const uint8_t *)PyBytes_AS_STRING(args[4]),
-                   (const uint8_t *)PyBytes_AS_STRING(args[5]), (size_t)PyBytes_GET_SIZE(args[5]));
+    event_from_bhs(&event, (int)probe, lun, (const uint8_t *)bhs, (const uint8_t *)cdb, (size_t)cdb_size);
     fire((int)probe);
     Py_RETURN_NONE;
 }
 
 /* on_xfer(probe, now, conn, lun, xfer): as Subscriber.on_xfer. */
-static PyObject *native_on_xfer(PyObject *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *native_on_xfer(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
     long probe;
     uint64_t lun, numbers[6];
@@ -116,12 +117,12 @@ static PyObject *native_on_xfer(PyObject *self, PyObject *const *args, Py_ssize_
 
     if (!has_count(count, 5) || !is_probe(probe = PyLong_AsLong(args[0])))
         return NULL;
-    if (!PyTuple_Check(args[4]) || PyTuple_GET_SIZE(args[4]) != 6) {
+    if (!PyTuple_Check(args[4]) || PyTuple_Size(args[4]) != 6) {
         PyErr_SetString(PyExc_TypeError, "xfer has to be an Xfer");
         return NULL;
     }
     for (int i = 0; i < 6; i++)
-        if (get_word(PyTuple_GET_ITEM(args[4], i), &numbers[i]) < 0)
+        if (get_word(PyTuple_GetItem(args[4], i), &numbers[i]) < 0)
             return NULL;
     if (get_word(args[3], &lun) < 0 || event_set_connection(&event, args[2]) < 0)
         return NULL;
@@ -134,7 +135,7 @@ static PyObject *native_on_xfer(PyObject *self, PyObject *const *args, Py_ssize_
     Py_RETURN_NONE;
 }
 
-static PyObject *native_use_sdt(PyObject *self, PyObject *argument)
+static PyObject *native_use_sdt(PyObject *Py_UNUSED(self), PyObject *argument)
 {
     int on = PyObject_IsTrue(argument);
 
@@ -144,7 +145,7 @@ static PyObject *native_use_sdt(PyObject *self, PyObject *argument)
     Py_RETURN_NONE;
 }
 
-static PyObject *native_set_tracepoints(PyObject *self, PyObject *args)
+static PyObject *native_set_tracepoints(PyObject *Py_UNUSED(self), PyObject *args)
 {
     int convention;
     const char *pairs;
@@ -162,20 +163,20 @@ static PyObject *native_set_tracepoints(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *native_last_event(PyObject *self, PyObject *unused)
+static PyObject *native_last_event(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
 {
     return Py_BuildValue("(y#y#y#)", &event.proto, (Py_ssize_t)sizeof event.proto, &event.command,
                          (Py_ssize_t)sizeof event.command, &event.xfer, (Py_ssize_t)sizeof event.xfer);
 }
 
-static PyObject *native_forget(PyObject *self, PyObject *unused)
+static PyObject *native_forget(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
 {
     connections_forget();
     event = (struct event){0};
     Py_RETURN_NONE;
 }
 
-static PyObject *native_fence(PyObject *self, PyObject *unused)
+static PyObject *native_fence(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     Py_RETURN_NONE;

@@ -53,8 +53,14 @@ __attribute__((section(".probes"), visibility("hidden"), used)) volatile union {
         __asm__ volatile(NOTE(#number, #name) : : "r"(first) : "memory");          \
         break;
 
-/* Never inlined or cloned: each probe then has one place, and one note. */
-__attribute__((noinline, noclone)) void sdt_fire(int probe, const struct event *event)
+/* Never inlined or cloned (a thing of gcc's alone): each probe then has one place, and one note. */
+#if defined(__clang__)
+#define ONE_PLACE __attribute__((noinline))
+#else
+#define ONE_PLACE __attribute__((noinline, noclone))
+#endif
+
+ONE_PLACE void sdt_fire(int probe, const struct event *event)
 {
     const uint64_t arguments[ARGUMENTS] = {
         (uintptr_t)&event->proto,

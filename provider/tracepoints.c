@@ -5,8 +5,9 @@
 #include "table.h"
 
 #define ASK_AGAIN 64
+#define INSTRUCTIONS 16 /* bytes: at least the code of a probe */
 
-static enum convention convention;
+enum convention tracepoints_convention;
 static uint64_t points[PROBE_COUNT][2];
 static int (*libusdt_is_enabled)(void *probe);
 static void (*libusdt_fire)(void *probe, size_t count, void **arguments);
@@ -15,22 +16,24 @@ static unsigned calls;
 
 void tracepoints_set(enum convention new, const uint64_t (*pairs)[2], uint64_t is_enabled, uint64_t fire)
 {
-    convention = new;
+    tracepoints_convention = new;
     last_mask = 0;
     if (new == CONVENTION_NONE)
         return;
     memcpy(points, pairs, sizeof points);
     libusdt_is_enabled = (int (*)(void *))(uintptr_t)is_enabled;
     libusdt_fire = (void (*)(void *, size_t, void **))(uintptr_t)fire;
+    for (int i = 0; i < PROBE_COUNT; i++) /* arm64: code that this process wrote may not be what it would execute */
+        __builtin___clear_cache((char *)(uintptr_t)points[i][0], (char *)(uintptr_t)points[i][1] + INSTRUCTIONS);
 }
 
 int tracepoints_enabled(int probe)
 {
     int enabled = 0;
 
-    if (convention == CONVENTION_LIBUSDT)
+    if (tracepoints_convention == CONVENTION_LIBUSDT)
         return libusdt_is_enabled(points[probe]) != 0;
-    if (convention == CONVENTION_LINUX)
+    if (tracepoints_convention == CONVENTION_LINUX)
         ((int (*)(int *))(uintptr_t)points[probe][0])(&enabled);
     return enabled != 0;
 }
@@ -40,8 +43,6 @@ uint32_t tracepoints_mask(void)
     uint32_t known = ++calls % ASK_AGAIN ? last_mask : 0;
     uint32_t mask = known;
 
-    if (convention == CONVENTION_NONE)
-        return 0;
     for (int i = 0; i < PROBE_COUNT; i++)
         if (!(known >> i & 1))
             mask |= (uint32_t)tracepoints_enabled(i) << i;
@@ -53,8 +54,8 @@ void tracepoints_fire(int probe, const struct event *event)
 {
     void *arguments[2] = {(void *)&event->proto, event->third};
 
-    if (convention == CONVENTION_LIBUSDT)
+    if (tracepoints_convention == CONVENTION_LIBUSDT)
         libusdt_fire(points[probe], event->third != NULL ? 2 : 1, arguments);
-    else if (convention == CONVENTION_LINUX)
+    else if (tracepoints_convention == CONVENTION_LINUX)
         ((void (*)(void *, void *))(uintptr_t)points[probe][1])(arguments[0], arguments[1]);
 }

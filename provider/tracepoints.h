@@ -13,6 +13,9 @@ enum convention {
     CONVENTION_LINUX,  /* int is_enabled(int *enabled), void probe(first, second) */
 };
 
+/* What tracepoints_set was told last. */
+extern enum convention tracepoints_convention;
+
 /*
  * libusdt: first and second of each pair are the two members of its usdt_probe_t; is_enabled and fire are its functions.
  * Linux: the pair is the is-enabled function and the probe; the last two are not looked at.
@@ -23,7 +26,7 @@ void tracepoints_set(enum convention convention, const uint64_t (*pairs)[2], uin
 int tracepoints_enabled(int probe);
 
 /*
- * Bit N: probe N is enabled. Asking for a probe that is enabled costs a trap on every system, so those that were
+ * Bit N: probe N is enabled. To be asked only while something is registered. Asking for a probe that is enabled costs a trap on every system, so those that were
  * enabled at the last call are only asked again every 64th time.
  */
 uint32_t tracepoints_mask(void);

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from iscsitools.probes.sites import ConnectionInfo, Xfer
 from iscsitools.provider import registration as dtrace
@@ -15,6 +15,10 @@ from iscsitools.provider.errors import ProviderError
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+
+_MISSING: Final = Path(__file__).parent / "_native.missing"
+"""Written by ``setup.py``: why there is no native module."""
 
 
 class Choice(Enum):
@@ -38,7 +42,11 @@ class Found:
 def native_module() -> ModuleType:
     """The native module; ProviderError when it was not built or does not load."""
     if importlib.util.find_spec("iscsitools.provider._native") is None:
-        raise ProviderError("the native module was not built: that needs a C compiler at installation")
+        try:
+            reason = _MISSING.read_text().strip()
+        except OSError:
+            reason = "that needs a C compiler at installation"
+        raise ProviderError(f"the native module was not built: {reason}")
     try:
         from iscsitools.provider import _native
     except ImportError as error:

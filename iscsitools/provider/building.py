@@ -112,9 +112,10 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def ways(system: str, machine: str, folder: Path) -> list[list[str]]:
-    """The compiler's arguments that make the library: of the archive where there is one, then of the sources."""
+    """The compiler's arguments that make the library: of the archive, which is this machine's; of the sources."""
     sources = source_arguments(system, machine, folder)
-    return [archive_arguments(system, folder), sources] if (folder / "libusdt.a").exists() else [sources]
+    here = (system, processor(machine)) == (platform.system(), processor())
+    return [archive_arguments(system, folder), sources] if here and (folder / "libusdt.a").exists() else [sources]
 
 
 def archive_arguments(system: str, folder: Path) -> list[str]:

@@ -1,11 +1,12 @@
 """libusdt through ctypes: its structures and functions, of a library that was made of what ``usdt`` installed.
 
-The library is made at installation where that can be (``libusdt.so`` beside this file); else at first use.
+The library is made at installation where that can be (``_libusdt.so`` beside this file); else at first use.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from iscsitools.provider import building
 from iscsitools.provider.errors import ProviderError
 
-INSTALLED: Final = Path(__file__).parent / "libusdt.so"
+INSTALLED: Final = Path(__file__).parent / "_libusdt.so"
 """Made by ``setup.py``."""
 
 
@@ -55,7 +56,7 @@ class Tracepoint(ctypes.Structure):
 def unavailable() -> str:
     """Why :func:`load` cannot work here, or ``""``. Nothing is built or loaded."""
     try:
-        if not INSTALLED.exists():
+        if not os.path.exists(INSTALLED):
             building.package_folder()
             building.compiler()
     except ProviderError as error:
@@ -66,7 +67,7 @@ def unavailable() -> str:
 def load(system: str) -> ctypes.CDLL:
     """The library that was installed; else, or if that one does not load, one that is built for this process."""
     failures = []
-    if INSTALLED.exists():
+    if os.path.exists(INSTALLED):
         try:
             return open_library(INSTALLED)
         except ProviderError as error:

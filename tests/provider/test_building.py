@@ -14,7 +14,7 @@ import pytest
 from support.native import needs_libusdt
 from support.tools import needs
 
-from iscsitools.provider import building, memory, places, registration
+from iscsitools.provider import building, libusdt, memory, places, registration
 from iscsitools.provider.errors import ProviderError
 
 from .systems import Sent
@@ -86,6 +86,7 @@ def test_a_package_that_cannot_be_read_is_a_reason(monkeypatch: pytest.MonkeyPat
     (tmp_path / "usdt" / "libusdt").mkdir(parents=True)
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path / "usdt")])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    monkeypatch.setattr(libusdt, "INSTALLED", tmp_path / "none")
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setitem(registration.DEVICES, "Linux", "/dev/null")

@@ -6,6 +6,7 @@ import ctypes
 import random
 import socket
 import struct
+import sys
 from typing import Any
 
 import pytest
@@ -122,10 +123,29 @@ def test_strings_follow_the_generation(native: Any) -> None:
 
 
 def test_connections_that_share_a_slot_keep_their_own_strings(native: Any) -> None:
-    infos = [connection(ident, remote=f"192.0.2.1:{ident}") for ident in (1, 65, 2, 129)]
+    infos = [connection(ident, remote=f"192.0.2.1:{ident}") for ident in range(1, 200)]  # more than there are slots
     for info in [*infos, *reversed(infos)] * 2:
         native.on_pdu(Probe.NOP_SEND, 0, info, 0, bytes(48), b"", 0)
         assert text_at(native.last_event()[0], STRINGS["remote"]) == info.remote
+
+
+def test_a_connection_in_the_memory_of_a_former_one_has_its_own_strings(native: Any) -> None:
+    for ident in range(1, 1000):
+        info = connection(ident, remote=f"192.0.2.1:{ident}")
+        native.on_pdu(Probe.NOP_SEND, 0, info, 0, bytes(48), b"", 0)
+        assert text_at(native.last_event()[0], STRINGS["remote"]) == f"192.0.2.1:{ident}"
+        del info
+
+
+def test_connections_are_let_go(native: Any) -> None:
+    info = connection()
+    before = sys.getrefcount(info)
+    for _ in range(3):
+        native.on_pdu(Probe.NOP_SEND, 0, info, 0, bytes(48), b"", 0)
+        info.generation += 1
+    assert sys.getrefcount(info) == before + 1
+    native.forget()
+    assert sys.getrefcount(info) == before
 
 
 @pytest.mark.parametrize(

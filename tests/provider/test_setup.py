@@ -1,0 +1,108 @@
+"""What an installation builds in C, with which compilers without a warning, and how it says what it could not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.native import needs_libusdt, needs_native
+from support.tools import needs
+
+from iscsitools.provider import backend, libusdt
+from iscsitools.provider.errors import ProviderError
+
+
+def build(project: Path, made: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``setup.py build_ext`` into a folder of its own."""
+    if importlib.util.find_spec("setuptools") is None:
+        pytest.skip("setuptools is not installed")
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", str(made), "--build-temp", str(made / "o")]
+    return subprocess.run(
+        command,
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_no_compiler_has_a_warning(project: Path, tmp_path: Path, compiler: str) -> None:
+    command = needs(compiler, compiler)
+    done = build(project, tmp_path, CC=command, ISCSITOOLS_CFLAGS="-Werror", ISCSITOOLS_REQUIRE_NATIVE="1")
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    assert (tmp_path / "iscsitools" / "provider" / "_native.abi3.so").exists()
+
+
+def test_one_build_serves_every_later_python(tmp_path: Path) -> None:
+    """The limited API of 3.11: nothing is asked of the interpreter that is not in it."""
+    module = needs_native()
+    if "abi3" not in Path(module.__file__ or "").name:
+        pytest.skip("this Python has no limited API")
+    words = [needs("nm", "binutils"), "--dynamic", "--undefined-only", str(module.__file__)]
+    names = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    asked = {name for name in names if name.startswith(("Py", "_Py"))}
+    assert asked
+    private = {name for name in asked if name.startswith("_Py") and not name.endswith("_SizeT")}
+    assert private <= {"_Py_Dealloc", "_Py_NoneStruct", "_Py_TrueStruct", "_Py_FalseStruct"}
+
+
+def test_a_part_that_cannot_be_built_is_one_line_and_kept(project: Path, tmp_path: Path) -> None:
+    done = build(project, tmp_path, CC="no-such-compiler")
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if line.startswith("iscsitools: iscsitools.provider._native is not built: ")]
+    assert not any("Traceback" in line for line in lines)
+    folder = tmp_path / "iscsitools" / "provider"
+    assert "no-such-compiler" in (folder / "_native.missing").read_text()
+    assert len((folder / "_libusdt.missing").read_text().splitlines()) == 1
+    assert not list(folder.glob("*.so"))
+
+
+def test_those_who_pack_can_have_it_as_an_error(project: Path, tmp_path: Path) -> None:
+    done = build(project, tmp_path, CC="no-such-compiler", ISCSITOOLS_REQUIRE_NATIVE="1")
+    assert done.returncode != 0
+    assert "no-such-compiler" in done.stderr
+
+
+def test_the_reason_is_said_where_the_part_is_missed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept = tmp_path / "_native.missing"
+    kept.write_text("command 'cc' failed\n")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(backend, "_MISSING", kept)
+    with pytest.raises(ProviderError, match="the native module was not built: command 'cc' failed"):
+        backend.native_module()
+
+
+def test_libusdt_of_the_installation_needs_no_compiler(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    needs_libusdt()
+    done = build(project, tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = tmp_path / "iscsitools" / "provider" / "_libusdt.so"
+    monkeypatch.setattr(libusdt, "INSTALLED", made)
+    monkeypatch.setenv("PATH", "")
+    assert libusdt.unavailable() == ""
+    library = libusdt.load("Linux")
+    assert library._name == str(made)
+
+
+def test_one_that_does_not_load_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As where a system's C library is older than that of the machine where it was built."""
+    needs_libusdt()
+    broken = tmp_path / "_libusdt.so"
+    broken.write_bytes(b"not a library")
+    monkeypatch.setattr(libusdt, "INSTALLED", broken)
+    assert libusdt.load("Linux")._name != str(broken)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(ProviderError, match=r"does not load: .*no C compiler was found"):
+        libusdt.load("Linux")
