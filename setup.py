@@ -11,7 +11,6 @@ import os
 import shlex
 import sys
 import sysconfig
-from dataclasses import dataclass
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -21,46 +20,23 @@ ROOT = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(ROOT / "provider")]
 
 import table  # noqa: E402  (these are found only with the path above)
+from parts import FLAGS, LIBUSDT, LIMITED_API, NATIVE  # noqa: E402
 
 from iscsitools.provider import building  # noqa: E402
 from iscsitools.provider.errors import ProviderError  # noqa: E402
 
-
-@dataclass(frozen=True)
-class Native:
-    """A module in C: its full name, its room, and the room's files."""
-
-    name: str
-    room: str
-    sources: tuple[str, ...]
-    headers: tuple[str, ...]
-
-
-NATIVE = (
-    Native(
-        "iscsitools.provider._native",
-        "provider",
-        ("module", "event", "connection", "sdt", "tracepoints"),
-        ("uiscsi", "event", "connection", "sdt", "tracepoints"),
-    ),
-)
-LIBUSDT = "iscsitools.provider._libusdt"
-# One build for Python 3.11 and every later version; a build of Python without its lock has no such interface.
+# A build of Python without its lock has no such interface.
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
-FLAGS = [
-    *("-std=gnu11", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wconversion"),
-    *("-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"),  # for ustack() and perf
-]
 
 
 def modules() -> list[Extension]:
     """All that is compiled; libusdt has no sources here, and is made by its own rules."""
-    macros: list[tuple[str, str | None]] = [("Py_LIMITED_API", "0x030b0000")] if LIMITED else []
+    macros: list[tuple[str, str | None]] = [("Py_LIMITED_API", LIMITED_API)] if LIMITED else []
     made = [
         Extension(
             native.name,
-            sources=[f"{native.room}/{name}.c" for name in native.sources],
-            depends=[f"{native.room}/{name}.h" for name in native.headers],
+            sources=native.sources(),
+            depends=native.headers(),
             extra_compile_args=[*FLAGS, *shlex.split(os.environ.get("ISCSITOOLS_CFLAGS", ""))],
             extra_link_args=shlex.split(os.environ.get("ISCSITOOLS_CFLAGS", "")),
             define_macros=macros,
@@ -152,7 +128,7 @@ setup(
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
     package_data={
-        "iscsitools.provider": ["include/sys/dtrace.h", "arm64/usdt_probe.c"],
+        "iscsitools.provider": ["include/sys/dtrace.h", "arm64/*.c"],
         # iscsitools/dscripts is a link to dscripts, so that the scripts are found in the same place once installed
         "iscsitools": [
             *(f"dscripts/{files}" for files in ("*.d", "README.md", "lib/*.in", "lib/*/*.d", "bpftrace/*.bt")),

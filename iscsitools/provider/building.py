@@ -36,9 +36,10 @@ _NEW: Final = 5.0
 HEADERS: Final = Path(__file__).parent / "include"
 """Has ``sys/dtrace.h`` for systems that install none."""
 OWN_HEADER: Final = frozenset({"Linux", "FreeBSD"})
-SOURCES: Final = ("usdt.c", "usdt_dof.c", "usdt_dof_file.c", "usdt_dof_sections.c")
-_X86_SOURCES: Final = ("usdt_probe.c", "usdt_tracepoints_x86_64.s")
-ARM64_SOURCE: Final = Path(__file__).parent / "arm64" / "usdt_probe.c"
+SOURCES: Final = ("usdt.c", "usdt_dof.c", "usdt_dof_file.c")
+_X86_SOURCES: Final = ("usdt_dof_sections.c", "usdt_probe.c", "usdt_tracepoints_x86_64.s")
+_ARM64: Final = Path(__file__).parent / "arm64"
+_ARM64_SOURCES: Final = ("usdt_dof_sections.c", "usdt_probe.c")
 X86_64: Final = "x86_64"
 ARM64: Final = "arm64"
 _PROCESSORS: Final = {"x86_64": X86_64, "amd64": X86_64, "i86pc": X86_64, "arm64": ARM64, "aarch64": ARM64}
@@ -129,9 +130,10 @@ def archive_arguments(system: str, folder: Path) -> list[str]:
 def source_arguments(system: str, machine: str, folder: Path, more: Sequence[str] = ()) -> list[str]:
     """The compiler's arguments that turn the installed sources into a library; ``more`` go before the sources."""
     own = [f"-I{HEADERS}"] if system in OWN_HEADER else []
-    sources = [str(folder / name) for name in SOURCES]
-    points = [str(ARM64_SOURCE)] if processor(machine) == ARM64 else [str(folder / name) for name in _X86_SOURCES]
-    return [*_shared(system), "-O2", "-w", "-D_GNU_SOURCE", *own, f"-I{folder}", *more, *sources, *points]
+    sources = [folder / name for name in SOURCES]
+    arm64 = processor(machine) == ARM64
+    sources += [_ARM64 / name for name in _ARM64_SOURCES] if arm64 else [folder / name for name in _X86_SOURCES]
+    return [*_shared(system), "-O2", "-w", "-D_GNU_SOURCE", *own, f"-I{folder}", *more, *map(str, sources)]
 
 
 def _shared(system: str) -> list[str]:

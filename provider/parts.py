@@ -1,0 +1,40 @@
+"""What is compiled, and how: read by ``setup.py`` and by ``packaging/cross/build.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Native:
+    """A module in C: its full name, its room, and the room's files."""
+
+    name: str
+    room: str
+    source_names: tuple[str, ...]
+    header_names: tuple[str, ...]
+
+    def sources(self) -> list[str]:
+        """The files to compile, from the project's root."""
+        return [f"{self.room}/{name}.c" for name in self.source_names]
+
+    def headers(self) -> list[str]:
+        """The files that they include."""
+        return [f"{self.room}/{name}.h" for name in self.header_names]
+
+
+NATIVE = (
+    Native(
+        "iscsitools.provider._native",
+        "provider",
+        ("module", "event", "connection", "sdt", "tracepoints"),
+        ("uiscsi", "event", "connection", "sdt", "tracepoints"),
+    ),
+)
+LIBUSDT = "iscsitools.provider._libusdt"
+LIMITED_API = "0x030b0000"
+"""Python 3.11's: one build serves that and every later version."""
+FLAGS = [
+    *("-std=gnu11", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wconversion"),
+    *("-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"),  # for ustack() and perf
+]
