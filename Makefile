@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs man venv clean benchquick fairness
+.PHONY: help run test lint bench docs man venv clean benchquick fairness cross sanitize
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -31,9 +31,9 @@ $(RUN_STAMP): pyproject.toml $(wildcard setup.py provider/*) | $(BIN)/python
 	@touch $@
 
 $(TEST_STAMP): pyproject.toml $(wildcard setup.py provider/*) $(PLUGINS) $(PLUGIN_FILES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(LIBUSDT)' >$(VENV)/libusdt.log 2>&1 || \
 		echo "make: $(LIBUSDT) cannot be installed here ($(VENV)/libusdt.log says why): its tests are skipped" >&2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	$(if $(PLUGINS),$(BIN)/python -m pip install --quiet --disable-pip-version-check $(dir $(PLUGINS)))
 	@touch $@ $(RUN_STAMP)
 
@@ -58,6 +58,12 @@ benchquick: $(TEST_STAMP) ## the same in 15 minutes
 
 fairness: $(TEST_STAMP) ## what a good initiator gets beside one that floods (ARGS: options of the benchmark)
 	$(BIN)/python benchmarks/fairness.py $(ARGS)
+
+cross: $(TEST_STAMP) ## compile the native parts for other systems, in build/cross
+	$(BIN)/python packaging/cross/build.py
+
+sanitize: $(TEST_STAMP) ## the native module's tests under the address and undefined behaviour sanitizers
+	$(BIN)/python -m pytest $(ARGS) tests/provider/test_sanitizers.py
 
 docs: $(TEST_STAMP) ## write the generated pages anew
 	$(BIN)/python -m iscsitools.cli.reference docs

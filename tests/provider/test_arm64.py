@@ -78,9 +78,8 @@ def test_sdt_notes_tell_where_the_arguments_are(program: Path) -> None:
     places = [re.findall("0x[0-9a-f]+", found[probe.name.lower()]) for probe in PROVIDER_PROBES]
     lines = run(program, "sdt", *(place for location, _, semaphore in places for place in (location, semaphore)))
     for probe, line in zip(PROVIDER_PROBES, lines, strict=True):
-        info = info_of(probe, BHS, 5)
         itt, flags, first = seen(probe)
-        datalen = 0 if probe in XFER_PROBES else info.datalen
+        datalen = 0 if probe in XFER_PROBES else info_of(probe, BHS, 5).datalen
         start = int.from_bytes(CDB, "big") if probe is Probe.SCSI_COMMAND else 0
         rest = [0xABC, 0xDEF, 5, int(itt), datalen, int(flags), start]
         assert line == [str(int(probe)), hex(1 << probe), itt, flags, first, *(f"{n:#x}" if n else "0" for n in rest)]

@@ -17,7 +17,6 @@ from iscsitools.provider.errors import ProviderError
 ELF, MACH_O = b"\x7fELF", b"\xcf\xfa\xed\xfe"
 X86_64, AARCH64 = 62, 183  # EM_* of ELF
 MACH_X86_64, MACH_ARM64 = 0x01000007, 0x0100000C  # CPU_TYPE_* of Mach-O
-FREEBSD = 9  # ELFOSABI_FREEBSD
 KINDS = {
     "linux-gnu-x86_64": (ELF, X86_64),
     "linux-gnu-aarch64": (ELF, AARCH64),
@@ -54,7 +53,7 @@ def test_each_file_is_of_its_system(built: Path, target: str, name: str) -> None
     at, size = (18, 2) if magic == ELF else (4, 4)
     assert int.from_bytes(image[at : at + size], "little") == machine
     if target.startswith("freebsd"):
-        assert image[7] == FREEBSD
+        assert b"FBSD_1." in image  # the versions of its C library's symbols
 
 
 @pytest.mark.parametrize("target", [target for target in KINDS if target.startswith("linux")])
