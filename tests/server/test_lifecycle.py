@@ -12,7 +12,6 @@ from iscsitools.backstores.base import Option
 from iscsitools.errors import RunError
 from iscsitools.initiator.login import LoginError
 from iscsitools.initiator.session import Session
-from iscsitools.initiator.wire import ConnectionClosedError
 from iscsitools.lifecycle import LoginNotice, LunNotice, ServerGone, ServerNotice, ServerView, TargetNotice
 
 from .harness import IQN, eventually, make_server, one_target, plugin, read10, running, write10
@@ -100,7 +99,7 @@ def test_a_plugin_asks_for_status_and_sessions(tmp_path: Path) -> None:
         running(tmp_path, one_target("ram:1M", limits="max_connections = 2"), told.plugin) as target,
         target.connect() as session,
     ):
-        with target.connect(name="b", isid=0x400001370009), pytest.raises(ConnectionClosedError):
+        with target.connect(name="b", isid=0x400001370009), pytest.raises(LoginError, match="0302"):
             Session.connect(target.address, IQN)
         status = told.view.status()
         assert (status["limits"], status["drops"]) == ({"max_connections": 1}, {"trace": 0, "plugins": 0})

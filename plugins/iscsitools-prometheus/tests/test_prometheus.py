@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import struct
 import subprocess
 from pathlib import Path
@@ -81,6 +82,7 @@ def test_prometheus_has_exactly_what_was_done(target: Target, prometheus: Promet
         assert reached == sorted(reached)
         assert reached[-1] == READS
         _every_dashboard_has_data(prometheus)
+        _the_queries_of_the_page_give_something(prometheus)
         _the_alerts_that_fit_fire(prometheus)
 
 
@@ -100,6 +102,15 @@ def _every_dashboard_has_data(prometheus: Prometheus) -> None:
         for variable in board["templating"]["list"][1:]:
             metric, label = variable["definition"].removeprefix("label_values(").removesuffix(")").split(", ")
             assert prometheus.ask(f"label/{label}/values", **{"match[]": metric}), variable["name"]
+
+
+def _the_queries_of_the_page_give_something(prometheus: Prometheus) -> None:
+    """Where the plugin stands among the project's files."""
+    page = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
+    queries = re.findall(r"^\| [^|`]*\? \| `(.*)` \|$", page.read_text(), re.MULTILINE) if page.exists() else []
+    assert len(queries) == (5 if page.exists() else 0)
+    for query in queries:
+        assert prometheus.query(query), query
 
 
 def _the_alerts_that_fit_fire(prometheus: Prometheus) -> None:
