@@ -7,107 +7,21 @@ What it leaves out, the SCSI disk emulates. Offsets and lengths are bytes, alway
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, ClassVar, Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from iscsitools.backstores.terms import Allocation as Allocation
+from iscsitools.backstores.terms import BackstoreError as BackstoreError
+from iscsitools.backstores.terms import Capabilities as Capabilities
+from iscsitools.backstores.terms import Extent as Extent
+from iscsitools.backstores.terms import FileRange as FileRange
+from iscsitools.backstores.terms import MappedRange as MappedRange
+from iscsitools.backstores.terms import MediumError as MediumError
+from iscsitools.backstores.terms import Option as Option
+from iscsitools.backstores.terms import Setting as Setting
 
 API_VERSION: Final = 1
 """The plugin API's version; a plugin module names the one it was written for as ``ISCSITOOLS_API``."""
-
-
-class BackstoreError(Exception):
-    """A backstore cannot be made or opened; the text is one line for the user."""
-
-
-class MediumError(Exception):
-    """The bytes at ``offset`` cannot be read or written: MEDIUM ERROR with that block's LBA (SPC-4 4.5)."""
-
-    def __init__(self, message: str, offset: int) -> None:
-        super().__init__(message)
-        self.offset = offset
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One ``key=value`` of a backstore, filter or plugin, as the listings have it and as specs are parsed."""
-
-    name: str
-    parse: Callable[[str], Any]
-    """Turns the text into a value; raises ValueError with the reason. See ``iscsitools.backstores.values``."""
-    default: Any
-    help: str
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a backstore can say of itself; the disk turns it into mode and VPD pages."""
-
-    read_only: bool = False
-    volatile_cache: bool = False
-    """A completed write may be lost at power failure until ``flush`` has returned (WCE, SBC-3 6.5.5)."""
-    thin: bool = False
-    """Unmapped blocks take no space and read as zeros; ``discard`` gives space back (LBPME)."""
-    rotational: bool = False
-    physical_block_size: int = 0
-    """Bytes; 0: as the block size."""
-    optimal_io_size: int = 0
-    """Bytes; 0: not said."""
-
-
-class Allocation(Enum):
-    """The state of an extent."""
-
-    MAPPED = "mapped"
-    HOLE = "hole"
-    """Takes no space and reads as zeros (SBC-3: deallocated)."""
-    ZERO = "zero"
-    """Takes space and reads as zeros (SBC-3: anchored)."""
-
-
-class Extent(NamedTuple):
-    """``length`` bytes from ``offset`` that are in the same state."""
-
-    offset: int
-    length: int
-    state: Allocation
-
-
-class FileRange:
-    """``length`` bytes of the open file ``fd`` from ``offset`` on, which a transport may send without reading them."""
-
-    __slots__ = ("fd", "length", "offset")
-
-    def __init__(self, fd: int, offset: int, length: int) -> None:
-        self.fd = fd
-        self.offset = offset
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def after(self, count: int) -> FileRange:
-        """What is left when ``count`` bytes have been sent."""
-        return FileRange(self.fd, self.offset + count, self.length - count)
-
-
-class MappedRange:
-    """Bytes of a file that is mapped into memory, for a transport that sends them without reading them.
-
-    ``view`` must never be touched by this process, only handed to the kernel: beyond the end of a file that somebody
-    cuts meanwhile it would be ended by SIGBUS, where sendmsg(2) fails with EFAULT or sends less. Until ``release`` is
-    called, nothing is written to these bytes; so it is called, once, before the transport looks at the next command:
-    what the socket has not taken by then is copied by ``read_into`` (or the connection is closed).
-    """
-
-    __slots__ = ("release", "view")
-
-    def __init__(self, view: memoryview, release: Callable[[], None]) -> None:
-        self.view = view
-        self.release = release
-
-    def __len__(self) -> int:
-        return len(self.view)
 
 
 class Backstore:
@@ -294,6 +208,31 @@ class Filter(Backstore):
             cls.passes_writes = False
         if "same_disk" not in own:
             cls.same_disk = parent.same_disk and cls.passes_reads
+
+    # Settings that change while the disk is served
+
+    def settings(self) -> Sequence[Setting]:
+        """What is in force of :attr:`options` now: the newest last, which counts where two are for one call.
+
+        Those that have ended are left out. For any thread. Default: none, for nothing can be changed.
+        """
+        return ()
+
+    def configure(self, values: Mapping[str, str], client: str = "", seconds: float | None = None) -> None:
+        """Put options into force, all of them or none: texts, as in a spec.
+
+        ``client``: for the calls of initiators whose names this pattern matches; empty: for all. ``seconds``: for so
+        long. A setting takes the place of the one before it with the same name and client. Raises BackstoreError with
+        a line for the user. For any thread but those inside of a call; the caller then has the disk look anew at what
+        it keeps of this filter (``LogicalUnit.refresh``). Default: raises, for nothing can be changed.
+        """
+        raise BackstoreError(f"the filter {self.kind} cannot be changed while it serves")
+
+    def clear(self, names: Sequence[str] = (), client: str | None = None) -> None:
+        """Take back what ``configure`` has put into force: these names, or all; of this client, or of all.
+
+        What the spec has said is in force again then. Raises BackstoreError for a name that is no option.
+        """
 
     def open(self) -> None:
         """Open the inner one, after giving it this disk's block size and ``read_only``; take over its block size."""

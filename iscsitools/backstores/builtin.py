@@ -9,6 +9,7 @@ from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.filters.cow import CowFilter
 from iscsitools.backstores.filters.delay import DelayFilter
 from iscsitools.backstores.filters.error import ErrorFilter
+from iscsitools.backstores.filters.powerloss import PowerlossFilter
 from iscsitools.backstores.filters.readonly import ReadonlyFilter
 from iscsitools.backstores.null import NullBackstore
 from iscsitools.backstores.ram import RamBackstore
@@ -27,5 +28,5 @@ def register_backstores(register: Callable[[type[Backstore]], None]) -> None:
 @hookimpl
 def register_filters(register: Callable[[type[Filter]], None]) -> None:
     """Register what can stand over a backstore."""
-    for cls in (ReadonlyFilter, DelayFilter, ErrorFilter, CowFilter):
+    for cls in (ReadonlyFilter, DelayFilter, ErrorFilter, PowerlossFilter, CowFilter):
         register(cls)

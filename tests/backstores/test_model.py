@@ -25,6 +25,8 @@ PERSISTENT = (
     "file:{dir}/disk,direct=yes",
     "file+cow:{dir}/base,cow.file={dir}/overlay",
     "file+delay+error:{dir}/disk",
+    "file+powerloss:{dir}/disk",
+    "file+cow+powerloss:{dir}/base,cow.file={dir}/overlay,powerloss.memory=4K",
     "file+cow+delay:{dir}/base,cow.file={dir}/overlay,delay.read=1us",
     "file+readonly+cow+error:{dir}/base,cow.file={dir}/overlay",
     "file+cow+cow:{dir}/base,cow2.file={dir}/overlay",

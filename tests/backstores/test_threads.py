@@ -24,6 +24,7 @@ BLOCK = 512
         "file:{dir}/disk,size=240K",
         "file+cow:{dir}/base,size=240K,cow.file={dir}/overlay",
         "ram+cow:240K",
+        "ram+powerloss:240K",
         "ram+delay:240K,delay.flush=1us",
     ],
 )

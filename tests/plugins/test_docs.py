@@ -103,6 +103,23 @@ def test_the_guides_watching_filter_runs(project: Path) -> None:
     store.close()
 
 
+def test_the_guides_adjustable_filter_runs(project: Path) -> None:
+    module = module_of(next(code for code in examples(project, "writing-a-backstore.md") if "OneAtATime" in code))
+    registry = builtin()
+    registry.add_filter(module.OneAtATime)
+    store = build(parse_spec("ram+one-at-a-time:64K"), registry)
+    store.open()
+    assert isinstance(store, Filter)
+    buffer = memoryview(bytearray(512))
+    assert store.try_read_into(0, buffer)
+    store.configure({"on": "yes"})
+    assert not store.try_read_into(0, buffer)
+    store.read_into(0, buffer)
+    store.clear(["on"])
+    assert store.try_read_into(0, buffer)
+    store.close()
+
+
 def test_the_guides_backstore_runs(project: Path) -> None:
     code = examples(project, "writing-a-backstore.md")[0]
     assert len(code.splitlines()) <= 60, "it has to fit on a screen"

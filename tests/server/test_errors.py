@@ -181,3 +181,20 @@ def test_delayed_calls_wait_side_by_side(tmp_path: Path, monkeypatch: pytest.Mon
         tasks = [session.start_command(read10(8 * n, 8), read=4096) for n in range(8)]
         assert all(session.wait(task).data == bytes(4096) for task in tasks)
     assert started == [0.005] * 8
+
+
+def test_a_filter_fails_one_client_and_serves_the_others(tmp_path: Path) -> None:
+    with (
+        running(tmp_path, one_target("ram+error:1M")) as target,
+        target.connect(name="a") as a,
+        target.connect(name="b") as b,
+    ):
+        error = target.server.assembly.stores[0][1]
+        assert isinstance(error, Filter)
+        error.configure({"read": "100%", "write": "100%"}, client="*:b")
+        assert b.command(read10(0, 8), read=4096).sense_code == (MEDIUM, 0x11, 0)
+        assert b.command(write10(0, 8), write=DATA).sense_code == (MEDIUM, 0x0C, 0)
+        a.write(0, DATA)
+        assert a.read(0, 8) == DATA
+        error.clear()
+        assert b.read(0, 8) == DATA

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno as errno_module
 import os
 import random
+from typing import Any
 
 from iscsitools.backstores import values
-from iscsitools.backstores.base import Backstore, Filter, MediumError, Option
+from iscsitools.backstores.base import Backstore, MediumError, Option
+from iscsitools.backstores.filters.adjustable import AdjustableFilter
 
 
-class ErrorFilter(Filter):
+class ErrorFilter(AdjustableFilter):
     """``KIND+error``: fails a share of the calls, those that touch given bytes, or a share of those.
 
     With ``range``, only reads and writes that touch it fail; which share of them ``read`` and ``write`` say, and all of
@@ -19,7 +21,6 @@ class ErrorFilter(Filter):
     """
 
     kind = "error"
-    same_disk = True
     summary = "fails reads, writes or flushes, at random or in given ranges"
     options = (
         Option("read", values.fraction, 0.0, "share of the reads that fail"),
@@ -29,55 +30,50 @@ class ErrorFilter(Filter):
         Option("errno", values.errno, errno_module.EIO, "the error by its name, as ENOSPC; EIO unless given"),
         Option("seed", values.integer, 0, "begin of the random numbers; the same seed fails the same calls"),
     )
+    of_reads = frozenset({"read", "range"})
+    of_writes = frozenset({"write", "range"})
 
-    def __init__(
-        self,
-        inner: Backstore,
-        read: float = 0.0,
-        write: float = 0.0,
-        flush: float = 0.0,
-        range: tuple[values.ByteRange, ...] = (),  # the option's name
-        errno: int = errno_module.EIO,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(inner)
-        if range and not read and not write:
-            read = write = 1.0
-        self._read, self._write, self._flush = read, write, flush
-        self._ranges = range
-        self._errno = errno
-        self._random = random.Random(seed)
-        self.passes_reads = not read
-        self.passes_writes = not write
+    def __init__(self, inner: Backstore, **options: Any) -> None:
+        self._random = random.Random(options.get("seed", 0))
+        super().__init__(inner, **options)
 
-    def _fail(self, rate: float, verb: str, offset: int, length: int) -> None:
+    def _follow(self) -> None:
+        """With a new seed the numbers begin anew."""
+        super()._follow()
+        seeds = [setting.value for setting in self._settings if setting.name == "seed"]
+        if seeds:
+            self._random = random.Random(seeds[-1])
+
+    def _fail(self, name: str, verb: str, offset: int, length: int) -> None:
         """Raise the error if this call is to fail."""
-        if not rate:
-            return
-        if self._ranges:
-            touched = [at for r in self._ranges if (at := r.overlap(offset, length)) is not None]
+        rate, ranges = self.value(name), self.value("range")
+        if ranges:
+            if not self.value("read") and not self.value("write"):
+                rate = 1.0
+            touched = [at for r in ranges if (at := r.overlap(offset, length)) is not None]
             if not touched:
                 return
             offset = min(touched)
-        if self._random.random() >= rate:
+        if not rate or self._random.random() >= rate:
             return
-        if self._errno == errno_module.EIO:
+        number = self.value("errno")
+        if number == errno_module.EIO:
             raise MediumError(f"the error filter fails this {verb}", offset)
-        raise OSError(self._errno, os.strerror(self._errno))
+        raise OSError(number, os.strerror(number))
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fail or read."""
-        self._fail(self._read, "read", offset, len(buffer))
+        self._fail("read", "read", offset, len(buffer))
         self.inner.read_into(offset, buffer)
 
     def write(self, offset: int, buffer: memoryview) -> None:
         """Fail or write."""
-        self._fail(self._write, "write", offset, len(buffer))
+        self._fail("write", "write", offset, len(buffer))
         self.inner.write(offset, buffer)
 
     def write_through(self, offset: int, buffer: memoryview) -> None:
         """Fail as a write does, or as a flush does, or write durably."""
-        self._fail(self._write, "write", offset, len(buffer))
+        self._fail("write", "write", offset, len(buffer))
         self._fail_flush()
         self.inner.write_through(offset, buffer)
 
@@ -88,14 +84,16 @@ class ErrorFilter(Filter):
 
     def discard(self, offset: int, length: int) -> None:
         """Fail as a write does, or discard."""
-        self._fail(self._write, "discard", offset, length)
+        self._fail("write", "discard", offset, length)
         self.inner.discard(offset, length)
 
     def write_zeroes(self, offset: int, length: int) -> None:
         """Fail as a write does, or write zeros."""
-        self._fail(self._write, "write", offset, length)
+        self._fail("write", "write", offset, length)
         self.inner.write_zeroes(offset, length)
 
     def _fail_flush(self) -> None:
-        if self._flush and self._random.random() < self._flush:
-            raise OSError(self._errno, os.strerror(self._errno))
+        rate = self.value("flush")
+        if rate and self._random.random() < rate:
+            number = self.value("errno")
+            raise OSError(number, os.strerror(number))

@@ -17,10 +17,10 @@ class WatchingFilter(Filter):
     same_disk = True
 
     def __init_subclass__(cls, **kwargs: object) -> None:
+        own = set(vars(cls))
         super().__init_subclass__(**kwargs)
-        for name in ("passes_reads", "passes_writes", "same_disk"):
-            if name not in vars(cls):
-                setattr(cls, name, True)
+        for name in {"passes_reads", "passes_writes", "same_disk"} - own:
+            setattr(cls, name, True)
 
     def watch(self, call: str, offset: int, length: int) -> None:
         """A call has succeeded: its name, and the bytes from ``offset`` on (0 and 0 for a flush).

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
+from iscsitools.backstores.caller import call_for
 from iscsitools.scsi.core.cdb import Buffer
 from iscsitools.scsi.core.errors import ScsiError, parameter_list_length_error
 from iscsitools.scsi.core.executor import Work
@@ -149,6 +150,9 @@ class Task(QueuedTask):
 
     def _work(self, work: Work) -> None:
         """Do all of the work, in a thread; what is aborted ends at the next step."""
+        call_for(self.nexus.initiator, partial(self._do, work))
+
+    def _do(self, work: Work) -> None:
         if isinstance(work, Iterator):
             for _ in work:
                 if self.aborted:

@@ -1,0 +1,115 @@
+"""The words of the contract in :mod:`iscsitools.backstores.base`: errors, options, what a backstore says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+
+class BackstoreError(Exception):
+    """A backstore cannot be made or opened; the text is one line for the user."""
+
+
+class MediumError(Exception):
+    """The bytes at ``offset`` cannot be read or written: MEDIUM ERROR with that block's LBA (SPC-4 4.5)."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One ``key=value`` of a backstore, filter or plugin, as the listings have it and as specs are parsed."""
+
+    name: str
+    parse: Callable[[str], Any]
+    """Turns the text into a value; raises ValueError with the reason. See ``iscsitools.backstores.values``."""
+    default: Any
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backstore can say of itself; the disk turns it into mode and VPD pages."""
+
+    read_only: bool = False
+    volatile_cache: bool = False
+    """A completed write may be lost at power failure until ``flush`` has returned (WCE, SBC-3 6.5.5)."""
+    thin: bool = False
+    """Unmapped blocks take no space and read as zeros; ``discard`` gives space back (LBPME)."""
+    rotational: bool = False
+    physical_block_size: int = 0
+    """Bytes; 0: as the block size."""
+    optimal_io_size: int = 0
+    """Bytes; 0: not said."""
+
+
+class Allocation(Enum):
+    """The state of an extent."""
+
+    MAPPED = "mapped"
+    HOLE = "hole"
+    """Takes no space and reads as zeros (SBC-3: deallocated)."""
+    ZERO = "zero"
+    """Takes space and reads as zeros (SBC-3: anchored)."""
+
+
+class Extent(NamedTuple):
+    """``length`` bytes from ``offset`` that are in the same state."""
+
+    offset: int
+    length: int
+    state: Allocation
+
+
+class FileRange:
+    """``length`` bytes of the open file ``fd`` from ``offset`` on, which a transport may send without reading them."""
+
+    __slots__ = ("fd", "length", "offset")
+
+    def __init__(self, fd: int, offset: int, length: int) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def after(self, count: int) -> FileRange:
+        """What is left when ``count`` bytes have been sent."""
+        return FileRange(self.fd, self.offset + count, self.length - count)
+
+
+class MappedRange:
+    """Bytes of a file that is mapped into memory, for a transport that sends them without reading them.
+
+    ``view`` must never be touched by this process, only handed to the kernel: beyond the end of a file that somebody
+    cuts meanwhile it would be ended by SIGBUS, where sendmsg(2) fails with EFAULT or sends less. Until ``release`` is
+    called, nothing is written to these bytes; so it is called, once, before the transport looks at the next command:
+    what the socket has not taken by then is copied by ``read_into`` (or the connection is closed).
+    """
+
+    __slots__ = ("release", "view")
+
+    def __init__(self, view: memoryview, release: Callable[[], None]) -> None:
+        self.view = view
+        self.release = release
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An option of a filter as it is in force while the disk is served. See :meth:`Filter.settings`."""
+
+    name: str
+    value: Any
+    """As its :attr:`Option.parse` returned it."""
+    client: str = ""
+    """A pattern (``*``, ``?``, ``[...]``) of the names of the initiators that it is for; empty: all."""
+    until: float | None = None
+    """When it ends, in seconds of ``time.monotonic``; None: when it is taken back."""
