@@ -11,10 +11,10 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs man venv clean benchquick fairness cross sanitize
+.PHONY: help run test lint bench docs man venv clean benchquick fairness cross sanitize lab evidence evidence-lab
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS='options for serve, pytest or the benchmark'"
 
 # The interpreter, its venv module and its pip are looked for first, so that a missing one is one line and not a trace.
@@ -50,6 +50,19 @@ lint: $(TEST_STAMP) ## ruff (lint and format) and mypy
 test: lint ## lint, then all tests, the plugins' too (ARGS: options of pytest)
 	$(BIN)/python -m pytest $(ARGS) tests $(wildcard plugins/*/tests)
 
+lab: $(TEST_STAMP) ## build the virtual machine with DTrace (as root), and run the tests that need it
+	tests/lab/lab build
+	ISCSITOOLS_REQUIRE_TOOLS=1 $(BIN)/python -m pytest $(ARGS) -m lab tests
+
+evidence: $(RUN_STAMP) ## try everything with this system's dtrace, as root, and write a file of what agreed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(LIBUSDT)'
+	PYTHONPATH=tests $(BIN)/python -m dtrace.evidence $(ARGS)
+
+evidence-lab: ## the same in the virtual machine of tests/lab
+	@mkdir -p build/evidence
+	echo "sh /host/tests/dtrace/in_lab.sh $$(git describe --always --dirty 2>/dev/null)" | \
+		tests/lab/lab run --project --host . --limit 1800 /dev/stdin
+
 bench: $(TEST_STAMP) ## measure against tgtd and the bound, two hours (ARGS: options of the benchmark)
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 
@@ -67,6 +80,7 @@ sanitize: $(TEST_STAMP) ## the native module's tests under the address and undef
 
 docs: $(TEST_STAMP) ## write the generated pages anew
 	$(BIN)/python -m iscsitools.cli.reference docs
+	PYTHONPATH=tests $(BIN)/python -m dtrace.page
 
 man: ## make the manual pages, in build/man
 	$(PYTHON) packaging/man/build.py build/man

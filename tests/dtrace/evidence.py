@@ -1,195 +1,175 @@
-"""In the lab's guest: everything that needs a real dtrace, in one boot, one step after the other; the tests judge.
+"""Evidence that the provider and the D scripts work with this system's dtrace, in a table and in a file to send.
 
-``python evidence.py OUT CYCLES``, beside the other files of this folder.
+``python -m dtrace.evidence``, with the folder above in PYTHONPATH, as root: starts a target, plays the scene of known
+numbers under every script, and has each one's report judged. ``make evidence`` does so.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import platform
+import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import islice
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Final
 
-import scene
-from guest import BIN, HERE, PATIENCE, Guest
-from steady import Steady
+from tabulate import tabulate
 
+from dtrace import agreement, scene
+from iscsitools.dtrace.library import library_arguments
+from iscsitools.dtrace.system import find_dtrace, this_system
 from iscsitools.dtrace.variants import DSCRIPTS
+from iscsitools.errors import RunError, UserError
+from iscsitools.provider.backend import survey
 
-TOOLS = str(BIN / "iscsitools")
-(LIBRARIES,) = Path("/usr/lib").glob("*/dtrace")
-BARE = Path("/tmp/bare")
-"""What dtrace cannot do without: with nothing else to read it starts in half the time."""
-# Name of the result, the stubs beside the library, its variant, and a module that is loaded here in stmf's place.
-COMPILED = (
-    ("illumos", "illumos", "illumos", ""),
-    ("illumos-stmf", "illumos", "illumos-stmf", "vmlinux"),
-    ("illumos-duplicate", "illumos", "illumos", "vmlinux"),
-    ("illumos-missing", "illumos", "illumos-stmf", ""),
-    ("freebsd", "freebsd", "freebsd", ""),
-    ("macos", "macos", "macos", ""),
-)
-LOGINS = """
-    BEGIN { printf("Tracing...\\n"); }
-    iscsi*:::login-command { @[probeprov] = count(); }
-    END { printa("%s %@d\\n", @); }
-"""
-SEEN = """
-    iscsi*:::scsi-command, iscsi*:::data-send { @ = count(); }
-    iscsi*:::scsi-command /!seen/ { seen = 1; printf("Tracing... a command was seen\\n"); }
-"""
-CYCLED = ("scsi-command", "data-send", "scsi-response", "xfer-start", "xfer-done")
-CYCLE = "iscsi*:::%s { exit(0); } tick-60s { exit(1); }"
-# iscsid ends its whole process group with itself, so it gets one of its own.
-KERNEL_INITIATOR = f"""
-modprobe iscsi_tcp; modprobe sd_mod; mkdir -p /run/lock/iscsi
-setsid iscsid -f > /tmp/iscsid.log 2>&1 &
-until pgrep iscsid > /dev/null; do sleep 0.2; done
-sleep 2
-iscsiadm -m node -o new -T {scene.TARGET} -p 127.0.0.1:PORT
-iscsiadm -m node -T {scene.TARGET} -p 127.0.0.1:PORT --login
-until [ -b /dev/sda ]; do sleep 0.5; done
-dd if=/dev/urandom of=/tmp/random bs=64k count=32 2> /dev/null
-dd if=/tmp/random of=/dev/sda bs=64k oflag=direct && dd if=/dev/sda of=/tmp/back bs=64k count=32 iflag=direct
-cmp /tmp/random /tmp/back && echo same
-iscsiadm -m node -T {scene.TARGET} -p 127.0.0.1:PORT --logout
-kill $!
-"""
+FORMAT: Final = 1
+"""Of the file. A reader refuses others."""
+HERE: Final = Path(__file__).resolve().parent
+_PROJECT: Final = HERE.parent.parent
+_TRY: Final = 300.0
+"""Seconds for dtrace to do nothing."""
 
 
-def compile_variant(guest: Guest, name: str, stubs: str, variant: str, module: str) -> None:
-    """Compile (-e) each variant as installed, beside its system's own types."""
-    system = Path("/tmp", name)
-    shutil.copytree(BARE, system)
-    for file in (*(HERE / "stubs" / stubs).glob("*.d"), DSCRIPTS / "lib" / variant / "iscsitools.d"):
-        text = file.read_text()
-        (system / file.name).write_text(text.replace("module stmf", f"module {module or 'stmf'}"))
-    guest.command(f"{name}.compiled", "dtrace", "-x", f"syslibdir={system}", "-e", "-s", str(HERE / "scripts/events.d"))
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: whether it agreed, how many things it compared; else what did not agree."""
+
+    name: str
+    agreed: bool
+    compared: int
+    difference: str = ""
 
 
-def library(guest: Guest, port: int) -> None:
-    """The variants; a script by name with -L, before anything is installed; then plain dtrace with it installed."""
-    guest.step("variants")
-    BARE.mkdir()
-    shutil.copy(LIBRARIES / "bpf_dlib.o", BARE)
-    with ThreadPoolExecutor(2) as pool:  # as many as there are processors
-        for words in COMPILED:
-            pool.submit(compile_variant, guest, *words)
-    guest.step("run by name")
-    with guest.traced("run", [port], TOOLS, "dtrace", "run", "iscsiio"):
-        guest.load(port, 11, 7, "run")
-        guest.command("enabled", TOOLS, "probes", "--name", "first")
-    guest.step("install")
-    guest.command("install", TOOLS, "dtrace", "install")
-    guest.command("listed", "dtrace", "-lv", "-P", "iscsi*")
-    guest.command("plain", "dtrace", "-e", "-s", str(DSCRIPTS / "iscsiio.d"))
+def judge(folder: Path) -> list[Check]:
+    """Ask every check about a scene. A report that cannot even be read does not agree."""
+    of = agreement.Scene(folder)
+    found = []
+    for name, check in agreement.CHECKS.items():
+        try:
+            found.append(Check(name, True, check(of)))
+        except agreement.DisagreementError as error:
+            found.append(Check(name, False, 0, str(error)))
+        except Exception as error:
+            found.append(Check(name, False, 0, f"{type(error).__name__}: {error}"))
+    return found
 
 
-def two_targets(guest: Guest, pid: int, port: int) -> None:
-    """Each its own provider; a script for one of them; one of them killed while dtrace is attached."""
-    guest.step("two targets")
-    second, other = guest.serve("second")
-    guest.note("two", {"first": f"iscsi{pid}", "second": f"iscsi{second.pid}"})
-    with guest.traced("two", [port, other], "dtrace", "-x", f"syslibdir={BARE}", "-qn", LOGINS):
-        guest.load(port, 1, 1)
-        for _ in range(3):
-            guest.load(other, 1, 1)
-        guest.step("one of two targets")
-        with guest.traced("one", [port, other], TOOLS, "dtrace", "run", "--pid", str(second.pid), "iscsixfer"):
-            guest.load(port, 1, 1)
-            guest.load(other, 3, 2)
-        guest.step("target killed with dtrace attached")
-        second.send_signal(signal.SIGKILL)
-        second.wait()
-        guest.load(port, 5, 3, "other-killed")
-
-
-def cycle(probe: str) -> int:
-    """Enable a probe until it fires, and disable it: 0 when it did fire."""
-    words = ["dtrace", "-x", f"syslibdir={BARE}", "-qn", CYCLE % probe]
-    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
-
-
-@contextmanager
-def few_symbols() -> Iterator[None]:
-    """Most of what dtrace does at its start is to read the kernel's symbols; a process's probes need none of them."""
-    few = Path("/tmp/kallsyms")
-    with open("/proc/kallsyms") as symbols:
-        few.write_text("".join(islice(symbols, 2000)))
-    subprocess.run(["mount", "--bind", few, "/proc/kallsyms"], check=True)
+def system() -> dict[str, str]:
+    """What the system calls itself."""
     try:
-        yield
-    finally:
-        subprocess.run(["umount", "/proc/kallsyms"], check=True)
+        title = platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        title = f"macOS {platform.mac_ver()[0]}" if platform.mac_ver()[0] else platform.version()
+    return {
+        "name": platform.system(), "title": title, "release": platform.release(), "machine": platform.machine(),
+        "python": platform.python_version(),
+    }  # fmt: skip
 
 
-def killed(guest: Guest, steady: Steady) -> None:
-    """Kill dtrace while the target is under load and its probes are enabled."""
-    guest.step("dtrace killed under load")
-    tracer = scene.start(guest.out, "killed", ["dtrace", "-x", f"syslibdir={BARE}", "-qn", SEEN])
-    scene.ready(guest.out, "killed", tracer)
-    before = steady.done
-    scene.wait_for(lambda: steady.done > before + 10 or steady.error, tracer)
-    tracer.kill()
-    tracer.wait()
-    at = steady.done
-    scene.wait_for(lambda: steady.done > at + 10 or steady.error)
-    guest.note("killed", {"before": before, "killed": at, "after": steady.done})
+def dtrace_version(dtrace: str) -> str:
+    """The number that ``dtrace -V`` ends with; on Linux that of the release, which its first line ends with."""
+    done = subprocess.run([dtrace, "-V"], capture_output=True, text=True, errors="replace", check=False)
+    found = re.findall(r"\d+(?:\.\d+)+", done.stdout)
+    return found[-1] if found else done.stdout.strip()
 
 
-def attached_again(guest: Guest, steady: Steady, cycles: int) -> None:
-    """Enable and disable probes many times."""
-    steady.pause = 0.02  # what is shown are the cycles: the processor is theirs
-    statuses: list[int] = []
-    with few_symbols(), ThreadPoolExecutor(2) as pool:
-        for status in pool.map(cycle, (CYCLED[number % len(CYCLED)] for number in range(cycles))):
-            if not len(statuses) % 10:
-                guest.step(f"cycle {len(statuses)}")
-            statuses.append(status)
-    steady.finish()
-    guest.note("cycles", {"statuses": statuses, "rounds": steady.done, "error": steady.error})
+def require(dtrace: str) -> None:
+    """RunError where dtrace does not do what is asked of it, or the target has no provider for it."""
+    command = [dtrace, "-qn", "BEGIN { exit(0); }"]
+    try:
+        tried = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TRY, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise RunError(f"{dtrace} has not begun within {_TRY:.0f} s") from None
+    if tried.returncode:
+        said = tried.stderr.strip().partition("\n")[0]
+        raise RunError(f"{said or f'{dtrace} ended with status {tried.returncode}'} (it needs root on most systems)")
+    for backend in survey():
+        if backend.name == "dtrace" and not backend.available:
+            raise RunError(f"the target has no DTrace provider here: {backend.reason}")
 
 
-def disturbed(guest: Guest, port: int, cycles: int) -> None:
-    """What must not hurt a target under load, and how it is afterwards."""
-    steady = Steady(port, scene.TARGET)
-    steady.start()
-    killed(guest, steady)
-    attached_again(guest, steady, cycles)
-    guest.load(port, 11, 7, "after-cycles")
-    guest.command("after-cycles", TOOLS, "probes", "--name", "first")
+def gather(out: Path, revision: str) -> dict[str, Any]:
+    """Play the scene in ``out``/scene and judge it: what the file has."""
+    dtrace, this = find_dtrace(), this_system()
+    require(dtrace)
+    folder = out / "scene"
+    shutil.rmtree(folder, ignore_errors=True)
+    begun = time.monotonic()
+    scene.play(folder, scene.dtrace_tracers([dtrace, *library_arguments(this)], DSCRIPTS, HERE / "scripts"))
+    return {
+        "format": FORMAT,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "system": system(),
+        "dtrace": dtrace_version(dtrace),
+        "library": this.variant.name,
+        "iscsitools": {"version": version("iscsitools"), "revision": revision},
+        "events": len(agreement.Scene(folder).recorded),
+        "seconds": round(time.monotonic() - begun),
+        "checks": [asdict(check) for check in judge(folder)],
+    }
 
 
-def kernel_initiator(guest: Guest, port: int) -> None:
-    """open-iscsi: a login, writes, reads and a logout, under plain dtrace."""
-    guest.step("open-iscsi")
-    with guest.traced("open-iscsi-io", [port], "dtrace", "-s", str(DSCRIPTS / "iscsiio.d")):
-        guest.command("open-iscsi", "sh", "-c", KERNEL_INITIATOR.replace("PORT", str(port)))
+def table(found: dict[str, Any]) -> str:
+    """For people."""
+    its = found["system"]
+    ours = found["iscsitools"]
+    rows = [
+        (check["name"], "agreed" if check["agreed"] else "DIFFERS", check["compared"] or check["difference"])
+        for check in found["checks"]
+    ]
+    return (
+        f"{its['title']} ({its['name']} {its['release']}, {its['machine']}), DTrace {found['dtrace']}, "
+        f"Python {its['python']}\n"
+        f"iscsitools {' '.join(filter(None, ours.values()))}, {found['date']}: {found['events']} events "
+        f"in {found['seconds']} s\n\n" + tabulate(rows, ("CHECK", "", "COMPARED"), tablefmt="plain")
+    )
 
 
-def main() -> None:
-    """All steps."""
-    guest = Guest(Path(sys.argv[1]))
-    guest.step("start")
-    first, port = guest.serve("first")
-    library(guest, port)
-    two_targets(guest, first.pid, port)
-    disturbed(guest, port, int(sys.argv[2]))
-    kernel_initiator(guest, port)
-    first.terminate()
-    guest.note("first", first.wait(PATIENCE))
-    guest.step("scene")
-    scene.play(guest.out / "scene", scene.dtrace_tracers(["dtrace"], DSCRIPTS, HERE / "scripts"))
-    running = subprocess.run(["ps", "-e", "-o", "comm="], capture_output=True, text=True, check=True).stdout.split()
-    guest.note("left", {"dtrace": running.count("dtrace"), "files": len([*Path("/tmp").glob("iscsitools-*")])})
-    guest.command("uninstall", TOOLS, "dtrace", "install", "--uninstall")
-    guest.step("end")
+def file_name(found: dict[str, Any]) -> str:
+    """One for each system, its release and its dtrace."""
+    its = found["system"]
+    words = (its["name"], its["release"], its["machine"], "dtrace", found["dtrace"])
+    return re.sub(r"[^a-z0-9.]+", "-", " ".join(words).lower()) + ".json"
+
+
+def _revision() -> str:
+    """The commit of this checkout, where there is a git to say so."""
+    command = ["git", "-C", str(_PROJECT), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def main() -> int:
+    """0: everything agreed; 1: something did not, or it cannot be tried here, which is said in one line."""
+    parser = argparse.ArgumentParser("evidence", description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--out", type=Path, default=_PROJECT / "build" / "evidence", help="the folder of the results")
+    parser.add_argument("--revision", help="the commit that is tried (asked of git when it is not given)")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    revision = _revision() if arguments.revision is None else arguments.revision
+    try:
+        found = gather(arguments.out, revision)
+    except (UserError, RuntimeError, TimeoutError) as error:
+        print(f"evidence: {error}", file=sys.stderr)
+        for hint in getattr(error, "lines", ())[1:]:
+            print(f"  {hint}", file=sys.stderr)
+        return 1
+    file = arguments.out / file_name(found)
+    file.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{table(found)}\n\nthe file to send: {os.path.relpath(file)}")
+    return 0 if all(check["agreed"] for check in found["checks"]) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

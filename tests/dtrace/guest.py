@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from dtrace import scene
+from iscsitools.initiator import Plan, Session, run_load
+
 HERE: Final = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-
-import scene  # noqa: E402  (found only with the path above)
-
-from iscsitools.initiator import Plan, Session, run_load  # noqa: E402
 
 BIN: Final = Path(sys.executable).parent
 PATIENCE: Final = 300.0

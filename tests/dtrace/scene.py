@@ -16,10 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-HERE: Final = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-
-import load  # noqa: E402  (found only with the path above)
+from dtrace import load
+from iscsitools.initiator import Opcode
 
 TARGET: Final = "iqn.2026-11.example:disk"
 NAME: Final = "scene"
@@ -54,7 +52,7 @@ def wait_for(condition: object, *processes: subprocess.Popen[bytes]) -> None:
     while not condition():
         for process in processes:
             if process.poll() is not None:
-                raise RuntimeError(f"{process.args} ended with status {process.returncode}")
+                raise RuntimeError(f"{process.args!r} ended with status {process.returncode}")
         if time.monotonic() > end:
             raise TimeoutError("it does not come about")
         time.sleep(0.05)
@@ -107,7 +105,7 @@ def ended(process: subprocess.Popen[bytes]) -> int:
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGSTOP)
             process.send_signal(signal.SIGCONT)
-    raise TimeoutError(f"{process.args} does not end")
+    raise TimeoutError(f"{process.args!r} does not end")
 
 
 def play(out: Path, tracers: Mapping[str, Sequence[str]], *more: str) -> None:
@@ -131,7 +129,7 @@ def play(out: Path, tracers: Mapping[str, Sequence[str]], *more: str) -> None:
         sessions[CLIENTS[0]].logout()
         target.send_signal(signal.SIGTERM)
         last = sessions[CLIENTS[1]]
-        last.until(lambda pdu: pdu.opcode == load.Opcode.ASYNC)
+        last.until(lambda pdu: pdu.opcode == Opcode.ASYNC)
         last.logout()
         (out / "serve.status").write_text(f"{target.wait(_PATIENCE)}\n")
         found = {address: load.expected(session.log).to_json() for address, session in sessions.items()}

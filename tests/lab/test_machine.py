@@ -1,0 +1,132 @@
+"""The lab's machine: what it gives a script, and what it keeps of one."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from lab.disk import Disk
+from lab.home import Home, LabError
+from lab.machine import HOST, NO_END, Machine, Setup, run
+from lab.testing import needs_lab
+
+pytestmark = [pytest.mark.lab]
+LIMIT = 300.0
+"""Seconds: a boot takes seven on an idle machine."""
+
+
+@pytest.fixture
+def home() -> Home:
+    return needs_lab()
+
+
+def answer(listener: socket.socket) -> None:
+    """Echo what one client says."""
+    client, _ = listener.accept()
+    with client:
+        client.sendall(client.recv(100))
+
+
+def test_a_script_has_dtrace_the_host_s_folder_and_the_host_s_ports(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "given").write_text("from the host")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=[listener], daemon=True).start()
+        script = f"""
+            dtrace -qn 'BEGIN {{ printf("traced\\n"); exit(0); }}'
+            cp /host/given /host/taken
+            python3 -c 'import socket
+            s = socket.create_connection(("{HOST}", {listener.getsockname()[1]}))
+            s.sendall(b"echoed"); print(s.recv(100).decode())'
+            for module in dm_multipath scsi_dh_alua iscsi_tcp xfs; do modprobe $module || echo no $module; done
+            for tool in iscsiadm multipath sg_inq smartctl mkfs.xfs dmsetup; do
+                command -v $tool > /dev/null || echo no $tool
+            done
+            touch /changed
+            exit 7
+        """.replace("\n            ", "\n")
+        result = run(Setup(script, host=tmp_path), LIMIT, home)
+    assert [line for line in result.output.splitlines() if line] == ["traced", "echoed"]
+    assert result.status == 7
+    assert (tmp_path / "taken").read_text() == "from the host"
+    # What it changed in its root is gone.
+    assert not (home.root / "changed").exists()
+    assert run(Setup("[ -e /changed ]"), LIMIT, home).status == 1
+
+
+def test_systemd_is_the_first_process_where_it_is_wanted(home: Home) -> None:
+    result = run(Setup("cat /proc/1/comm; systemctl is-system-running", systemd=True), LIMIT, home)
+    assert result.output.splitlines() == ["systemd", "running"]
+    assert result.status == 0
+
+
+WRITE = """
+disk=/dev/disk/by-id/virtio-data
+cat /sys/block/$(basename $(readlink -f $disk))/queue/write_cache
+mkfs.ext4 -q $disk
+mount $disk /mnt
+echo flushed > /mnt/flushed
+sync -f /mnt
+echo in the cache > /mnt/cached
+cat /mnt/cached
+dd if=/mnt/flushed of=/mnt/direct bs=4096 conv=fsync 2> /dev/null
+echo not flushed > /mnt/direct
+echo written
+sleep 600
+"""
+LOOK = """
+set -e
+disk=/dev/disk/by-id/virtio-data
+mount $disk /mnt
+cat /mnt/flushed
+ls /mnt
+umount /mnt
+e2fsck -fn $disk
+"""
+
+
+def test_a_power_cut_loses_what_was_not_flushed_and_nothing_else(home: Home, tmp_path: Path) -> None:
+    disk = Disk.create("data", tmp_path / "data", 64 << 20)
+    with Machine(Setup(WRITE, disks=(disk,)), home) as machine:
+        machine.wait_for("written", LIMIT)
+        cut = machine.cut()
+    assert cut.status == NO_END
+    assert cut.output.splitlines() == ["write back", "in the cache", "written"]
+    result = run(Setup(LOOK, disks=(disk,)), LIMIT, home)
+    assert result.status == 0
+    assert result.output.splitlines()[0] == "flushed"
+    assert "cached" not in result.output.split()
+    with Machine(Setup("echo again > /dev/disk/by-id/virtio-data; sync", disks=(disk,)), home) as machine:
+        assert machine.wait(LIMIT).status == 0
+    assert disk.file.read_bytes()[:6] == b"again\n"
+
+
+def test_a_guest_s_port_can_be_reached(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = """python3 -c 'import socket
+s = socket.create_server(("0.0.0.0", 3260)); print("listens", flush=True); s.accept()[0].sendall(b"from inside")'"""
+    with Machine(Setup(script, forward={port: 3260}), home) as machine:
+        machine.wait_for("listens", LIMIT)
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            assert client.recv(100) == b"from inside"
+        assert machine.wait(LIMIT).status == 0
+
+
+def test_a_script_without_an_end_is_ended(home: Home) -> None:
+    with Machine(Setup("echo begun; sleep 600"), home) as machine:
+        machine.wait_for("begun", LIMIT)
+        with pytest.raises(LabError, match="did not print 'more' within 0 s"):
+            machine.wait_for("more", 0.1)
+        assert machine.wait(0.1).status == NO_END
+        assert not machine.running
+        with pytest.raises(LabError, match="ended without 'more'"):
+            machine.wait_for("more", 1)
+
+
+def test_a_kernel_that_panics_ends_the_guest(home: Home) -> None:
+    result = run(Setup("echo before; echo c > /proc/sysrq-trigger"), LIMIT, home)
+    assert (result.status, result.output) == (NO_END, "before\n")
+    assert "sysrq triggered crash" in result.console
