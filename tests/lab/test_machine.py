@@ -62,45 +62,35 @@ def test_systemd_is_the_first_process_where_it_is_wanted(home: Home) -> None:
     assert result.status == 0
 
 
+# On the disk itself: a file system flushes when it sees fit.
 WRITE = """
+set -e
 disk=/dev/disk/by-id/virtio-data
 cat /sys/block/$(basename $(readlink -f $disk))/queue/write_cache
-mkfs.ext4 -q $disk
-mount $disk /mnt
-echo flushed > /mnt/flushed
-sync -f /mnt
-echo in the cache > /mnt/cached
-cat /mnt/cached
-dd if=/mnt/flushed of=/mnt/direct bs=4096 conv=fsync 2> /dev/null
-echo not flushed > /mnt/direct
+printf %-4096s flushed | dd of=$disk bs=4096 seek=1 oflag=direct conv=fsync status=none
+printf %-4096s cached | dd of=$disk bs=4096 seek=2 oflag=direct status=none
+dd if=$disk bs=4096 skip=2 count=1 iflag=direct status=none | cut -d' ' -f1
 echo written
 sleep 600
 """
 LOOK = """
-set -e
-disk=/dev/disk/by-id/virtio-data
-mount $disk /mnt
-cat /mnt/flushed
-ls /mnt
-umount /mnt
-e2fsck -fn $disk
+dd if=/dev/disk/by-id/virtio-data bs=4096 skip=1 count=1 status=none | cut -d' ' -f1
+dd if=/dev/disk/by-id/virtio-data bs=4096 skip=2 count=1 status=none | tr -d '\\0' | wc -c
+printf again | dd of=/dev/disk/by-id/virtio-data status=none
 """
 
 
 def test_a_power_cut_loses_what_was_not_flushed_and_nothing_else(home: Home, tmp_path: Path) -> None:
-    disk = Disk.create("data", tmp_path / "data", 64 << 20)
+    disk = Disk.create("data", tmp_path / "data", 1 << 20)
     with Machine(Setup(WRITE, disks=(disk,)), home) as machine:
         machine.wait_for("written", LIMIT)
         cut = machine.cut()
     assert cut.status == NO_END
-    assert cut.output.splitlines() == ["write back", "in the cache", "written"]
+    assert cut.output.splitlines() == ["write back", "cached", "written"]
     result = run(Setup(LOOK, disks=(disk,)), LIMIT, home)
-    assert result.status == 0
-    assert result.output.splitlines()[0] == "flushed"
-    assert "cached" not in result.output.split()
-    with Machine(Setup("echo again > /dev/disk/by-id/virtio-data; sync", disks=(disk,)), home) as machine:
-        assert machine.wait(LIMIT).status == 0
-    assert disk.file.read_bytes()[:6] == b"again\n"
+    assert (result.status, result.output.splitlines()) == (0, ["flushed", "0"])
+    # A guest that ends in peace loses nothing.
+    assert disk.file.read_bytes()[:5] == b"again"
 
 
 def test_a_guest_s_port_can_be_reached(home: Home) -> None:
