@@ -20,6 +20,9 @@ READ: Final = 1
 WRITE: Final = 4  # as EPOLLIN and EPOLLOUT: what epoll reports is passed on as it is
 _STALE: Final = 0.1
 """Seconds after which what the poller said is too old to judge timers by."""
+_TURNS_SECONDS: Final = 0.002
+"""How long turns are run before the descriptors are looked at again: who has just asked waits no longer than this and
+one turn, however many are busy."""
 Callback = Callable[[], None]
 
 
@@ -208,6 +211,16 @@ class Loop:
         except Exception:
             log.exception("a callback of the event loop failed")
 
+    def _run_turns(self) -> None:
+        """Run turns that were asked for before, each once, but no longer than what is ready may wait."""
+        until = 0.0
+        for _ in range(len(self._turns)):
+            self._guarded(self._turns.popleft())
+            now = time.monotonic()
+            until = until or now + _TURNS_SECONDS
+            if now >= until:
+                break
+
     # -- running
 
     def run(self) -> None:
@@ -232,8 +245,7 @@ class Loop:
                         handler(what)
                     except Exception:
                         log.exception("an event handler failed")
-            for _ in range(len(self._turns)):
-                self._guarded(self._turns.popleft())
+            self._run_turns()
             # The stop may have come here, too; once is enough, or many busy connections would keep all timers waiting.
             again = not again and time.monotonic() - polled > _STALE
             if not again:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _AHS_EXTENDED_CDB: Final = 1
 _CDB_LENGTHS: Final = (6, 10, 10, 16, 16, 12, 16, 16)
+_WORK_PER_BYTE: Final = 4
+"""Bytes of blocks that take as much of a turn as one byte of output: VERIFY of 1 MiB in memory took 80 us."""
 _NO_BUFFER: Final = bytearray()
 
 
@@ -187,7 +189,10 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
         command.reserved = wanted
     if not device.accept(command):
         return
+    unit = command.unit
     conn.path.open_gate(command.lun_field, command.itl.gate)
+    if not unit.store.blocking:  # it is done here, in this turn
+        conn.spend(command.blocks * unit.block_size // _WORK_PER_BYTE)
     take = min(command.edtl, command.data_out_length) if command.writes else 0
     if command.writes and (take or command.sequences):
         data_out.begin(command, pdu, take)
