@@ -106,6 +106,7 @@ class Limits:
     login_timeout: float = 15.0
     nop_interval: float = 30.0
     nop_timeout: float = 30.0
+    data_out_timeout: float = 30.0
     exit_timeout: float = 10.0
     buffer_memory: int = 512 << 20
     command_window: int = 128

@@ -79,10 +79,11 @@ class Server:
         self._buffers = Buffers(limits.buffer_memory)
         self._lookups = Lookups(self.loop, plugins.authenticators)
         self._timers = Timers(
-            int(limits.login_timeout * 1e9), int(limits.nop_interval * 1e9), int(limits.nop_timeout * 1e9)
-        )
-        timers = [t for t in (limits.login_timeout, limits.nop_interval, limits.nop_timeout) if t]
-        self._tick_seconds = max(0.05, min([1.0, *(seconds / 4 for seconds in timers)]))
+            int(limits.login_timeout * 1e9), int(limits.nop_interval * 1e9), int(limits.nop_timeout * 1e9),
+            int(limits.data_out_timeout * 1e9),
+        )  # fmt: skip
+        timers = (limits.login_timeout, limits.nop_interval, limits.nop_timeout, limits.data_out_timeout)
+        self._tick_seconds = max(0.05, min([1.0, *(seconds / 4 for seconds in timers if seconds)]))
         self._dirty: dict[Connection, None] = {}
         self._connections = 0
         self._ending = Ending(self.loop, self.links, self._calls_running, limits.exit_timeout)

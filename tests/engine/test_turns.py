@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
-from iscsitools.iscsi.connection.connection import REQUEST_WORK, TURN_WORK
+from iscsitools.iscsi.connection.connection import REQUEST_WORK, TURN_WORK, Timers
 from iscsitools.iscsi.login.policy import TargetNode
 
 from .harness import Target, Wire, read10, write10
@@ -165,6 +165,20 @@ def test_a_write_whose_data_does_not_come_ends_and_others_go_on() -> None:
     assert wire.receive() == []
     assert target.buffers.reserved == 0
     assert other.command(read10(0, 1), read=512)[0].data == b"o" * 512
+
+
+def test_without_that_timer_a_write_waits_for_ever() -> None:
+    target = Target()
+    wire = target.connect(Timers(nop_interval=0, data_out=0))
+    wire.log_in()
+    wire.command(bytes(6))
+    wire.feed(wire.request(write10(0, 1), edtl=512, writes=1))
+    (r2t,) = wire.receive()
+    target.now += 1_000_000_000_000
+    assert wire.conn.deadline == 0
+    wire.conn.on_time(target.now)
+    wire.feed(wire.data_out(wire.itt, b"x" * 512, 0, ttt=r2t.ttt))
+    assert [p.status for p in wire.receive()] == [0]
 
 
 def test_each_sequence_of_a_write_has_its_own_time() -> None:

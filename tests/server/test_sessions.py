@@ -17,6 +17,7 @@ from iscsitools.lifecycle import SessionNotice
 
 from .harness import IQN, TEST_UNIT_READY, eventually, one_target, plugin, read10, running
 
+WRITE_8 = b"\x2a" + bytes(7) + b"\x08\0"
 PINGS = "nop_interval = 0.2\nnop_timeout = 0.2"
 PATIENT_PINGS = "nop_interval = 0.2\nnop_timeout = 10.0"
 
@@ -43,6 +44,21 @@ def test_an_initiator_that_answers_no_ping_is_given_up(tmp_path: Path, caplog: p
         eventually(lambda: not target.server.table)
     closed = next(r for r in caplog.records if r.getMessage() == "connection closed")
     assert closed.__dict__["reason"] == "no answer to NOP-In"
+
+
+def test_data_that_does_not_come_ends_its_command_only(tmp_path: Path) -> None:
+    """An initiator that never answers an R2T keeps nobody else, and keeps its session."""
+    limits = "data_out_timeout = 0.3"
+    with running(tmp_path, one_target("ram:1M", limits=limits)) as target, target.connect() as stuck:
+        task = stuck.start_command(WRITE_8, write=bytes(4096), immediate=False, unsolicited=False, hold_r2ts=True)
+        while not task.pdus:
+            stuck.pump()
+        with Session.connect(target.address, IQN, isid=0x400001370002) as other:
+            other.command(TEST_UNIT_READY)
+            assert other.command(WRITE_8, write=b"o" * 4096, attribute=2).good  # ORDERED: behind the other one
+        result = stuck.wait(task)
+        assert (result.status, result.sense_code) == (2, (0xB, 0x4B, 0x06))
+        assert stuck.command(TEST_UNIT_READY).good
 
 
 def unread(target_address: tuple[str, int], iqn: str = IQN, name: str = "a") -> Session:
