@@ -21,7 +21,8 @@ def default_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _option(option: Option) -> dict[str, Any]:
+def describe_option(option: Option) -> dict[str, Any]:
+    """For JSON; ``value`` is a word for what its parser takes."""
     word = getattr(option.parse, "__name__", "value")
     if word.isidentifier():
         word = word.upper()
@@ -36,7 +37,7 @@ def _entry(name: str, cls: type[Backstore], filters: bool) -> dict[str, Any]:
         "type": "filter" if filters else "backstore",
         "spec": f"+{name}" if filters else f"{name}:{cls.what}",
         "summary": cls.summary,
-        "options": [_option(option) for option in cls.options],
+        "options": [describe_option(option) for option in cls.options],
     }
 
 

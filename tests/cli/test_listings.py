@@ -112,6 +112,20 @@ def test_config_check_shows_warnings(iscsitools: Any, tmp_path: Path) -> None:
     )
 
 
+def test_the_options_of_plugins_are_listed(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(manager: PluginManager) -> None:
+        manager.plugins = [LoadedPlugin("vault", "vault-dist", "1.0", provides=["option wait"])]
+        manager.registry.add_plugin_option("vault", Option("wait", values.duration, 5.0, "how long to wait"))
+
+    monkeypatch.setattr(PluginManager, "load", load)
+    text = iscsitools("plugins").out
+    assert text.splitlines()[-1].split(None, 3) == ["vault", "wait=DURATION", "5", "how long to wait"]
+    (entry,) = json.loads(iscsitools("plugins", "--json").out)
+    assert entry["options"] == [
+        {"name": "wait", "value": "DURATION", "default": "5", "help": "how long to wait"},
+    ]  # fmt: skip
+
+
 def test_a_plugin_whose_command_is_taken_keeps_its_row(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(manager: PluginManager) -> None:
         manager.plugins = [LoadedPlugin("p", "p-dist", "1.0", provides=["backstore x", "command serve"])]

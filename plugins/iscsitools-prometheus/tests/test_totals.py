@@ -48,6 +48,13 @@ def test_the_one_idle_for_longest_makes_room_and_none_that_is_logged_in() -> Non
     assert found.sessions == {}
 
 
+def test_asking_whose_something_is_changes_nothing() -> None:
+    found = totals(2)
+    found.add([row("a", commands=1), row("b", commands=1)])
+    assert found.unit_of("c", TARGET, 0) == Unit("other", TARGET, "0")
+    assert [unit.initiator for unit in found.groups] == ["a", "b"]
+
+
 def test_units_that_are_not_served_are_one() -> None:
     found = totals()
     found.add([row("a", lun=number, opcode=0x12, commands=1) for number in range(5)])

@@ -6,14 +6,17 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from iscsitools.trace import Server
+from iscsitools.trace import Server, Snapshot
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from serving import CONFIG, Target, eventually
 
+from iscsitools_prometheus import exporter as exporter_module
 from iscsitools_prometheus.web import address_of
 
 
@@ -101,6 +104,23 @@ def test_without_listen_nothing_is_exported_and_nothing_is_counted(tmp_path: Pat
         assert server.probes() == []
     assert target.stop() == 0
     assert "metrics are served" not in "".join(target.lines)
+
+
+def test_what_nobody_scrapes_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the server does not keep the sums of closed connections for ever."""
+    monkeypatch.setattr(exporter_module, "_READ_SECONDS", 0.01)
+    read = threading.Event()
+
+    class Sums:
+        def read(self, reset: bool = False) -> Snapshot:
+            assert reset
+            read.set()
+            return Snapshot(0, 1, [], [])
+
+    exporter = exporter_module.Exporter(("127.0.0.1", 0), 10)
+    exporter.start(SimpleNamespace(keep_sums=Sums))  # type: ignore[arg-type]
+    assert read.wait(60)
+    exporter.stop()
 
 
 def test_the_command_prints_the_files() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ISCSITOOLS_API = 1
 
-exporter: Exporter | None = None
+running: Exporter | None = None
 """The one of this process; None when nobody asked for any."""
 
 
@@ -39,59 +39,59 @@ def register_commands(register: Callable[[click.Command], None]) -> None:
 @hookimpl
 def configure(options: Mapping[str, Any]) -> None:
     """Listen, so that an address that cannot be had keeps the server from starting."""
-    global exporter
-    exporter = None
+    global running
+    running = None
     if options["listen"]:
         from iscsitools_prometheus.exporter import Exporter
         from iscsitools_prometheus.web import address_of
 
-        exporter = Exporter(address_of(options["listen"]), options["series"])
+        running = Exporter(address_of(options["listen"]), options["series"])
 
 
 @hookimpl
 def server_started(server: ServerView) -> None:
     """Begin to count, and to answer."""
-    if exporter is not None:
-        exporter.start(server)
+    if running is not None:
+        running.start(server)
 
 
 @hookimpl
 def server_stopped(server: ServerNotice) -> None:
     """Answer no more."""
-    if exporter is not None:
-        exporter.stop()
+    if running is not None:
+        running.stop()
 
 
 @hookimpl
 def lun_added(lun: LunNotice) -> None:
     """Give the unit metrics of its own."""
-    if exporter is not None:
-        exporter.totals.lun_added(lun)
+    if running is not None:
+        running.totals.lun_added(lun)
 
 
 @hookimpl
 def lun_removed(lun: LunNotice) -> None:
     """Say no longer that it is there."""
-    if exporter is not None:
-        exporter.totals.lun_removed(lun)
+    if running is not None:
+        running.totals.lun_removed(lun)
 
 
 @hookimpl
 def session_opened(session: SessionNotice) -> None:
     """Count it."""
-    if exporter is not None:
-        exporter.totals.session_opened(session)
+    if running is not None:
+        running.totals.session_opened(session)
 
 
 @hookimpl
 def session_closed(session: SessionNotice) -> None:
     """Count it no longer."""
-    if exporter is not None:
-        exporter.totals.session_closed(session)
+    if running is not None:
+        running.totals.session_closed(session)
 
 
 @hookimpl
 def login_failed(login: LoginNotice) -> None:
     """Count it by its status; its names are anybody's, and no label."""
-    if exporter is not None:
-        exporter.totals.login_failed(login)
+    if running is not None:
+        running.totals.login_failed(login)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
+from typing import Final
 
 from iscsitools.lifecycle import KeptSums, ServerGone, ServerView
 from prometheus_client import CollectorRegistry
@@ -17,6 +19,10 @@ from iscsitools_prometheus.totals import Totals
 from iscsitools_prometheus.web import Address, Page, Web
 
 log = logging.getLogger(__name__)
+
+
+_READ_SECONDS: Final = 30.0
+"""How often the sums are read when nobody scrapes: the server keeps those of closed connections until then."""
 
 
 class _Collected:
@@ -39,16 +45,22 @@ class Exporter:
         self._server: ServerView | None = None
         self._sums: KeptSums | None = None
         self._lost = 0
+        self._stopped = threading.Event()
 
     def start(self, server: ServerView) -> None:
         """Have the server keep sums, and answer."""
+        try:
+            self._sums = server.keep_sums()
+        except ServerGone:
+            return  # it ends already
         self._server = server
-        self._sums = server.keep_sums()
         self._web.start()
+        threading.Thread(target=self._read_now_and_then, name="metrics sums", daemon=True).start()
         log.info("metrics are served", extra={"url": f"http://{self._web.address}/metrics"})
 
     def stop(self) -> None:
         """Answer no more."""
+        self._stopped.set()
         self._web.stop()
 
     def page(self, accept: str) -> Page:
@@ -66,10 +78,22 @@ class Exporter:
         if self._server is None or self._sums is None:
             raise ServerGone("the server has not started")
         with self.totals.lock:
-            snapshot = self._sums.read(reset=True)
-            self.totals.add(snapshot.commands)
-            self._lost = max(self._lost, snapshot.lost)
+            self._read(self._sums)
             asked = time.monotonic_ns()
             status = self._server.status()
             delay = (status["time"] - asked) / 1e9
             return list(families(self.totals, status, self._server.notice.name, delay, self._lost))
+
+    def _read(self, sums: KeptSums) -> None:
+        """Add up what was counted since the last time. Lock held."""
+        snapshot = sums.read(reset=True)
+        self.totals.add(snapshot.commands)
+        self._lost = max(self._lost, snapshot.lost)
+
+    def _read_now_and_then(self) -> None:
+        while self._sums is not None and not self._stopped.wait(_READ_SECONDS):
+            try:
+                with self.totals.lock:
+                    self._read(self._sums)
+            except ServerGone:
+                return

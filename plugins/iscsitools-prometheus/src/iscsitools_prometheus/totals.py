@@ -117,7 +117,10 @@ class Totals:
     def add(self, rows: Iterable[CommandRow]) -> None:
         """Add what the server has counted. Lock held."""
         for row in rows:
-            unit = self.unit_of(row.conn.initiator, row.conn.target, row.lun)
+            names = row.conn.initiator, row.conn.target, row.lun
+            if len(self.groups) >= self._most and self._named(*names) not in self.groups:
+                self._make_room()
+            unit = self.unit_of(*names)
             # The ones that count go to the end: at the begin stands what has been idle for longest.
             group = self.groups.pop(unit, None) or Group()
             self.groups[unit] = group
@@ -125,16 +128,19 @@ class Totals:
             self.queue_full += sum(n for error, n in row.errors.items() if error >> 24 == Status.TASK_SET_FULL)
 
     def unit_of(self, initiator: str, target: str, lun: int) -> Unit:
-        """Whose metrics something belongs to, with room made for it if there can be. Lock held."""
-        number = str(lun) if (target, str(lun)) in self.luns else OTHER
-        unit = Unit(initiator or OTHER, target or OTHER, number)
+        """Whose metrics something belongs to. Lock held."""
+        unit = self._named(initiator, target, lun)
         if unit in self.groups or len(self.groups) < self._most:
             return unit
-        idle = next((each for each in self.groups if self._may_go(each)), None)
-        if idle is None:
-            return Unit(OTHER, unit.target, unit.lun)
-        del self.groups[idle]
-        return unit
+        return unit._replace(initiator=OTHER)
 
-    def _may_go(self, unit: Unit) -> bool:
-        return unit.initiator != OTHER and (unit.initiator, unit.target) not in self.sessions
+    def _named(self, initiator: str, target: str, lun: int) -> Unit:
+        number = str(lun) if (target, str(lun)) in self.luns else OTHER
+        return Unit(initiator or OTHER, target or OTHER, number)
+
+    def _make_room(self) -> None:
+        """Forget what has been idle for longest, of those that are not logged in."""
+        for unit in self.groups:
+            if unit.initiator != OTHER and (unit.initiator, unit.target) not in self.sessions:
+                del self.groups[unit]
+                return
