@@ -122,6 +122,7 @@ def cli(debug: bool) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command line (without the program's name); returns the exit status and never raises."""
     debug = "--debug" in arguments
+    _open_standard_streams()
     try:
         status = _guarded(lambda: _invoke(list(arguments) or ["--help"]), debug)
         sys.stdout.flush()
@@ -132,6 +133,27 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         return _full(error)
     return status
+
+
+def _open_standard_streams() -> None:
+    """Give a process that was started without standard streams some that lead nowhere.
+
+    A supervisor or cron may close them. Python has None in their place then, and the next file or socket that is opened
+    would get their descriptor, and what is printed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            if not _is_open(number):
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def _let_go_of_output() -> None:

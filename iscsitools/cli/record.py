@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import BinaryIO
 
 import click
@@ -77,7 +77,8 @@ def command(
 def _open(output: str) -> BinaryIO:
     if output == "-":
         return open(sys.stdout.fileno(), "wb", closefd=False)
-    return Path(output).open("wb")
+    # Names of initiators and what they do are nobody else's business, whatever the umask is.
+    return open(output, "wb", opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
 def _record(source: Trace, recorder: Recorder, describer: Describer, stop: Stop, seconds: float | None) -> None:

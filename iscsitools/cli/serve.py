@@ -114,14 +114,17 @@ def start(config: Config, warnings: Sequence[str], plugins: PluginManager) -> in
     def ready(server: Server) -> None:
         targets = server.assembly.targets
         sizes = {(t.name, n): (u.blocks, u.block_size) for t in targets for n, u in t.device.units.items()}
-        click.echo(greeting(config, [Portal.parse(address) for address in server.addresses], sizes))
+        addresses = [Portal.parse(address) for address in server.addresses]
+        click.echo(greeting(config, addresses, sizes, watched=server.trace is not None))
         sys.stdout.flush()
 
     return serve(config, plugins, ready)
 
 
-def greeting(config: Config, addresses: Sequence[Portal], sizes: Mapping[tuple[str, int], tuple[int, int]]) -> str:
-    """What is served and how to connect to it and watch it.
+def greeting(
+    config: Config, addresses: Sequence[Portal], sizes: Mapping[tuple[str, int], tuple[int, int]], watched: bool = True
+) -> str:
+    """What is served and how to connect to it and, if it can be ``watched``, how to watch it.
 
     ``sizes``: blocks and bytes of a block by target and LUN, as they are and not as configured: a backstore may have a
     block size of its own.
@@ -135,7 +138,9 @@ def greeting(config: Config, addresses: Sequence[Portal], sizes: Mapping[tuple[s
     first = next((target for target in config.targets if target.luns), None)
     if first is not None:
         lines.append(f"Connect: qemu-img info {_url(portal, first)}/{first.iqn}/{first.luns[0].number}")
-    lines += [f"Watch:   {_program()} top{f' --name {config.name}' if config.name else ''}", "Stop:    Ctrl-C"]
+    if watched:
+        lines.append(f"Watch:   {_program()} top{f' --name {config.name}' if config.name else ''}")
+    lines.append("Stop:    Ctrl-C")
     return "\n".join(lines)
 
 

@@ -237,6 +237,8 @@ class Server:
         now = time.monotonic_ns()
         for link in list(self.links.values()):
             link.on_time(now)
+        if self.trace is not None and (line := self.trace.look_after()):
+            log.warning(line)
 
     # -- what login and plugins ask and tell
 

@@ -113,6 +113,18 @@ def _create(name: str, size: int, seals: int) -> tuple[int, mmap.mmap]:
     return fd, mapping
 
 
+def check_shared(fd: int, size: int) -> None:
+    """Raise ValueError unless a memfd of another process has this size and can lose none of it.
+
+    To touch memory that was cut off behind a mapping is SIGBUS, so this comes before the mapping.
+    """
+    seals = seals_of(fd)
+    if seals & (SEAL_SHRINK | SEAL_GROW) != SEAL_SHRINK | SEAL_GROW:
+        raise ValueError("its size is not sealed")
+    if os.fstat(fd).st_size != size:
+        raise ValueError(f"it has {os.fstat(fd).st_size} bytes, {size} were announced")
+
+
 def seals_of(fd: int) -> int:
     """Return the seals of a memfd."""
     return fcntl.fcntl(fd, _GET_SEALS)

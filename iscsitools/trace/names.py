@@ -1,7 +1,10 @@
 """Where running servers are found: NAME.watch, NAME.control and NAME.lock in a run directory.
 
 The directory is $XDG_RUNTIME_DIR/iscsitools, or /run/iscsitools where that variable is not set and the directory can be
-used, or else iscsitools-UID in the directory for temporary files. Readers search all of them.
+used, or else iscsitools-UID in the directory for temporary files, with a number behind it where somebody else was
+there first. Readers search all of them, and pass by what could be an impostor's: a directory or a socket that neither
+root nor this user owns, and a process of anybody else behind it. Only in /run/iscsitools, which root alone can let
+somebody have, does its owner count as well: so a group may watch the server of another user.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from iscsitools.trace.credentials import credentials
 from iscsitools.trace.protocol import TraceError
 
 SYSTEM_DIRECTORY: Final = Path("/run/iscsitools")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+_OTHER_PLACES: Final = 8
 _LONGEST_PATH: Final = 107  # of sockaddr_un, without its final NUL
 
 
@@ -50,7 +55,8 @@ def candidates() -> list[Path]:
     """Return the run directories in the order in which they are tried and searched."""
     found = [SYSTEM_DIRECTORY]
     with suppress(FileNotFoundError):  # no folder for temporary files can be written to
-        found.append(Path(tempfile.gettempdir()) / f"iscsitools-{os.getuid()}")
+        own = Path(tempfile.gettempdir()) / f"iscsitools-{os.getuid()}"
+        found += [own, *(own.with_name(f"{own.name}.{number}") for number in range(1, _OTHER_PLACES + 1))]
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     return [Path(runtime) / "iscsitools", *found] if runtime else found
 
@@ -124,13 +130,49 @@ def remove(found: Paths) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_there(path: Path, inode: tuple[int, int]) -> bool:
+    """Whether a path still leads to this file (device, inode)."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == inode
+
+
+def trusted_users(directory: Path) -> frozenset[int]:
+    """The users whose servers in this directory may be believed; empty: none, it may be a trap.
+
+    Raises OSError when it is not there.
+    """
+    found = directory.lstat()
+    ours = {0, os.getuid()}
+    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
+        return frozenset()
+    if directory == SYSTEM_DIRECTORY:
+        return frozenset({*ours, found.st_uid})
+    return frozenset(ours) if found.st_uid in ours else frozenset()
+
+
+def may_be_believed(path: Path, users: frozenset[int], sock: socket.socket) -> bool:
+    """Whether the process behind a connected socket, and the owner of its file, are among these users."""
+    try:
+        peer = credentials(sock)
+        return path.lstat().st_uid in users and (peer is None or peer[0] in users)
+    except OSError:
+        return False
+
+
 def servers() -> list[ServerEntry]:
     """Return the running servers whose watch socket this user may use, sorted by name."""
     found: dict[str, ServerEntry] = {}
     for directory in candidates():
+        try:
+            users = trusted_users(directory)
+        except OSError:
+            continue
         for watch in _sockets(directory):
             name = watch.name.removesuffix(".watch")
-            if name not in found and _answers(watch):
+            if name not in found and _answers(watch, users):
                 found[name] = ServerEntry(name, paths(name, directory))
     return [found[name] for name in sorted(found)]
 
@@ -140,13 +182,13 @@ def _sockets(directory: Path) -> Iterator[Path]:
         yield from (path for path in directory.iterdir() if path.suffix == ".watch" and _NAME.fullmatch(path.stem))
 
 
-def _answers(path: Path) -> bool:
+def _answers(path: Path, users: frozenset[int]) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(os.fspath(path))
         except OSError:
             return False
-    return True
+        return may_be_believed(path, users, probe)
 
 
 def find(name: str | None) -> ServerEntry:
@@ -162,6 +204,20 @@ def find(name: str | None) -> ServerEntry:
     if name is not None:
         raise TraceError(f"no running server is named {name!r} (running: {names})")
     if not running:
-        searched = ", ".join(str(directory) for directory in candidates())
+        places = [place for place in candidates() if place == _first_of(place) or place.exists()]
+        searched = ", ".join(f"{place}{_distrust(place)}" for place in places)
         raise TraceError(f"no running server that this user may watch was found in {searched}")
     raise TraceError(f"several servers are running, choose one with --name: {names}")
+
+
+def _first_of(place: Path) -> Path:
+    """The place itself, or the one without the number that is tried before it."""
+    return place if place.name == "iscsitools" else place.with_name(place.name.partition(".")[0])
+
+
+def _distrust(place: Path) -> str:
+    """Why a directory was passed by, in brackets."""
+    try:
+        return "" if trusted_users(place) else " (passed by: somebody else owns it, or may write to it)"
+    except OSError:
+        return ""

@@ -108,6 +108,10 @@ def test_a_directory_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: p
     assert directory == tmp_path / f"iscsitools-{os.getuid()}"
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     directory.chmod(0o777)
+    assert names.make_directory() == tmp_path / f"iscsitools-{os.getuid()}.1"
+    for number in range(1, 9):
+        directory.with_name(f"{directory.name}.{number}").mkdir(exist_ok=True)
+        directory.with_name(f"{directory.name}.{number}").chmod(0o777)
     with pytest.raises(TraceError, match="only this user"):
         names.make_directory()
 

@@ -11,10 +11,17 @@ import pytest
 
 from iscsitools import trace
 from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.trace.credentials import credentials
 from iscsitools.trace.feed import peer
-from iscsitools.trace.feed.peer import credentials
 
 from .support import Host, connection, fire_read
+
+SESSION = {
+    "id": "1", "initiator": "iqn.2026-11.example:ünï", "alias": "", "addresses": ["192.0.2.7:40001"],
+    "target": "iqn.2026-11.example:t", "isid": "80123456789a", "tsih": "0x0001", "age": 1.5, "chap": "",
+    "header_digest": "None", "data_digest": "None", "luns": [0], "commands": 1, "read_bytes": 0, "written_bytes": 0,
+    "keys": {"MaxConnections": 1},
+}  # fmt: skip
 
 
 class FakeState:
@@ -27,10 +34,11 @@ class FakeState:
         return self.open
 
     def sessions(self) -> list[dict[str, Any]]:
-        return [{"id": "1", "initiator": "iqn.2026-11.example:ünï", "filler": "x" * 100}] * len(self.open)
+        return [SESSION | {"alias": "x" * 100}] * len(self.open)
 
     def status(self) -> dict[str, Any]:
-        return {"cpu": 1.5, "in_flight": [[1, 0, 3]]}
+        who = {"remote": "192.0.2.7:40001", "initiator": "iqn.2026-11.example:ünï", "target": "iqn.2026-11.example:t"}
+        return {"cpu": 1.5, "in_flight": [who | {"lun": 0, "commands": 3}]}
 
     def drop(self, session: str) -> bool:
         self.dropped.append(session)

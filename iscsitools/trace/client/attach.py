@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from iscsitools.trace import memory, names
-from iscsitools.trace.client.conversation import Link
+from iscsitools.trace.client.conversation import Link, sense
 from iscsitools.trace.client.live import RingTrace, SocketTrace
+from iscsitools.trace.client.sessions import live_status_of, sessions_of
 from iscsitools.trace.client.source import Trace
 from iscsitools.trace.protocol import Message
 from iscsitools.trace.record import SIZE
@@ -51,11 +52,15 @@ def attach(
     link = Link(_watch_path(name, socket))
     try:
         answer = link.request("attach", mode=mode, records=records, **selection.to_json())
-        if answer["mode"] == "socket":
-            return SocketTrace(link)
-        ring, position = link.fds
+        with sense(link.path):
+            if answer["mode"] == "socket":
+                return SocketTrace(link)
+            capacity = answer["records"]
+            if capacity != records:
+                raise ValueError("a ring of another size")
+            ring, position = link.fds
         link.fds = []
-        return RingTrace(link, ring, position, answer["records"])
+        return RingTrace(link, ring, position, capacity)
     except BaseException:
         link.close()
         raise
@@ -79,18 +84,18 @@ class Server:
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return the sessions, as the server describes them."""
-        sessions: list[dict[str, Any]] = self._link.request("sessions")["sessions"]
-        return sessions
+        with sense(self.path):
+            return sessions_of(self._link.request("sessions")["sessions"])
 
     def status(self) -> dict[str, Any]:
         """Return totals, commands in flight and the server's CPU time."""
-        status: dict[str, Any] = self._link.request("status")["status"]
-        return status
+        with sense(self.path):
+            return live_status_of(self._link.request("status")["status"])
 
     def probes(self) -> list[str]:
         """Return the names of the probes that somebody listens to now."""
-        enabled: list[str] = self._link.request("probes")["enabled"]
-        return enabled
+        with sense(self.path):
+            return [str(label) for label in self._link.request("probes")["enabled"]]
 
     def drop(self, session: str) -> None:
         """End a session. Raises TraceError when there is none of that identifier or this is not the control socket."""
@@ -144,6 +149,7 @@ class Sums(Server):
     def snapshot(self, reset: bool = False) -> Snapshot:
         """Read the sums, and the server's status; with ``reset`` the sums begin again from 0."""
         answer = self._link.request("snapshot", reset=reset)
-        snapshot = Snapshot.from_json(answer["snapshot"])
-        snapshot.status = answer["status"]
-        return snapshot
+        with sense(self.path):
+            snapshot = Snapshot.from_json(answer["snapshot"])
+            snapshot.status = live_status_of(answer["status"])
+            return snapshot

@@ -6,6 +6,8 @@ import os
 import select
 import socket
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +17,9 @@ from iscsitools.trace.record import VERSION
 
 _ANSWER_SECONDS: Final = 10.0
 _MAX_FDS: Final = 2
+_MOST_UNREAD: Final = 128 << 20
+"""Bytes that may have come since the inbox was last empty: the longest line, twice."""
+NONSENSE: Final = "the server's answer makes no sense"
 
 
 class Link:
@@ -28,6 +33,7 @@ class Link:
         """Messages and blocks that nobody asked for, in their order."""
         self.fds: list[int] = []
         """Descriptors that came with the last answers; whoever takes them closes them."""
+        self._unread = 0
         self._parser = StreamParser()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -41,6 +47,8 @@ class Link:
                     f"{self.path}: the server speaks version {greeting['iscsitools-trace']} of the trace, "
                     f"this program version {VERSION}"
                 )
+            if not _is_server(greeting.get("server")):
+                raise TraceError(f"{self.path}: {NONSENSE}")
         except OSError as error:
             self.close()
             raise TraceError(f"{self.path}: {error.strerror or error}") from None
@@ -66,8 +74,7 @@ class Link:
             return
         readable = select.select([self._socket], [], [], timeout)[0]
         while readable and self._receive():
-            pass
-        self._parse()
+            self._parse()
 
     def close(self) -> None:
         """Close the socket and descriptors that nobody took."""
@@ -113,8 +120,30 @@ class Link:
             self.ended = True
             return False
         self._parser.feed(data)
+        self._unread = self._unread + len(data) if self.inbox else len(data)
+        if self._unread > _MOST_UNREAD:
+            raise TraceError(f"{self.path}: the server says more than it was asked")
         return True
 
     def _parse(self) -> None:
         while (item := self._parser.next()) is not None:
             self.inbox.append(item)
+
+
+def _is_server(told: Any) -> bool:
+    """Whether a greeting says of a server what belongs to it."""
+    texts, numbers = ("name", "version"), ("pid", "monotonic", "realtime")
+    return (
+        isinstance(told, dict)
+        and all(isinstance(told.get(key), str) for key in texts)
+        and all(isinstance(told.get(key), int) for key in numbers)
+    )
+
+
+@contextmanager
+def sense(path: str) -> Iterator[None]:
+    """Turn what reading an answer without its fields raises into one line: who answers so is no server of ours."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
+        raise TraceError(f"{path}: {NONSENSE}") from None

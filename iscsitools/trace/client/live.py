@@ -6,6 +6,7 @@ import mmap
 import os
 from typing import Final
 
+from iscsitools.trace import memory
 from iscsitools.trace.client.conversation import Link
 from iscsitools.trace.client.source import Timeout, Trace
 from iscsitools.trace.memory import PAGE, words_of
@@ -67,6 +68,8 @@ class RingTrace(_LiveTrace):
         self._capacity = capacity
         self._sleep = _SHORTEST_SLEEP
         try:
+            memory.check_shared(ring, HEADER + capacity * SIZE)
+            memory.check_shared(position, PAGE)
             self._ring = mmap.mmap(ring, HEADER + capacity * SIZE, mmap.MAP_SHARED, mmap.PROT_READ)
             self._page = mmap.mmap(position, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         except (OSError, ValueError) as error:

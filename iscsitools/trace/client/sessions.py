@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from iscsitools.trace.protocol import Message, TraceError
+from iscsitools.trace.protocol import Message, TraceError, printable
 from iscsitools.trace.selection import Selection
 
 STATUS: Final = ("time", "sessions", "connections", "cpu")
@@ -58,7 +58,16 @@ def sessions_of(told: Any) -> list[Message]:
     """Check a list of sessions. Raises TraceError when it cannot be one."""
     if not isinstance(told, list) or not all(map(_is_session, told)):
         raise TraceError("not a trace: a session without what belongs to it")
-    return told
+    return [_printable(session) for session in told]
+
+
+def _printable(told: Any) -> Any:
+    """The same without control characters in its texts, which a terminal would obey."""
+    if isinstance(told, str):
+        return printable(told)
+    if isinstance(told, list):
+        return [_printable(value) for value in told]
+    return {key: _printable(value) for key, value in told.items()} if isinstance(told, dict) else told
 
 
 def _is_session(told: Any) -> bool:
@@ -70,6 +79,24 @@ def status_of(told: Any) -> Message:
     if not isinstance(told, dict) or not all(_is_number(told.get(name)) for name in STATUS):
         raise TraceError("not a trace: a server's status without its numbers")
     return told
+
+
+def live_status_of(told: Any) -> Message:
+    """Check the status of a running server, which may tell less than we know. Raises TraceError for nonsense."""
+    if not isinstance(told, dict) or not all(_is_number(told[name]) for name in STATUS if name in told):
+        raise TraceError("not a trace: a server's status without its numbers")
+    in_flight = told.get("in_flight", [])
+    if not isinstance(in_flight, list) or not all(map(_is_in_flight, in_flight)):
+        raise TraceError("not a trace: commands in flight without what belongs to them")
+    return told
+
+
+def _is_in_flight(told: Any) -> bool:
+    return (
+        isinstance(told, dict)
+        and all(_is_text(told.get(name)) for name in ("remote", "initiator", "target"))
+        and all(isinstance(told.get(name), int) and _is_number(told[name]) for name in ("lun", "commands"))
+    )
 
 
 class _Connection(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -14,22 +13,6 @@ from iscsitools.trace.protocol import MAX_REQUEST, Limits, Message, decode, enco
 log = logging.getLogger(__name__)
 
 _RECEIVE: Final = 4096
-_UCRED: Final = struct.Struct("iII")
-_SO_PEERGROUPS: Final = 59  # Linux 4.13; not in the socket module
-_GROUPS_SIZE: Final = 1024  # what getsockopt of the socket module allows
-
-
-def credentials(sock: socket.socket) -> tuple[int, set[int]]:
-    """Return the user and the groups of the process at the other end, as the kernel knows them.
-
-    Of a process in more than 256 groups, only its first one.
-    """
-    _, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    try:
-        groups = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_SIZE)
-    except OSError:
-        return uid, {gid}
-    return uid, {gid, *struct.unpack(f"{len(groups) // 4}I", groups)}
 
 
 class Peer:

@@ -14,8 +14,9 @@ from typing import Final
 from iscsitools import __version__
 from iscsitools.probes.sites import Probes
 from iscsitools.trace import names
+from iscsitools.trace.credentials import credentials
 from iscsitools.trace.feed.loop import Loop
-from iscsitools.trace.feed.peer import Peer, credentials
+from iscsitools.trace.feed.peer import Peer
 from iscsitools.trace.feed.requests import Requests, greeting
 from iscsitools.trace.feed.state import NoState, State
 from iscsitools.trace.protocol import Limits, TraceError, encode
@@ -47,22 +48,47 @@ class TraceServer:
         self._limits = limits or Limits()
         self._state = state or NoState()
         self._clock = clock
+        self._group_wanted = group
+        self._complained = False
         self._loop: Loop | None = None
         self._requests: Requests | None = None
         self._peers: set[Peer] = set()
         self._sockets: list[socket.socket] = []
-        directory = directory or names.make_directory()
-        self.paths = names.paths(name, directory)
+        self._lock = -1
+        self._own_directory = directory
+        self._open()
+
+    def _open(self) -> None:
+        directory = self._own_directory or names.make_directory()
+        self.paths = names.paths(self.name, directory)
         try:
             names.clean(directory)
-            self._lock = names.take_lock(name, self.paths.lock)
+            self._lock = names.take_lock(self.name, self.paths.lock)
         except OSError as error:
             raise TraceError(f"{self.paths.lock}: {error.strerror}") from None
         try:
-            self._listen(_group_number(group))
+            self._listen(_group_number(self._group_wanted))
         except (OSError, TraceError) as error:
-            self.close()
+            self._stop_listening()
             raise TraceError(f"{self.paths.watch}: {error}") from None
+
+    def look_after(self) -> str:
+        """Make the sockets anew if their folder was removed, as systemd-logind does after a user's last logout.
+
+        Returns a line for the log, or "". To be called now and then; readers that are connected stay.
+        """
+        if names.is_there(self.paths.watch, self._inode) or not self._loop or not self._requests:
+            return ""
+        before = self.paths.watch
+        self._stop_listening()
+        try:
+            self._open()
+        except TraceError as error:
+            complained, self._complained = self._complained, True
+            return "" if complained else f"{before} was removed, and nobody can watch this server any more: {error}"
+        self._complained = False
+        self._watch_sockets()
+        return f"{before} was removed; the sockets for those who watch are {self.paths.watch} and .control now"
 
     @property
     def readers(self) -> int:
@@ -83,8 +109,14 @@ class TraceServer:
         """Begin to serve. Called once."""
         self._loop = loop
         self._requests = Requests(self._probes, loop, self._limits, self._state, self._clock)
+        self._watch_sockets()
+
+    def _watch_sockets(self) -> None:
+        loop, requests = self._loop, self._requests
+        assert loop is not None
+        assert requests is not None
         for sock, control in zip(self._sockets, (False, True), strict=True):
-            loop.add_reader(sock.fileno(), partial(self._accept, loop, self._requests, sock, control))
+            loop.add_reader(sock.fileno(), partial(self._accept, loop, requests, sock, control))
 
     def connection_closed(self, ident: int) -> None:
         """Tell the readers that an iSCSI connection is no more. Call it on the loop's thread, outside of any event."""
@@ -93,15 +125,18 @@ class TraceServer:
 
     def close(self) -> None:
         """Let all readers go and remove the sockets."""
+        if self._requests:
+            self._requests.flush()
+        for peer in list(self._peers):
+            peer.close()
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
         for sock in self._sockets:
             if self._loop:
                 self._loop.remove_reader(sock.fileno())
             sock.close()
         self._sockets = []
-        if self._requests:
-            self._requests.flush()
-        for peer in list(self._peers):
-            peer.close()
         if self._lock >= 0:
             names.remove(self.paths)
             os.close(self._lock)
@@ -119,7 +154,8 @@ class TraceServer:
                 os.umask(before)
             if path == self.paths.watch and group >= 0:
                 os.chown(path, -1, group)
-        self._group = os.stat(self.paths.watch).st_gid
+        found = os.stat(self.paths.watch)
+        self._group, self._inode = found.st_gid, (found.st_dev, found.st_ino)
         for sock in self._sockets:
             sock.listen(16)
 
@@ -149,9 +185,12 @@ class TraceServer:
     def _may(self, sock: socket.socket, control: bool) -> bool:
         """Ask the kernel who is there: the file's mode is the first check, this one does not depend on it."""
         try:
-            uid, groups = credentials(sock)
+            found = credentials(sock)
         except OSError:
             return False
+        if found is None:
+            return True  # a system that cannot tell: the modes of socket and folder have let it in
+        uid, groups = found
         return uid in (0, os.geteuid()) or (not control and self._group in groups)
 
     def _turn_away(self, sock: socket.socket, reason: str) -> None:
