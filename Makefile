@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs man venv clean benchquick fairness cross sanitize lab evidence evidence-lab
+.PHONY: help run test lint bench docs man venv clean benchquick fairness instructions cross sanitize lab evidence evidence-lab
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -71,6 +71,9 @@ benchquick: $(TEST_STAMP) ## the same in 15 minutes
 
 fairness: $(TEST_STAMP) ## what a good initiator gets beside one that floods (ARGS: options of the benchmark)
 	$(BIN)/python benchmarks/fairness.py $(ARGS)
+
+instructions: $(TEST_STAMP) ## count the instructions of each form of I/O (ARGS: options of the benchmark)
+	$(BIN)/python benchmarks/engine.py $(ARGS)
 
 cross: $(TEST_STAMP) ## compile the native parts for other systems, in build/cross
 	$(BIN)/python packaging/cross/build.py

@@ -92,7 +92,7 @@ def copy_package(package: Path, to: Path, cut: bool) -> int:
     count = 0
     for path in sorted((to / package.name).rglob("*.py")):
         tree = ast.parse(path.read_text())
-        if cut and path.parent.name in ("iscsi", "scsi"):
+        if cut and path.relative_to(to / package.name).parts[0] in ("iscsi", "scsi"):
             cutter = Cutter()
             tree = ast.fix_missing_locations(cutter.visit(tree))
             count += cutter.count

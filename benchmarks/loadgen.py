@@ -23,8 +23,13 @@ PROGRAMS = {
         "bound/transfers.c", "bound/ring.c",
     ),
     "nodirect": ("load/nodirect.c",),
+    "counting": ("load/counting.c",),
 }  # fmt: skip
-LIBRARIES = {"nodirect": ("-shared", "-fPIC", "-ldl"), "iscsi-load": ("-lm",)}
+LIBRARIES = {
+    "nodirect": ("-shared", "-fPIC", "-ldl"),
+    "counting": ("-shared", "-fPIC"),
+    "iscsi-load": ("-lm",),
+}
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion")
 
 

@@ -70,7 +70,8 @@ void flush_answers(struct connection *c) {
     while (vector_count) {
         struct msghdr message = {.msg_iov = v, .msg_iovlen = vector_count};
         ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL);
-        if (sent < 0) {
+        if (sent < 0) { /* the initiator has gone, or the mapped file has become shorter */
+            c->closing = 1;
             vector_count = 0;
             break;
         }

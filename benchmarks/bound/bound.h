@@ -44,7 +44,7 @@ struct write {
 };
 
 struct connection {
-    int fd, closing;
+    int fd, closing, closed;
     unsigned under_way; /* transfers; a closed connection is kept for them */
     uint8_t header[BHS];
     uint32_t have;  /* bytes of it that are here */

@@ -85,7 +85,7 @@ void forget(struct connection *c) {
 
 static void end_connection(struct connection *c) {
     close(c->fd);
-    c->closing = 1;
+    c->closed = 1;
     for (int i = 0; opt.direct && i < WRITES; i++) {
         if (c->writes[i].transfer) {
             free_transfer(c->writes[i].transfer);

@@ -82,7 +82,7 @@ void run_transfers(void) {
             current = NULL;
         }
         t->connection->under_way--;
-        if (t->connection->closing) { /* nobody waits for it */
+        if (t->connection->closed) { /* nobody waits for it */
             forget(t->connection);
             free_transfer(t);
             continue;

@@ -1,0 +1,31 @@
+"""One short round of compare.py, with its outputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .programs import needs_compiler, run_program
+
+
+def test_a_round_against_the_bound(tmp_path: Path) -> None:
+    needs_compiler()
+    result = tmp_path / "result.json"
+    names = "4K read QD32;4K write, both digests;login, CHAP"
+    done = run_program(
+        "compare.py", "--cases", names, "--peers", "iscsitools,bound", "--rounds", "1", "--seconds", "0.2",
+        "--warm-up", "0.1", "--size", "16", "--json", str(result), "--markdown",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads(result.read_text())
+    samples = {case["case"]: case["samples"] for case in document["cases"]}
+    assert samples.keys() == {"4K read QD32", "4K write, no digests", "4K write, both digests", "login, CHAP"}
+    assert samples["4K read QD32"].keys() == {"iscsitools", "bound"}
+    assert all(
+        sample["cpu_us_per_io"] > 0 for peers in samples.values() for found in peers.values() for sample in found
+    )
+    (digests,) = [case for case in document["cases"] if case["case"] == "4K write, both digests"]
+    plain = samples["4K write, no digests"]["iscsitools"][0]["cpu_us_per_io"]
+    own = samples["4K write, both digests"]["iscsitools"][0]["cpu_us_per_io"]
+    assert digests["ratios"]["iscsitools"] == [own / plain]
+    assert "| 4K read QD32" in done.stdout
