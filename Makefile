@@ -54,8 +54,9 @@ lab: $(TEST_STAMP) ## build the virtual machine with DTrace (as root), and run t
 	tests/lab/lab build
 	ISCSITOOLS_REQUIRE_TOOLS=1 $(BIN)/python -m pytest $(ARGS) -m lab tests
 
-evidence: $(RUN_STAMP) ## try everything with this system's dtrace, as root, and write a file of what agreed
+evidence: | $(BIN)/python ## try everything with this system's dtrace, as root, and write a file of what agreed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(LIBUSDT)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	PYTHONPATH=tests $(BIN)/python -m dtrace.evidence $(ARGS)
 
 evidence-lab: ## the same in the virtual machine of tests/lab

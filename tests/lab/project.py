@@ -31,12 +31,15 @@ PARTS: Final = (
 _LIMIT: Final = 600
 """Seconds for pip."""
 _BUILT: Final = (".so", "__pycache__", ".pyc")
-_INSTALL: Final = f"""
+_INSTALL: Final = rf"""
 mkdir /tmp/source
 tar x -C /tmp/source
 [ -d /opt/iscsitools ] || python3 -m venv /opt/iscsitools
+pip="{BIN}/pip install -q --disable-pip-version-check --root-user-action=ignore"
+# python-usdt before the project, whose installation then makes libusdt of it.
+$pip "$(sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' /tmp/source/pyproject.toml)"
 {BIN}/pip uninstall -q -y iscsitools
-{BIN}/pip install -q --disable-pip-version-check --root-user-action=ignore '/tmp/source[dtrace]'
+$pip '/tmp/source[dtrace]'
 """
 
 
