@@ -19,4 +19,6 @@ def make(folder: Path, image: Path, spare: int = 0) -> None:
     # No journal: the machine's changes to it are thrown away at its end.
     command = ["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", str(folder), str(image)]
     image.unlink(missing_ok=True)
-    subprocess.run([*command, f"{size * 105 // 100 // 1024}k"], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        [*command, f"{size * 105 // 100 // 1024}k"], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )

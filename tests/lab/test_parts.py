@@ -75,10 +75,13 @@ def test_a_build_takes_the_place_of_an_old_machine_once(tmp_path: Path, monkeypa
     (found.machine / "old").touch()
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "half").touch()  # of a build that was killed
+    (tmp_path / "root" / "proc").mkdir(parents=True)  # of a lab before there were recipes
+    (tmp_path / "initrd.gz").touch()
     monkeypatch.setattr(build, "_make", makes)
     monkeypatch.setattr(build, "need_root", lambda what: None)
     assert build.build(found)
     assert [file.name for file in found.machine.iterdir()] == ["key"]
+    assert {file.name for file in tmp_path.iterdir()} == {"machine", "lock", "build.log"}
     assert not build.build(found)
 
 
