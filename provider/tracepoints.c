@@ -27,27 +27,40 @@ void tracepoints_set(enum convention new, const uint64_t (*pairs)[2], uint64_t i
         __builtin___clear_cache((char *)(uintptr_t)points[i][0], (char *)(uintptr_t)points[i][1] + INSTRUCTIONS);
 }
 
-int tracepoints_enabled(int probe)
+static inline int ask(enum convention how, int probe)
 {
     int enabled = 0;
 
-    if (tracepoints_convention == CONVENTION_LIBUSDT)
+    if (how == CONVENTION_LIBUSDT)
         return libusdt_is_enabled(points[probe]) != 0;
-    if (tracepoints_convention == CONVENTION_LINUX)
+    if (how == CONVENTION_LINUX)
         ((int (*)(int *))(uintptr_t)points[probe][0])(&enabled);
     return enabled != 0;
+}
+
+int tracepoints_enabled(int probe)
+{
+    return ask(tracepoints_convention, probe);
+}
+
+/* Which of the probes that are not known to be enabled are. The compiler makes a loop for each convention. */
+static inline uint32_t ask_all(enum convention how, uint32_t known)
+{
+    uint32_t mask = known;
+
+    for (int i = 0; i < PROBE_COUNT; i++)
+        if (!(known >> i & 1))
+            mask |= (uint32_t)ask(how, i) << i;
+    return mask;
 }
 
 uint32_t tracepoints_mask(void)
 {
     uint32_t known = ++calls % ASK_AGAIN ? last_mask : 0;
-    uint32_t mask = known;
 
-    for (int i = 0; i < PROBE_COUNT; i++)
-        if (!(known >> i & 1))
-            mask |= (uint32_t)tracepoints_enabled(i) << i;
-    last_mask = mask;
-    return mask;
+    last_mask = tracepoints_convention == CONVENTION_LINUX ? ask_all(CONVENTION_LINUX, known)
+                                                           : ask_all(CONVENTION_LIBUSDT, known);
+    return last_mask;
 }
 
 void tracepoints_fire(int probe, const struct event *event)

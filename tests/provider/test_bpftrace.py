@@ -60,9 +60,23 @@ def program() -> str:
     thirds[Probe.SCSI_COMMAND] = "*(uint64*)arg1, *(uint8*)(*(uint64*)(arg1 + 8) + 9)"
     thirds.update(dict.fromkeys(XFER_PROBES, "*(uint64*)arg1, *(uint32*)(arg1 + 32)"))
     clauses = [PROGRAM.format(attach=attach(p), name=p.label, third=thirds[p]) for p in PROVIDER_PROBES]
-    # bpftrace attaches its clauses one after the other, from either end: once the first and the last work, all do.
+    return announced("".join(clauses)) + f"{attach(Probe.XFER_DONE)} {{ @done++; if (@done == 18) {{ exit(); }} }}"
+
+
+def announced(clauses: str) -> str:
+    """The clauses between two that say that they work: bpftrace attaches one after the other, from either end."""
     first, last = (f'interval:ms:50 {{ if (@{name} == 0) {{ printf("{name}\\n"); }} @{name} = 1; }}\n' for name in ENDS)
-    return first + "".join(clauses) + last + f"{attach(Probe.XFER_DONE)} {{ @done++; if (@done == 18) {{ exit(); }} }}"
+    return first + clauses + last
+
+
+def wait_for(tracer: subprocess.Popen[str]) -> None:
+    """Return when all clauses of an announced program listen."""
+    assert tracer.stdout is not None
+    waiting = set(ENDS)
+    while waiting:
+        line = tracer.stdout.readline()
+        assert line, "bpftrace ended"
+        waiting.discard(line.strip())
 
 
 def expected() -> Iterator[str]:
@@ -84,13 +98,9 @@ def test_each_probe_is_seen_with_its_arguments(bpftrace: str) -> None:
         [bpftrace, "-B", "line", "-e", program()], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     with tracer, target(ALL, "--on-line") as fired:
-        assert tracer.stdout is not None
-        waiting = set(ENDS)
-        while waiting:
-            line = tracer.stdout.readline()
-            assert line, "bpftrace ended"
-            waiting.discard(line.strip())
+        wait_for(tracer)
         out, _ = fired.communicate("\n", timeout=60)
+        assert tracer.stdout is not None
         lines = tracer.stdout.read().splitlines()
     assert fired.returncode == 0, out
     assert "left enabled 0x0" in out  # every semaphore went back to 0
@@ -127,3 +137,17 @@ def semaphores(pid: int) -> tuple[int, ...]:
             memory.seek(base + place)
             counts.append(int.from_bytes(memory.read(2), "little"))
     return tuple(counts)
+
+
+def test_a_stack_leads_out_of_the_module(bpftrace: str) -> None:
+    """The native module keeps frame pointers, so that ustack() finds who fired."""
+    clause = f'{attach(Probe.NOP_SEND)} {{ printf("%s\\n", ustack(perf, 4)); exit(); }}'
+    command = [bpftrace, "-B", "line", "-e", announced(f"{clause}\n")]
+    tracer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with tracer, target(1 << Probe.NOP_SEND, "--on-line") as fired:
+        wait_for(tracer)
+        fired.communicate("\n", timeout=60)
+        out, _ = tracer.communicate(timeout=60)
+    stack = re.findall(r"^\s+[0-9a-f]+ (\w+)", out, re.MULTILINE)
+    assert stack[:2] == ["sdt_fire", "native_on_pdu"]
+    assert len(stack) > 2
