@@ -23,8 +23,10 @@ void tracepoints_set(enum convention new, const uint64_t (*pairs)[2], uint64_t i
     memcpy(points, pairs, sizeof points);
     libusdt_is_enabled = (int (*)(void *))(uintptr_t)is_enabled;
     libusdt_fire = (void (*)(void *, size_t, void **))(uintptr_t)fire;
-    for (int i = 0; i < PROBE_COUNT; i++) /* arm64: code that this process wrote may not be what it would execute */
+#if defined(__aarch64__) && !defined(__linux__) /* there the code comes from a file, and the kernel sees to this */
+    for (int i = 0; i < PROBE_COUNT; i++) /* what this process wrote may not be what it would execute */
         __builtin___clear_cache((char *)(uintptr_t)points[i][0], (char *)(uintptr_t)points[i][1] + INSTRUCTIONS);
+#endif
 }
 
 static inline int ask(enum convention how, int probe)

@@ -38,7 +38,7 @@ HEADERS: Final = Path(__file__).parent / "include"
 OWN_HEADER: Final = frozenset({"Linux", "FreeBSD"})
 SOURCES: Final = ("usdt.c", "usdt_dof.c", "usdt_dof_file.c")
 _X86_SOURCES: Final = ("usdt_dof_sections.c", "usdt_probe.c", "usdt_tracepoints_x86_64.s")
-_ARM64: Final = Path(__file__).parent / "arm64"
+ARM64_FOLDER: Final = Path(__file__).parent / "arm64"
 _ARM64_SOURCES: Final = ("usdt_dof_sections.c", "usdt_probe.c")
 X86_64: Final = "x86_64"
 ARM64: Final = "arm64"
@@ -132,7 +132,7 @@ def source_arguments(system: str, machine: str, folder: Path, more: Sequence[str
     own = [f"-I{HEADERS}"] if system in OWN_HEADER else []
     sources = [folder / name for name in SOURCES]
     arm64 = processor(machine) == ARM64
-    sources += [_ARM64 / name for name in _ARM64_SOURCES] if arm64 else [folder / name for name in _X86_SOURCES]
+    sources += [ARM64_FOLDER / name for name in _ARM64_SOURCES] if arm64 else [folder / name for name in _X86_SOURCES]
     return [*_shared(system), "-O2", "-w", "-D_GNU_SOURCE", *own, f"-I{folder}", *more, *map(str, sources)]
 
 

@@ -9,6 +9,7 @@ compile and link there without a warning. They are not run; arm64 is, in tests/p
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 import sysconfig
@@ -77,6 +78,10 @@ def build_libusdt(target: Target, made: Path) -> Path:
     folder = building.package_folder()
     more = [] if target.system in building.OWN_HEADER else [f"-I{building.HEADERS}"]  # the SDK's own is not here
     run([*target.command(), *building.source_arguments(target.system, target.machine, folder, more), "-o", str(output)])
+    if building.processor(target.machine) == building.ARM64:  # our part of it, without the others' silence
+        others = [f"-isystem{place}" for place in (building.HEADERS, folder)]
+        own = building.ARM64_FOLDER / "usdt_probe.c"
+        run([*target.command(), *FLAGS, "-Werror", "-fPIC", *others, "-c", str(own), "-o", str(made / "usdt_probe.o")])
     return output
 
 
@@ -93,6 +98,8 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "cross")
     parser.add_argument("target", nargs="*", choices=[[], *TARGETS], help=", ".join(TARGETS))
     arguments = parser.parse_args()
+    if importlib.util.find_spec("ziglang") is None:
+        parser.exit(1, "zig is not installed: python -m pip install ziglang\n")
     failed = 0
     for name in arguments.target or TARGETS:
         target, made = TARGETS[name], arguments.folder / name
