@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from iscsitools.iscsi.connection.connection import Connection
@@ -40,10 +40,10 @@ class ServerState:
         """The open connections."""
         return [conn.info for conn in self._server.links]
 
-    def sessions(self) -> list[dict[str, Any]]:
-        """Each session with what was negotiated and how much it has done."""
+    def sessions(self) -> Iterator[dict[str, Any]]:
+        """Each session with what was negotiated and how much it has done, made as it is asked for."""
         now = time.monotonic_ns()
-        return [_session(session, now) for session in self._server.table]
+        return (_session(session, now) for session in self._server.table)
 
     def status(self) -> dict[str, Any]:
         """Sessions and connections (numbers), CPU time in seconds, commands in flight by connection and LUN.

@@ -47,7 +47,7 @@ class View:
 
     def sessions(self) -> list[dict[str, Any]]:
         """See ``ServerView``."""
-        return self._ask(self._state.sessions)
+        return self._ask(lambda: list(self._state.sessions()))
 
     def keep_sums(self) -> _Sums:
         """See ``ServerView``."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -41,8 +42,10 @@ class Limits:
     """All readers' rings and buffers."""
     backlog_bytes: int = 8 << 20
     """Answers that one reader has not taken yet."""
-    requests_per_second: int = 100
-    """Of one reader; further ones wait in the socket."""
+    units_per_second: int = 100
+    """Of one reader: a request costs one, and one more for each 4 KiB of its answer; what is beyond that waits."""
+    units_of_all: int = 400
+    """Of all readers together in a second."""
     stall_seconds: float = 10.0
     """How long a reader may leave its socket full."""
 
@@ -50,6 +53,15 @@ class Limits:
 def encode(message: Message) -> bytes:
     """Make a message's line."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def encode_list(values: Iterable[Any]) -> Iterator[bytes]:
+    """Make a JSON list in parts, one value at a time."""
+    before = b"["
+    for value in values:
+        yield before + json.dumps(value, separators=(",", ":")).encode()
+        before = b","
+    yield b"[]" if before == b"[" else b"]"
 
 
 def decode(line: bytes | bytearray) -> Message:

@@ -230,7 +230,7 @@ def test_one_attachment_for_each_conversation(victim: Host) -> None:
 
 def test_a_flood_of_requests_waits_its_turn(make_host: Callable[..., Host]) -> None:
     """Over the allowed rate requests stay in the socket, so that the sender is blocked and not the server."""
-    host = make_host(limits=Limits(requests_per_second=5))
+    host = make_host(limits=Limits(units_per_second=5))
     reader = Raw(host.watch)
     with pytest.raises(BlockingIOError):
         reader.flood(b'{"request":"probes"}\n' * 100)

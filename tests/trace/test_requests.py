@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,8 +14,13 @@ import pytest
 
 from iscsitools import trace
 from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.probes.table import Probe
 from iscsitools.trace.credentials import credentials
+from iscsitools.trace.events import ConnectionStrings
 from iscsitools.trace.feed import peer
+from iscsitools.trace.feed.peer import PARTS_OF_A_TURN
+from iscsitools.trace.protocol import Limits
+from iscsitools.trace.sums.snapshot import CommandRow, EventRow, Snapshot
 
 from .support import Host, connection, fire_read
 
@@ -143,3 +151,59 @@ def test_a_fault_of_the_state_is_an_error_for_its_reader_only(
     assert [record.name for record in caplog.records] == [peer.__name__]
     with trace.Server() as asked:
         assert asked.status()
+
+
+def test_a_long_answer_is_made_in_turns(make_host: Callable[..., Host]) -> None:
+    """While one reader's list of sessions is made, events of others go on: they are asked for in parts."""
+    asked: list[int] = []
+
+    class Many(FakeState):
+        def sessions(self) -> Iterable[dict[str, Any]]:
+            for number in range(1000):
+                asked.append(number)
+                yield SESSION
+
+    host = make_host(state=Many())
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        if 0 < len(asked) < 1000:
+            turns += 1
+        if len(asked) < 1000:
+            host.loop.call_later(0, turn)
+
+    host.call(turn)
+    with trace.Server(socket=host.watch) as server:
+        assert len(server.sessions()) == 1000
+    assert turns >= 1000 // PARTS_OF_A_TURN - 2
+
+
+def test_the_parts_of_a_snapshot_are_its_json(make_host: Callable[..., Host]) -> None:
+    conn = ConnectionStrings(3, "l", "r", "ipv4", "t", "i", "80", "0x0001", "sockets")
+    row = CommandRow(conn, 4, 0x28, None, True, False, 5, 5, 900, 300, 1, 5, 20480, 0, 0, {80: 5}, {0x52400: 1})
+    for commands, events in (([], []), ([row], []), ([row, row], [EventRow(conn, {Probe.SCSI_COMMAND: 7})])):
+        snapshot = Snapshot(1, 2, commands, events, 3)
+        assert json.loads(b"".join(snapshot.to_parts())) == json.loads(json.dumps(snapshot.to_json()))
+
+
+def test_readers_share_what_all_of_them_may_cost(make_host: Callable[..., Host]) -> None:
+    host = make_host(limits=Limits(units_per_second=100, units_of_all=30), state=FakeState())
+    readers = [trace.Server(socket=host.watch) for _ in range(3)]
+    counts = [0, 0, 0]
+    started = time.monotonic()
+
+    def ask(number: int) -> None:
+        while time.monotonic() - started < 2.5:
+            readers[number].probes()
+            counts[number] += 1
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for reader in readers:
+        reader.close()
+    assert sum(counts) <= 30 * 4 + 3
+    assert min(counts) > 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final
 
 from iscsitools.trace.feed.loop import Loop
@@ -15,12 +16,56 @@ log = logging.getLogger(__name__)
 _RECEIVE: Final = 4096
 
 
+UNIT: Final = 4096
+"""Bytes of an answer that cost a unit; to make them takes the loop some 100 us."""
+PARTS_OF_A_TURN: Final = 16
+"""Parts of a long answer that are made before all others have their turn: some 0.5 ms."""
+
+
+class Units:
+    """What all readers together may still cost in this second."""
+
+    def __init__(self, per_second: int, loop: Loop) -> None:
+        self._per_second = per_second
+        self._loop = loop
+        self._waiting: dict[Peer, None] = {}
+        self._refilling = False
+        self.left = per_second
+
+    def spend(self, units: int) -> None:
+        """Something was answered."""
+        self.left -= units
+        if not self._refilling:
+            self._refilling = True
+            self._loop.call_later(1.0, self._refill)
+
+    def wait(self, peer: Peer) -> None:
+        """Call the peer's :meth:`Peer.go_on` when there is something left again."""
+        self._waiting[peer] = None
+
+    def forget(self, peer: Peer) -> None:
+        """The peer is gone."""
+        self._waiting.pop(peer, None)
+
+    def _refill(self) -> None:
+        self._refilling = False
+        self.left = min(self._per_second, self.left + self._per_second)
+        if self.left < self._per_second:
+            self.spend(0)
+        # In the order in which they began to wait: who could not go on now is first the next time.
+        while self._waiting and self.left > 0:
+            peer = next(iter(self._waiting))
+            del self._waiting[peer]
+            peer.go_on()
+
+
 class Peer:
     """A connected reader. ``handle`` is called with each request, ``gone`` once when the conversation has ended.
 
-    Requests above the allowed rate wait in the socket until the second is over. Answers that the socket does not take
-    wait here, up to a bound; while some wait, no request is read; a reader that takes none of them for the allowed
-    time is let go.
+    Requests that cost more than is allowed, to this one or to all together, wait in the socket until the second is
+    over. A long answer is made in turns with everything else (:meth:`send_in_turns`). Answers that the socket does not
+    take wait here, up to a bound; while some are made or wait, no request is read; a reader that takes none of them for
+    the allowed time is let go.
     """
 
     def __init__(
@@ -32,7 +77,11 @@ class Peer:
         control: bool,
         handle: Callable[[Peer, Message], None],
         gone: Callable[[Peer], None],
+        units: Units,
     ) -> None:
+        self._units = units
+        self._making = False
+        """A long answer is being made."""
         self.control = control
         self.closed = False
         self._socket = sock
@@ -45,7 +94,7 @@ class Peer:
         self._output = bytearray()
         self._taken = 0
         """Bytes of the output that the socket took, ever: by it a stall is seen."""
-        self._budget = limits.requests_per_second
+        self._budget = limits.units_per_second
         self._refilling = False
         self._reading = True
         self._then: Callable[[], None] | None = None
@@ -76,8 +125,41 @@ class Peer:
 
     def send_message(self, message: Message) -> bool:
         """Send a message as :meth:`send` does; False when the reader is gone."""
-        self.send(encode(message))
+        data = encode(message)
+        self._spend(len(data) // UNIT)
+        self.send(data)
         return not self.closed
+
+    def send_in_turns(self, parts: Iterator[bytes]) -> None:
+        """Make a long answer of its parts, some at a time with everybody else's turn between, and send it whole."""
+        self._making = True
+        data = bytearray()
+
+        def make_some() -> None:
+            if self.closed:
+                return
+            before = len(data)
+            made = 0
+            try:
+                for part in islice(parts, PARTS_OF_A_TURN):
+                    data.extend(part)
+                    made += 1
+            except Exception as error:  # a fault of ours must not end the target
+                self._making = False
+                self._failed(error)
+                return
+            whole = made < PARTS_OF_A_TURN
+            self._spend((len(data) - before) // UNIT)
+            if len(data) > self._limits.backlog_bytes:
+                self.close()
+            elif whole:
+                self._making = False
+                self.send(bytes(data))
+                self._work()
+            else:
+                self._loop.call_later(0, make_some)
+
+        make_some()
 
     def when_idle(self, then: Callable[[], None]) -> None:
         """Call ``then`` once no answer waits, now if none does; never when the reader is let go before."""
@@ -114,6 +196,7 @@ class Peer:
         if self.closed:
             return
         self.closed = True
+        self._units.forget(self)
         self._reading = False
         self._then = None
         self._loop.remove_reader(self._fd)
@@ -160,7 +243,7 @@ class Peer:
 
     def _listen(self) -> None:
         """Read requests only while none of the earlier answers wait and the rate allows it."""
-        wanted = not self.closed and not self._output and self._budget > 0
+        wanted = not self.closed and not self._output and not self._making and self._affords()
         if wanted and not self._reading:
             self._loop.add_reader(self._fd, self._readable)
         elif self._reading and not wanted:
@@ -182,7 +265,7 @@ class Peer:
 
     def _work(self) -> None:
         """Handle the whole requests that are here, as many as rate and output allow."""
-        while not self.closed and not self._output and self._budget > 0:
+        while not self.closed and not self._output and not self._making and self._affords():
             end = self._input.find(b"\n")
             if end < 0:
                 if len(self._input) > MAX_REQUEST:
@@ -190,31 +273,49 @@ class Peer:
                 break
             line = bytes(self._input[:end])
             del self._input[: end + 1]
-            self._budget -= 1
-            self._refill_later()
+            self._spend(1)
             try:
                 self._handle(self, decode(line))
             except ValueError as error:
                 self._refuse(f"bad request: {error}")
             except Exception as error:  # a fault of ours must not end the target
-                log.exception("a trace request failed")
-                self._refuse(f"the server failed: {type(error).__name__}")
+                self._failed(error)
         self._listen()
+
+    def _failed(self, error: Exception) -> None:
+        log.error("a trace request failed", exc_info=error)
+        self._refuse(f"the server failed: {type(error).__name__}")
 
     def _refuse(self, reason: str) -> None:
         self.send_message({"error": reason})
         self._input.clear()
         self.close_soon()
 
-    def _refill_later(self) -> None:
+    def _affords(self) -> bool:
+        if self._budget > 0 and self._units.left > 0:
+            return True
+        if self._budget > 0:
+            self._units.wait(self)
+        return False
+
+    def go_on(self) -> None:
+        """There is something left of what all readers may cost."""
+        if not self.closed:
+            self._work()
+
+    def _spend(self, units: int) -> None:
+        self._budget -= units
+        self._units.spend(units)
         if self._refilling:
             return
         self._refilling = True
 
         def refill() -> None:
             self._refilling = False
-            self._budget = self._limits.requests_per_second
+            self._budget = min(self._limits.units_per_second, self._budget + self._limits.units_per_second)
             if not self.closed:
+                if self._budget < self._limits.units_per_second:
+                    self._spend(0)
                 self._work()
 
         self._loop.call_later(1.0, refill)

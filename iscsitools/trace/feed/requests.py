@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Final
 
 from iscsitools.probes.sites import Probes
@@ -11,11 +12,11 @@ from iscsitools.probes.table import Probe
 from iscsitools.trace import memory
 from iscsitools.trace.feed.batch import FLUSH_SECONDS, BatchSink
 from iscsitools.trace.feed.loop import Loop
-from iscsitools.trace.feed.peer import Peer
+from iscsitools.trace.feed.peer import Peer, Units
 from iscsitools.trace.feed.ring import RingSink
 from iscsitools.trace.feed.sink import Sink
 from iscsitools.trace.feed.state import State
-from iscsitools.trace.protocol import HEADER, Limits, Message
+from iscsitools.trace.protocol import HEADER, Limits, Message, encode, encode_list
 from iscsitools.trace.record import SIZE
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import CommandSums
@@ -51,6 +52,7 @@ class Requests:
         self._limits = limits
         self._state = state
         self._clock = clock
+        self.units = Units(limits.units_of_all, loop)
         self._sinks: dict[Peer, Sink] = {}
         self._sums: dict[Peer, _Sums] = {}
         self.memory = 0
@@ -62,7 +64,7 @@ class Requests:
             "attach": self._attach,
             "aggregate": self._aggregate,
             "snapshot": self._snapshot,
-            "sessions": lambda peer, message: {"sessions": self._state.sessions()},
+            "sessions": self._sessions,
             "status": lambda peer, message: {"status": self._state.status()},
             "probes": self._enabled,
             "drop": self._drop,
@@ -168,6 +170,10 @@ class Requests:
 
         return BatchSink(selection, records, peer, peer.close_soon, later)
 
+    def _sessions(self, peer: Peer, message: Message) -> None:
+        parts = encode_list(self._state.sessions())
+        peer.send_in_turns(chain((b'{"answer":"sessions","sessions":',), parts, (b"}\n",)))
+
     def _aggregate(self, peer: Peer, message: Message) -> Message:
         self._only_once(peer)
         commands, events = message.get("commands", True), message.get("events", False)
@@ -178,7 +184,7 @@ class Requests:
             self._probes.subscribe(part.mask, part)
         return {}
 
-    def _snapshot(self, peer: Peer, message: Message) -> Message:
+    def _snapshot(self, peer: Peer, message: Message) -> None:
         sums = self._sums.get(peer)
         if sums is None:
             raise Refused("nothing is being summed up for this connection")
@@ -187,7 +193,9 @@ class Requests:
         snapshot = take(sums.since, now, sums.commands, sums.events, reset)
         if reset:
             sums.since = now
-        return {"snapshot": snapshot.to_json(), "status": self._state.status()}
+        status = encode(self._state.status()).strip()
+        head = b'{"answer":"snapshot","status":%b,"snapshot":' % status
+        peer.send_in_turns(chain((head,), snapshot.to_parts(), (b"}\n",)))
 
     def _enabled(self, peer: Peer, message: Message) -> Message:
         return {"enabled": [p.label for p in Probe if self._probes.mask >> p & 1]}

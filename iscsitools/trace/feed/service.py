@@ -174,7 +174,9 @@ class TraceServer:
         elif len(self._peers) >= self._limits.readers:
             self._turn_away(sock, f"the limit of {self._limits.readers} readers is reached")
         else:
-            peer = Peer(sock, loop, self._limits, control=control, handle=requests.handle, gone=self._gone)
+            peer = Peer(
+                sock, loop, self._limits, control=control, handle=requests.handle, gone=self._gone, units=requests.units
+            )
             self._peers.add(peer)
             peer.send_message({"iscsitools-trace": VERSION, "server": greeting(self.name, os.getpid(), __version__)})
 

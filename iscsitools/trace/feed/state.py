@@ -17,8 +17,8 @@ class State(Protocol):
     def connections(self) -> Iterable[ConnectionInfo]:
         """Return the connections that are open now."""
 
-    def sessions(self) -> list[dict[str, Any]]:
-        """Describe each session."""
+    def sessions(self) -> Iterable[dict[str, Any]]:
+        """Describe each session; one that is asked for later than another may be as it was then."""
 
     def status(self) -> dict[str, Any]:
         """Return totals, in-flight counts and CPU time."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from iscsitools.probes.sites import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.events import ConnectionStrings
+from iscsitools.trace.protocol import encode_list
 from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.cells import Cell
 from iscsitools.trace.sums.counts import EventCounts
@@ -87,8 +88,20 @@ class Snapshot:
             "lost": self.lost,
             "connections": [asdict(conn) for conn in conns.values()],
             "commands": [_row_to_json(row) for row in self.commands],
-            "events": [[row.conn.ident, {p.label: n for p, n in row.counts.items()}] for row in self.events],
+            "events": [_counts_to_json(row) for row in self.events],
         }
+
+    def to_parts(self) -> Iterator[bytes]:
+        """The line that :meth:`to_json` makes, in parts of a row each, for who has other things to do between."""
+        conns = {row.conn.ident: row.conn for row in self.commands}
+        conns.update((row.conn.ident, row.conn) for row in self.events)
+        yield b'{"since":%d,"time":%d,"lost":%d,"connections":' % (self.since, self.time, self.lost)
+        yield from encode_list(map(asdict, conns.values()))
+        yield b',"commands":'
+        yield from encode_list(map(_row_to_json, self.commands))
+        yield b',"events":'
+        yield from encode_list(_counts_to_json(row) for row in self.events)
+        yield b"}"
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Snapshot:
@@ -102,6 +115,10 @@ class Snapshot:
             [EventRow(conns[i], {labels[p]: n for p, n in counts.items()}) for i, counts in fields["events"]],
             fields["lost"],
         )
+
+
+def _counts_to_json(row: EventRow) -> list[Any]:
+    return [row.conn.ident, {p.label: n for p, n in row.counts.items()}]
 
 
 def _row_to_json(row: CommandRow) -> list[Any]:
