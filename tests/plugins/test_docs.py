@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -198,4 +200,12 @@ def test_the_guide_lists_every_parser(project: Path) -> None:
 
 
 def test_the_guides_way_to_test_runs(project: Path) -> None:
-    assert module_of(examples(project, "writing-a-backstore.md")[-1]).store.size == 1 << 20
+    assert module_of(examples(project, "writing-a-backstore.md")[-2]).store.size == 1 << 20
+
+
+def test_the_guides_tests_pass(project: Path, tmp_path: Path) -> None:
+    file = tmp_path / "test_example.py"
+    file.write_text(examples(project, "writing-a-backstore.md")[-1])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
