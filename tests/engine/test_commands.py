@@ -111,8 +111,6 @@ def test_write_residuals(sent, blocks, flags, residual):
     [
         (read10(0, 1), {"write": b"x" * 512}),
         (read10(0, 1), {"edtl": 512, "writes": 1}),
-        (write10(0, 1), {"read": 512}),
-        (write10(0, 1), {"read": 8192}),
     ],
 )
 def test_data_that_is_expected_in_the_other_direction_is_an_underflow_of_all_of_it(cdb, how):
@@ -130,7 +128,55 @@ def test_data_that_is_expected_in_the_other_direction_is_an_underflow_of_all_of_
 @pytest.mark.parametrize("flags", [0x81, 0xA1, 0xC1, 0xE1])
 def test_who_expects_no_data_is_told_of_an_overflow(cdb, flags):
     (answer,) = Target().session().command(cdb, edtl=0, flags=flags)
-    assert (answer.opcode, answer.status, answer.flags, answer.residual) == (0x21, 0, 0x84, 512)
+    status = 2 if cdb[0] == 0x2A and not flags & 0x20 else 0
+    assert (answer.opcode, answer.status, answer.flags, answer.residual) == (0x21, status, 0x84, 512)
+
+
+VERIFY_DATA = b"\x2f\x02" + bytes(6) + b"\x02\0"
+VERIFY_ONE_BLOCK = b"\x2f\x06" + bytes(6) + b"\x02\0"
+
+
+@pytest.mark.parametrize(
+    ("cdb", "how", "flags", "residual"),
+    [
+        (write10(0, 1), {"write": b"b" * 200}, 0x84, 312),
+        (write10(0, 2), {"write": b"b" * 700}, 0x84, 324),
+        (write10(0, 1), {"edtl": 200, "writes": 1}, 0x84, 312),
+        (write10(0, 1), {"read": 512}, 0x82, 512),
+        (write10(0, 1), {"read": 8192}, 0x82, 8192),
+        (write10(0, 1), {"edtl": 0}, 0x84, 512),
+        (VERIFY_DATA, {"write": b"b" * 200}, 0x84, 824),
+        (VERIFY_DATA, {"edtl": 0}, 0x84, 1024),
+        (VERIFY_ONE_BLOCK, {"write": b"b" * 200}, 0x84, 312),
+        (b"\x2e" + write10(0, 1)[1:], {"write": b"b" * 200}, 0x84, 312),
+    ],
+)
+def test_a_write_that_expects_a_part_of_a_block_or_the_other_direction_is_refused(cdb, how, flags, residual):
+    """ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT: nothing is written, the residual stays."""
+    target = Target()
+    target.store.write(0, memoryview(b"a" * 1024))
+    wire = target.session()
+    (answer,) = wire.command(cdb, **how)
+    assert (answer.opcode, answer.status, answer.flags, answer.residual) == (0x21, 2, flags, residual)
+    assert (answer.data[4] & 0xF, answer.data[14:16]) == (5, b"\x0e\x03")
+    assert wire.command(read10(0, 2), read=1024)[0].data == b"a" * 1024
+    assert target.buffers.reserved == 0
+
+
+@pytest.mark.parametrize(
+    ("cdb", "how", "flags", "residual", "written"),
+    [
+        (write10(0, 2), {"write": b"b" * 512}, 0x84, 512, 512),
+        (write10(0, 1), {"write": b"b" * 700}, 0x82, 188, 512),
+        (write10(0, 1), {"edtl": 0, "writes": 1}, 0x84, 512, 0),
+    ],
+)
+def test_other_lengths_write_whole_blocks_with_a_residual(cdb, how, flags, residual, written):
+    target = Target()
+    wire = target.session()
+    (answer,) = wire.command(cdb, **how)
+    assert (answer.opcode, answer.status, answer.flags, answer.residual) == (0x21, 0, flags, residual)
+    assert wire.command(read10(0, 2), read=1024)[0].data == b"b" * written + bytes(1024 - written)
 
 
 def test_an_error_has_sense_data_and_the_whole_residual():

@@ -42,6 +42,7 @@ def test_an_abort_of_a_command_that_never_came_closes_the_gap():
     wire.feed(abort(lost, lost_sn, wire.cmd_sn))
     answer, data = wire.receive()
     assert (answer.opcode, answer.response) == (Opcode.TASK_RESPONSE, 0)
+    assert answer.exp_cmd_sn == lost_sn + 1
     assert (data.itt, data.data) == (wire.itt, bytes(512))
     assert wire.command(bytes(6))[0].status == 0
 
@@ -190,3 +191,28 @@ def test_a_write_that_was_aborted_while_it_ran_does_not_replace_a_later_one(func
         executor.run_one()
     assert wire.receive()[-1].data == b"b" * 512
     assert target.buffers.reserved == 0
+
+
+@pytest.mark.parametrize("attribute", [5, 6, 7])
+def test_a_reserved_task_attribute_is_rejected(attribute: int) -> None:
+    """RFC 7143 11.3.1; nothing is done, and the connection goes on."""
+    target = Target()
+    wire = target.session()
+    wire.feed(wire.request(write10(0, 1), write=b"w" * 512, flags=0xA0 | attribute))
+    (answer,) = wire.receive()
+    assert (answer.opcode, answer.reason) == (Opcode.REJECT, 0x09)
+    assert wire.command(read10(0, 1), read=512)[0].data == bytes(512)
+    assert target.buffers.reserved == 0
+
+
+def test_a_nop_out_that_wants_no_answer_has_to_be_immediate() -> None:
+    """RFC 7143 11.18.1: its CmdSN could not be acknowledged; ExpCmdSN stays."""
+    wire = Target().session()
+    assert wire.conn.session is not None
+    before = wire.conn.session.exp_cmdsn
+    wire.feed(make_bhs(Opcode.NOP_OUT, flags=0x80, itt=0xFFFFFFFF, ttt=0xFFFFFFFF, cmd_sn=wire.cmd_sn))
+    (answer,) = wire.receive()
+    assert (answer.opcode, answer.reason, answer.exp_cmd_sn) == (Opcode.REJECT, 0x04, before)
+    assert wire.command(bytes(6))[0].status == 0
+    wire.feed(make_bhs(Opcode.NOP_OUT, immediate=True, flags=0x80, itt=0xFFFFFFFF, ttt=0xFFFFFFFF, cmd_sn=wire.cmd_sn))
+    assert wire.receive() == []

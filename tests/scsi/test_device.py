@@ -39,7 +39,9 @@ def test_what_is_written_is_read():
 def test_write_of_fewer_bytes_writes_whole_blocks_only():
     bench = Bench()
     a = bench.initiator()
-    assert a.run("2a000000000500000200", b"\x11" * 700).good
+    assert a.run("2a000000000500000200", b"\x11" * 512).good
+    assert bench.store.data[5 * 512 : 7 * 512] == b"\x11" * 512 + bytes(512)
+    assert a.run("2a000000000500000200", b"\x22" * 700).code == (5, 0x0E03)
     assert bench.store.data[5 * 512 : 7 * 512] == b"\x11" * 512 + bytes(512)
 
 

@@ -100,6 +100,9 @@ class Dispatcher:
             raise RejectError(RejectReason.PROTOCOL_ERROR, "a Login Request in the full feature phase")
         elif opcode not in _NUMBERED:
             raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {opcode:#04x}")
+        elif opcode == Opcode.NOP_OUT and pdu.itt == RESERVED_TAG and not pdu.immediate:
+            # Nothing answers it, so its CmdSN could not be acknowledged (11.18.1): ExpCmdSN stays.
+            raise RejectError(RejectReason.PROTOCOL_ERROR, "a NOP-Out that wants no answer and is not immediate")
         elif pdu.immediate:
             _serve(conn, session, pdu)
             self._serve_held(session)  # an ABORT TASK may have closed the gap before them

@@ -10,6 +10,7 @@ from iscsitools.probes.table import Probe
 from iscsitools.scsi.core.task import Task
 from iscsitools.wire.rfc7143 import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode
 from iscsitools.wire.scsi import Status
+from iscsitools.wire.sense import Asc
 
 if TYPE_CHECKING:
     from iscsitools.iscsi.requests.scsi_command import ScsiCommand
@@ -31,7 +32,9 @@ def residual(task: Task, moved: int) -> tuple[int, int]:
     """Residual flags and count (RFC 7143 11.4.5): what the command meant to move against what was expected."""
     edtl = task.edtl
     meant = task.transfer_length if task.transfer_length >= 0 else moved
-    if task.status not in (Status.GOOD, Status.CONDITION_MET):
+    # Who is refused for what it expects to move is told what it should have been.
+    of_length = sense_code(task.sense) & 0xFFFF == Asc.INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT
+    if task.status not in (Status.GOOD, Status.CONDITION_MET) and not of_length:
         meant = moved
     elif edtl and _moves_the_other_way(task):
         meant = 0  # nothing of what was expected: an underflow of all of it

@@ -147,7 +147,15 @@ class Session:
         if found is not None:
             found.release()
         self._enter(cmdsn, None)
+        self._pass_over()
         return True
+
+    def _pass_over(self) -> None:
+        """Count the given up commands whose turn it is; those behind them are taken when the function was answered."""
+        while self.exp_cmdsn in self.held and self.held[self.exp_cmdsn] is None:
+            del self.held[self.exp_cmdsn]
+            self.path.advance()
+        self.path.in_order = not self.held
 
     def give_up_before(self, cmdsn: int, lun: int | None) -> None:
         """End the held commands before ``cmdsn`` to one unit number, or to all (None), without a status.

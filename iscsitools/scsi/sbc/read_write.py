@@ -38,7 +38,20 @@ def check_read(task: Task) -> None:
 def check_write(task: Task) -> None:
     """WRITE: range and length; all of it is data-out."""
     check_transfer(task)
-    task.take(task.blocks * task.unit.block_size)
+    take_blocks(task, task.blocks)
+
+
+def take_blocks(task: Task, blocks: int) -> None:
+    """Ask for whole blocks of data-out. The initiator has to expect to send some, or none with the write flag set.
+
+    A part of a block could only be dropped, in silence: INVALID FIELD IN COMMAND INFORMATION UNIT (SAM-5 5.1: the
+    expected length is none of the CDB's). Whole blocks that are fewer than the CDB's are written, with a residual.
+    """
+    size = task.unit.block_size
+    length = blocks * size
+    task.take(length)
+    if length and (not task.writes or (task.edtl < length and task.edtl % size)):
+        raise illegal_request(Asc.INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT)
 
 
 def has_fua(cdb: bytes) -> bool:

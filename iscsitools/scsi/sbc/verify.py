@@ -11,7 +11,7 @@ from iscsitools.scsi.core.errors import check_condition, illegal_request, invali
 from iscsitools.scsi.core.executor import Steps, Work
 from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.sbc.pieces import PIECE, in_pieces
-from iscsitools.scsi.sbc.read_write import arrived_blocks, check_transfer, check_write, has_fua
+from iscsitools.scsi.sbc.read_write import arrived_blocks, check_transfer, check_write, has_fua, take_blocks
 from iscsitools.wire.sense import Asc, SenseKey
 
 _NO_DATA, _ALL_DATA, _ONE_BLOCK = 0, 1, 3
@@ -35,7 +35,7 @@ def check_verify(task: Task) -> None:
         task.transfer_length = 0
     else:
         blocks = min(task.blocks, 1) if byte_check == _ONE_BLOCK else task.blocks
-        task.take(blocks * task.unit.block_size)
+        take_blocks(task, blocks)
 
 
 def verify(task: Task) -> Work | None:
