@@ -38,6 +38,7 @@ class Workers:
         self._limit = limit
         self._name = name
         self._threads = 0
+        self._steps: deque[Work] = deque()
         self._waiting: deque[_Call] = deque()
         self._wake_ups: queue.SimpleQueue[bool] = queue.SimpleQueue()
         """True wakes a thread, which takes a waiting call; False ends it. What was for a withdrawn call stays."""
@@ -67,8 +68,19 @@ class Workers:
         return True
 
     def resume(self, step: Work) -> None:
-        """Call ``step`` on the loop's thread after everything that is ready now."""
-        self._loop.next_turn(step)
+        """Call ``step`` on the loop's thread after everything that is ready now, one in each turn."""
+        self._steps.append(step)
+        if len(self._steps) == 1:
+            self._loop.next_turn(self._step)
+
+    def _step(self) -> None:
+        step = self._steps[0]
+        try:
+            step()
+        finally:
+            self._steps.popleft()
+            if self._steps:
+                self._loop.next_turn(self._step)
 
     def _run(self) -> None:
         while self._wake_ups.get():

@@ -305,3 +305,14 @@ def test_an_error_in_a_later_step_is_the_commands():
     bench.finish()
     assert (same.status, same.sense[2]) == (2, 3)
     assert len(bench.unit.tasks) == 0
+
+
+def test_of_several_long_commands_one_step_is_done_at_a_time(large):
+    """The second does not even begin before the first one's next step; its cost is nobody's then."""
+    a = large.initiator()
+    first = a.send(WRITE_SAME, b"\x22" * 4096)
+    second = a.send(f"8f00{0x1000:016x}{0x100:08x}0000")  # VERIFY
+    assert (first.cost, second.cost, large.store.calls) == (1 << 20, 0, ["write"])
+    assert second not in a.ended
+    large.finish()
+    assert (first.status, second.status) == (0, 0)

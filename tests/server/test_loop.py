@@ -78,6 +78,53 @@ def test_many_threads_call_back(loop: Loop) -> None:
     eventually(lambda: not own_threads())
 
 
+def test_a_call_that_no_thread_has_begun_is_taken_back_and_the_others_run(loop: Loop) -> None:
+    workers = Workers(loop, 1, "lun-test")
+    go = threading.Event()
+    began = threading.Event()
+    ran: list[int] = []
+
+    def first() -> None:
+        began.set()
+        go.wait(SECONDS)
+
+    take_back = [workers.submit(first, lambda error: ran.append(0))]
+    took = []
+    for round_ in range(50):  # what was taken back leaves nothing that grows, and nothing that the next ones lack
+        take_back.append(workers.submit(lambda: None, lambda error, n=round_: ran.append(n + 1)))  # type: ignore[misc]
+        took.append(round_ % 3 == 0 or take_back[-1]())
+    assert began.wait(SECONDS)
+    assert not take_back[0]()
+    assert all(took)
+    go.set()
+    loop.each_wake_up.append(lambda: None if workers.running else loop.stop())
+    loop.run()
+    workers.close()
+    assert ran == [0, *range(1, 51, 3)]
+    eventually(lambda: not own_threads())
+
+
+def test_one_step_of_an_executor_is_done_in_a_turn(loop: Loop) -> None:
+    workers = Workers(loop, 1, "lun-test")
+    done: list[str] = []
+
+    def step(name: str, left: int) -> None:
+        done.append(name)
+        if left:
+            workers.resume(lambda: step(name, left - 1))
+
+    def turn() -> None:
+        done.append("|")
+        if done.count("a") == 3:
+            loop.stop()
+
+    workers.resume(lambda: step("a", 2))
+    workers.resume(lambda: step("b", 1))
+    loop.each_wake_up.append(turn)
+    loop.run()
+    assert "".join(done).strip("|") == "a|b|a|b|a"
+
+
 def test_an_error_of_any_kind_is_reported(loop: Loop) -> None:
     workers = Workers(loop, 1, "lun-test")
     errors: list[BaseException | None] = []

@@ -153,6 +153,11 @@ class ScsiCommand(Task):
         self.sense = fixed_sense(SenseKey.ABORTED_COMMAND, asc) if status == Status.CHECK_CONDITION else b""
         self.done()
 
+    def execute(self) -> None:
+        """All data-out is there. What the device server does at once is part of this turn's budget."""
+        super().execute()
+        self.conn.spend(self.cost)
+
     def give_up_data(self) -> None:
         """The data that was to come does not come in time: the command ends, and its response waits no longer."""
         data_out.end(self)

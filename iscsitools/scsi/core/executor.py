@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
+PIECE: Final = 1 << 20
+"""Bytes that one step of work on blocks takes at most: less than a millisecond in memory."""
 Steps = Iterator[None]
-"""Medium work in pieces, each of which takes a millisecond or so: what comes to an end at each ``yield``."""
+"""Medium work in steps: what comes to an end at each ``yield``."""
 Work = Callable[[], object] | Steps
 """Medium work: may block, touches the backstore and the task's buffers only.
 
@@ -28,7 +30,10 @@ class Executor(Protocol):
         """
 
     def resume(self, step: Callable[[], None]) -> None:
-        """Call ``step`` on the loop's thread, after all others that have something to do had their turn."""
+        """Call ``step`` on the loop's thread, after all others that have something to do had their turn.
+
+        In each turn no more than one step of this executor is called.
+        """
 
 
 class InlineExecutor:

@@ -15,7 +15,7 @@ from typing import Final
 from iscsitools.backstores.caller import call_for
 from iscsitools.scsi.core.cdb import Buffer
 from iscsitools.scsi.core.errors import ScsiError, parameter_list_length_error
-from iscsitools.scsi.core.executor import Work
+from iscsitools.scsi.core.executor import PIECE, Work
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.task_set import QueuedTask
 from iscsitools.scsi.core.unit import ItlNexus, LogicalUnit
@@ -40,8 +40,8 @@ class Task(QueuedTask):
     """
 
     __slots__ = (
-        "accepted", "cdb", "data_in", "data_out", "data_out_length", "edtl", "generation", "itl", "lun", "reads",
-        "result", "sense", "status", "tag", "transfer_length", "unit", "withdraw", "writes",
+        "accepted", "cdb", "cost", "data_in", "data_out", "data_out_length", "edtl", "generation", "itl", "lun",
+        "reads", "result", "sense", "status", "tag", "transfer_length", "unit", "withdraw", "writes",
     )  # fmt: skip
     unit: LogicalUnit
     itl: ItlNexus
@@ -60,6 +60,8 @@ class Task(QueuedTask):
         self.data_out_length = 0
         self.transfer_length = -1
         self.generation = 0
+        self.cost = 0
+        """Bytes that were worked on while execute() was called, for the caller's budget."""
         self.accepted = False
         """It is in a task set, or was: a task management function finds it there."""
         self.data_out = _NOTHING
@@ -129,6 +131,7 @@ class Task(QueuedTask):
         its data was on the way, everything is checked again.
         """
         unit = self.unit
+        self.cost = min(self.blocks * unit.block_size, PIECE)
         try:
             if self.generation != unit.generation:
                 self.check()
@@ -143,10 +146,14 @@ class Task(QueuedTask):
             elif unit.store.blocking:
                 unit.tasks.is_at_work(self)
                 self.withdraw = unit.executor.submit(partial(self._work, work), self._worked)
-            elif isinstance(work, Iterator):
-                self._step(work)
-            else:
+            elif not isinstance(work, Iterator):
                 self._call(work)
+            elif unit.tasks.at_work:  # who works already has the next step
+                self.cost = 0
+                unit.tasks.is_at_work(self)
+                unit.executor.resume(partial(self._step, work))
+            else:
+                self._step(work)
 
     def _work(self, work: Work) -> None:
         """Do all of the work, in a thread; what is aborted ends at the next step."""

@@ -92,6 +92,11 @@ class TaskSet:
         """The tasks, oldest first; they may leave meanwhile."""
         return iter(list(self._tasks))
 
+    @property
+    def at_work(self) -> int:
+        """How many tasks are at work."""
+        return len(self._at_work)
+
     def __len__(self) -> int:
         return len(self._tasks)
 

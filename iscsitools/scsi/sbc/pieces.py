@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from iscsitools.backstores.base import Backstore
-from iscsitools.scsi.core.executor import Steps
+from iscsitools.scsi.core.executor import PIECE, Steps
 
-PIECE: Final = 1 << 20
-"""Bytes that are read, written or compared at a time: about half a millisecond in memory."""
 _LIGHT_PIECE: Final = 8 << 20
 _BLOCKING_PIECE: Final = 1 << 30
 

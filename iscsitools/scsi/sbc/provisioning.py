@@ -10,9 +10,9 @@ from itertools import islice
 from iscsitools.backstores.base import Allocation, Backstore
 from iscsitools.scsi.core.cdb import block_range, length_field, u16, u32, u64
 from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
-from iscsitools.scsi.core.executor import Steps, Work
+from iscsitools.scsi.core.executor import PIECE, Steps, Work
 from iscsitools.scsi.core.task import Task
-from iscsitools.scsi.sbc.pieces import PIECE, in_pieces, light_piece
+from iscsitools.scsi.sbc.pieces import in_pieces, light_piece
 from iscsitools.wire.sense import Asc
 
 _UNMAP, _NDOB = 0x08, 0x01

@@ -8,9 +8,9 @@ from functools import partial
 from iscsitools.backstores.base import Backstore
 from iscsitools.scsi.core.cdb import u64
 from iscsitools.scsi.core.errors import check_condition, illegal_request, invalid_field
-from iscsitools.scsi.core.executor import Steps, Work
+from iscsitools.scsi.core.executor import PIECE, Steps, Work
 from iscsitools.scsi.core.task import Task
-from iscsitools.scsi.sbc.pieces import PIECE, in_pieces
+from iscsitools.scsi.sbc.pieces import in_pieces
 from iscsitools.scsi.sbc.read_write import arrived_blocks, check_transfer, check_write, has_fua, take_blocks
 from iscsitools.wire.sense import Asc, SenseKey
 
