@@ -51,7 +51,10 @@ class Workers:
         call = _Call(work, done)
         self.running += 1
         self._waiting.append(call)
-        if self._wake_ups.qsize() < len(self._waiting):  # else there is one that was for a withdrawn call
+        # There may be one that was for a withdrawn call. The calls are counted first: a thread that takes one of both
+        # in between makes the other number smaller, and one wake-up too many does no harm.
+        waiting = len(self._waiting)
+        if self._wake_ups.qsize() < waiting:
             self._wake_ups.put(True)
         if self.running > self._threads and self._threads < self._limit:
             self._threads += 1
