@@ -13,7 +13,7 @@ from pathlib import Path
 
 BITS = {
     node.target.id
-    for node in ast.parse((Path(__file__).resolve().parent.parent / "iscsitools/probes/sites.py").read_text()).body
+    for node in ast.parse((Path(__file__).resolve().parent.parent / "iscsitools/probes/firing.py").read_text()).body
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id.isupper()
 }
 

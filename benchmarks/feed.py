@@ -28,7 +28,7 @@ from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
 from iscsitools.iscsi.requests.dispatch import Dispatcher
 from iscsitools.iscsi.session.table import SessionTable
-from iscsitools.probes.sites import ConnectionInfo, Probes
+from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.scsi.commands import DISK

@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from iscsitools.probes.sites import ConnectionInfo, Probes
+from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.feed.ring import RingSink
 from iscsitools.trace.record import decode

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from iscsitools.probes.sites import ConnectionInfo, Probes, Xfer
+from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
 from iscsitools.probes.table import Info, Probe, info_of
 from iscsitools.trace.events import ConnectionStrings, Event
 
@@ -100,7 +100,7 @@ class Worker:
 
 
 class ObserverFeed:
-    """One observer with its queue and thread; a :class:`iscsitools.probes.sites.Subscriber`.
+    """One observer with its queue and thread; a :class:`iscsitools.probes.firing.Subscriber`.
 
     Made, closed and called on the loop's thread; only ``on_event`` runs in the observer's.
     """

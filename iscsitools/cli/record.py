@@ -15,7 +15,7 @@ from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.errors import RunError, UsageError
 from iscsitools.probes.table import BY_LABEL
 from iscsitools.trace import Recorder, Server, Trace, attach
-from iscsitools.trace.client.describe import Describer
+from iscsitools.trace.client.record_state import Describer
 from iscsitools.trace.selection import Selection, mask_of
 from iscsitools.trace.views.watch import Source, Stop
 

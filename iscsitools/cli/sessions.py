@@ -13,8 +13,8 @@ from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.errors import UsageError
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.client.attach import Server
+from iscsitools.trace.client.checked import selected, sessions_of
 from iscsitools.trace.client.recording import open_file
-from iscsitools.trace.client.sessions import selected, sessions_of
 from iscsitools.trace.protocol import Message, TraceError
 from iscsitools.trace.views.report import as_csv
 from iscsitools.trace.views.sessions import sessions_report

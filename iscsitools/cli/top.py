@@ -10,7 +10,7 @@ import click
 from iscsitools.cli.watching import Watch, source_options
 from iscsitools.errors import UsageError
 from iscsitools.trace.views.top.batch import batch_reports
-from iscsitools.trace.views.top.feed import LiveFeed
+from iscsitools.trace.views.top.samples import LiveFeed
 from iscsitools.trace.views.watch import Stop
 
 

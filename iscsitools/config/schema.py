@@ -11,7 +11,7 @@ from typing import Final
 
 from iscsitools.config import types as t
 from iscsitools.config.auth import finish_auth, finish_user
-from iscsitools.config.finish import finish_config, finish_limits, finish_lun, finish_target
+from iscsitools.config.cross_checks import finish_config, finish_limits, finish_lun, finish_target
 from iscsitools.config.model import AuthConfig, AuthMethod, ChapUser, Config, Limits, LunConfig, TargetConfig
 from iscsitools.config.types import Key, ListOf, Table, Tables
 from iscsitools.iscsi.login.policy import ChapAlgorithm

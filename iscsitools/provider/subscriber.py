@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iscsitools.probes.sites import ConnectionInfo, Probes, Xfer
+from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
 from iscsitools.provider.backend import Backend
 
 

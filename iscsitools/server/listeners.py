@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from iscsitools.config import Portal
 from iscsitools.errors import RunError
-from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.server.loop import Loop
 
 log = logging.getLogger(__name__)

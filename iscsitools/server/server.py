@@ -23,7 +23,7 @@ from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.lifecycle import Lifecycle, ServerNotice
 from iscsitools.observers import ObserverFeed
 from iscsitools.plugins import PluginManager
-from iscsitools.probes.sites import Probes
+from iscsitools.probes.firing import Probes
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits
@@ -32,11 +32,11 @@ from iscsitools.server.draining import Draining
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.link import Link
 from iscsitools.server.listeners import Listeners, address_text, connection_info, prepare
-from iscsitools.server.lookups import Lookups
 from iscsitools.server.loop import Loop
-from iscsitools.server.notices import Notices
+from iscsitools.server.secret_lookup import Lookups
+from iscsitools.server.self_description import ServerState
+from iscsitools.server.session_notices import Notices
 from iscsitools.server.sizes import read_sizes
-from iscsitools.server.state import ServerState
 from iscsitools.server.view import View
 from iscsitools.trace.feed.service import TraceServer
 from iscsitools.trace.names import NameInUse

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from iscsitools.lifecycle import ServerGone, ServerNotice
-from iscsitools.probes.sites import Probes
+from iscsitools.probes.firing import Probes
 from iscsitools.server.loop import Loop
-from iscsitools.trace.feed.state import State
+from iscsitools.trace.feed.questions import State
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.snapshot import Snapshot, take

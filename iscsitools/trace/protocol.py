@@ -31,7 +31,7 @@ class TraceError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReaderLimits:
     """What readers may cost a server."""
 
     readers: int = 32

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from iscsitools.probes.sites import (
+from iscsitools.probes.firing import (
     DATA_RECEIVE,
     DATA_REQUEST,
     DATA_SEND,

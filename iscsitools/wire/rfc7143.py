@@ -172,7 +172,7 @@ class Fault(IntEnum):
 class Pdu:
     """A received PDU off the fast path. ``data`` may lie in a receive buffer: valid only until the handler returns.
 
-    ``now``: when it came, monotonic nanoseconds. ``fired``: which of its probes have fired (``probes.sites``).
+    ``now``: when it came, monotonic nanoseconds. ``fired``: which of its probes have fired (``probes.firing``).
     """
 
     bhs: bytes

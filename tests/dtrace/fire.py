@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from iscsitools.probes.sites import ConnectionInfo, Probes, Xfer
+from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
 from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe
 from iscsitools.provider import registration
 from iscsitools.provider.backend import choose

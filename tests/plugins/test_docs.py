@@ -21,7 +21,7 @@ from iscsitools.backstores.registry import LUN_OPTION_NAMES, Registry
 from iscsitools.backstores.spec import build, parse_spec
 from iscsitools.observers import ObserverFeed
 from iscsitools.plugins import PluginManager
-from iscsitools.probes.sites import ConnectionInfo, Probes
+from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.probes.table import Probe
 
 HOOKS = [

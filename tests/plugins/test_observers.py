@@ -13,7 +13,7 @@ from iscsitools.hookspecs import hookimpl
 from iscsitools.lifecycle import Lifecycle, SessionNotice, TargetNotice
 from iscsitools.observers import ObserverFeed
 from iscsitools.plugins import PluginManager
-from iscsitools.probes.sites import XFER_READ, ConnectionInfo, Probes
+from iscsitools.probes.firing import XFER_READ, ConnectionInfo, Probes
 from iscsitools.probes.table import Probe
 from iscsitools.trace.events import Event
 

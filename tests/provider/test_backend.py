@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from iscsitools.probes.sites import ConnectionInfo, Probes, Xfer
+from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
 from iscsitools.probes.table import Probe
 from iscsitools.provider import backend, building, libusdt, registration
 from iscsitools.provider.backend import Backend, choose

@@ -61,7 +61,7 @@ def test_json_lines_have_fields(tmp_path: Path) -> None:
     assert opened.pop("time")
     assert opened == {
         "level": "info",
-        "logger": "iscsitools.server.notices",
+        "logger": "iscsitools.server.session_notices",
         "message": "session opened",
         "initiator": "iqn.2026-11.example:good",
         "target": IQN,

@@ -247,9 +247,9 @@ def test_an_authenticator_that_raises_or_talks_nonsense_refuses(
 def test_questions_that_nobody_answers_do_not_pile_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from iscsitools.server import lookups
+    from iscsitools.server import secret_lookup
 
-    monkeypatch.setattr(lookups, "_WAITING", 2)
+    monkeypatch.setattr(secret_lookup, "_WAITING", 2)
     source = Source()
     with running(tmp_path, guarded("vault", timeout=1.0), authenticators(source)) as target:
         for _ in range(2):

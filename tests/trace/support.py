@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from iscsitools.probes.sites import ConnectionInfo, Probes
+from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.probes.table import Probe
 from iscsitools.trace.feed import TraceServer
-from iscsitools.trace.protocol import Limits
+from iscsitools.trace.protocol import ReaderLimits
 
 READ10 = bytes.fromhex("28000000100000000800") + bytes(6)
 WRITE10 = bytes.fromhex("2a000000100000000800") + bytes(6)
@@ -86,7 +86,7 @@ class Host:
         self,
         directory: Path,
         name: str = "test",
-        limits: Limits | None = None,
+        limits: ReaderLimits | None = None,
         state: Any = None,
         clock: Callable[[], int] = time.monotonic_ns,
         group: int | None = None,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from iscsitools import trace
-from iscsitools.trace.client import describe
-from iscsitools.trace.client.describe import Describer
+from iscsitools.trace.client import record_state
+from iscsitools.trace.client.record_state import Describer
 from iscsitools.trace.client.recording import Recorder
-from iscsitools.trace.feed.state import NoState
+from iscsitools.trace.feed.questions import NoState
 from iscsitools.trace.protocol import StreamParser
 from iscsitools.trace.selection import Selection
 
@@ -60,7 +60,7 @@ def test_sessions_are_told_when_they_may_have_changed(
     make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host, clock, out = make_host(state=OneSession()), Clock(), io.BytesIO()
-    monkeypatch.setattr(describe, "time", clock)
+    monkeypatch.setattr(record_state, "time", clock)
     with trace.Server() as server, trace.attach() as source:
         recorder = Recorder(out, source.server, {})
         describer = Describer(server, recorder, Selection())

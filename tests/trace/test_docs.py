@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from iscsitools.cli.record import command
-from iscsitools.probes.sites import Xfer
+from iscsitools.probes.firing import Xfer
 from iscsitools.probes.table import Info, Probe
 from iscsitools.trace import Trace, record
 from iscsitools.trace.events import ConnectionStrings, Event
-from iscsitools.trace.feed.requests import Requests
-from iscsitools.trace.protocol import MAX_REQUEST, Limits
+from iscsitools.trace.feed.answers import Requests
+from iscsitools.trace.protocol import MAX_REQUEST, ReaderLimits
 
 from .support import READ10, Host, bhs, connection
 
@@ -82,7 +82,7 @@ def test_requests_and_limits(project: Path) -> None:
     )
     assert len(names) == 8
     assert [name for name in names if f"| `{name}` |" not in text] == []
-    limits = Limits()
+    limits = ReaderLimits()
     for words in (
         f"{limits.readers} readers",
         f"{limits.ring_bytes >> 20} MiB for one ring",

@@ -19,7 +19,7 @@ import pytest
 from iscsitools import trace
 from iscsitools.trace import memory
 from iscsitools.trace.client.live import RingTrace
-from iscsitools.trace.protocol import HEADER, Limits, TraceError
+from iscsitools.trace.protocol import HEADER, ReaderLimits, TraceError
 from iscsitools.trace.record import SIZE
 
 from .support import Host, connection, fire_read
@@ -74,7 +74,7 @@ def open_files() -> int:
 
 @pytest.fixture
 def victim(make_host: Callable[..., Host]) -> Host:
-    return make_host(limits=Limits(readers=8, ring_bytes=1 << 20, total_bytes=2 << 20, stall_seconds=0.05))
+    return make_host(limits=ReaderLimits(readers=8, ring_bytes=1 << 20, total_bytes=2 << 20, stall_seconds=0.05))
 
 
 def still_serves(host: Host) -> None:
@@ -230,7 +230,7 @@ def test_one_attachment_for_each_conversation(victim: Host) -> None:
 
 def test_a_flood_of_requests_waits_its_turn(make_host: Callable[..., Host]) -> None:
     """Over the allowed rate requests stay in the socket, so that the sender is blocked and not the server."""
-    host = make_host(limits=Limits(units_per_second=5))
+    host = make_host(limits=ReaderLimits(units_per_second=5))
     reader = Raw(host.watch)
     with pytest.raises(BlockingIOError):
         reader.flood(b'{"request":"probes"}\n' * 100)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from iscsitools import trace
-from iscsitools.probes.sites import Probes
+from iscsitools.probes.firing import Probes
 from iscsitools.trace import names
 from iscsitools.trace.feed import TraceServer
 from iscsitools.trace.protocol import TraceError
@@ -52,7 +52,7 @@ def test_two_servers_of_one_name(host: Host, run_dir: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from iscsitools.probes.sites import Probes
+from iscsitools.probes.firing import Probes
 from iscsitools.trace.feed import TraceServer
 TraceServer(Probes(lambda: 0), sys.argv[1], Path(sys.argv[2]))
 os.kill(os.getpid(), signal.SIGKILL)

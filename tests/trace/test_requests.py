@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from iscsitools import trace
-from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.credentials import credentials
 from iscsitools.trace.events import ConnectionStrings
 from iscsitools.trace.feed import peer
 from iscsitools.trace.feed.peer import PARTS_OF_A_TURN
-from iscsitools.trace.protocol import Limits
+from iscsitools.trace.protocol import ReaderLimits
 from iscsitools.trace.sums.snapshot import CommandRow, EventRow, Snapshot
 
 from .support import Host, connection, fire_read
@@ -188,7 +188,7 @@ def test_the_parts_of_a_snapshot_are_its_json(make_host: Callable[..., Host]) ->
 
 
 def test_readers_share_what_all_of_them_may_cost(make_host: Callable[..., Host]) -> None:
-    host = make_host(limits=Limits(units_per_second=100, units_of_all=30), state=FakeState())
+    host = make_host(limits=ReaderLimits(units_per_second=100, units_of_all=30), state=FakeState())
     readers = [trace.Server(socket=host.watch) for _ in range(3)]
     counts = [0, 0, 0]
     started = time.monotonic()

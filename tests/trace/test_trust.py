@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from iscsitools import trace
-from iscsitools.probes.sites import Probes
+from iscsitools.probes.firing import Probes
 from iscsitools.trace import credentials, names
 from iscsitools.trace.feed.service import TraceServer
 
@@ -101,14 +101,14 @@ WHOLE = 4096 + 128 * RECORDS
 def test_a_made_up_ring_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behave: Callable[[socket.socket], None], match: str
 ) -> None:
-    monkeypatch.setattr("iscsitools.trace.client.conversation._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("iscsitools.trace.client.connection._ANSWER_SECONDS", 0.5)
     path = tmp_path / "evil.watch"
     with impostor(path, behave), pytest.raises(trace.TraceError, match=match):
         trace.attach(socket=path)
 
 
 def test_messages_without_end_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iscsitools.trace.client.conversation._MOST_UNREAD", 1 << 20)
+    monkeypatch.setattr("iscsitools.trace.client.connection._MOST_UNREAD", 1 << 20)
     path = tmp_path / "evil.watch"
     line = b'{"x":"' + b"a" * 60000 + b'"}\n'
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from iscsitools.probes.table import Probe
 from iscsitools.trace import Event
-from iscsitools.trace.views import fields as views
+from iscsitools.trace.views import header_fields as views
 
 FIELDS: dict[str, Callable[[Event], int]] = {
     # Flat space addressing above 255 (SAM-5 4.7.7.3), as the initiator here writes it.

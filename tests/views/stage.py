@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from iscsitools.probes.sites import ConnectionInfo, Probes
+from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.server.loop import Loop
 from iscsitools.trace.feed.service import TraceServer
 

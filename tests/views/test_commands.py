@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.probes.sites import XFER_READ, XFER_WRITE
-from iscsitools.trace.views.command import Command
-from iscsitools.trace.views.commands import CommandTracker
+from iscsitools.probes.firing import XFER_READ, XFER_WRITE
+from iscsitools.trace.views.command_tracker import CommandTracker
+from iscsitools.trace.views.observed_command import ObservedCommand
 
 from .traffic import Script, connection
 
 READ = bytes.fromhex("28000000000000000800")
 
 
-def ended(script: Script, **options: bool) -> list[Command]:
+def ended(script: Script, **options: bool) -> list[ObservedCommand]:
     tracker = CommandTracker(**options)
     return [command for event in script.events() for command in tracker.feed(event)]
 

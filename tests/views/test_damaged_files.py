@@ -11,8 +11,8 @@ import pytest
 from iscsitools.cli.main import run
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.client.attach import attach
+from iscsitools.trace.client.checked import selected
 from iscsitools.trace.client.recording import Recorder, open_file
-from iscsitools.trace.client.sessions import selected
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.views.cmds import cmds_report
@@ -22,8 +22,8 @@ from iscsitools.trace.views.run import event_batches, snapshots
 from iscsitools.trace.views.rwlat import rwlat_report
 from iscsitools.trace.views.sessions import sessions_report
 from iscsitools.trace.views.snoop import SlowView, SnoopView
-from iscsitools.trace.views.top.feed import sample_of
 from iscsitools.trace.views.top.model import TopModel
+from iscsitools.trace.views.top.samples import sample_of
 from iscsitools.trace.views.top.text import batch_lines
 from iscsitools.trace.views.watch import Source, Stop
 from iscsitools.trace.views.who import WhoSums

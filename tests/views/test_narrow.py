@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsitools.probes.sites import XFER_READ, XFER_WRITE
+from iscsitools.probes.firing import XFER_READ, XFER_WRITE
 from iscsitools.probes.table import RESERVED_TAG, Probe
 from iscsitools.trace.events import Event
-from iscsitools.trace.views.narrow import narrow_detail, narrow_line, time_text
+from iscsitools.trace.views.snoop_line import narrow_detail, narrow_line, time_text
 from iscsitools.trace.views.width import LINE
 from iscsitools.wire.operations import OPERATIONS, SERVICE_ACTIONS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.trace.views.details import command_text, detail_of
+from iscsitools.trace.views.event_details import command_text, detail_of
 from iscsitools.trace.views.snoop import SlowView, SnoopView
 from iscsitools.wire.operations import extent_of, name_of
 from iscsitools.wire.sense import sense_text

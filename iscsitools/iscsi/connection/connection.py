@@ -24,7 +24,7 @@ from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import RECEIVE_SIZE, Buffers, Holding, address_of
 from iscsitools.iscsi.connection.output import OUTPUT_LIMIT, Output
 from iscsitools.iscsi.login.negotiation import Parameters
-from iscsitools.probes.sites import FIRED_NOTHING, ConnectionInfo, Probes
+from iscsitools.probes.firing import FIRED_NOTHING, ConnectionInfo, Probes
 from iscsitools.wire.rfc7143 import (
     BHS_LENGTH,
     DIGEST_LENGTH,

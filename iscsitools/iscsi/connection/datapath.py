@@ -21,7 +21,7 @@ from typing import Final
 
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, RECEIVE_SIZE, Chunk, address_of
-from iscsitools.probes.sites import (
+from iscsitools.probes.firing import (
     DATA_SEND,
     FIRED_COMMAND,
     FIRED_NOTHING,

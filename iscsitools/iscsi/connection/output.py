@@ -16,7 +16,7 @@ from typing import Final
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Buffers, Chunk, Holding
-from iscsitools.probes.sites import XFER_DONE, XFER_READ
+from iscsitools.probes.firing import XFER_DONE, XFER_READ
 from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import DIGEST_LENGTH, RESERVED_TAG, padding
 

@@ -10,7 +10,7 @@ from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.wire.rfc7143 import LoginStatus
 
 
-class Admission:
+class SessionAdmission:
     """Answers one connection's login (:class:`.messages.Admission`). ``remote``: ``ADDRESS:PORT`` of the initiator.
 
     ``now`` is the time of the request that is being served, in nanoseconds of the monotonic clock.

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from iscsitools.iscsi.login.admission import Admission
+from iscsitools.iscsi.login.admission import SessionAdmission
 from iscsitools.iscsi.login.brake import Brake
 from iscsitools.iscsi.login.chap import Challenges
 from iscsitools.iscsi.login.messages import LoginPending, LoginReply, LoginResult
@@ -24,7 +24,7 @@ from iscsitools.iscsi.login.state_machine import LoginEngine
 from iscsitools.iscsi.requests.discovery import TextResponder
 from iscsitools.iscsi.session.session import Session
 from iscsitools.iscsi.session.table import SessionTable
-from iscsitools.probes.sites import LOGIN_RESPONSE
+from iscsitools.probes.firing import LOGIN_RESPONSE
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.wire.rfc7143 import ANSWER, LoginStatus, Opcode, Pdu
@@ -38,7 +38,7 @@ class _Login:
     """A login under way: its engine, and the request that is being answered."""
 
     engine: LoginEngine
-    admission: Admission
+    admission: SessionAdmission
     pdu: Pdu
 
 
@@ -93,7 +93,7 @@ class LoginPhase:
         """The login that a Login Request belongs to; the first one begins it."""
         login = self._logins.get(conn)
         if login is None:
-            admission = Admission(self.table, self._brake, conn.info.remote, pdu.now)
+            admission = SessionAdmission(self.table, self._brake, conn.info.remote, pdu.now)
             engine = LoginEngine(
                 self.directory, self._limits, admission, _portal(conn), self._hooks.random_bytes, self._challenges
             )

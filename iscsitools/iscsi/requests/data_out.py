@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iscsitools.iscsi.connection.memory import address_of
-from iscsitools.probes.sites import DATA_REQUEST, FIRED_TRANSFER, XFER_DONE, XFER_START, XFER_WRITE
+from iscsitools.probes.firing import DATA_REQUEST, FIRED_TRANSFER, XFER_DONE, XFER_START, XFER_WRITE
 from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import ANSWER, RESERVED_TAG, SERIAL_MASK, Fault, Flag, Opcode, Pdu
 from iscsitools.wire.scsi import Status

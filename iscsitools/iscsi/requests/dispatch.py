@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from iscsitools.iscsi.errors import ProtocolError, RejectError
 from iscsitools.iscsi.requests import data_out, nop_logout, task_management, text
 from iscsitools.iscsi.requests.scsi_command import cdb_of, start
+from iscsitools.probes.firing import NOP_SEND, REJECT_SEND
 from iscsitools.probes.lun import probe_lun
-from iscsitools.probes.sites import NOP_SEND, REJECT_SEND
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.core.options import MAX_TRANSFER
 from iscsitools.wire.rfc7143 import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iscsitools.iscsi.errors import RejectError
+from iscsitools.probes.firing import ASYNC_SEND, LOGOUT_RESPONSE, NOP_SEND
 from iscsitools.probes.lun import probe_lun
-from iscsitools.probes.sites import ASYNC_SEND, LOGOUT_RESPONSE, NOP_SEND
 from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import (
     ANSWER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iscsitools.iscsi.connection.memory import address_of
-from iscsitools.probes.sites import DATA_SEND, SCSI_RESPONSE, XFER_DONE, XFER_READ, XFER_START
+from iscsitools.probes.firing import DATA_SEND, SCSI_RESPONSE, XFER_DONE, XFER_READ, XFER_START
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.core.task import Task
 from iscsitools.wire.rfc7143 import ANSWER, RESERVED_TAG, SERIAL_MASK, Flag, Opcode

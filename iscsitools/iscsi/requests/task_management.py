@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from iscsitools.probes.firing import TASK_RESPONSE
 from iscsitools.probes.lun import unit_number
-from iscsitools.probes.sites import TASK_RESPONSE
 from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import (
     ANSWER,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.errors import RejectError
-from iscsitools.probes.sites import TEXT_RESPONSE
+from iscsitools.probes.firing import TEXT_RESPONSE
 from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import (
     ANSWER,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from iscsitools.scsi.core import task_management as management
+from iscsitools.scsi.core import task_management
 from iscsitools.scsi.core.command import CommandSet
 from iscsitools.scsi.core.errors import ScsiError, illegal_request, invalid_field, unit_attention
 from iscsitools.scsi.core.nexus import Nexus
@@ -99,9 +99,9 @@ class ScsiDevice:
             return False
         return True
 
-    def manage(self, function: int, nexus: Nexus, lun: int, tag: int) -> management.Result:
+    def manage(self, function: int, nexus: Nexus, lun: int, tag: int) -> task_management.Result:
         """Perform a task management function (SAM-5 7); see :func:`iscsitools.scsi.core.task_management.manage`."""
-        return management.manage(self.units, function, nexus, lun, tag)
+        return task_management.manage(self.units, function, nexus, lun, tag)
 
 
 def _admit(task: Task, itl: ItlNexus) -> None:

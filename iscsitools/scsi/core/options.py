@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from iscsitools import __version__
 
 MAX_TRANSFER: Final = 8 << 20
-"""Bytes that one command may move: the Block Limits page's MAXIMUM TRANSFER LENGTH (SBC-3 6.6.3)."""
+"""Bytes that one command may move: the Block TransferLimits page's MAXIMUM TRANSFER LENGTH (SBC-3 6.6.3)."""
 BLOCK_SIZES: Final = (512, 1024, 2048, 4096)
 """Bytes that a logical block may have."""
 
@@ -48,8 +48,8 @@ class UnitOptions:
     queue_depth: int = 128
 
 
-class Limits(NamedTuple):
-    """The Block Limits page's lengths, in logical blocks (SBC-3 6.6.3)."""
+class TransferLimits(NamedTuple):
+    """The Block TransferLimits page's lengths, in logical blocks (SBC-3 6.6.3)."""
 
     transfer: int
     compare_and_write: int
@@ -59,7 +59,7 @@ class Limits(NamedTuple):
     unmap_descriptors: int
 
     @classmethod
-    def of(cls, block_size: int) -> Limits:
+    def of(cls, block_size: int) -> TransferLimits:
         """The limits for a block size.
 
         WRITE SAME: what the (10) form can say. UNMAP: any length, as it moves no data.

@@ -17,7 +17,7 @@ from iscsitools.scsi.core.executor import Executor
 from iscsitools.scsi.core.gate import Gate
 from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
-from iscsitools.scsi.core.options import Limits, UnitOptions
+from iscsitools.scsi.core.options import TransferLimits, UnitOptions
 from iscsitools.scsi.core.reservations import Reservations
 from iscsitools.scsi.core.task_set import QueuedTask, TaskSet
 from iscsitools.wire.sense import Asc, SenseKey
@@ -42,7 +42,7 @@ class LogicalUnit:
         self.options = options
         self.block_size = options.block_size
         self.blocks = store.size // options.block_size
-        self.limits = Limits.of(options.block_size)
+        self.limits = TransferLimits.of(options.block_size)
         self.capabilities = capabilities = store.capabilities
         self.thin = options.thin and capabilities.thin
         physical = options.physical_block_size or capabilities.physical_block_size or 4096

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from iscsitools.trace import memory, names
-from iscsitools.trace.client.conversation import Link, sense
+from iscsitools.trace.client.checked import live_status_of, sessions_of
+from iscsitools.trace.client.connection import ServerConnection, sense
 from iscsitools.trace.client.live import RingTrace, SocketTrace
-from iscsitools.trace.client.sessions import live_status_of, sessions_of
 from iscsitools.trace.client.source import Trace
 from iscsitools.trace.protocol import Message
 from iscsitools.trace.record import SIZE
@@ -49,7 +49,7 @@ def attach(
     records = 1 << max(9, (max(ring_size, 1) // SIZE - 1).bit_length())
     if mode == "auto":
         mode = "socket" if memory.why_no_rings() else "ring"
-    link = Link(_watch_path(name, socket))
+    link = ServerConnection(_watch_path(name, socket))
     try:
         answer = link.request("attach", mode=mode, records=records, **selection.to_json())
         with sense(link.path):
@@ -76,7 +76,7 @@ class Server:
         """Connect. Raises TraceError."""
         if control and socket is None:
             socket = names.find(name).paths.control
-        self._link = Link(_watch_path(name, socket))
+        self._link = ServerConnection(_watch_path(name, socket))
         self.name: str = self._link.server["name"]
         self.path: str = self._link.path
         """Of the socket."""

@@ -7,7 +7,7 @@ import os
 from typing import Final
 
 from iscsitools.trace import memory
-from iscsitools.trace.client.conversation import Link
+from iscsitools.trace.client.connection import ServerConnection
 from iscsitools.trace.client.source import Timeout, Trace
 from iscsitools.trace.memory import PAGE, words_of
 from iscsitools.trace.protocol import HEADER, TraceError
@@ -20,7 +20,7 @@ _MOST_AT_ONCE: Final = 16384
 
 
 class _LiveTrace(Trace):
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ServerConnection) -> None:
         super().__init__(link.server["name"])
         self.server = link.server
         self._link = link
@@ -33,7 +33,7 @@ class _LiveTrace(Trace):
 class SocketTrace(_LiveTrace):
     """Events that come over the socket in blocks."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ServerConnection) -> None:
         super().__init__(link)
         self._blocks: list[bytes] = []
 
@@ -63,7 +63,7 @@ class RingTrace(_LiveTrace):
     ``capacity`` is the ring's size in records, a power of two. The two descriptors are closed.
     """
 
-    def __init__(self, link: Link, ring: int, position: int, capacity: int) -> None:
+    def __init__(self, link: ServerConnection, ring: int, position: int, capacity: int) -> None:
         super().__init__(link)
         self._capacity = capacity
         self._sleep = _SHORTEST_SLEEP

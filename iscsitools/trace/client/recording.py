@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from iscsitools.probes.table import Probe
-from iscsitools.trace.client.sessions import sessions_of, status_of
+from iscsitools.trace.client.checked import sessions_of, status_of
 from iscsitools.trace.client.source import Trace
 from iscsitools.trace.protocol import Message, StreamParser, TraceError, encode
 from iscsitools.trace.record import SIZE, VERSION
@@ -50,7 +50,7 @@ class Recorder:
             self.changed = True
 
     def write_status(self, status: Mapping[str, Any]) -> None:
-        """Write what the server says of itself (see :data:`iscsitools.trace.client.sessions.STATUS`)."""
+        """Write what the server says of itself (see :data:`iscsitools.trace.client.checked.STATUS`)."""
         self._out.write(encode({"status": dict(status)}))
 
     @property

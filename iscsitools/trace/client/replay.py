@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from iscsitools.probes.sites import SCSI_COMMAND, ConnectionInfo
+from iscsitools.probes.firing import SCSI_COMMAND, ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.client.recording import FileTrace
 from iscsitools.trace.protocol import Message

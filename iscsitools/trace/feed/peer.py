@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
-from iscsitools.trace.feed.loop import Loop
-from iscsitools.trace.protocol import MAX_REQUEST, Limits, Message, decode, encode
+from iscsitools.trace.feed.event_loop import EventLoop
+from iscsitools.trace.protocol import MAX_REQUEST, Message, ReaderLimits, decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ PARTS_OF_A_TURN: Final = 16
 class Units:
     """What all readers together may still cost in this second."""
 
-    def __init__(self, per_second: int, loop: Loop) -> None:
+    def __init__(self, per_second: int, loop: EventLoop) -> None:
         self._per_second = per_second
         self._loop = loop
         self._waiting: dict[Peer, None] = {}
@@ -71,8 +71,8 @@ class Peer:
     def __init__(
         self,
         sock: socket.socket,
-        loop: Loop,
-        limits: Limits,
+        loop: EventLoop,
+        limits: ReaderLimits,
         *,
         control: bool,
         handle: Callable[[Peer, Message], None],

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from iscsitools import __version__
-from iscsitools.probes.sites import Probes
+from iscsitools.probes.firing import Probes
 from iscsitools.trace import names
 from iscsitools.trace.credentials import credentials
-from iscsitools.trace.feed.loop import Loop
+from iscsitools.trace.feed.answers import Requests, greeting
+from iscsitools.trace.feed.event_loop import EventLoop
 from iscsitools.trace.feed.peer import Peer
-from iscsitools.trace.feed.requests import Requests, greeting
-from iscsitools.trace.feed.state import NoState, State
-from iscsitools.trace.protocol import Limits, TraceError, encode
+from iscsitools.trace.feed.questions import NoState, State
+from iscsitools.trace.protocol import ReaderLimits, TraceError, encode
 from iscsitools.trace.record import VERSION
 
 _PAUSE: Final = 1.0
@@ -39,18 +39,18 @@ class TraceServer:
         name: str,
         directory: Path | None = None,
         group: str | int | None = None,
-        limits: Limits | None = None,
+        limits: ReaderLimits | None = None,
         state: State | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.name = name
         self._probes = probes
-        self._limits = limits or Limits()
+        self._limits = limits or ReaderLimits()
         self._state = state or NoState()
         self._clock = clock
         self._group_wanted = group
         self._complained = False
-        self._loop: Loop | None = None
+        self._loop: EventLoop | None = None
         self._requests: Requests | None = None
         self._peers: set[Peer] = set()
         self._sockets: list[socket.socket] = []
@@ -105,7 +105,7 @@ class TraceServer:
         """Events that readers lost because they were too slow, of those that are gone too."""
         return self._requests.drops if self._requests else 0
 
-    def register(self, loop: Loop) -> None:
+    def register(self, loop: EventLoop) -> None:
         """Begin to serve. Called once."""
         self._loop = loop
         self._requests = Requests(self._probes, loop, self._limits, self._state, self._clock)
@@ -159,7 +159,7 @@ class TraceServer:
         for sock in self._sockets:
             sock.listen(16)
 
-    def _accept(self, loop: Loop, requests: Requests, listener: socket.socket, control: bool) -> None:
+    def _accept(self, loop: EventLoop, requests: Requests, listener: socket.socket, control: bool) -> None:
         try:
             sock, _ = listener.accept()
         except BlockingIOError:
@@ -180,7 +180,7 @@ class TraceServer:
             self._peers.add(peer)
             peer.send_message({"iscsitools-trace": VERSION, "server": greeting(self.name, os.getpid(), __version__)})
 
-    def _listen_again(self, loop: Loop, requests: Requests, listener: socket.socket, control: bool) -> None:
+    def _listen_again(self, loop: EventLoop, requests: Requests, listener: socket.socket, control: bool) -> None:
         if listener.fileno() >= 0:
             loop.add_reader(listener.fileno(), partial(self._accept, loop, requests, listener, control))
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from iscsitools.probes.sites import DATA_SEND, SCSI_COMMAND, SCSI_RESPONSE, XFER_DONE, XFER_START, Calls, ConnectionInfo
+from iscsitools.probes.firing import (
+    DATA_SEND,
+    SCSI_COMMAND,
+    SCSI_RESPONSE,
+    XFER_DONE,
+    XFER_START,
+    Calls,
+    ConnectionInfo,
+)
 from iscsitools.trace.feed.writer import Writer, make_writer
 from iscsitools.trace.memory import words_of
 from iscsitools.trace.protocol import Message
 from iscsitools.trace.record import SIZE
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.sums.calls import of_lun
+from iscsitools.trace.sums.lun_filter import of_lun
 from iscsitools.trace.sums.snapshot import STRINGS
 
 _READ: Final = SCSI_COMMAND | XFER_START | DATA_SEND

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from iscsitools.probes.sites import XFER_READ, XFER_WRITE, Buffer, Calls, ConnectionInfo, Mark
+from iscsitools.probes.firing import XFER_READ, XFER_WRITE, Buffer, Calls, ConnectionInfo, Mark
 from iscsitools.probes.table import RESERVED_TAG
 from iscsitools.trace.memory import FencedWords
 

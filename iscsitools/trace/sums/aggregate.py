@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
-from iscsitools.probes.sites import (
+from iscsitools.probes.firing import (
     DATA_RECEIVE,
     DATA_SEND,
     SCSI_COMMAND,
@@ -27,9 +27,9 @@ from iscsitools.probes.sites import (
     ConnectionInfo,
 )
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.sums import management
-from iscsitools.trace.sums.calls import of_lun
-from iscsitools.trace.sums.cells import Cell, ConnectionCells, Starts
+from iscsitools.trace.sums import aborted
+from iscsitools.trace.sums.counters import Cell, ConnectionCells, Starts
+from iscsitools.trace.sums.lun_filter import of_lun
 from iscsitools.wire.operations import service_action
 
 MAX_CELLS: Final = 2048
@@ -137,9 +137,9 @@ class CommandSums:
                     return
                 else:
                     if probe == 11:  # task-command
-                        management.asked(state, itt, flags & 0x7F, lun, _REFERENCED(buffer, offset + 20)[0])
+                        aborted.asked(state, itt, flags & 0x7F, lun, _REFERENCED(buffer, offset + 20)[0])
                     elif probe == 12 and outcome >> 8 == 0:  # task-response: function complete (RFC 7143 11.6.1)
-                        management.answered(self._connections.values(), state, itt)
+                        aborted.answered(self._connections.values(), state, itt)
                     return
                 if start is None:
                     return

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from iscsitools.probes.sites import Calls, ConnectionInfo
+from iscsitools.probes.firing import Calls, ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import MAX_CLOSED
-from iscsitools.trace.sums.calls import of_lun
+from iscsitools.trace.sums.lun_filter import of_lun
 
 
 class EventCounts:

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.events import ConnectionStrings
 from iscsitools.trace.protocol import encode_list
 from iscsitools.trace.sums.aggregate import CommandSums
-from iscsitools.trace.sums.cells import Cell
+from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.counts import EventCounts
 
 STRINGS: Final = ("ident", "local", "remote", "protocol", "target", "initiator", "isid", "tsih", "transport")

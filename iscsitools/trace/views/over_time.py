@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from iscsitools.probes import sites
+from iscsitools.probes import firing
 from iscsitools.probes.lun import lun_text
 from iscsitools.trace.events import Event
 from iscsitools.trace.selection import address_of
-from iscsitools.trace.views.command import Command
-from iscsitools.trace.views.commands import CommandTracker
+from iscsitools.trace.views.command_tracker import CommandTracker
+from iscsitools.trace.views.observed_command import ObservedCommand
 from iscsitools.trace.views.report import Column, Report, microseconds, table
 from iscsitools.trace.views.timegrid import TimeGrid
 from iscsitools.trace.views.width import fold
@@ -22,13 +22,13 @@ OPERATIONS: Final = ("read", "write")
 _PHASES: Final = ("client", "target", "lun", "event", "count", "backstore_ns", "waiting_ns", "sending_ns")
 
 COMMAND_MASK: Final = (
-    sites.SCSI_COMMAND
-    | sites.SCSI_RESPONSE
-    | sites.DATA_SEND
-    | sites.TASK_COMMAND
-    | sites.TASK_RESPONSE
-    | sites.LOGIN_RESPONSE
-    | sites.LOGOUT_RESPONSE
+    firing.SCSI_COMMAND
+    | firing.SCSI_RESPONSE
+    | firing.DATA_SEND
+    | firing.TASK_COMMAND
+    | firing.TASK_RESPONSE
+    | firing.LOGIN_RESPONSE
+    | firing.LOGOUT_RESPONSE
 )
 """The probes that begin and end commands."""
 
@@ -83,7 +83,7 @@ class _Phases:
 class PhaseView:
     """Where the time went, on average, by client, LUN and operation."""
 
-    mask: int = COMMAND_MASK | sites.XFER_START | sites.XFER_DONE
+    mask: int = COMMAND_MASK | firing.XFER_START | firing.XFER_DONE
     _tracker: CommandTracker = field(default_factory=lambda: CommandTracker(settle=True))
     _sums: dict[tuple[str, str, int, str], _Phases] = field(default_factory=dict)
     """By target, client, LUN and operation."""
@@ -94,7 +94,7 @@ class PhaseView:
             if command.operation and not command.failed:
                 self._count(command)
 
-    def _count(self, command: Command) -> None:
+    def _count(self, command: ObservedCommand) -> None:
         key = (command.conn.target, address_of(command.conn.remote), command.lun, command.operation)
         sums = self._sums.setdefault(key, _Phases())
         sums.count += 1

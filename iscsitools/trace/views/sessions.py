@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iscsitools.trace.client.sessions import FIELDS
+from iscsitools.trace.client.checked import FIELDS
 from iscsitools.trace.protocol import printable
 from iscsitools.trace.views.report import INDENT, Report
 from iscsitools.trace.views.width import sentence

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from iscsitools.probes import sites
+from iscsitools.probes import firing
 from iscsitools.probes.lun import lun_text
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.events import Event
 from iscsitools.trace.selection import address_of
-from iscsitools.trace.views.command import Command
-from iscsitools.trace.views.commands import CommandTracker
-from iscsitools.trace.views.details import command_text, detail_of, status_text
-from iscsitools.trace.views.narrow import HEADER, narrow_line
+from iscsitools.trace.views.command_tracker import CommandTracker
+from iscsitools.trace.views.event_details import command_text, detail_of, status_text
+from iscsitools.trace.views.observed_command import ObservedCommand
 from iscsitools.trace.views.over_time import COMMAND_MASK
 from iscsitools.trace.views.report import Record, Report
+from iscsitools.trace.views.snoop_line import HEADER, narrow_line
 from iscsitools.trace.views.width import sentence
 
 EVENT_NAMES: Final = (
@@ -84,7 +84,7 @@ def _event_values(event: Event, seconds: float) -> tuple[Any, ...]:
 class SlowView:
     """Only the commands that took at least ``slower`` nanoseconds, or, with ``errors``, that failed."""
 
-    mask = COMMAND_MASK | sites.DATA_RECEIVE | sites.DATA_REQUEST | sites.XFER_START | sites.XFER_DONE
+    mask = COMMAND_MASK | firing.DATA_RECEIVE | firing.DATA_REQUEST | firing.XFER_START | firing.XFER_DONE
     names = _COMMAND_NAMES
 
     def __init__(self, slower: int | None, errors: bool, wide: bool = False) -> None:
@@ -109,14 +109,14 @@ class SlowView:
         """The reports of the commands that ended with this connection, of those that are wanted."""
         yield from self._wanted(self._tracker.closed(ident))
 
-    def _wanted(self, ended: Sequence[Command]) -> Iterator[Report]:
+    def _wanted(self, ended: Sequence[ObservedCommand]) -> Iterator[Report]:
         return (self._report(command, self._start or 0) for command in ended if self._wants(command))
 
-    def _wants(self, command: Command) -> bool:
+    def _wants(self, command: ObservedCommand) -> bool:
         slow = self._slower is not None and command.total >= self._slower
         return slow or (self._errors and command.failed)
 
-    def _report(self, command: Command, start: int) -> Report:
+    def _report(self, command: ObservedCommand, start: int) -> Report:
         took = command.total / 1e6
         result = "aborted" if command.aborted else status_text(command.status, command.sense, wide=True)
         if command.response:

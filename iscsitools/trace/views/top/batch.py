@@ -9,8 +9,8 @@ from typing import Any
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.run import snapshots
-from iscsitools.trace.views.top.feed import LiveFeed, sample_of
 from iscsitools.trace.views.top.model import Row, TopModel
+from iscsitools.trace.views.top.samples import LiveFeed, sample_of
 from iscsitools.trace.views.top.text import batch_lines
 from iscsitools.trace.views.watch import Listener, Source, Stop
 

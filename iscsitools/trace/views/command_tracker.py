@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from iscsitools.probes.sites import XFER_READ
+from iscsitools.probes.firing import XFER_READ
 from iscsitools.probes.table import Probe
 from iscsitools.trace.events import Event
-from iscsitools.trace.views import fields
-from iscsitools.trace.views.command import Command, Management, port
+from iscsitools.trace.views import header_fields
+from iscsitools.trace.views.observed_command import Management, ObservedCommand, port
 
 _Key = tuple[int, int]
 
@@ -37,10 +37,10 @@ class CommandTracker:
     def __init__(self, keep_events: bool = False, settle: bool = False) -> None:
         self._keep = keep_events
         self._settle = settle
-        self._open: dict[_Key, Command] = {}
+        self._open: dict[_Key, ObservedCommand] = {}
         self._management: dict[_Key, Management] = {}
         self._now = 0
-        self._handlers: dict[Probe, Callable[[Event, _Key], Sequence[Command]]] = {
+        self._handlers: dict[Probe, Callable[[Event, _Key], Sequence[ObservedCommand]]] = {
             Probe.SCSI_COMMAND: self._started,
             Probe.SCSI_RESPONSE: self._responded,
             Probe.DATA_SEND: self._sent,
@@ -55,53 +55,53 @@ class CommandTracker:
         }
 
     @property
-    def in_flight(self) -> Iterable[Command]:
+    def in_flight(self) -> Iterable[ObservedCommand]:
         """The commands that have begun and not ended."""
         return self._open.values()
 
-    def feed(self, event: Event) -> Sequence[Command]:
+    def feed(self, event: Event) -> Sequence[ObservedCommand]:
         """Take an event; returns the commands that it ended, mostly none."""
         self._now = event.time
         handler = self._handlers.get(event.probe)
         return handler(event, (event.conn.ident, event.info.itt)) if handler is not None else ()
 
-    def closed(self, ident: int) -> Sequence[Command]:
+    def closed(self, ident: int) -> Sequence[ObservedCommand]:
         """The connection is no more; returns the commands that ended with it, at the time of the last event."""
         for key in [key for key in self._management if key[0] == ident]:
             del self._management[key]
         return self._abort(None, [key for key in self._open if key[0] == ident])
 
-    def _started(self, event: Event, key: _Key) -> Sequence[Command]:
+    def _started(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
         flags = event.info.flags
-        command = Command(event.conn, event.info.lun, event.info.itt, event.cdb, flags, event.time)
-        if flags & fields.WRITE_FLAG:
+        command = ObservedCommand(event.conn, event.info.lun, event.info.itt, event.cdb, flags, event.time)
+        if flags & header_fields.WRITE_FLAG:
             command.data_out = event.info.datalen
         self._open[key] = command
         self._note(command, event)
         return ()
 
-    def _note(self, command: Command, event: Event) -> None:
+    def _note(self, command: ObservedCommand, event: Event) -> None:
         if self._keep:
             command.events.append(event)
 
-    def _responded(self, event: Event, key: _Key) -> Sequence[Command]:
+    def _responded(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
         command = self._open.get(key)
-        return () if command is None else self._ended(command, event, key, fields.response(event))
+        return () if command is None else self._ended(command, event, key, header_fields.response(event))
 
-    def _sent(self, event: Event, key: _Key) -> Sequence[Command]:
+    def _sent(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
         command = self._open.get(key)
         if command is None:
             return ()
         command.data_in += event.info.datalen
-        if event.info.flags & fields.DATA_STATUS:
+        if event.info.flags & header_fields.DATA_STATUS:
             return self._ended(command, event, key, 0)
         self._note(command, event)
         return ()
 
-    def _ended(self, command: Command, event: Event, key: _Key, response: int) -> Sequence[Command]:
+    def _ended(self, command: ObservedCommand, event: Event, key: _Key, response: int) -> Sequence[ObservedCommand]:
         self._note(command, event)
         command.end = event.time
-        command.status = fields.scsi_status(event)
+        command.status = header_fields.scsi_status(event)
         command.response = response
         command.sense = event.sense
         if self._settle and command.open_transfers:
@@ -109,20 +109,20 @@ class CommandTracker:
         del self._open[key]
         return (command,)
 
-    def _received(self, event: Event, key: _Key) -> Sequence[Command]:
+    def _received(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
         command = self._open.get(key)
         if command is not None:
             command.data_out += event.info.datalen
             self._note(command, event)
         return ()
 
-    def _requested(self, event: Event, key: _Key) -> Sequence[Command]:
+    def _requested(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
         command = self._open.get(key)
         if command is not None:
             self._note(command, event)
         return ()
 
-    def _xfer_started(self, event: Event, key: _Key) -> Sequence[Command]:
+    def _xfer_started(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
         command = self._open.get(key)
         if command is not None:
             if command.open_transfers == 0:
@@ -131,7 +131,7 @@ class CommandTracker:
             self._note(command, event)
         return ()
 
-    def _xfer_done(self, event: Event, key: _Key) -> Sequence[Command]:
+    def _xfer_done(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
         command = self._open.get(key)
         if command is None or command.open_transfers == 0:
             return ()
@@ -150,31 +150,31 @@ class CommandTracker:
         del self._open[key]
         return (command,)
 
-    def _management_asked(self, event: Event, key: _Key) -> Sequence[Command]:
-        self._management[key] = Management(event.conn, fields.function(event), event.info.lun, event.info.ttt)
+    def _management_asked(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
+        self._management[key] = Management(event.conn, header_fields.function(event), event.info.lun, event.info.ttt)
         return ()
 
-    def _management_answered(self, event: Event, key: _Key) -> Sequence[Command]:
+    def _management_answered(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
         asked = self._management.pop(key, None)
-        if asked is None or fields.response(event) != 0:
+        if asked is None or header_fields.response(event) != 0:
             return ()
         return self._abort(event, [k for k, command in self._open.items() if asked.names(command)])
 
-    def _logged_out(self, event: Event, key: _Key) -> Sequence[Command]:
-        if fields.response(event) != 0:
+    def _logged_out(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
+        if header_fields.response(event) != 0:
             return ()
         return self._abort(event, [k for k in self._open if k[0] == event.conn.ident])
 
-    def _logged_in(self, event: Event, key: _Key) -> Sequence[Command]:
+    def _logged_in(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
         """A new session of an initiator port takes the place of its old one; another connection of it does not."""
-        if not fields.is_final_login(event):
+        if not header_fields.is_final_login(event):
             return ()
         new = event.conn
         gone = [k for k, command in self._open.items() if port(command.conn) == port(new) and k[0] != new.ident
                 and command.conn.tsih != new.tsih]  # fmt: skip
         return self._abort(event, gone)
 
-    def _abort(self, event: Event | None, keys: list[_Key]) -> Sequence[Command]:
+    def _abort(self, event: Event | None, keys: list[_Key]) -> Sequence[ObservedCommand]:
         ended = [self._open.pop(key) for key in keys]
         for command in ended:
             command.aborted = not command.end

@@ -9,7 +9,7 @@ from iscsitools.probes.lun import lun_text
 from iscsitools.probes.table import Probe
 from iscsitools.trace.events import Event
 from iscsitools.trace.selection import address_of
-from iscsitools.trace.views.details import detail_of
+from iscsitools.trace.views.event_details import detail_of
 from iscsitools.trace.views.width import LINE, fill, shorten
 
 _TIME: Final = 9

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.trace.sums import histogram
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.login.negotiation import Parameters
 from iscsitools.iscsi.session.session import Session
-from iscsitools.probes.sites import ConnectionInfo
+from iscsitools.probes.firing import ConnectionInfo
 
 if TYPE_CHECKING:
     from iscsitools.server.server import Server
@@ -31,7 +31,7 @@ _KEYS = {
 
 
 class ServerState:
-    """Answers the requests of :class:`iscsitools.trace.feed.state.State`; all on the loop's thread."""
+    """Answers the requests of :class:`iscsitools.trace.feed.questions.State`; all on the loop's thread."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Loop(Protocol):
+class EventLoop(Protocol):
     """Calls back on its one thread, level-triggered."""
 
     def add_reader(self, fd: int, callback: Callable[[], None]) -> None:

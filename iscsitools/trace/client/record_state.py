@@ -6,8 +6,8 @@ import time
 from typing import Final
 
 from iscsitools.trace.client.attach import Server
+from iscsitools.trace.client.checked import STATUS, selected, sessions_of, status_of
 from iscsitools.trace.client.recording import Recorder
-from iscsitools.trace.client.sessions import STATUS, selected, sessions_of, status_of
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.selection import Selection
 

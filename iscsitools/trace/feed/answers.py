@@ -7,16 +7,16 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final
 
-from iscsitools.probes.sites import Probes
+from iscsitools.probes.firing import Probes
 from iscsitools.probes.table import Probe
 from iscsitools.trace import memory
 from iscsitools.trace.feed.batch import FLUSH_SECONDS, BatchSink
-from iscsitools.trace.feed.loop import Loop
+from iscsitools.trace.feed.event_loop import EventLoop
 from iscsitools.trace.feed.peer import Peer, Units
+from iscsitools.trace.feed.questions import State
 from iscsitools.trace.feed.ring import RingSink
 from iscsitools.trace.feed.sink import Sink
-from iscsitools.trace.feed.state import State
-from iscsitools.trace.protocol import HEADER, Limits, Message, encode, encode_list
+from iscsitools.trace.protocol import HEADER, Message, ReaderLimits, encode, encode_list
 from iscsitools.trace.record import SIZE
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import CommandSums
@@ -46,7 +46,9 @@ class _Sums:
 class Requests:
     """Answers requests. ``clock`` is the probes' clock."""
 
-    def __init__(self, probes: Probes, loop: Loop, limits: Limits, state: State, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, probes: Probes, loop: EventLoop, limits: ReaderLimits, state: State, clock: Callable[[], int]
+    ) -> None:
         self._probes = probes
         self._loop = loop
         self._limits = limits

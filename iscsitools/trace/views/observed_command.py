@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from iscsitools.trace.events import ConnectionStrings, Event
-from iscsitools.trace.views import fields
+from iscsitools.trace.views import header_fields
 
 
 @dataclass(slots=True, eq=False)
-class Command:
+class ObservedCommand:
     """One SCSI command. Times in nanoseconds; ``sense`` is key << 16 | ASC << 8 | ASCQ."""
 
     conn: ConnectionStrings
@@ -38,7 +38,7 @@ class Command:
     @property
     def operation(self) -> str:
         """``read``, ``write`` or "", by the command's flags."""
-        return fields.operation(self.flags)
+        return header_fields.operation(self.flags)
 
     @property
     def latency(self) -> int:
@@ -70,7 +70,7 @@ class Management:
     lun: int
     referenced: int
 
-    def names(self, command: Command) -> bool:
+    def names(self, command: ObservedCommand) -> bool:
         """Whether the function ends this command (RFC 7143 11.5.1); a target reset has no LUN."""
         conn, asker = command.conn, self.conn
         same_session = port(conn) == port(asker) and conn.tsih == asker.tsih

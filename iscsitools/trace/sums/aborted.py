@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from iscsitools.trace.sums.cells import ConnectionCells
+from iscsitools.trace.sums.counters import ConnectionCells
 
 MAX_FUNCTIONS: Final = 256
 """Unanswered task management functions kept per connection."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from iscsitools.probes.sites import XFER_READ
+from iscsitools.probes.firing import XFER_READ
 from iscsitools.probes.table import RESERVED_TAG, Probe
 from iscsitools.trace.events import Event
-from iscsitools.trace.views import fields
+from iscsitools.trace.views import header_fields
 from iscsitools.wire.operations import extent_of, name_of
 from iscsitools.wire.scsi import status_name
 from iscsitools.wire.sense import sense_codes, sense_text
@@ -34,12 +34,12 @@ def detail_of(event: Event, wide: bool = False) -> str:
 
 
 def _login_command(event: Event, wide: bool) -> str:
-    return fields.stages(event)
+    return header_fields.stages(event)
 
 
 def _login_response(event: Event, wide: bool) -> str:
-    status = fields.login_status(event)
-    return f"status {status >> 8:02x}{status & 0xFF:02x}" if status else fields.stages(event)
+    status = header_fields.login_status(event)
+    return f"status {status >> 8:02x}{status & 0xFF:02x}" if status else header_fields.stages(event)
 
 
 def _command(event: Event, wide: bool) -> str:
@@ -47,20 +47,20 @@ def _command(event: Event, wide: bool) -> str:
 
 
 def _response(event: Event, wide: bool) -> str:
-    if fields.response(event):
-        return f"response {fields.response(event):02x}h"
-    return status_text(fields.scsi_status(event), event.sense, wide) + _residual(event)
+    if header_fields.response(event):
+        return f"response {header_fields.response(event):02x}h"
+    return status_text(header_fields.scsi_status(event), event.sense, wide) + _residual(event)
 
 
 def _residual(event: Event) -> str:
-    left = fields.residual(event)
+    left = header_fields.residual(event)
     return f" residual {left}" if left else ""
 
 
 def _data_send(event: Event, wide: bool) -> str:
     text = f"{event.info.datalen} bytes"
-    if event.info.flags & fields.DATA_STATUS:
-        text += " " + status_text(fields.scsi_status(event), event.sense, wide) + _residual(event)
+    if event.info.flags & header_fields.DATA_STATUS:
+        text += " " + status_text(header_fields.scsi_status(event), event.sense, wide) + _residual(event)
     return text
 
 
@@ -75,20 +75,20 @@ def _request(event: Event, wide: bool) -> str:
 
 
 def _task_command(event: Event, wide: bool) -> str:
-    name = _named(fields.MANAGEMENT, fields.function(event))
+    name = _named(header_fields.MANAGEMENT, header_fields.function(event))
     return name if event.info.ttt == RESERVED_TAG else f"{name} {event.info.ttt:x}"
 
 
 def _task_response(event: Event, wide: bool) -> str:
-    return _named(fields.MANAGEMENT_RESPONSE, fields.response(event))
+    return _named(header_fields.MANAGEMENT_RESPONSE, header_fields.response(event))
 
 
 def _logout_command(event: Event, wide: bool) -> str:
-    return _named(fields.LOGOUT_REASON, event.bhs[1] & 0x7F)
+    return _named(header_fields.LOGOUT_REASON, event.bhs[1] & 0x7F)
 
 
 def _logout_response(event: Event, wide: bool) -> str:
-    return _named(fields.LOGOUT_RESPONSE, fields.response(event))
+    return _named(header_fields.LOGOUT_RESPONSE, header_fields.response(event))
 
 
 def _nop(event: Event, wide: bool) -> str:
@@ -99,15 +99,15 @@ def _nop(event: Event, wide: bool) -> str:
 
 
 def _async(event: Event, wide: bool) -> str:
-    return _named(fields.ASYNC_EVENT, event.bhs[36])
+    return _named(header_fields.ASYNC_EVENT, event.bhs[36])
 
 
 def _reject(event: Event, wide: bool) -> str:
-    return _named(fields.REJECT_REASON, fields.response(event))
+    return _named(header_fields.REJECT_REASON, header_fields.response(event))
 
 
 def _snack(event: Event, wide: bool) -> str:
-    return _named(fields.SNACK_TYPE, event.bhs[1] & 0x0F)
+    return _named(header_fields.SNACK_TYPE, event.bhs[1] & 0x0F)
 
 
 def _xfer(event: Event, wide: bool) -> str:

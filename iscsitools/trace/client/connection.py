@@ -22,7 +22,7 @@ _MOST_UNREAD: Final = 128 << 20
 NONSENSE: Final = "the server's answer makes no sense"
 
 
-class Link:
+class ServerConnection:
     """A connected socket. Raises TraceError when the server cannot be reached, or is not one of this version."""
 
     def __init__(self, path: str | Path) -> None:
