@@ -105,7 +105,7 @@ class Sample:
     @property
     def stalled(self) -> bool:
         """Too little was answered to say anything: the machine did something else."""
-        return self.ios < 50 or not self.cpu_us_per_io
+        return self.ios < 20 or not self.cpu_us_per_io
 
     def values(self) -> dict[str, float]:
         """All by name, for JSON."""
