@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from dtrace import scene
-from dtrace.reports import lines, maps, read
+from dtrace.reports import lines, logins, maps, read, reservations, rows
 from support.target import start_target
 from support.tools import missing, needs
 
 from iscsitools.dtrace.variants import DSCRIPTS
 from iscsitools.initiator import Opcode, Plan, Session, run_load
 from iscsitools.provider.backend import attach_path, survey
+from iscsitools.wire.operations import OPERATIONS, SERVICE_ACTIONS
 
 pytestmark = pytest.mark.slow
 Scene = tuple[Path, dict[str, Any]]
@@ -82,7 +83,15 @@ def test_rwlat(played: Scene) -> None:
 
 
 def test_commands(played: Scene) -> None:
-    assert report(played, "iscsicmds")["commands"] == by_client(played, "opcodes")
+    found = report(played, "iscsicmds")["commands"]
+    codes: Counter[tuple[str, str]] = Counter()
+    for (client, _, code, _), count in found.items():
+        codes[client, code] += count
+    assert codes == by_client(played, "opcodes")
+    # By the names and service actions of the live trace, as its twin.
+    for _, name, code, action in found:
+        assert name == SERVICE_ACTIONS.get((int(code), int(action)), OPERATIONS[int(code)])
+    assert {"READ CAPACITY(16)", "PR OUT RESERVE", "WRITE(16)", "TEST UNIT READY"} <= {name for _, name, _, _ in found}
 
 
 def test_transfers(played: Scene) -> None:
@@ -146,17 +155,65 @@ def test_slower_prints_what_took_10_ms_where_no_other_time_is_given(program: str
 
 
 def test_top_adds_up(played: Scene) -> None:
-    commands, count = top(read(played[0], "iscsitop"))
-    assert commands == {(client,): done["events"]["scsi-command"] for client, done in played[1].items()}
-    assert count == {key: count for key, (count, _) in by_client(played, "io").items()}
+    found = top(read(played[0], "iscsitop"))
+    expected = {}
+    for client, done in played[1].items():
+        (reads, read_bytes), (writes, write_bytes) = done["io"]["read"], done["io"]["write"]
+        expected[client] = [done["events"]["scsi-command"], reads, read_bytes // 1024, writes, write_bytes // 1024]
+    assert found == expected
 
 
-def top(text: str) -> list[Counter[tuple[str, ...]]]:
-    """The sums of iscsitop's commands and data PDUs over all reports."""
-    found = maps(text)
-    return [
-        sum((Counter(found.get(f"{s}_{n}", {})) for s in ("even", "odd")), Counter()) for n in ("commands", "count")
-    ]
+def test_top_prints_no_map(played: Scene) -> None:
+    assert "@" not in read(played[0], "iscsitop")
+
+
+def top(text: str) -> dict[str, list[int]]:
+    """The sums of iscsitop's columns over all reports, by client."""
+    found: dict[str, list[int]] = {}
+    for row in re.findall(r"^   (\S+)((?: +\d+){5})$", text, re.M):
+        sums = found.setdefault(row[0], [0] * 5)
+        for place, number in enumerate(row[1].split()):
+            sums[place] += int(number)
+    return found
+
+
+def test_latency_by_size(played: Scene) -> None:
+    found = rows(read(played[0], "iscsilat"), 2)
+    expected: Counter[tuple[str, str]] = Counter()
+    for done in played[1].values():
+        for key, count in done["sizes"].items():
+            event, size = key.split()
+            expected[event, size] += count
+    assert {key: numbers[0] for key, numbers in found.items()} == expected
+    for _, *percents in found.values():
+        assert percents == sorted(percents)
+        assert percents[-1] == 100
+
+
+def test_seeks(played: Scene) -> None:
+    found = report(played, "iscsiseek")
+    for client, done in played[1].items():
+        count, sequential = done["seeks"]["count"], done["seeks"]["sequential"]
+        assert found["count"][client, "0"] == found["distance_blocks"][client, "0"] == count
+        assert found["sequential_percent"][client, "0"] == 100 * sequential // count
+
+
+def test_reservations(played: Scene) -> None:
+    assert report(played, "iscsireserve")["refused"] == {
+        (client, "0", event): count for (client, event), count in by_client(played, "refused").items()
+    }
+    names = {str(action): SERVICE_ACTIONS[0x5F, action].removeprefix("PR OUT ") for action in range(8)}
+    expected = {(client, names[action]): n for (client, action), n in by_client(played, "reservations").items()}
+    assert reservations(read(played[0], "iscsireserve")) == expected
+
+
+def test_logins(played: Scene) -> None:
+    found = report(played, "iscsilogin")
+    expected = {(client, event): n for (client, event), n in by_client(played, "logins").items()}
+    assert {(c, event): n for event, counts in found.items() for (c, _), n in counts.items()} == expected
+    printed = {(client, "failed" if result == "security" else result): n
+               for (client, result), n in logins(read(played[0], "iscsilogin")).items()}  # fmt: skip
+    assert printed == {key: n for key, n in expected.items() if key[1] != "begun"}
 
 
 def test_top_loses_nothing_of_a_load_that_goes_on(
@@ -182,6 +239,6 @@ def test_top_loses_nothing_of_a_load_that_goes_on(
             if process is not None:
                 process.kill()
                 process.wait()
-    found, data = top(read(tmp_path, "iscsitop"))
-    assert found == {("127.0.0.1",): commands}
-    assert data["127.0.0.1", "read"] >= done
+    (found,) = top(read(tmp_path, "iscsitop")).values()
+    assert found[0] == commands
+    assert found[1] >= done

@@ -106,6 +106,15 @@ def test_a_script_of_the_kernel_s_arguments_needs_no_dtrace_to_be_refused(folder
     )
 
 
+def test_a_book_s_script_of_the_kernel_s_arguments(folder: Path, project: Path) -> None:
+    script = project / "tests" / "dtrace" / "scripts" / "others" / "booktime.d"
+    first, second = run(str(script), status=1).splitlines()
+    assert "line 7: arg1 " in first
+    assert first.endswith(" args[2]->xfer_laddr")
+    assert "line 13: arg8 " in second
+    assert second.endswith(" args[2]->xfer_type (0 for a read, 1 for a write)")
+
+
 @pytest.mark.parametrize(
     "words", [(), ("-q",), ("-n",), ("a.d", "-s", "b.d"), ("--name", "a", "--pid", "7", "iscsiio")]
 )

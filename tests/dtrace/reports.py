@@ -53,6 +53,18 @@ def maps(text: str) -> dict[str, dict[tuple[str, ...], int]]:
     return {name: dict(counts) for name, counts in found.items()}
 
 
+def reservations(text: str) -> Counter[tuple[str, str]]:
+    """The commands that iscsireserve printed, by client."""
+    return Counter(
+        (match[1], match[2]) for match in re.finditer(r"^ *\d+\.\d{6} (\S+) +\d+ (\S.*?) +(?:\d|-) iqn", text, re.M)
+    )
+
+
+def logins(text: str) -> Counter[tuple[str, str]]:
+    """The results that iscsilogin printed, by client."""
+    return Counter(re.findall(r"^ *\d+\.\d{6} (\S+) +\d+\.\d{3} (\w+) +[0-9a-f]{12} iqn", text, re.M))
+
+
 def lines(text: str) -> list[list[str]]:
     """The words of lines that begin with a time in seconds, as snoop and slower print."""
     return [line.split() for line in text.splitlines() if re.match(r" *\d+\.\d{6} ", line)]

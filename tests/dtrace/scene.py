@@ -24,10 +24,11 @@ NAME: Final = "scene"
 CLIENTS: Final = ("127.0.0.1", "::1")
 SCRIPTS: Final = (
     "iscsiwho", "iscsiio", "iscsirwlat", "iscsisnoop", "iscsicmds", "iscsirwtime", "iscsixfer", "iscsislower",
-    "iscsiphases", "iscsitop",
+    "iscsiphases", "iscsitop", "iscsilat", "iscsiseek", "iscsireserve", "iscsilogin",
 )  # fmt: skip
 ARGUMENTS: Final[Mapping[str, Sequence[str]]] = {"iscsislower": ("0",), "iscsitop": ("10",)}
 """Every command; and an interval that leaves even a dtrace of a guest that is emulated the time to clear its sums."""
+OTHERS: Final = ("guidewho", "guidexfer", "bookio")
 STARTED: Final = ("Tracing...", "Recording to ")
 _PATIENCE: Final = 900.0  # a guest without hardware help on a busy machine
 
@@ -126,13 +127,20 @@ def play(out: Path, tracers: Mapping[str, Sequence[str]], *more: str) -> None:
                 ready(out, name, running[name])
         wake(ports)
         sessions = {a: load.mixed((a, ports[a]), TARGET, f"iqn.2026-11.example:{i}") for i, a in enumerate(CLIENTS)}
+        load.reserve(*sessions.values())
+        refused = {
+            a: [load.refused_login((a, ports[a]), f"iqn.2026-11.example:{i}") for i in range(load.REFUSED_LOGINS)]
+            for a in CLIENTS
+        }
         sessions[CLIENTS[0]].logout()
         target.send_signal(signal.SIGTERM)
         last = sessions[CLIENTS[1]]
         last.until(lambda pdu: pdu.opcode == Opcode.ASYNC)
         last.logout()
         (out / "serve.status").write_text(f"{target.wait(_PATIENCE)}\n")
-        found = {address: load.expected(session.log).to_json() for address, session in sessions.items()}
+        found = {
+            address: load.expected(session.log, *refused[address]).to_json() for address, session in sessions.items()
+        }
         (out / "expected.json").write_text(json.dumps(found))
         # The slowest tracers report once a second.
         time.sleep(3)
@@ -144,6 +152,11 @@ def play(out: Path, tracers: Mapping[str, Sequence[str]], *more: str) -> None:
 
 
 def dtrace_tracers(dtrace: Sequence[str], project: Path, own: Path) -> dict[str, list[str]]:
-    """The D scripts of the project and those of a folder. ``dtrace``: the program, with -L where it is needed."""
+    """The D scripts of the project and those of a folder. ``dtrace``: the program, with -L where it is needed.
+
+    Scripts in the form of other targets' are in the folder ``others`` of that one; `iscsitools dtrace run` runs them.
+    """
     files = [project / f"{name}.d" for name in SCRIPTS] + sorted(own.glob("*.d"))
-    return {file.stem: [*dtrace, "-s", str(file), *ARGUMENTS.get(file.stem, ())] for file in files}
+    run = [sys.executable, "-m", "iscsitools", "dtrace", "run"]
+    others = {name: [*run, "--name", NAME, str(own / "others" / f"{name}.d")] for name in OTHERS}
+    return {file.stem: [*dtrace, "-s", str(file), *ARGUMENTS.get(file.stem, ())] for file in files} | others
