@@ -82,7 +82,7 @@ def sessions(addresses: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) 
     port = 0
     found = []
 
-    def connect(address: tuple[str, int], timeout: float) -> Any:
+    def connect(address: tuple[str, int], timeout: float, source: object = None) -> Any:
         made = socket.socket()
         made.settimeout(timeout)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
