@@ -10,7 +10,9 @@ from typing import Final
 
 import click
 
+from iscsitools.cli.command_page import command_page, help_names, new_page
 from iscsitools.cli.main import built_in, cli, load_command
+from iscsitools.cli.provider_page import provider_page
 from iscsitools.config.example import example, key_tables
 
 _HEAD: Final = """\
@@ -44,14 +46,19 @@ def _walk() -> Iterator[tuple[str, click.Command]]:
 
 def _help(name: str, command: click.Command) -> str:
     with click.Context(command, info_name=name, terminal_width=100, max_content_width=100) as ctx:
-        ctx.help_option_names = ["-h", "--help"]
+        ctx.help_option_names = help_names(command)
         return command.get_help(ctx).rstrip()
 
 
 def _main_help() -> str:
+    return _help("iscsitools", _main())
+
+
+def _main() -> click.Command:
+    """The program itself, without the plugins of this machine."""
     group = type(cli)("iscsitools", params=cli.params, help=cli.help)
     group.plugin_commands = {}
-    return _help("iscsitools", group)
+    return group
 
 
 def configuration_page(page: str) -> str:
@@ -60,11 +67,23 @@ def configuration_page(page: str) -> str:
     return _BLOCK.sub(lambda match: f"{match[1]}\n{blocks[match[2]]}\n{match[3]}", page)
 
 
+def manual_pages(folder: Path) -> dict[Path, str]:
+    """The manual pages' sources with their generated parts made anew, by their path; a command without one gets one."""
+    commands = {name: load_command(name) for name in built_in()} | {"iscsitools": _main()}
+    pages = {folder / f"iscsitools-{name}.1.md": new_page(name) for name in built_in()}
+    pages |= {path: path.read_text() for path in sorted(folder.glob("iscsitools*.1.md"))}
+    pages = {path: command_page(text, commands) for path, text in pages.items()}
+    provider = folder / "iscsi.4.md"
+    return pages | {provider: provider_page(provider.read_text())}
+
+
 def write_pages(docs: Path) -> None:
     """Write the generated pages into ``docs``."""
     (docs / "commands.md").write_text(commands_page())
     page = docs / "configuration.md"
     page.write_text(configuration_page(page.read_text()))
+    for path, text in manual_pages(docs / "man").items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":
