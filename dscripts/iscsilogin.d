@@ -10,7 +10,7 @@
  *	MS		milliseconds from the connection's first Login Request to the Login Response that ended it
  *	RESULT		ok; or where it failed: security (names, authentication) or operational (the other keys)
  *	ISID		with the initiator's name and the target's, the key of the session
- *	INITIATOR, TARGET	their names; no target: a discovery session, or one that was not found
+ *	INITIATOR, TARGET	their names, 127 bytes at most; no target: a discovery session, or one that was not found
  *
  *	REMOTE IP	the initiator's address
  *	BEGUN, OK, FAILED	logins; one that was begun and is neither lost its connection, or goes on
@@ -21,7 +21,7 @@
 
 #pragma D option quiet
 #pragma D option switchrate=10hz
-#pragma D option strsize=224
+#pragma D option strsize=128
 
 dtrace:::BEGIN
 {
@@ -43,7 +43,7 @@ iscsi*:::login-command
 {
 	more[this->local, this->remote] = args[1]->ii_flags & ISCSI_FLAG_LOGIN_CONTINUE;
 	/* Nobody has named the initiator before the first request. */
-	this->first = args[1]->ii_initiator == "";
+	this->first = strlen(args[1]->ii_initiator) == 0;
 }
 
 iscsi*:::login-command
@@ -78,8 +78,9 @@ iscsi*:::login-response
 	this->stage = this->flags >> 2 & 3;
 	printf("%6d.%06d %-15s %4d.%03d %-11s ", this->elapsed / 1000000000, this->elapsed / 1000 % 1000000, this->client,
 	    this->took / 1000000, this->took / 1000 % 1000, this->good ? "ok" : this->stage ? "operational" : "security");
-	printf("%-12s %s", args[1]->ii_isid, args[1]->ii_initiator);
-	printf(" %s\n", args[1]->ii_target);
+	printf("%-12s ", args[1]->ii_isid);
+	printf("%s ", args[1]->ii_initiator);
+	printf("%s\n", strlen(args[1]->ii_target) ? args[1]->ii_target : "-");
 }
 
 dtrace:::END
