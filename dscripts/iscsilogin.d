@@ -10,10 +10,11 @@
  *	MS		milliseconds from the connection's first Login Request to the Login Response that ended it
  *	RESULT		ok; or where it failed: security (names, authentication) or operational (the other keys)
  *	ISID		with the initiator's name and the target's, the key of the session
- *	INITIATOR, TARGET	their names, 127 bytes at most; no target: a discovery session, or one that was not found
+ *	INITIATOR, TARGET	their names, 127 bytes at most; -: no target, as in a discovery session, or one not found
  *
  *	REMOTE IP	the initiator's address
- *	BEGUN, OK, FAILED	logins; one that was begun and is neither lost its connection, or goes on
+ *	LOGINS		begun, ok or failed; one that was begun and is neither lost its connection, or goes on
+ *	COUNT		how many
  *
  * The probes do not carry the status of a Login Response. One that asks for nothing and answers nothing, to a request that
  * was not to be continued, ends the login as failed; the target's log has the reason.
@@ -50,9 +51,7 @@ iscsi*:::login-command
 /this->first/
 {
 	start[this->local, this->remote] = timestamp;
-	@begun[this->client] = sum(1);
-	@ok[this->client] = sum(0);
-	@failed[this->client] = sum(0);
+	@logins[this->client, "begun"] = count();
 }
 
 iscsi*:::login-response
@@ -70,8 +69,7 @@ iscsi*:::login-response
 {
 	start[this->local, this->remote] = 0;
 	more[this->local, this->remote] = 0;
-	@ok[this->client] = sum(this->good);
-	@failed[this->client] = sum(this->bad);
+	@logins[this->client, this->good ? "ok" : "failed"] = count();
 	this->took = timestamp - this->start;
 	this->elapsed = timestamp - started;
 	/* CSG: the stage that it was in. */
@@ -85,6 +83,6 @@ iscsi*:::login-response
 
 dtrace:::END
 {
-	printf("\n   %-26s %8s %8s %8s\n", "REMOTE IP", "BEGUN", "OK", "FAILED");
-	printa("   %-26s %@8d %@8d %@8d\n", @begun, @ok, @failed);
+	printf("\n   %-26s %8s %8s\n", "REMOTE IP", "LOGINS", "COUNT");
+	printa("   %-26s %8s %@8d\n", @logins);
 }

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from tabulate import tabulate
 
-from dtrace import agreement, scene
+from dtrace import agreement, checks, scene
 from iscsitools.dtrace.library import library_arguments
 from iscsitools.dtrace.system import find_dtrace, this_system
 from iscsitools.dtrace.variants import DSCRIPTS
@@ -51,7 +51,7 @@ def judge(folder: Path) -> list[Check]:
     """Ask every check about a scene. A report that cannot even be read does not agree."""
     of = agreement.Scene(folder)
     found = []
-    for name, check in agreement.CHECKS.items():
+    for name, check in checks.CHECKS.items():
         try:
             found.append(Check(name, True, check(of)))
         except agreement.DisagreementError as error:

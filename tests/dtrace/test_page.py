@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dtrace import agreement, evidence, page
+from dtrace import agreement, checks, evidence, page
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_same_says_what_differs() -> None:
 
 def test_a_scene_that_cannot_be_read_agrees_with_nothing(tmp_path: Path) -> None:
     found = evidence.judge(tmp_path)
-    assert [check.name for check in found] == list(agreement.CHECKS)
+    assert [check.name for check in found] == list(checks.CHECKS)
     assert not any(check.agreed for check in found)
     assert all(check.difference for check in found)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dtrace import agreement, scene
+from dtrace import agreement, checks, scene
 from dtrace.evidence import judge
 
-ALL_SCRIPTS = (*scene.SCRIPTS, "events", "kernel", "targetd")
+ALL_SCRIPTS = (*scene.SCRIPTS, *scene.OTHERS, "events", "kernel", "raw", "targetd")
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,9 @@ def out(evidence: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.lab
-@pytest.mark.parametrize("name", agreement.CHECKS)
+@pytest.mark.parametrize("name", checks.CHECKS)
 def test_all_that_looked_at_the_scene_agree(out: Path, name: str) -> None:
-    assert agreement.CHECKS[name](agreement.Scene(out)) > 0
+    assert checks.CHECKS[name](agreement.Scene(out)) > 0
 
 
 @pytest.mark.slow
@@ -43,8 +43,8 @@ def test_a_report_that_breaks_off_after_its_first_line_is_noticed(out: Path, tmp
 def test_the_evidence_says_so_in_a_table_and_in_a_file(evidence: Path) -> None:
     (file,) = evidence.glob("linux-*-dtrace-*.json")
     found = json.loads(file.read_text())
-    assert [check["name"] for check in found["checks"] if check["agreed"]] == list(agreement.CHECKS)
+    assert [check["name"] for check in found["checks"] if check["agreed"]] == list(checks.CHECKS)
     assert found["events"] > 0
     printed = (evidence / "evidence.txt").read_text()
-    assert printed.count(" agreed ") == len(agreement.CHECKS)
+    assert printed.count(" agreed ") == len(checks.CHECKS)
     assert printed.endswith(f"/{file.name}\nstatus 0\n")
