@@ -44,7 +44,8 @@ iscsi*:::login-command
 {
 	more[this->local, this->remote] = args[1]->ii_flags & ISCSI_FLAG_LOGIN_CONTINUE;
 	/* Nobody has named the initiator before the first request. */
-	this->first = strlen(args[1]->ii_initiator) == 0;
+	this->initiator = args[1]->ii_initiator;
+	this->first = this->initiator == "";
 }
 
 iscsi*:::login-command
@@ -78,7 +79,8 @@ iscsi*:::login-response
 	    this->took / 1000000, this->took / 1000 % 1000, this->good ? "ok" : this->stage ? "operational" : "security");
 	printf("%-12s ", args[1]->ii_isid);
 	printf("%s ", args[1]->ii_initiator);
-	printf("%s\n", strlen(args[1]->ii_target) ? args[1]->ii_target : "-");
+	this->target = args[1]->ii_target;
+	printf("%s\n", this->target == "" ? "-" : this->target);
 }
 
 dtrace:::END
