@@ -70,6 +70,7 @@ def test_every_line_keeps_its_number() -> None:
     ("text", "says"),
     [
         ("iscsi:::xfer-start {\n start[arg1] = 1; }", "x.d, line 2: arg1 .* args\\[2\\]->xfer_laddr"),
+        ("iscsi:::xfer-done { if (1) { x = 1; } y = arg2; }", "arg2 .* args\\[2\\]->xfer_loffset"),
         ("iscsi:::xfer-done /arg8/ { }", "arg8 .* args\\[2\\]->xfer_type \\(0 for a read, 1 for a write\\)"),
         ("iscsi*:::xfer-* { x = arg6; }", "arg6 .* args\\[2\\]->xfer_len"),
         ("iscsi:::scsi-command { x = arg2; }", "args\\[2\\]->ic_cdb"),
