@@ -87,9 +87,15 @@ def test_every_script_has_its_header_its_twin_and_names_its_probes(name: str) ->
     assert set(used) <= labels
 
 
-def test_command_names_are_those_of_the_live_trace() -> None:
-    text = (DSCRIPTS / "iscsicmds.d").read_text()
-    found = re.findall(r'names\[0x(\w\w), (-1|0x\w\w)\] = "(.*)";', text)
-    expected = [(f"{code:02x}", "-1", name) for code, name in OPERATIONS.items()]
+@pytest.mark.parametrize(
+    ("file", "pattern", "none"),
+    [
+        ("iscsicmds.d", r'names\[0x(\w\w), (-1|0x\w\w)\] = "(.*)";', "-1"),
+        ("bpftrace/iscsicmds.bt", r'@names\[0x(\w\w), (0xffff|0x\w\w)\] = "(.*)";', "0xffff"),
+    ],
+)
+def test_command_names_are_those_of_the_live_trace(file: str, pattern: str, none: str) -> None:
+    found = re.findall(pattern, (DSCRIPTS / file).read_text())
+    expected = [(f"{code:02x}", none, name) for code, name in OPERATIONS.items()]
     expected += [(f"{code:02x}", f"0x{action:02x}", name) for (code, action), name in SERVICE_ACTIONS.items()]
     assert found == expected
