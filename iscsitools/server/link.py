@@ -91,6 +91,7 @@ class Link:
                 try:
                     count, offered = self._send(conn.output()) if view is None else (self.sock.send(view), unsent)
                 except BlockingIOError:
+                    conn.sent(0, time.monotonic_ns())
                     break
                 if count == unsent and view is not None:
                     out.all_sent()

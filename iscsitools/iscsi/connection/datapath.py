@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
+from iscsitools.backstores.base import Backstore, MappedRange
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, RECEIVE_SIZE, Chunk, address_of
 from iscsitools.probes.firing import (
@@ -56,12 +57,22 @@ from iscsitools.wire.rfc7143 import (
 
 LARGEST_READ: Final = 512 << 10
 """Bytes of the largest READ that is answered here; half a chunk, so that two are under way."""
+MAP_MINIMUM: Final = 128 << 10
+"""Bytes from which on a READ is sent straight from the backstore's mapping, where it has one, and not copied first."""
 _MOST_FORMS: Final = 512
 """Forms that are remembered; one more takes the place of the oldest, so that no mixture of loads loses them all."""
 _SERIAL_LIMIT: Final = SERIAL_MASK - RECEIVE_SIZE // BHS_LENGTH
 """No numbers are served from here on, so that none of them begins anew within one receive buffer."""
 Form = tuple[bool, int, int, Gate | None]
 """Of commands with one form: whether they write, their data segment, the most bytes to serve at once, and the gate."""
+
+
+class Mapped(NamedTuple):
+    """Data that a backstore has lent, where it comes from, and from which byte on."""
+
+    range: MappedRange
+    store: Backstore
+    offset: int
 
 
 class Stop(IntEnum):
@@ -75,6 +86,8 @@ class Stop(IntEnum):
     """The output chunk has no room for its answer: it has to be sent first."""
     BUDGET = 3
     """The output that this call might make has been made."""
+    MAPPED = 5
+    """Behind what was put follows :attr:`DataPath.mapped`, which has to be sent before anything else is looked at."""
     CLOSED = 4
     """Its header digest is wrong: the connection cannot go on (RFC 7143 7.8)."""
 
@@ -88,8 +101,8 @@ class DataPath:
 
     __slots__ = (
         "_forms", "_gates", "_largest_read", "_largest_write", "_receive_address", "chunk", "chunk_begin",
-        "commands", "data_digest", "exp_cmdsn", "fired", "header_digest", "in_order", "info", "marks", "probes",
-        "read_bytes", "receive", "receive_view", "statsn", "tags", "tail", "window", "written_bytes",
+        "commands", "data_digest", "exp_cmdsn", "fired", "header_digest", "in_order", "info", "mapped", "marks",
+        "probes", "read_bytes", "receive", "receive_view", "statsn", "tags", "tail", "window", "written_bytes",
     )  # fmt: skip
 
     def __init__(self, receive: bytearray, info: ConnectionInfo, probes: Probes) -> None:
@@ -117,6 +130,8 @@ class DataPath:
         self.tail = 0
         self.chunk_begin = 0
         self.marks: deque[Mark] = deque()
+        self.mapped: Mapped | None = None
+        """Data of the last answer that lies in a backstore's mapping."""
         # Counters, for the list of sessions.
         self.commands = 0
         self.read_bytes = 0
@@ -191,6 +206,7 @@ class DataPath:
         # What holds for the form of the last command, and for its length: most commands are like the one before.
         last_form, last_length, last_edtl = b"", 0, 0
         fired = FIRED_NOTHING
+        mapped = None
         read = written = 0
         stop = Stop.INCOMPLETE
         while end - pos >= head:
@@ -236,7 +252,9 @@ class DataPath:
                             fired = FIRED_COMMAND
                             self._fire_command(mask, number, pos)
                     try:
-                        answered = store.try_read_into(lba * block_size, out_view[data:done])
+                        if edtl >= MAP_MINIMUM and not data_digest:
+                            mapped = store.try_map(lba * block_size, edtl)
+                        answered = mapped or store.try_read_into(lba * block_size, out_view[data:done])
                     except BaseException:
                         answered = False  # the task's way meets it again, and makes sense data of it
                     if answered:
@@ -259,6 +277,11 @@ class DataPath:
                                 self._fire_read(mask, number, itt, edtl, tail, data, done)
                         tail = done
                         read += edtl
+                        if mapped:
+                            tail = data
+                            self.mapped = Mapped(mapped, store, lba * block_size)
+                            stop = Stop.MAPPED
+                            break
                         continue
                 else:
                     data = pos + head

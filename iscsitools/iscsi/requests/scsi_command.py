@@ -192,10 +192,12 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
             command.fail(0, Status.BUSY)
             return
         command.reserved = wanted
+    itl = device.itl(nexus, command.lun)
+    if itl is not None:
+        conn.path.open_gate(command.lun_field, itl.gate)
     if not device.accept(command):
         return
     unit = command.unit
-    conn.path.open_gate(command.lun_field, command.itl.gate)
     if not unit.store.blocking:  # it is done here, in this turn
         conn.spend(command.blocks * unit.block_size // _WORK_PER_BYTE)
     take = min(command.edtl, command.data_out_length) if command.writes else 0
