@@ -128,14 +128,17 @@ def test_slower_prints_every_command_that_ended(played: Scene) -> None:
     assert commands == by_client(played, "opcodes")
 
 
-def test_slower_prints_what_took_10_ms_where_no_other_time_is_given(program: str, tmp_path: Path) -> None:
-    """Of many commands on a unit that answers at once not all; the one that the filter delays surely."""
+def test_what_a_filter_delays_is_slow(program: str, tmp_path: Path) -> None:
+    """iscsislower, which takes 10 ms where no other time is given, and iscsilat's column of 64 ms."""
     luns = ("--lun", "0=ram:1M", "--lun", "1=ram+delay:1M,delay.read=100ms")
+    tracers = {}
     with start_target(tmp_path, "--iqn", scene.TARGET, *luns) as target:
-        script = str(DSCRIPTS / "bpftrace" / "iscsislower.bt")
-        tracer = scene.start(tmp_path, "iscsislower", [program, "-p", str(target.pid), script, str(attach_path())])
         try:
-            scene.ready(tmp_path, "iscsislower", tracer)
+            for name in ("iscsislower", "iscsilat"):
+                script = str(DSCRIPTS / "bpftrace" / f"{name}.bt")
+                words = [program, "-p", str(target.pid), script, str(attach_path())]
+                tracers[name] = scene.start(tmp_path, name, words)
+                scene.ready(tmp_path, name, tracers[name])
             (address,) = target.addresses
             socket.create_connection(address).close()  # it looks at the probes when it wakes up
             with Session.connect(address, scene.TARGET) as session:
@@ -143,15 +146,22 @@ def test_slower_prints_what_took_10_ms_where_no_other_time_is_given(program: str
                     session.read_capacity(lun)
                 for lba in range(100):
                     session.read(lba, 1, 0, 512)
-                session.read(7, 1, 1, 512)
+                for _ in range(3):
+                    session.read(7, 2, 1, 512)
                 session.logout()
-            scene.stop(tmp_path, {"iscsislower": tracer})
+            scene.stop(tmp_path, tracers)
         finally:
-            tracer.kill()
-            tracer.wait()
+            for process in tracers.values():
+                process.kill()
+                process.wait()
     luns_of_reads = Counter(words[2] for words in lines(read(tmp_path, "iscsislower")) if words[4] in ("28", "88"))
-    assert luns_of_reads["1"] == 1
+    assert luns_of_reads["1"] == 3
     assert luns_of_reads["0"] < 100
+    found = rows(read(tmp_path, "iscsilat"), 2)
+    assert found["read", "512"][0] == 100
+    count, *percents = found["read", "1024"]
+    assert count == 3
+    assert percents[:6] == [0] * 6  # less than 64 ms
 
 
 def test_top_adds_up(played: Scene) -> None:
