@@ -217,7 +217,7 @@ class FileBackstore(Backstore):
         with self._ranges.shared(offset, len(buffer)):
             count = read_fully(self._fd, offset, buffer) if io is None else io.read(offset, buffer)
         if count < len(buffer):
-            raise MediumError(f"{self.path} ends at byte {offset + count}", offset + count)
+            raise MediumError(f"{self.path} ends at byte {self.size}", offset + count)
 
     def write(self, offset: int, buffer: memoryview) -> None:
         """Write into the page cache, or past it with ``direct=yes``."""
@@ -254,10 +254,10 @@ class FileBackstore(Backstore):
         try:
             self._write(offset, buffer, 0)
         except OSError as error:
-            if error.errno in NO_SPACE:
-                self._durability.no_space(error)
-            else:
+            if error.errno not in NO_SPACE:
                 self._durability.lose(error)
+            elif not is_in_memory(self._fd):  # where nothing is ever written back, and so nothing fails late
+                self._durability.no_space(error)
             raise
 
     def flush(self) -> None:
