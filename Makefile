@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs man venv clean benchquick fairness instructions cross sanitize lab evidence evidence-lab
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross sanitize lab evidence evidence-lab
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -63,6 +63,10 @@ evidence-lab: ## the same in the virtual machine of tests/lab
 	@mkdir -p build/evidence
 	echo "sh /host/tests/dtrace/in_lab.sh $$(git describe --always --dirty 2>/dev/null)" | \
 		tests/lab/lab run --project --host . --limit 1800 /dev/stdin
+
+torture: $(TEST_STAMP) ## kill servers 30 times over every store, and remove each sync and check (ARGS: options of pytest)
+	ISCSITOOLS_TORTURE=30 $(BIN)/python -m pytest -s $(ARGS) tests/torture
+	$(BIN)/python tests/torture/removals.py
 
 bench: $(TEST_STAMP) ## measure against tgtd and the bound, two hours (ARGS: options of the benchmark)
 	$(BIN)/python benchmarks/compare.py $(ARGS)

@@ -143,6 +143,17 @@ def test_a_bit_that_cannot_be_kept_fails_the_write(
     assert read(store, 0, 4096) == b"n" * 4096
 
 
+def test_a_new_map_is_durable_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    rename = os.rename
+    monkeypatch.setattr(os, "fsync", lambda fd: order.append(os.readlink(f"/proc/self/fd/{fd}")))
+    monkeypatch.setattr(os, "rename", lambda old, new: (order.append(f"to {new}"), rename(old, new)))
+    bits = GranuleMap(MIB)
+    bits.create(f"{tmp_path}/o.map")
+    bits.close()
+    assert order[:3] == [f"{tmp_path}/o.map.new", f"to {tmp_path}/o.map", str(tmp_path)]
+
+
 def test_bits_reach_the_map_after_the_data_is_durable(
     opened: Opened, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

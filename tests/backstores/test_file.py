@@ -103,6 +103,14 @@ def test_a_file_that_was_deleted_is_told_at_the_end(
     assert f"{disk} has been deleted while it was served" in caplog.text
 
 
+def test_a_new_file_is_durable_with_its_name(opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    monkeypatch.setattr(file_module, "file_identity", lambda *args, **how: "x")
+    opened(f"file:{tmp_path}/new.img,size=1M")
+    assert synced == [f"{tmp_path}/new.img", str(tmp_path)]
+
+
 def test_new_folders_are_durable_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))

@@ -100,8 +100,12 @@ def test_a_commit_that_ends_half_way_is_done_again(
     overlay, content = changed
     from iscsitools.backstores.file import FileBackstore
 
+    flush = FileBackstore.flush
+
     def fail(self: FileBackstore) -> None:
-        raise OSError(5, "Input/output error")
+        if self.path == str(base):
+            raise OSError(5, "Input/output error")
+        flush(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(FileBackstore, "flush", fail)

@@ -1,0 +1,68 @@
+"""A server that is killed loses nothing that it has answered: every store and filter, caches, block sizes, commands.
+
+One round each here; ``make torture`` plays more (ISCSITOOLS_TORTURE, ISCSITOOLS_SEED).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+from support.target import start_target
+
+from iscsitools.initiator.session import Session
+
+from .load import Ledger, Load, read_all, seeds
+
+IQN = "iqn.2026-11.example:torture"
+ROUNDS = int(os.environ.get("ISCSITOOLS_TORTURE", "1"))
+SIZE = 1 << 20
+STACKS = (
+    "file:{dir}/disk",
+    "file:{dir}/disk,cache=writethrough",
+    "file:{dir}/disk,block_size=4096",
+    "file:{dir}/disk,direct=yes,block_size=4096",
+    "file+delay:{dir}/disk,delay.write=1ms",
+    "file+powerloss:{dir}/disk,powerloss.memory=64K",
+    "file+cow:{dir}/base,cow.file={dir}/overlay",
+    "file+cow:{dir}/base,cow.file={dir}/overlay,cache=writethrough,block_size=4096",
+    "file+cow+delay:{dir}/base,cow.file={dir}/overlay,delay.flush=5ms",
+)
+
+
+def clear(session: Session) -> None:
+    for _ in range(3):
+        session.command(bytes(6))
+
+
+@pytest.mark.parametrize("seed", seeds(ROUNDS))
+@pytest.mark.parametrize("stack", STACKS)
+def test_what_was_answered_survives_a_kill(stack: str, seed: int, tmp_path: Path) -> None:
+    print(f"seed {seed}, {stack}")
+    numbers = random.Random(seed)
+    content = numbers.randbytes(4096) * (SIZE // 4096)
+    for name in ("disk", "base"):
+        (tmp_path / name).write_bytes(content)
+    size = 4096 if "block_size=4096" in stack else 512
+    spec = stack.format(dir=tmp_path) + ",thin=yes"
+    arguments = ("--iqn", IQN, "--lun", spec, "--provider", "none")
+    ledger = Ledger([content[at : at + size] for at in range(0, SIZE, size)])
+    for life in range(3):
+        target = start_target(tmp_path, *arguments)
+        with Session.connect(target.addresses[0], IQN) as session:
+            clear(session)
+            assert ledger.wrong(read_all(session, len(ledger.blocks), size)) == [], f"seed {seed}, life {life}"
+            ledger.blocks = read_all(session, len(ledger.blocks), size)  # what was on its way is what it is now
+            ledger.on_the_way.clear()
+            timer = threading.Timer(numbers.uniform(0.05, 0.4), target.process.kill)
+            timer.start()
+            Load(session, ledger, size, numbers.randrange(1 << 30)).run()
+            timer.join()
+        target.kill()
+    assert ledger.answered > 0
+    with start_target(tmp_path, *arguments) as target, Session.connect(target.addresses[0], IQN) as session:
+        clear(session)
+        assert ledger.wrong(read_all(session, len(ledger.blocks), size)) == [], f"seed {seed}, at the end"
