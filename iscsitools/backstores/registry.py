@@ -10,7 +10,7 @@ from typing import Final
 from iscsitools.backstores.base import Backstore, BackstoreError, Filter, Option
 
 LUN_OPTION_NAMES: Final = frozenset(
-    {"block_size", "physical_block_size", "readonly", "thin", "removable", "cache", "serial", "naa"}
+    {"block_size", "physical_block_size", "readonly", "thin", "removable", "cache", "serial", "naa", "reservations"}
 )
 """Options that every LUN has whatever it is made of; they are the disk's, not the backstore's."""
 

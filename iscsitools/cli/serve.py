@@ -70,8 +70,8 @@ def command(
     not there, on 127.0.0.1:3260.
 
     Options of every LUN: block_size, physical_block_size, readonly, thin, removable, cache (writeback or
-    writethrough), serial, naa. Those of backstores and filters: iscsitools backstores; those of plugins: iscsitools
-    plugins.
+    writethrough), serial, naa, reservations (aptpl or keep). Those of backstores and filters: iscsitools backstores;
+    those of plugins: iscsitools plugins.
 
     SIGINT and SIGTERM end it cleanly: initiators are asked to log out, running commands finish, data is flushed. A
     second one waits for nobody. Closing the terminal ends it too, except under nohup. SIGHUP sent by hand has the sizes

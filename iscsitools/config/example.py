@@ -9,7 +9,7 @@ from typing import Any
 
 from iscsitools.config.names import Portal
 from iscsitools.config.schema import CONFIG, USER, tables
-from iscsitools.config.types import BOOLEAN, CACHE, Key, Scalar, Table, Tables
+from iscsitools.config.types import BOOLEAN, CACHE, RESERVATIONS, Key, Scalar, Table, Tables
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 _HEAD = """\
@@ -30,6 +30,8 @@ def toml_value(key: Key, value: Any) -> str:
         return f"[{', '.join(toml_value(key, item) for item in value)}]"
     if key.type is CACHE:
         return '"writeback"' if value else '"writethrough"'
+    if key.type is RESERVATIONS:
+        return '"keep"' if value else '"aptpl"'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, ChapAlgorithm):

@@ -64,8 +64,9 @@ class LunConfig:
     ``physical_block_size`` in bytes, 0: as the backstore says. ``thin``: None is as the backstore says.
     ``write_cache`` False is ``cache = "writethrough"``: every write is durable before it is answered. ``serial``
     None: derived from the disk's own identity, or else from the target's name, the LUN and the backstore's. ``naa``:
-    the 8 bytes of the NAA designator; None: derived as the serial number is. ``queue_depth``: commands before TASK
-    SET FULL; ``threads``: blocking backstore calls at once.
+    the 8 bytes of the NAA designator; None: derived as the serial number is. ``keep_reservations``:
+    persistent reservations outlive a restart, asked for or not. ``queue_depth``: commands before TASK SET FULL;
+    ``threads``: blocking backstore calls at once.
     """
 
     number: int
@@ -78,6 +79,7 @@ class LunConfig:
     write_cache: bool = True
     serial: str | None = None
     naa: bytes | None = None
+    keep_reservations: bool = False
     queue_depth: int = 128
     threads: int = 8
 
@@ -133,6 +135,7 @@ class Config:
 
     ``name`` names the server's sockets; None: one is derived from its process id. ``discovery``: authentication of
     discovery sessions. ``watch_group``: the group that may open the watch socket; None: the owner only.
+    ``state``: the folder of what outlives the server; None: the user's own.
     ``provider``: ``auto`` takes every tracer that the system has, else ``dtrace``, ``sdt`` or ``none``.
     """
 
@@ -144,5 +147,6 @@ class Config:
     log_level: str = "info"
     log_format: str = "text"
     watch_group: str | None = None
+    state: str | None = None
     provider: str = "auto"
     plugins: tuple[PluginConfig, ...] = ()

@@ -195,6 +195,10 @@ def _cache(text: str) -> bool:
     return values.choice("writeback", "writethrough")(text) == "writeback"
 
 
+def _reservations(text: str) -> bool:
+    return values.choice("aptpl", "keep")(text) == "keep"
+
+
 def _not_empty(text: str) -> str:
     if not text:
         raise ValueError("the text is empty")
@@ -255,6 +259,7 @@ SECONDS: Final = Scalar("seconds", _seconds, (int, float))
 BLOCK_SIZE: Final = Scalar("512, 1024, 2048 or 4096", _block_size(512, 4096, False), (int,))
 PHYSICAL_BLOCK_SIZE: Final = Scalar("size", _block_size(512, 1 << 20, True), (int,))
 CACHE: Final = Scalar('"writeback", "writethrough"', _cache)
+RESERVATIONS: Final = Scalar('"aptpl", "keep"', _reservations)
 TEXT: Final = Scalar("text", _not_empty)
 SECRET: Final = Scalar("text", _not_empty)
 CHAP_NAME: Final = Scalar("text", _chap_name)

@@ -178,9 +178,11 @@ def _in(name: str, action: int, run: Run) -> Command:
     )
 
 
-def _out(name: str, action: int, run: Run, check: Check) -> Command:
+def _out(name: str, action: int, run: Callable[[Task], None], check: Check) -> Command:
     usage = "5f 1f ff 00 00 ff ff ff ff 00"
-    return _row(f"PERSISTENT RESERVE OUT, {name}", usage, run, _SHARED | Flags.ESSENTIAL, check, action)
+    return _row(
+        f"PERSISTENT RESERVE OUT, {name}", usage, persistentout.kept(run), _SHARED | Flags.ESSENTIAL, check, action
+    )
 
 
 _PERSISTENT = (
@@ -188,7 +190,7 @@ _PERSISTENT = (
     _in("READ RESERVATION", 1, persistentin.read_reservation),
     _in("REPORT CAPABILITIES", 2, persistentin.report_capabilities),
     _in("READ FULL STATUS", 3, persistentin.read_full_status),
-    _out("REGISTER", 0, persistentout.register, persistentout.check_basic),
+    _out("REGISTER", 0, persistentout.register, persistentout.check_register),
     _out("RESERVE", 1, persistentout.reserve, persistentout.check_typed),
     _out("RELEASE", 2, persistentout.release, persistentout.check_typed),
     _out("CLEAR", 3, persistentout.clear, persistentout.check_basic),

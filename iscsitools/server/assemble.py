@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iscsitools.backstores.base import Backstore, BackstoreError
@@ -19,9 +21,11 @@ from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.options import BLOCK_SIZES, UnitOptions
+from iscsitools.scsi.core.registrations import Registrations
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.loop import Loop
+from iscsitools.server.reservation_file import ReservationFile
 from iscsitools.server.workers import Workers
 
 if TYPE_CHECKING:
@@ -38,19 +42,24 @@ class Assembly:
 
     targets: list[TargetNode] = field(default_factory=list)
     stores: list[OpenStore] = field(default_factory=list)
+    keeper: Workers | None = None
+    """Keeps reservations: a thread of its own, so that no call of a backstore is in its way."""
     units: list[tuple[str, LogicalUnit]] = field(default_factory=list)
     """Every logical unit, with where it is served, for messages."""
 
 
 def assemble(
     assembly: Assembly, targets: tuple[TargetConfig, ...], registry: Registry,
-    authenticators: Mapping[str, Authenticator], loop: Loop,
+    authenticators: Mapping[str, Authenticator], loop: Loop, state: Path | None = None,
 ) -> None:  # fmt: skip
     """Open every backstore and make the targets. Raises UserError naming the LUN; what is open then stands in it."""
+    assembly.keeper = Workers(loop, 1, "reservations")
     for config in targets:
         device = ScsiDevice(config.iqn, DISK)
         for lun in config.luns:
-            device.add_unit(_unit(config.iqn, lun, registry, loop, assembly))
+            unit = _unit(config.iqn, lun, registry, loop, assembly)
+            _take_reservations(f"{config.iqn} LUN {lun.number}", unit, state, assembly.keeper)
+            device.add_unit(unit)
         policy = auth_policy(config.auth, authenticators)
         assembly.targets.append(TargetNode(config.iqn, device, config.alias, auth=policy, initiators=config.initiators))
 
@@ -82,6 +91,37 @@ def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: As
     _refuse_twins(where, unit, assembly)
     assembly.units.append((where, unit))
     return unit
+
+
+def state_folder(configured: str | None) -> Path | None:
+    """Where what outlives the server is kept: as configured, as systemd says, or the user's own; None: no place."""
+    if configured is not None:
+        return Path(configured)
+    for variable, below in (("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "iscsitools")):
+        folder = os.environ.get(variable, "").partition(":")[0]
+        if os.path.isabs(folder):
+            return Path(folder) / below
+    home = os.path.expanduser("~")
+    return Path(home) / ".local" / "state" / "iscsitools" if os.path.isabs(home) else None
+
+
+def _take_reservations(where: str, unit: LogicalUnit, state: Path | None, keeper: Workers) -> None:
+    """Give a unit the place where its reservations are kept, and what is there; a damaged fence is not forgotten."""
+    if state is None:
+        return
+    place = ReservationFile(state / "reservations" / f"{unit.identity.naa.hex()}.json", keeper)
+    try:
+        text = place.load()
+        if text:
+            unit.reservations.persistent = Registrations.from_text(text)
+            log.info("%s: %d registrations are back", where, len(unit.reservations.persistent.keys))
+    except OSError as error:
+        raise RunError(f"{where}: its reservations, {place.path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise RunError(
+            f"{where}: its reservations, {place.path}, are damaged: {error}; remove the file to begin without any"
+        ) from None
+    unit.reservation_place = place
 
 
 def _refuse_twins(where: str, unit: LogicalUnit, assembly: Assembly) -> None:
@@ -117,6 +157,7 @@ def _logical_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) 
         naa=lun.naa or b"",
         target=iqn,
         queue_depth=lun.queue_depth,
+        keep_reservations=lun.keep_reservations,
     )
     return LogicalUnit(lun.number, store, workers, options, DISK)
 

@@ -26,7 +26,7 @@ from iscsitools.plugins import PluginManager
 from iscsitools.probes.firing import Probes
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
-from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits
+from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits, state_folder
 from iscsitools.server.callers import MOST_REFUSED, Callers, kept_free
 from iscsitools.server.draining import Draining
 from iscsitools.server.ending import REASON, Ending, StoreCloser
@@ -98,7 +98,8 @@ class Server:
     def _open(self) -> None:
         config, plugins = self.config, self._plugins
         plugins.configure({plugin.name: plugin.options for plugin in config.plugins})
-        assemble(self.assembly, config.targets, plugins.registry, plugins.authenticators, self.loop)
+        state = state_folder(config.state)
+        assemble(self.assembly, config.targets, plugins.registry, plugins.authenticators, self.loop, state)
         addresses = self._listeners.open(config.portals)
         self.addresses = [address_text(address) for address in addresses]
         directory = Directory(
@@ -272,6 +273,8 @@ class Server:
             stack.callback(self.loop.close)
             stack.callback(self._draining.close)
             stack.callback(self._lookups.close)
+            if self.assembly.keeper is not None:
+                stack.callback(self.assembly.keeper.close)
             stack.callback(self._lifecycle.close)
             if self._view is not None:
                 stack.callback(self._lifecycle.server_stopped, self._view.notice)

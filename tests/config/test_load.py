@@ -31,6 +31,7 @@ def test_everything_that_can_be_said(load: Load) -> None:
         log_level = "debug"
         log_format = "json"
         watch_group = "{group}"
+        state = "/var/lib/disks"
         limits = {{ max_connections = 3, nop_interval = 0.5, login_timeout = "2m", max_burst_length = "2M" }}
         [[target]]
         iqn = "IQN.2026-11.Example:A"
@@ -51,6 +52,7 @@ def test_everything_that_can_be_said(load: Load) -> None:
         removable = "yes"
         cache = "writethrough"
         serial = "S 1"
+        reservations = "keep"
         queue_depth = 5
         threads = 2
         """
@@ -65,7 +67,7 @@ def test_everything_that_can_be_said(load: Load) -> None:
                 "iqn.2026-11.example:a",
                 "Ä",
                 (
-                    LunConfig(0, stack, 4096, 8192, True, False, True, False, "S 1", None, 5, 2),
+                    LunConfig(0, stack, 4096, 8192, True, False, True, False, "S 1", None, True, 5, 2),
                     LunConfig(1, StackSpec("ram", "1M")),
                 ),
                 initiators=("iqn.*:host?",),
@@ -75,6 +77,7 @@ def test_everything_that_can_be_said(load: Load) -> None:
         log_level="debug",
         log_format="json",
         watch_group=group,
+        state="/var/lib/disks",
     )
 
 

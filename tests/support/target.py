@@ -120,6 +120,7 @@ def start_target(
         "XDG_RUNTIME_DIR": str(runtime),
         "XDG_DATA_HOME": str(data),
         "XDG_CONFIG_HOME": str(data),
+        "XDG_STATE_HOME": str(data),
         "PYTHONUNBUFFERED": "1",
     }
     command = [*prefix, python, "-m", "iscsitools", "serve"]

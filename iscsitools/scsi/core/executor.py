@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 PIECE: Final = 1 << 20
 """Bytes that one step of work on blocks takes at most: less than a millisecond in memory."""
 Steps = Iterator[None]
 """Medium work in steps: what comes to an end at each ``yield``."""
-Work = Callable[[], object] | Steps
-"""Medium work: may block, touches the backstore and the task's buffers only.
-
-What a call returns does not count, for it is mostly a backstore's method, which may return anything.
-"""
 Withdraw = Callable[[], bool]
 """Takes submitted work back; False when a thread has begun it."""
 
@@ -34,6 +30,21 @@ class Executor(Protocol):
 
         In each turn no more than one step of this executor is called.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Work for other threads than the unit's, which may all be in calls that do not return."""
+
+    executor: Executor
+    call: Callable[[], None]
+
+
+Work = Callable[[], object] | Steps | Elsewhere
+"""Medium work: may block, touches the backstore and the task's buffers only.
+
+What a call returns does not count, for it is mostly a backstore's method, which may return anything.
+"""
 
 
 class InlineExecutor:

@@ -30,7 +30,8 @@ class UnitOptions:
     ``block_size``: one of BLOCK_SIZES. ``physical_block_size``: bytes, 0: what the backstore says, or
     4096, the page cache's unit. ``write_cache``: writeback, so WCE is 1 when the backstore's cache is volatile; False:
     every write is durable before its status. ``serial`` and ``naa`` (8 bytes): derived when empty. ``target``: the
-    target's name, for designators. ``queue_depth``: tasks before TASK SET FULL.
+    target's name, for designators. ``queue_depth``: tasks before TASK SET FULL. ``keep_reservations``: as if APTPL
+    had been asked for, where there is a place for it.
     """
 
     block_size: int = 512
@@ -46,6 +47,7 @@ class UnitOptions:
     revision: str = revision(__version__)
     target: str = ""
     queue_depth: int = 128
+    keep_reservations: bool = False
 
 
 class TransferLimits(NamedTuple):

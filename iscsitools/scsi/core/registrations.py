@@ -1,14 +1,16 @@
 """The state of persistent reservations: who is registered, who holds what (SPC-4 5.13).
 
-This is the boundary for keeping them over a power loss: all of the state is in this object's four fields, and nothing
-but its methods changes them. They are kept in memory, so PTPL_C is 0 and APTPL is refused.
+All of the state is in one object, and nothing but its methods changes it: it can be written down as a text and taken
+from one again, so that it outlives a restart (APTPL, SPC-4 5.13.5).
 """
 
 from __future__ import annotations
 
+import json
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
+from iscsitools.scsi.core.executor import Executor
 from iscsitools.scsi.core.nexus import Nexus
 
 
@@ -41,15 +43,19 @@ class Port(NamedTuple):
 
 
 class Registrations:
-    """Registered keys, and the reservation. ``holder`` is None while the type is one for all registrants."""
+    """Registered keys, and the reservation. ``holder`` is None while the type is one for all registrants.
 
-    __slots__ = ("generation", "holder", "keys", "kind")
+    ``aptpl``: the last registration asked for all this to outlive a loss of power.
+    """
+
+    __slots__ = ("aptpl", "generation", "holder", "keys", "kind")
 
     def __init__(self) -> None:
         self.keys: dict[Port, int] = {}
         self.kind: ReservationType | None = None
         self.holder: Port | None = None
         self.generation = 0
+        self.aptpl = False
 
     @property
     def for_all(self) -> bool:
@@ -78,15 +84,16 @@ class Registrations:
         self.kind = None
         self.holder = None
 
-    def register(self, port: Port, key: int) -> None:
-        """Register ``port``, or change its key."""
-        self.keys[port] = key
+    def register(self, ports: list[Port], key: int) -> None:
+        """Register ``ports``, or change their key."""
+        for port in ports:
+            self.keys[port] = key
         self.generation += 1
 
-    def unregister(self, port: Port) -> ReservationType | None:
-        """End a registration; returns the type of the reservation that ended with it (SPC-4 5.13.11.2)."""
-        self.generation += 1
-        return self._drop(port)
+    def unregister(self, ports: list[Port]) -> list[ReservationType]:
+        """End registrations; returns the types of the reservations that ended with them (SPC-4 5.13.11.2)."""
+        self.generation += bool(ports)
+        return [kind for port in ports if (kind := self._drop(port)) is not None]
 
     def _drop(self, port: Port) -> ReservationType | None:
         del self.keys[port]
@@ -126,3 +133,57 @@ class Registrations:
         if unregister:
             del self.keys[port]
         self.generation += 1
+
+    # To outlive a restart
+
+    def to_text(self) -> str:
+        """All but the generation, which begins at 0 after a power on (SPC-4 6.15.2)."""
+        holder = None if self.holder is None else list(self.keys).index(self.holder)
+        registered = [{**port._asdict(), "key": f"0x{key:016x}"} for port, key in self.keys.items()]
+        state = {
+            "version": _VERSION,
+            "aptpl": self.aptpl,
+            "type": self.kind,
+            "holder": holder,
+            "registered": registered,
+        }
+        return json.dumps(state, indent=1) + "\n"
+
+    @classmethod
+    def from_text(cls, text: str) -> Registrations:
+        """What :meth:`to_text` wrote; raises ValueError for anything else."""
+        try:
+            state = json.loads(text)
+            if state["version"] != _VERSION:
+                raise ValueError(f"its version is {state['version']}, not {_VERSION}")
+            return cls._from_state(state)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is no list of registrations ({type(error).__name__}: {error})") from None
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> Registrations:
+        made = cls()
+        made.aptpl = bool(state["aptpl"])
+        for entry in state["registered"]:
+            made.keys[Port(str(entry["initiator_port"]), int(entry["target_port"]))] = int(entry["key"], 16)
+        made.kind = None if state["type"] is None else ReservationType(state["type"])
+        if state["holder"] is not None:
+            made.holder = list(made.keys)[state["holder"]]
+        if (made.holder is None) != (made.kind is None or made.for_all):
+            raise ValueError("its reservation has no holder, or a holder has none")
+        return made
+
+
+_VERSION: Final = 1
+
+
+class ReservationPlace(Protocol):
+    """Where a unit's registrations are kept so that they outlive the process. ``executor`` runs :meth:`keep`."""
+
+    executor: Executor
+
+    def keep(self, number: int, text: str) -> None:
+        """Keep this text instead of what was kept before, whole or not at all; empty: keep nothing. It may block.
+
+        Raises OSError. Texts have growing numbers; one that comes after a newer one is void.
+        """

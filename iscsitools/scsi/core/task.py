@@ -15,7 +15,7 @@ from typing import Final
 from iscsitools.backstores.caller import call_for
 from iscsitools.scsi.core.cdb import Buffer
 from iscsitools.scsi.core.errors import ScsiError, parameter_list_length_error
-from iscsitools.scsi.core.executor import PIECE, Work
+from iscsitools.scsi.core.executor import PIECE, Elsewhere, Steps
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.task_set import QueuedTask
 from iscsitools.scsi.core.unit import ItlNexus, LogicalUnit
@@ -143,6 +143,9 @@ class Task(QueuedTask):
         else:
             if work is None:
                 self._end()
+            elif isinstance(work, Elsewhere):
+                unit.tasks.is_at_work(self)
+                work.executor.submit(work.call, self._worked)
             elif unit.store.blocking:
                 unit.tasks.is_at_work(self)
                 self.withdraw = unit.executor.submit(partial(self._work, work), self._worked)
@@ -155,11 +158,11 @@ class Task(QueuedTask):
             else:
                 self._step(work)
 
-    def _work(self, work: Work) -> None:
+    def _work(self, work: Callable[[], object] | Steps) -> None:
         """Do all of the work, in a thread; what is aborted ends at the next step."""
         call_for(self.nexus.initiator, partial(self._do, work))
 
-    def _do(self, work: Work) -> None:
+    def _do(self, work: Callable[[], object] | Steps) -> None:
         if isinstance(work, Iterator):
             for _ in work:
                 if self.aborted:

@@ -18,6 +18,7 @@ from iscsitools.scsi.core.gate import Gate
 from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import TransferLimits, UnitOptions
+from iscsitools.scsi.core.registrations import ReservationPlace
 from iscsitools.scsi.core.reservations import Reservations
 from iscsitools.scsi.core.task_set import QueuedTask, TaskSet
 from iscsitools.wire.sense import Asc, SenseKey
@@ -64,6 +65,10 @@ class LogicalUnit:
         self.target_ports: frozenset[int] = frozenset({1})
         """The relative target port identifiers through which it can be reached (SPC-4 7.8.6.5)."""
         self.reservations = Reservations()
+        self.reservation_place: ReservationPlace | None = None
+        """Where registrations can be kept; None: nowhere, so PTPL_C is 0."""
+        self.kept_states = 0
+        """How many states of the registrations were given to that place."""
         self.itls: dict[Nexus, ItlNexus] = {}
         self.tasks = TaskSet(options.queue_depth, self._gates_changed)
         self._failures = object()  # its name among the lines that repeat

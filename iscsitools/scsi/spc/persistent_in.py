@@ -10,7 +10,8 @@ from iscsitools.scsi.core.registrations import Port, ReservationType
 from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.spc.transport_id import encode_transport_id
 
-_TMV = 0x80
+_SIP_C, _ATP_C, _PTPL_C = 0x08, 0x04, 0x01
+_TMV, _PTPL_A = 0x80, 0x01
 # PERSISTENT RESERVATION TYPE MASK (SPC-4 table 182): all six types, byte 4 in the high half.
 _TYPES = sum(
     1 << (8 + kind if kind < ReservationType.EXCLUSIVE_ACCESS_ALL_REGISTRANTS else 0) for kind in ReservationType
@@ -45,8 +46,11 @@ def read_reservation(task: Task) -> None:
 
 
 def report_capabilities(task: Task) -> None:
-    """REPORT CAPABILITIES: neither SIP_C, ATP_C nor PTPL_C."""
-    task.reply(struct.pack(">HBBHxx", 8, 0, _TMV, _TYPES), u16(task.cdb, 7))
+    """REPORT CAPABILITIES: SIP_C, ATP_C, and PTPL_C where there is a place to keep registrations."""
+    place, state = task.unit.reservation_place, task.unit.reservations.persistent
+    can = _SIP_C | _ATP_C | (_PTPL_C if place is not None else 0)
+    does = _TMV | (_PTPL_A if state.aptpl else 0)
+    task.reply(struct.pack(">HBBHxx", 8, can, does, _TYPES), u16(task.cdb, 7))
 
 
 def read_full_status(task: Task) -> None:

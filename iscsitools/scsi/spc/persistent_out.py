@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from iscsitools.scsi.core.cdb import u16, u32, u64
@@ -12,14 +14,16 @@ from iscsitools.scsi.core.errors import (
     parameter_list_length_error,
     reservation_conflict,
 )
+from iscsitools.scsi.core.executor import Elsewhere, Work
 from iscsitools.scsi.core.registrations import FOR_REGISTRANTS, Port, Registrations, ReservationType
 from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.spc.persistent_in import check_persistent
-from iscsitools.scsi.spc.transport_id import decode_transport_id
+from iscsitools.scsi.spc.transport_id import decode_transport_id, split_transport_ids
 from iscsitools.wire.sense import Asc
 
 _BASIC_LENGTH = 24
 _LONGEST = 24 + 4 + 256
+_LONGEST_LIST = 8192
 _MOST_REGISTRATIONS = 1024
 _SPEC_I_PT, _ALL_TG_PT, _APTPL, _UNREG = 0x08, 0x04, 0x01, 0x02
 
@@ -33,18 +37,23 @@ class _Request(NamedTuple):
 
 def check_basic(task: Task) -> None:
     """The parameter list is the basic one, 24 bytes."""
-    check_persistent(task)
-    length = u32(task.cdb, 5)
-    if length != _BASIC_LENGTH:
-        raise parameter_list_length_error()
-    task.take(length)
+    _check_length(task, _BASIC_LENGTH)
+
+
+def check_register(task: Task) -> None:
+    """REGISTER: 24 bytes, or with SPEC_I_PT a list of TransportIDs behind them."""
+    _check_length(task, _LONGEST_LIST)
 
 
 def check_move(task: Task) -> None:
     """REGISTER AND MOVE: 24 bytes and a TransportID of iSCSI's longest."""
+    _check_length(task, _LONGEST)
+
+
+def _check_length(task: Task, most: int) -> None:
     check_persistent(task)
     length = u32(task.cdb, 5)
-    if not _BASIC_LENGTH <= length <= _LONGEST:
+    if not _BASIC_LENGTH <= length <= most:
         raise parameter_list_length_error()
     task.take(length)
 
@@ -62,6 +71,29 @@ def _kind(task: Task) -> ReservationType:
     if value not in ReservationType.__members__.values():
         raise invalid_field(2, 3)
     return ReservationType(value)
+
+
+def kept(action: Callable[[Task], None]) -> Callable[[Task], Work | None]:
+    """The service action, after which what is to outlive a restart is written down, before the status.
+
+    The new state holds for other commands at once; what an initiator is told of it is on stable storage.
+    """
+
+    def run(task: Task) -> Work | None:
+        unit = task.unit
+        place, state = unit.reservation_place, unit.reservations.persistent
+        was_kept = state.aptpl
+        before = state.generation, state.kind, state.holder
+        action(task)
+        wanted = state.aptpl or unit.options.keep_reservations
+        changed = before != (state.generation, state.kind, state.holder)
+        if place is None or not changed or not (wanted or was_kept):
+            return None
+        unit.kept_states += 1
+        text = state.to_text() if wanted and state.keys else ""
+        return Elsewhere(place.executor, partial(place.keep, unit.kept_states, text))
+
+    return run
 
 
 def _request(task: Task) -> _Request:
@@ -92,38 +124,72 @@ def _released(task: Task, state: Registrations, kind: ReservationType | None) ->
         _notify(task, list(state.keys), Asc.RESERVATIONS_RELEASED)
 
 
-def _check_flags(flags: int) -> None:
-    """None of SPEC_I_PT, ALL_TG_PT and APTPL is supported, as REPORT CAPABILITIES says."""
-    for mask, bit in ((_SPEC_I_PT, 3), (_ALL_TG_PT, 2), (_APTPL, 0)):
-        if flags & mask:
-            raise invalid_parameter(20, bit)
+def _check_aptpl(task: Task, byte: int) -> bool:
+    """APTPL, which needs a place where registrations can be kept."""
+    asked = bool(task.data_out[byte] & _APTPL)
+    if asked and task.unit.reservation_place is None:
+        raise invalid_parameter(byte, 0)
+    return asked
 
 
-def _register(task: Task, request: _Request) -> None:
-    state, port = request.state, request.port
+def _ports(task: Task, request: _Request, names: list[str]) -> list[Port]:
+    """The ports that a registration is for: this nexus's own, ``names``', with ALL_TG_PT at every target port."""
+    everywhere = task.data_out[20] & _ALL_TG_PT
+    at = sorted(task.unit.target_ports) if everywhere else [request.port.target_port]
+    return [Port(name, port) for name in [request.port.initiator_port, *names] for port in at]
+
+
+def _register(task: Task, request: _Request, names: list[str]) -> None:
+    state = request.state
+    aptpl = _check_aptpl(task, 20)
+    ports = _ports(task, request, names)
     if request.action_key:
-        if port not in state.keys and len(state.keys) >= _MOST_REGISTRATIONS:
+        if len({*state.keys, *ports}) > _MOST_REGISTRATIONS:
             raise illegal_request(Asc.INSUFFICIENT_REGISTRATION_RESOURCES)
-        state.register(port, request.action_key)
-    elif port in state.keys:
-        _released(task, state, state.unregister(port))
+        state.register(ports, request.action_key)
+    else:
+        for kind in state.unregister([port for port in ports if port in state.keys]):
+            _released(task, state, kind)
+    state.aptpl = aptpl
     task.unit.refresh()
 
 
 def register(task: Task) -> None:
-    """REGISTER: make, change or (service action key 0) end this nexus's registration; the key must be its own, or 0."""
+    """REGISTER: make, change or (service action key 0) end this nexus's registration; the key must be its own, or 0.
+
+    With SPEC_I_PT a nexus that is not registered yet registers the ports that it lists beside itself.
+    """
     request = _request(task)
-    if request.state.keys.get(request.port, 0) != request.key:
+    known = request.state.keys.get(request.port)
+    if (known or 0) != request.key:
         raise reservation_conflict()
-    _check_flags(task.data_out[20])
-    _register(task, request)
+    names: list[str] = []
+    if task.data_out[20] & _SPEC_I_PT:
+        if known is not None:
+            raise invalid_parameter(20, 3)
+        names = _listed(task)
+    elif len(task.data_out) != _BASIC_LENGTH:
+        raise parameter_list_length_error()
+    _register(task, request, names)
+
+
+def _listed(task: Task) -> list[str]:
+    """The names in the list of TransportIDs behind the basic parameter list (SPC-4 6.16.3)."""
+    data = task.data_out
+    if len(data) < _BASIC_LENGTH + 4 or len(data) < _BASIC_LENGTH + 4 + u32(data, 24):
+        raise parameter_list_length_error()
+    names = split_transport_ids(data[_BASIC_LENGTH + 4 : _BASIC_LENGTH + 4 + u32(data, 24)])
+    if names is None:
+        raise invalid_parameter(_BASIC_LENGTH + 4)
+    return names
 
 
 def register_and_ignore(task: Task) -> None:
-    """REGISTER AND IGNORE EXISTING KEY."""
+    """REGISTER AND IGNORE EXISTING KEY: SPEC_I_PT has no place in it."""
     request = _request(task)
-    _check_flags(task.data_out[20])
-    _register(task, request)
+    if task.data_out[20] & _SPEC_I_PT:
+        raise invalid_parameter(20, 3)
+    _register(task, request, [])
 
 
 def reserve(task: Task) -> None:
@@ -190,8 +256,7 @@ def register_and_move(task: Task) -> None:
     data, state = task.data_out, request.state
     if len(data) < _BASIC_LENGTH + u32(data, 20):
         raise parameter_list_length_error()
-    if data[17] & _APTPL:
-        raise invalid_parameter(17, 0)
+    aptpl = _check_aptpl(task, 17)
     if u16(data, 18) not in task.unit.target_ports:
         raise invalid_parameter(18, 7)
     name = decode_transport_id(data[24 : 24 + u32(data, 20)])
@@ -203,4 +268,5 @@ def register_and_move(task: Task) -> None:
     if state.for_all or not state.holds(request.port):
         raise reservation_conflict()
     state.move(request.port, to, request.action_key, bool(data[17] & _UNREG))
+    state.aptpl = aptpl
     task.unit.refresh()

@@ -17,6 +17,20 @@ def encode_transport_id(initiator_port: str) -> bytes:
     return struct.pack(">BBH", _ISCSI_PORT, 0, length) + name.ljust(length, b"\0")
 
 
+def split_transport_ids(data: Buffer) -> list[str] | None:
+    """The ports' names of a list of TransportIDs, each once; None when one is not an iSCSI initiator port's."""
+    names: dict[str, None] = {}
+    at = 0
+    while at < len(data):
+        end = at + 4 + u16(data, at + 2) if len(data) - at >= 4 else at
+        name = decode_transport_id(data[at:end])
+        if name is None:
+            return None
+        names[name] = None
+        at = end
+    return list(names)
+
+
 def decode_transport_id(data: Buffer) -> str | None:
     """The port's name; None when it is not the TransportID of an iSCSI initiator port."""
     if len(data) < 24 or data[0] != _ISCSI_PORT or len(data) != 4 + u16(data, 2):
