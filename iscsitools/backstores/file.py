@@ -15,7 +15,6 @@ What is true of it, and why:
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -32,11 +31,10 @@ from iscsitools.backstores.base import (
     MediumError,
     Option,
 )
-from iscsitools.backstores.devices import Device, Sysfs
+from iscsitools.backstores.devices import Device
 from iscsitools.backstores.direct import DirectIo, direct_alignment
 from iscsitools.backstores.durability import NO_SPACE, Durability
-from iscsitools.backstores.file_identity import file_identity, path_identity
-from iscsitools.backstores.file_open import lock_backing, open_file, take_lock
+from iscsitools.backstores.file_open import OpenFile
 from iscsitools.backstores.holes import file_extents, punch_hole, zero_range
 from iscsitools.backstores.mapping import FileMapping
 from iscsitools.backstores.ranges import RangeLock
@@ -44,15 +42,12 @@ from iscsitools.backstores.residency import make_residency_check
 from iscsitools.backstores.syscalls import (
     RWF_DSYNC,
     RWF_NOWAIT,
-    is_block_device,
     is_in_memory,
     read_fully,
     sync_data,
     write_fully,
 )
 from iscsitools.backstores.values import MAX_SIZE
-
-_log = logging.getLogger(__name__)
 
 _PAGE_MASK: Final = 4095
 _resident: Final = make_residency_check()
@@ -79,9 +74,8 @@ class FileBackstore(Backstore):
         self.path = os.path.expanduser(what)
         self._wanted_size = size
         self._direct = direct
+        self._file: OpenFile | None = None
         self._fd = -1
-        self._behind = -1
-        self._own_identity = ""
         self._io: DirectIo | None = None
         self._device: Device | None = None
         self._mapping: FileMapping | None = None
@@ -93,13 +87,11 @@ class FileBackstore(Backstore):
 
     def open(self) -> None:
         """Open, lock, and make or grow the file if ``size`` says so."""
-        self._fd = open_file(self.path, self._wanted_size, self.read_only, self._direct)
+        self._file = OpenFile(self.path, self._wanted_size, self.read_only, self._direct)
+        self._fd = self._file.fd
         self._durability = Durability(self._fd, self.path, self._stop_writes_on_the_loop)
         try:
-            take_lock(self._fd, self.path, shared=self.read_only)
-            self._fit_size()
             self._prepare()
-            self._own_identity = self._find_identity()
         except BaseException:
             self.close()
             raise
@@ -108,63 +100,20 @@ class FileBackstore(Backstore):
         """Close; this ends the lock."""
         if self._mapping is not None:
             self._mapping.close()
-        if self._behind >= 0:
-            os.close(self._behind)
-        if self._fd >= 0:
-            if os.fstat(self._fd).st_nlink == 0:
-                _log.error("%s has been deleted while it was served: all that it held is gone now", self.path)
+        if self._file is not None:
             self._durability.close()
-            os.close(self._fd)
-        self._fd = self._behind = -1
+            self._file.close()
+        self._file = None
+        self._fd = -1
         self._io = None
         self._mapping = None
         self._read_flags = -1
         self._no_write_before = _NEVER
 
-    def _fit_size(self) -> None:
-        status = os.fstat(self._fd)
-        self._device = Device(self._fd) if is_block_device(status.st_mode) else None
-        if self._device is not None:
-            self._claim_device(self._device)
-        # Files of /proc have no length to seek to.
-        size, wanted = status.st_size if self._device is None else self.size, self._wanted_size
-        if wanted and wanted != size:
-            if wanted < size:
-                raise BackstoreError(
-                    f"{self.path} has {size} bytes already, more than size={wanted}; nothing was cut off"
-                )
-            if self._device is not None or self.read_only:
-                raise BackstoreError(f"{self.path} has {size} bytes, not size={wanted}, and cannot be grown here")
-            os.ftruncate(self._fd, wanted)
-        elif not size:
-            raise BackstoreError(f"{self.path} is empty; add size=SIZE to give it a size")
-
-    def _claim_device(self, device: Device) -> None:
-        if device.read_only and not self.read_only:
-            raise BackstoreError(f"{self.path} is set read-only (blockdev --setro); readonly=yes only reads it")
-        backing = Sysfs.of(self._fd).backing()
-        if backing is not None:
-            self._behind = lock_backing(self.path, backing, shared=self.read_only)
-
-    def _find_identity(self) -> str:
-        if self._device is None:
-            return file_identity(self._fd, self.path, writable=not self.read_only)
-        sysfs = Sysfs.of(self._fd)
-        backing = sysfs.backing()
-        if backing is not None and self._behind >= 0:
-            found = file_identity(self._behind, backing.path, writable=False)
-            return f"{found}/{backing.more}" if backing.more else found
-        found = sysfs.identity()
-        if not found:
-            _log.warning(
-                "%s has no name of its own (WWID, UUID or serial number), so serial number and NAA designator are made "
-                "of its path and this machine's id; serial= fixes them",
-                self.path,
-            )  # fmt: skip
-        return found or path_identity(self.path)
-
     def _prepare(self) -> None:
         """Find out what file system and device can do, and open the fast paths that are sound with it."""
+        assert self._file is not None
+        self._device = self._file.device
         if self._device is not None:
             self._thin = self._device.thin
         elif not self.read_only:
@@ -204,7 +153,7 @@ class FileBackstore(Backstore):
     @property
     def own_identity(self) -> str:
         """Stored with a file, as an extended attribute; a block device's own; see docs/backstores.md."""
-        return self._own_identity
+        return "" if self._file is None else self._file.own_identity
 
     @property
     def unflushed(self) -> bool:

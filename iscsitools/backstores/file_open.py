@@ -10,12 +10,83 @@ import stat
 from typing import Final
 
 from iscsitools.backstores.base import BackstoreError
-from iscsitools.backstores.devices import Backing
-from iscsitools.backstores.syscalls import sync_directory
+from iscsitools.backstores.devices import Backing, Device, Sysfs
+from iscsitools.backstores.file_identity import file_identity, path_identity
+from iscsitools.backstores.syscalls import is_block_device, sync_directory
 
 _log = logging.getLogger(__name__)
 
 _MODE: Final = 0o600  # a disk's contents are nobody else's business
+
+
+class OpenFile:
+    """A file or device that is open, locked, as large as was asked for, and known by its identity."""
+
+    __slots__ = ("_behind", "_path", "device", "fd", "own_identity")
+
+    def __init__(self, path: str, size: int, read_only: bool, direct: bool) -> None:
+        """Open ``path``; with ``size``, make it or grow it to that. Raises BackstoreError, and nothing stays open."""
+        self._path = path
+        self._behind = -1
+        self.fd = open_file(path, size, read_only, direct)
+        self.device: Device | None = None
+        self.own_identity = ""
+        try:
+            take_lock(self.fd, path, shared=read_only)
+            if is_block_device(os.fstat(self.fd).st_mode):
+                self.device = Device(self.fd)
+                self._claim(self.device, read_only)
+            self._fit_size(size, read_only)
+            self.own_identity = self._find_identity(read_only)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close; this ends the locks."""
+        if self._behind >= 0:
+            os.close(self._behind)
+        if os.fstat(self.fd).st_nlink == 0:
+            _log.error("%s has been deleted while it was served: all that it held is gone now", self._path)
+        os.close(self.fd)
+
+    def _claim(self, device: Device, read_only: bool) -> None:
+        if device.read_only and not read_only:
+            raise BackstoreError(f"{self._path} is set read-only (blockdev --setro); readonly=yes only reads it")
+        backing = Sysfs.of(self.fd).backing()
+        if backing is not None:
+            self._behind = lock_backing(self._path, backing, shared=read_only)
+
+    def _fit_size(self, wanted: int, read_only: bool) -> None:
+        # Files of /proc have no length to seek to.
+        size = os.fstat(self.fd).st_size if self.device is None else os.lseek(self.fd, 0, os.SEEK_END)
+        if wanted and wanted != size:
+            if wanted < size:
+                raise BackstoreError(
+                    f"{self._path} has {size} bytes already, more than size={wanted}; nothing was cut off"
+                )
+            if self.device is not None or read_only:
+                raise BackstoreError(f"{self._path} has {size} bytes, not size={wanted}, and cannot be grown here")
+            os.ftruncate(self.fd, wanted)
+        elif not size:
+            raise BackstoreError(f"{self._path} is empty; add size=SIZE to give it a size")
+
+    def _find_identity(self, read_only: bool) -> str:
+        if self.device is None:
+            return file_identity(self.fd, self._path, writable=not read_only)
+        sysfs = Sysfs.of(self.fd)
+        backing = sysfs.backing()
+        if backing is not None and self._behind >= 0:
+            found = file_identity(self._behind, backing.path, writable=False)
+            return f"{found}/{backing.more}" if backing.more else found
+        found = sysfs.identity()
+        if not found:
+            _log.warning(
+                "%s has no name of its own (WWID, UUID or serial number), so serial number and NAA designator are made "
+                "of its path and this machine's id; serial= fixes them",
+                self._path,
+            )  # fmt: skip
+        return found or path_identity(self._path)
 
 
 def open_file(path: str, size: int, read_only: bool, direct: bool) -> int:

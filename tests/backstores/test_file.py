@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from iscsitools.backstores import file as file_module
+from iscsitools.backstores import file_open
 from iscsitools.backstores.base import Allocation, Backstore, BackstoreError, MediumError
 from iscsitools.backstores.syscalls import RWF_NOWAIT, is_in_memory, make_folders
 
@@ -106,7 +107,7 @@ def test_a_file_that_was_deleted_is_told_at_the_end(
 def test_a_new_file_is_durable_with_its_name(opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
-    monkeypatch.setattr(file_module, "file_identity", lambda *args, **how: "x")
+    monkeypatch.setattr(file_open, "file_identity", lambda *args, **how: "x")
     opened(f"file:{tmp_path}/new.img,size=1M")
     assert synced == [f"{tmp_path}/new.img", str(tmp_path)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,32 @@ def test_a_file_that_somebody_cut_is_a_medium_error_at_every_length(tmp_path: Pa
         eventually(lambda: session.command(TEST_UNIT_READY).sense_code == CAPACITY_CHANGED)
         session.write(192, DATA)
         assert session.command(write10(196, 8), write=DATA).sense_code == (5, 0x21, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_full_file_system_fails_what_needs_space_and_nothing_else(tmp_path: Path) -> None:
+    """Not a disk beside it either; what is unmapped makes room."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        with (
+            running(tmp_path, one_target(f"file:{folder}/disk.img,size=64M", "ram:1M")) as target,
+            target.connect() as session,
+        ):
+            answers = [session.command(write10(n * 1024, 1024), write=bytes([n]) * 524288) for n in range(1, 8)]
+            good = [answer.good for answer in answers]
+            assert good[0]
+            assert not good[-1]
+            assert {answer.sense_code for answer in answers if not answer.good} == {(7, 0x27, 7)}
+            assert session.command(write10(100000, 8, fua=True), write=DATA).sense_code == (7, 0x27, 7)
+            session.write(0, DATA, lun=1)
+            assert session.read(1024, 8) == b"\1" * 4096
+            cdb, parameters = unmap(1024, 1024)
+            assert session.command(cdb, write=parameters).good
+            assert session.command(write10(7 * 1024, 512), write=b"n" * 262144).good
+            assert session.command(SYNCHRONIZE_CACHE).good
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
