@@ -14,7 +14,6 @@ from iscsitools.backstores.terms import Allocation as Allocation
 from iscsitools.backstores.terms import BackstoreError as BackstoreError
 from iscsitools.backstores.terms import Capabilities as Capabilities
 from iscsitools.backstores.terms import Extent as Extent
-from iscsitools.backstores.terms import FileRange as FileRange
 from iscsitools.backstores.terms import MappedRange as MappedRange
 from iscsitools.backstores.terms import MediumError as MediumError
 from iscsitools.backstores.terms import Option as Option
@@ -139,19 +138,11 @@ class Backstore:
         self.read_into(offset, buffer)
         return True
 
-    def try_range(self, offset: int, length: int) -> FileRange | None:
-        """The bytes as a range of an open file, if sending it needs no waiting: all in the page cache. Default: None.
-
-        Called on the event loop for long reads. The descriptor has to stay open until ``close``.
-        """
-        return None
-
     def try_map(self, offset: int, length: int) -> MappedRange | None:
         """The bytes as a view of a shared mapping, if sending them needs no waiting: all in the page cache; else None.
 
-        Called on the event loop for long reads, like ``try_range``, of which it is the form that does not tear: what is
-        sent of it is as it was at that moment, and no write gets in between before it is released. The size of the
-        file is looked at before.
+        Called on the event loop for long reads. What is sent of it is as it was at that moment, and no write gets in
+        between before it is released. The size of the file is looked at before.
         """
         return None
 
@@ -317,10 +308,6 @@ class Filter(Backstore):
         if self.passes_reads:
             return self.inner.try_read_into(offset, buffer)
         return super().try_read_into(offset, buffer)
-
-    def try_range(self, offset: int, length: int) -> FileRange | None:
-        """The inner one's, where this filter leaves reads alone."""
-        return self.inner.try_range(offset, length) if self.passes_reads else None
 
     def try_map(self, offset: int, length: int) -> MappedRange | None:
         """The inner one's, where this filter leaves reads alone."""

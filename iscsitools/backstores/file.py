@@ -26,7 +26,6 @@ from iscsitools.backstores.base import (
     BackstoreError,
     Capabilities,
     Extent,
-    FileRange,
     MappedRange,
     MediumError,
     Option,
@@ -266,10 +265,6 @@ class FileBackstore(Backstore):
             raise
         finally:
             ranges.inline = None
-
-    def try_range(self, offset: int, length: int) -> FileRange | None:
-        """The file's own bytes, when all of them are in the page cache."""
-        return FileRange(self._fd, offset, length) if self._all_cached(offset, length) else None
 
     def try_map(self, offset: int, length: int) -> MappedRange | None:
         """A view of the file's mapping, when all of the range is in the page cache and nobody writes to it."""

@@ -65,24 +65,6 @@ class Extent(NamedTuple):
     state: Allocation
 
 
-class FileRange:
-    """``length`` bytes of the open file ``fd`` from ``offset`` on, which a transport may send without reading them."""
-
-    __slots__ = ("fd", "length", "offset")
-
-    def __init__(self, fd: int, offset: int, length: int) -> None:
-        self.fd = fd
-        self.offset = offset
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def after(self, count: int) -> FileRange:
-        """What is left when ``count`` bytes have been sent."""
-        return FileRange(self.fd, self.offset + count, self.length - count)
-
-
 class MappedRange:
     """Bytes of a file that is mapped into memory, for a transport that sends them without reading them.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iscsitools.backstores.base import FileRange, Filter, MappedRange
+from iscsitools.backstores.base import Filter, MappedRange
 
 
 class WatchingFilter(Filter):
@@ -74,13 +74,6 @@ class WatchingFilter(Filter):
         if done:
             self.watch("write", offset, len(buffer))
         return done
-
-    def try_range(self, offset: int, length: int) -> FileRange | None:
-        """The inner one's; told as a read, though it is sent later."""
-        found = super().try_range(offset, length)
-        if found is not None:
-            self.watch("read_into", offset, length)
-        return found
 
     def try_map(self, offset: int, length: int) -> MappedRange | None:
         """The inner one's; told as a read."""
