@@ -50,7 +50,7 @@ iscsi*:::scsi-command
 /this->six/
 {
 	this->lba = (args[2]->ic_cdb[1] & 0x1f) << 16 | args[2]->ic_cdb[2] << 8 | args[2]->ic_cdb[3];
-	/* A length of 0 means 256 (SBC-3 5.9). */
+	/* A length of 0 means 256 (SBC-2 5.5). */
 	this->blocks = args[2]->ic_cdb[4] ? args[2]->ic_cdb[4] : 256;
 }
 
