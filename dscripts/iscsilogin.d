@@ -16,8 +16,8 @@
  *	LOGINS		begun, ok or failed; one that was begun and is neither lost its connection, or goes on
  *	COUNT		how many
  *
- * The probes do not carry the status of a Login Response. One that asks for nothing and answers nothing, to a request that
- * was not to be continued, ends the login as failed; the target's log has the reason.
+ * The probes do not carry the status of a Login Response. One that asks for nothing and answers nothing, to a request
+ * that was not to be continued, ends the login as failed; the target's log has the reason.
  */
 
 #pragma D option quiet

@@ -17,8 +17,8 @@
  *	EVENT		read or write, by the command's flags
  *	REFUSED		those that ended without sense data and before any of their data moved
  *
- * The probes do not carry the SCSI status. REFUSED is what they show of RESERVATION CONFLICT; BUSY and TASK SET FULL look
- * the same. A command without data, and PERSISTENT RESERVE OUT itself, end alike with a conflict and without:
+ * The probes do not carry the SCSI status. REFUSED is what they show of RESERVATION CONFLICT; BUSY and TASK SET FULL
+ * look the same. A command without data, and PERSISTENT RESERVE OUT itself, end alike with a conflict and without:
  * iscsitools cmds has the statuses.
  */
 
@@ -80,7 +80,8 @@ iscsi*:::scsi-command
 {
 	printf("%6d.%06d %-15s %3d %-20s %4s %s\n", this->elapsed / 1000000000, this->elapsed / 1000 % 1000000,
 	    this->client, args[1]->ii_lun,
-	    this->op == 0x16 ? "RESERVE(6)" : this->op == 0x17 ? "RELEASE(6)" : this->op == 0x56 ? "RESERVE(10)" : "RELEASE(10)",
+	    this->op == 0x16 ? "RESERVE(6)" : this->op == 0x17 ? "RELEASE(6)" :
+	    this->op == 0x56 ? "RESERVE(10)" : "RELEASE(10)",
 	    "-", args[1]->ii_initiator);
 }
 

@@ -9,12 +9,12 @@
  *	LUN		unit number
  *	COUNT		reads and writes that had one before them
  *	SEQ%		percent of them that began where the one before ended
- *	value		distance in logical blocks, as powers of two: from the end of one to the beginning of the next, in
- *			either direction; 0 is sequential
+ *	value		distance in logical blocks, as powers of two: from the end of one to the beginning of the next,
+ *			in either direction; 0 is sequential
  *	count		how many were that far apart
  *
- * In the order in which the commands arrive, of all sessions of the client with a unit of a target. READ and WRITE of 6,
- * 10, 12 and 16 bytes count, WRITE AND VERIFY too. Above each distribution: client, LUN.
+ * In the order in which the commands arrive, of all sessions of the client with a unit of a target. READ and WRITE of
+ * 6, 10, 12 and 16 bytes count, WRITE AND VERIFY too. Above each distribution: client, LUN.
  */
 
 #pragma D option quiet
