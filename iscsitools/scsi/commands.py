@@ -13,16 +13,18 @@ from typing import Final
 from iscsitools.scsi.core.command import Command, CommandSet, CommandTable, Flags, never_allowed, no_check
 from iscsitools.scsi.core.executor import Work
 from iscsitools.scsi.core.task import Task
-from iscsitools.scsi.sbc import capacity, defects, medium, provisioning, verify
+from iscsitools.scsi.sbc import capacity, defects, format_unit, medium, provisioning, verify
 from iscsitools.scsi.sbc import read_write as readwrite
 from iscsitools.scsi.sbc.medium import Medium
-from iscsitools.scsi.spc import inquiry, no_unit, reports
+from iscsitools.scsi.spc import diagnostics, inquiry, log_pages, no_unit, reports, timestamp
 from iscsitools.scsi.spc import mode_commands as modes
 from iscsitools.scsi.spc import persistent_in as persistentin
 from iscsitools.scsi.spc import persistent_out as persistentout
 from iscsitools.scsi.spc import request_sense as status
 from iscsitools.scsi.spc import reserve as reserving
+from iscsitools.scsi.spc.diagnostics import DiagnosticBuffers
 from iscsitools.scsi.spc.mode_pages import ModePages
+from iscsitools.scsi.spc.timestamp import Timestamp
 
 Check = Callable[[Task], None]
 Run = Callable[[Task], Work | None]
@@ -70,7 +72,7 @@ _DPO_FUA = 0x18
 
 _PRIMARY = (
     _row("TEST UNIT READY", "00 00 00 00 00 00", medium.test_unit_ready, Flags.MEDIUM | _SHARED | Flags.ESSENTIAL),
-    _row("REQUEST SENSE", "03 00 00 00 ff 00", status.request_sense, _ANY),
+    _row("REQUEST SENSE", "03 01 00 00 ff 00", status.request_sense, _ANY),
     _row("INQUIRY", "12 01 ff ff ff 00", inquiry.inquiry, _ANY, inquiry.check_inquiry),
     _row("RESERVE(6)", "16 00 00 00 00 00", reserving.reserve, _SHARED, reserving.check_reserve),
     _row(
@@ -97,6 +99,35 @@ _PRIMARY = (
     _row(
         "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", "a3 1f 80 00 00 00 ff ff ff ff 00 00",
         reports.report_task_management, Flags.READS, action=0x0D,
+    ),
+)  # fmt: skip
+
+_MANAGEMENT = (
+    _row("SEND DIAGNOSTIC", "1d f7 00 ff ff 00", diagnostics.send_diagnostic, check=diagnostics.check_send_diagnostic),
+    _row(
+        "RECEIVE DIAGNOSTIC RESULTS", "1c 01 ff ff ff 00", diagnostics.receive_diagnostic, Flags.READS,
+        diagnostics.check_receive_diagnostic,
+    ),
+    _row(
+        "WRITE BUFFER", "3b 1f ff ff ff ff ff ff ff 00", diagnostics.write_buffer,
+        check=diagnostics.check_write_buffer,
+    ),
+    _row(
+        "READ BUFFER", "3c 1f ff ff ff ff ff ff ff 00", diagnostics.read_buffer, Flags.READS,
+        diagnostics.check_read_buffer,
+    ),
+    _row("LOG SELECT", "4c 03 ff ff 00 00 00 ff ff 00", log_pages.log_select, check=log_pages.check_log_select),
+    _row("LOG SENSE", "4d 01 ff ff 00 ff ff ff ff 00", log_pages.log_sense, _SHARED, log_pages.check_log_sense),
+    _row(
+        "REPORT TIMESTAMP", "a3 1f 00 00 00 00 ff ff ff ff 00 00", timestamp.report_timestamp, _SHARED, action=0x0F
+    ),
+    _row(
+        "SET TIMESTAMP", "a4 1f 00 00 00 00 ff ff ff ff 00 00", timestamp.set_timestamp,
+        check=timestamp.check_set_timestamp, action=0x0F,
+    ),
+    _row(
+        "FORMAT UNIT", "04 3f 00 00 00 00", format_unit.format_unit,
+        Flags.MEDIUM | Flags.WRITES | Flags.EXCLUSIVE, format_unit.check_format,
     ),
 )  # fmt: skip
 
@@ -200,6 +231,7 @@ _PERSISTENT = (
     _out("REGISTER AND MOVE", 7, persistentout.register_and_move, persistentout.check_move),
 )
 
-_ALWAYS = _PRIMARY + _CAPACITY + _READ_WRITE + _MODES + _VERIFY + _DEFECTS + _WRITE_SAME + _PERSISTENT
-DISK: Final = CommandSet(CommandTable(_ALWAYS), CommandTable(_ALWAYS + _THIN), (ModePages, Medium), no_unit.answer)
+_ALWAYS = _PRIMARY + _MANAGEMENT + _CAPACITY + _READ_WRITE + _MODES + _VERIFY + _DEFECTS + _WRITE_SAME + _PERSISTENT
+_PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers)
+DISK: Final = CommandSet(CommandTable(_ALWAYS), CommandTable(_ALWAYS + _THIN), _PARTS, no_unit.answer)
 """What makes a disk of a logical unit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,7 @@ def assemble(
         for lun in config.luns:
             unit = _unit(config.iqn, lun, registry, loop, assembly)
             _take_reservations(f"{config.iqn} LUN {lun.number}", unit, state, assembly.keeper)
+            unit.clock = _milliseconds
             device.add_unit(unit)
         policy = auth_policy(config.auth, authenticators)
         assembly.targets.append(TargetNode(config.iqn, device, config.alias, auth=policy, initiators=config.initiators))
@@ -91,6 +93,10 @@ def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: As
     _refuse_twins(where, unit, assembly)
     assembly.units.append((where, unit))
     return unit
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def state_folder(configured: str | None) -> Path | None:

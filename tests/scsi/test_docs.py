@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from iscsitools.scsi.commands import DISK
+from iscsitools.scsi.spc.log_pages import PAGES as LOG_PAGES
 from iscsitools.scsi.spc.mode_pages import PAGES as MODE_PAGES
 from iscsitools.scsi.spc.vpd import PAGES as VPD_PAGES
 
@@ -12,3 +13,5 @@ def test_all_is_documented(project):
     names = {part for command in DISK.thin for part in command.name.split(", ")}
     codes = {f"| {code:02X}h " for code in (*MODE_PAGES, *VPD_PAGES)}
     assert {name for name in names | codes if name not in text} == set()
+    logs = text.partition("## Log pages")[2].partition("\n## ")[0]
+    assert {code for code in LOG_PAGES if f"{code:02X}h" not in logs} == set()

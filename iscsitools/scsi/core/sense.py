@@ -23,6 +23,11 @@ class FieldPointer(NamedTuple):
         return struct.pack(">BH", flags, self.byte)
 
 
+def descriptor_sense(key: SenseKey, asc: int) -> bytes:
+    """Current sense data in the descriptor format (SPC-4 4.5.2), without descriptors."""
+    return struct.pack(">BBH4x", 0x72, key, asc)
+
+
 SENSE_LENGTH = 18
 
 

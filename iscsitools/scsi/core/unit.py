@@ -7,6 +7,8 @@ Which commands there are, and what state they keep, is handed in as a CommandSet
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Callable
 from typing import Self, TypeVar
 
 from iscsitools.backstores.base import Backstore, MediumError, stack_name
@@ -71,6 +73,10 @@ class LogicalUnit:
         """How many states of the registrations were given to that place."""
         self.itls: dict[Nexus, ItlNexus] = {}
         self.tasks = TaskSet(options.queue_depth, self._gates_changed)
+        self.failures: Counter[str] = Counter()
+        """How often a command of that name failed because the backstore did."""
+        self.clock: Callable[[], int] = lambda: 0
+        """Milliseconds since 1970, of the machine that serves it."""
         self._failures = object()  # its name among the lines that repeat
         self._parts: dict[type, Part] = {}
         for make in commands.parts:
@@ -191,6 +197,7 @@ class LogicalUnit:
     def failed(self, task: QueuedTask, error: BaseException) -> ScsiError:
         """The sense data for what the backstore (or a command's own code) raised; logged, at a limited rate."""
         kind = type(error)
+        self.failures[task.command.name] += 1
         _log.error(
             "%s LUN %d, %s: %s failed: %s: %s", self.options.target, self.number, stack_name(self.store),
             task.command.name, kind.__name__, error,

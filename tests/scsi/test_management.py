@@ -1,0 +1,207 @@
+"""Logs, self-tests, buffers, the clock, FORMAT UNIT, and sense data in the descriptor format."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from iscsitools.scsi.spc.diagnostics import DiagnosticBuffers
+
+from .support import Bench, MemoryStore
+
+TUR = "000000000000"
+READ = "28000000000000000100"
+WRITE = "2a000000000000000100"
+FIELD, LIST_FIELD, LIST_LENGTH, SEQUENCE = (5, 0x2400), (5, 0x2600), (5, 0x1A00), (5, 0x2C00)
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def log_page(initiator, page: int, subpage: int = 0) -> bytes:
+    answer = initiator.run(f"4d00{0x40 | page:02x}{subpage:02x}000000100000"[:20])
+    assert answer.good
+    code, sub, length = struct.unpack_from(">BBH", answer.data)
+    assert (code & 0x3F, sub, length) == (page, subpage, len(answer.data) - 4)
+    return answer.data
+
+
+# Logs
+
+
+def test_supported_log_pages(bench):
+    a = bench.initiator()
+    assert log_page(a, 0)[4:].hex() == "0002" + "03050d152f"
+    assert log_page(a, 0, 0xFF).hex() == "40ff000e" + "0000020003000500" + "0d0015002f00"
+
+
+@pytest.mark.parametrize(
+    ("cdb", "page", "others"),
+    [(READ, 0x03, (0x02, 0x05)), (WRITE, 0x02, (0x03, 0x05)), ("2f" + READ[2:], 0x05, (2, 3))],
+)
+def test_errors_are_counted_by_what_failed(bench, cdb, page, others):
+    a, b = bench.initiator(), bench.initiator("bb")
+    bench.store.error = OSError(5, "broken")
+    for _ in range(3):
+        assert a.run(cdb, bytes(512) if cdb == WRITE else b"").status == 2
+    bench.store.error = None
+    assert log_page(a, page).hex() == f"{page:02x}000018" + "00030308" + bytes(8).hex() + "00060308" + f"{3:016x}"
+    for other in others:
+        assert log_page(a, other)[-8:] == bytes(8)
+    assert log_page(a, 0x2F).hex() == "2f000008" + "00000304" + "5d00ff00"
+    assert a.run("4c020000000000000000").good
+    assert log_page(a, page)[-8:] == bytes(8)
+    assert log_page(a, 0x2F).hex() == "2f000008" + "00000304" + "0000ff00"
+    assert b.run(TUR).code == (6, 0x2A02)
+    assert a.run(TUR).good
+
+
+def test_what_a_disk_of_software_has_not(bench):
+    a = bench.initiator()
+    assert log_page(a, 0x0D).hex() == "0d00000c" + "0000030200ff" + "0001030200ff"
+    assert log_page(a, 0x15).hex() == "15000010" + "0000030c" + bytes(12).hex()
+
+
+@pytest.mark.parametrize(
+    ("cdb", "code"),
+    [
+        ("4d014000000000001000", FIELD),  # SP
+        ("4d005900000000001000", FIELD),  # no such page
+        ("4d004001000000001000", FIELD),
+        ("4d0043ff000000001000", FIELD),
+        ("4d004000000001001000", FIELD),  # PARAMETER POINTER
+        ("4c010000000000000000", FIELD),
+        ("4c000000000000000400", LIST_LENGTH),
+        ("4c001900000000000000", FIELD),
+    ],
+)
+def test_what_logs_cannot_do(bench, cdb, code):
+    assert bench.initiator().run(cdb).code == code
+
+
+# Self-tests and buffers
+
+
+@pytest.mark.parametrize("cdb", ["1d0400000000", "1da000000000", "1dc000000000"])
+def test_a_self_test_reads_the_medium(bench, cdb):
+    a = bench.initiator()
+    assert a.run(cdb).good
+    assert bench.store.calls == ["read", "read"]
+    bench.store.error = OSError(5, "broken")
+    assert a.run(cdb).code == (4, 0x3E03)
+
+
+@pytest.mark.parametrize(
+    ("cdb", "code"),
+    [("1d0000000000", None), ("1d2000000000", FIELD), ("1da400000000", FIELD), ("1d0000000400", LIST_LENGTH)],
+)
+def test_other_self_tests(bench, cdb, code):
+    assert bench.initiator().run(cdb).code == code
+
+
+def test_diagnostic_pages(bench):
+    a = bench.initiator()
+    assert a.run("1c01000010" + "00").data.hex() == "0000000100"
+    assert a.run("1c01400010" + "00").code == FIELD
+
+
+def test_the_data_buffer_is_the_units(bench):
+    a, b = bench.initiator(), bench.initiator("bb")
+    assert a.run("3c03000000000000" + "0400").data.hex() == "00010000"
+    assert a.run("3c0200000000000004" + "00").data == bytes(4)
+    assert a.run("3b0200000fff000003" + "00", b"abc").good
+    assert b.run("3c0200000ffe000005" + "00").data == b"\0abc\0"
+    assert b.run("3c020000fff000ffff" + "00").data == bytes(16)
+    bench.unit.reset(0x2900)
+    b.run(TUR)
+    assert b.run("3c0200000fff000003" + "00").data == bytes(3)
+
+
+def test_echo_buffers_are_the_nexuses_own(bench):
+    a, b = bench.initiator(), bench.initiator("bb")
+    assert a.run("3c0b000000000000" + "0400").data.hex() == "00001000"
+    assert a.run("3b0a00000000000004" + "00", b"echo").good
+    assert a.run("3c0a00000000000fff" + "00").data == b"echo"
+    assert b.run("3c0a00000000000fff" + "00").code == SEQUENCE
+    bench.device.detach(a.nexus)
+    assert DiagnosticBuffers.of(bench.unit).echo == {}
+
+
+@pytest.mark.parametrize(
+    "cdb",
+    ["3c0100000000000004", "3c0201000000000004", "3c0200010001000004", "3c0a00000001000004", "3b0500000000000003",
+     "3b0200010001000000", "3b0200000fff010000", "3b0a00000000001001", "3b0201000000000003"],
+)  # fmt: skip
+def test_buffers_that_are_not_there(bench, cdb):
+    assert bench.initiator().run(cdb + "00", b"abc").code == FIELD
+
+
+# The clock
+
+
+def test_the_clock_is_the_machines_until_it_is_set(bench):
+    a, b = bench.initiator(), bench.initiator("bb")
+    bench.unit.clock = lambda: 0x0123456789AB
+    report = "a30f000000000000001000" + "00"
+    assert a.run(report).data.hex() == "000a0300" + "0123456789ab" + "0000"
+    assert a.run("a40f000000000000000c0000", bytes.fromhex("00000000" + "0000000003e8" + "0000")).good
+    bench.unit.clock = lambda: 0x0123456789AC
+    assert b.run(TUR).code == (6, 0x2A10)
+    assert b.run(report).data.hex() == "000a0200" + "0000000003e9" + "0000"
+
+
+@pytest.mark.parametrize(("data", "code"), [(bytes(8), LIST_LENGTH), (b"\1" * 12, LIST_FIELD), (b"", None)])
+def test_a_clock_set_wrongly(bench, data, code):
+    assert bench.initiator().run(f"a40f00000000{len(data):08x}0000", data).code == code
+
+
+# FORMAT UNIT
+
+
+@pytest.mark.parametrize(("thin", "call"), [(True, "discard"), (False, "write_zeroes")])
+@pytest.mark.parametrize(("flags", "data"), [("00", ""), ("10", "00820000"), ("30", "0000000000000000")])
+def test_format_leaves_zeros(thin, call, flags, data):
+    bench = Bench(thin=thin)
+    a = bench.initiator()
+    bench.store.data[:] = b"\x11" * len(bench.store.data)
+    assert a.run(f"04{flags}00000000", bytes.fromhex(data)).good
+    assert bench.store.calls == [call, "flush"]
+    assert set(bench.store.data) == {0}
+
+
+@pytest.mark.parametrize(
+    ("flags", "data", "code"),
+    [
+        ("20", "", FIELD), ("90", "00000000", FIELD), ("10", "01000000", LIST_FIELD), ("10", "00080000", LIST_FIELD),
+        ("10", "00000008", LIST_FIELD), ("30", "0000000000000008", LIST_FIELD), ("30", "0000000100000000", LIST_FIELD),
+        ("10", "0000", LIST_LENGTH),
+    ],
+)  # fmt: skip
+def test_a_format_that_cannot_be(bench, flags, data, code):
+    assert bench.initiator().run(f"04{flags}00000000", bytes.fromhex(data)).code == code
+    assert bench.store.calls == []
+
+
+def test_a_format_runs_alone():
+    bench = Bench(MemoryStore(blocking=True))
+    a, b = bench.initiator(), bench.initiator("bb")
+    b.send(READ)
+    task = a.send("040000000000")
+    later = b.send(TUR)
+    assert len(bench.executor.held) == 1
+    bench.executor.run()
+    assert (len(bench.executor.held), later in b.ended) == (1, False)
+    bench.finish()
+    assert (task.status, later in b.ended) == (0, True)
+
+
+# Sense data
+
+
+def test_descriptor_sense(bench):
+    a = bench.initiator(quiet=False)
+    assert a.run("030100001200").data.hex() == "7206290000000000"
+    assert a.run("030100001200").data.hex() == "7200000000000000"
