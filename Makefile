@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross sanitize lab evidence evidence-lab
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross sanitize lab evidence evidence-lab check fresh
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -46,6 +46,14 @@ lint: $(TEST_STAMP) ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+CHECKED := tests/test_architecture.py tests/iscsi tests/config tests/scsi tests/engine tests/initiator tests/plugins
+
+check: lint ## lint, types and the fast tests: under two minutes (ARGS: options of pytest)
+	$(BIN)/python -m pytest -q -m "not slow and not lab" $(ARGS) $(CHECKED)
+
+fresh: ## on fresh roots of Debian, as README says: make run and make check (as root; ARGS: releases, --check test)
+	$(PYTHON) tests/fresh/fresh.py $(ARGS)
 
 test: lint ## lint, then all tests, the plugins' too (ARGS: options of pytest)
 	$(BIN)/python -m pytest $(ARGS) tests $(wildcard plugins/*/tests)

@@ -1,0 +1,139 @@
+"""A fresh Debian: python3, python3-venv, make and nothing else, where a normal user does what README says.
+
+    python3 tests/fresh/fresh.py bookworm                 # make run, make check
+    python3 tests/fresh/fresh.py trixie --check test      # make run, make test
+
+It needs root and debootstrap. The root file system is made once a week and kept in ``FRESH_ROOTS`` (/var/tmp/fresh-roots);
+each try has a copy of its own, which is removed. Nothing that is mounted for it outlives the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).resolve().parent
+PROJECT: Final = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent))
+
+from lab import chroot  # noqa: E402  (found only with the path above)
+from lab.build import mirror  # noqa: E402
+from lab.home import LabError, need, need_root  # noqa: E402
+
+PACKAGES: Final = ("ca-certificates", "make", "python3", "python3-venv")
+"""What README asks for; the certificates are this machine's own, the package makes their folder."""
+SUITES: Final = ("bookworm", "trixie")
+USER: Final = "ada"
+RUN: Final = r"""
+cd ~/iscsitools
+trap 'kill $server 2>/dev/null || true' EXIT
+make run >~/run.log 2>&1 & server=$!
+for _ in $(seq 600); do
+    if grep -q 'listens on' ~/run.log; then break; fi
+    if ! kill -0 $server 2>/dev/null; then break; fi
+    sleep 0.5
+done
+cat ~/run.log
+grep -q 'listens on 127.0.0.1:3260' ~/run.log
+# The greeting is printed whole, its commands are the user's own, and a target answers at the portal.
+python3 - <<'PROGRAM'
+import socket
+socket.create_connection(("127.0.0.1", 3260), 10).close()
+PROGRAM
+.venv/bin/iscsitools sessions
+kill -INT $server
+wait $server
+echo FRESH: make run served and ended
+make {check}
+echo FRESH: make {check} passed
+"""
+
+
+def root_of(suite: str, roots: Path) -> Path:
+    """The archive of a root file system of ``suite``, made this week."""
+    week = time.strftime("%G-%V")
+    archive = roots / f"{suite}-{week}-{'-'.join(PACKAGES)}.tar"
+    if archive.exists():
+        return archive
+    roots.mkdir(parents=True, exist_ok=True)
+    for old in roots.glob(f"{suite}-*.tar"):
+        old.unlink()
+    with tempfile.TemporaryDirectory(dir=roots) as folder:
+        root = Path(folder) / "root"
+        made = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(root), mirror()]
+        subprocess.run(made, check=True)
+        unfinished = Path(folder) / "root.tar"
+        subprocess.run(["tar", "-C", str(root), "--one-file-system", "-cf", str(unfinished), "."], check=True)
+        unfinished.rename(archive)
+    return archive
+
+
+def copy_project(root: Path) -> None:
+    """Put the checkout, as git knows it, into the user's home."""
+    home = root / "home" / USER
+    place = home / "iscsitools"
+    place.mkdir(parents=True)
+    listed = ["git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, check=True, capture_output=True).stdout
+    packed = ["tar", "-C", str(PROJECT), "--null", "-T", "-", "-cf", "-"]
+    archive = subprocess.run(packed, input=names, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-C", str(place), "-xf", "-"], input=archive, check=True)
+    own = Path.home() / ".config/pip/pip.conf"
+    if own.is_file():
+        (home / ".config/pip").mkdir(parents=True)
+        shutil.copy(own, home / ".config/pip/pip.conf")
+
+
+def try_out(suite: str, check: str, roots: Path) -> int:
+    """Do in a copy of the root what README says; returns the status of the first thing that failed."""
+    archive = root_of(suite, roots)
+    with tempfile.TemporaryDirectory(dir=roots) as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        subprocess.run(["tar", "-C", folder, "-xf", str(archive)], check=True)
+        subprocess.run(["chroot", folder, "useradd", "-m", USER], check=True)
+        copy_project(root)
+        subprocess.run(["chroot", folder, "chown", "-R", f"{USER}:{USER}", f"/home/{USER}"], check=True)
+        script = RUN.replace("{check}", check)
+        # Nothing of this process's surroundings but where packages come from: make's own variables least of all.
+        kept = {k: v for k, v in os.environ.items() if k.startswith("PIP_") or k.lower().endswith("_proxy")}
+        kept |= {"HOME": f"/home/{USER}", "USER": USER, "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+        user = ["runuser", "-u", USER, "--", "env", "-i", *(f"{k}={v}" for k, v in kept.items()), "sh", "-euc", script]
+        return chroot.enter(root, user, writable=True)
+
+
+def main() -> int:
+    """Try each release that was asked for."""
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suites", nargs="*", metavar="RELEASE", help=f"{' or '.join(SUITES)}  [default: both]")
+    parser.add_argument("--check", default="check", help="what make does behind make run  [default: check]")
+    arguments = parser.parse_args()
+    for suite in arguments.suites:
+        if not re.fullmatch(r"[a-z]+", suite):
+            parser.error(f"{suite!r} is no release of Debian")
+    try:
+        need_root("a fresh root")
+        need({"debootstrap": "debootstrap", "unshare": "util-linux", "tar": "tar", "git": "git"})
+        roots = Path(os.environ.get("FRESH_ROOTS") or "/var/tmp/fresh-roots").absolute()
+        for suite in arguments.suites or SUITES:
+            status = try_out(suite, arguments.check, roots)
+            print(f"FRESH: {suite}: {'as README says' if not status else f'status {status}'}", flush=True)
+            if status:
+                return 1
+    except (LabError, OSError, subprocess.CalledProcessError) as error:
+        print(f"fresh: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
