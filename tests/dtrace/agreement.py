@@ -170,10 +170,12 @@ def commands(of: Scene) -> int:
     line = re.compile(r"^   (\S+) +(\S.*?) +(\w\w)h \w\wh +(\d+)$", re.M)
     found = line.findall(of.printed("iscsicmds"))
     names: Counter[str] = Counter()
-    for _, name, _, count in found:
+    codes: Counter[tuple[str, str]] = Counter()
+    for client, name, code, count in found:
         names[name] += int(count)
+        codes[client, str(int(code, 16))] += int(count)
     same(dict(names), {r["command"]: r["count"] for r in of.view("cmds")})
-    return same({(c, str(int(op, 16))): int(n) for c, _, op, n in found}, of.by_client("opcodes"))
+    return same(dict(codes), of.by_client("opcodes"))
 
 
 def transfers(of: Scene) -> dict[tuple[str, str, str], int]:

@@ -38,12 +38,16 @@ iscsi*:::scsi-command
 }
 
 iscsi*:::scsi-command
+/args[2]->ic_len >= 10/
+{
+	printf("%02x%02x%02x%02x", args[2]->ic_cdb[6], args[2]->ic_cdb[7], args[2]->ic_cdb[8], args[2]->ic_cdb[9]);
+}
+
+iscsi*:::scsi-command
 /args[2]->ic_len == 16/
 {
-	printf("%02x%02x%02x%02x%02x", args[2]->ic_cdb[6], args[2]->ic_cdb[7], args[2]->ic_cdb[8], args[2]->ic_cdb[9],
-	    args[2]->ic_cdb[10]);
-	printf("%02x%02x%02x%02x%02x", args[2]->ic_cdb[11], args[2]->ic_cdb[12], args[2]->ic_cdb[13], args[2]->ic_cdb[14],
-	    args[2]->ic_cdb[15]);
+	printf("%02x%02x%02x", args[2]->ic_cdb[10], args[2]->ic_cdb[11], args[2]->ic_cdb[12]);
+	printf("%02x%02x%02x", args[2]->ic_cdb[13], args[2]->ic_cdb[14], args[2]->ic_cdb[15]);
 }
 
 iscsi*:::xfer-start, iscsi*:::xfer-done

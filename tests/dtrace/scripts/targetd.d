@@ -16,6 +16,7 @@ dtrace:::BEGIN
 	name[READ_10] = "read10";
 	name[READ_16] = "read16";
 	name[WRITE_16] = "write16";
+	name[0x5f] = "persistent-reserve-out";
 	name[0x9e] = "service-action-in";
 }
 
