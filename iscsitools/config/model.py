@@ -86,13 +86,17 @@ class LunConfig:
 
 @dataclass(frozen=True, slots=True)
 class TargetConfig:
-    """A target node. ``initiators``: shell-style patterns of the initiator names let in; empty: all of them."""
+    """A target node. ``initiators``: shell-style patterns of the initiator names let in; empty: all of them.
+
+    ``access``: access states of portal groups at the start, by their numbers; those that are not named are optimized.
+    """
 
     iqn: str
     alias: str = ""
     luns: tuple[LunConfig, ...] = ()
     auth: AuthConfig = AuthConfig()
     initiators: tuple[str, ...] = ()
+    access: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from iscsitools.wire.names import MAX_NAME, fold_name
@@ -61,15 +61,29 @@ def _check_iqn(text: str, name: str) -> None:
 class Portal:
     """An address and a TCP port to listen on. ``host`` is an IP address or a host name, without brackets.
 
-    Port 0 asks the system for a free one. ``str()`` gives ``127.0.0.1:3260`` or ``[::1]:3260``.
+    Port 0 asks the system for a free one. ``group``: its portal group, 1 to 65535 (RFC 7143 4.2.7.1). ``str()`` gives
+    ``127.0.0.1:3260``, ``[::1]:3260``, or ``127.0.0.1:3260,2`` in another group than 1.
     """
 
     host: str
     port: int = DEFAULT_PORT
+    group: int = 1
 
     @classmethod
     def parse(cls, text: str) -> Portal:
-        """Read ``ADDR``, ``ADDR:PORT``, ``V6``, ``[V6]`` or ``[V6]:PORT``; raises ValueError with the reason."""
+        """Read ``ADDR``, ``ADDR:PORT``, ``V6``, ``[V6]`` or ``[V6]:PORT``, and ``,GROUP`` behind any of these.
+
+        Raises ValueError with the reason.
+        """
+        place, comma, group = text.partition(",")
+        if not comma:
+            return cls._place(text)
+        if not re.fullmatch(r"[0-9]{1,5}", group) or not 1 <= int(group) <= 65535:
+            raise ValueError(f"{text!r}: {group!r} is no portal group (1 to 65535)")
+        return replace(cls._place(place), group=int(group))
+
+    @classmethod
+    def _place(cls, text: str) -> Portal:
         if text.startswith("["):
             host, bracket, rest = text[1:].partition("]")
             if not bracket or (rest and not rest.startswith(":")):
@@ -92,7 +106,7 @@ class Portal:
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{host}:{self.port}" + (f",{self.group}" if self.group != 1 else "")
 
 
 def _check_no_port(text: str) -> None:

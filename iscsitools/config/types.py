@@ -195,6 +195,16 @@ def _cache(text: str) -> bool:
     return values.choice("writeback", "writethrough")(text) == "writeback"
 
 
+ACCESS_STATES: Final = ("optimized", "non-optimized", "standby", "unavailable")
+
+
+def _access(text: str) -> tuple[int, str]:
+    group, equals, state = text.partition("=")
+    if not equals or not re.fullmatch(r"[0-9]{1,5}", group) or not 1 <= int(group) <= 65535:
+        raise ValueError(f"{text!r}: GROUP=STATE was expected, as 2=standby")
+    return int(group), values.choice(*ACCESS_STATES)(state)
+
+
 def _reservations(text: str) -> bool:
     return values.choice("aptpl", "keep")(text) == "keep"
 
@@ -259,6 +269,7 @@ SECONDS: Final = Scalar("seconds", _seconds, (int, float))
 BLOCK_SIZE: Final = Scalar("512, 1024, 2048 or 4096", _block_size(512, 4096, False), (int,))
 PHYSICAL_BLOCK_SIZE: Final = Scalar("size", _block_size(512, 1 << 20, True), (int,))
 CACHE: Final = Scalar('"writeback", "writethrough"', _cache)
+ACCESS: Final = Scalar("GROUP=STATE", _access)
 RESERVATIONS: Final = Scalar('"aptpl", "keep"', _reservations)
 TEXT: Final = Scalar("text", _not_empty)
 SECRET: Final = Scalar("text", _not_empty)

@@ -16,7 +16,7 @@ from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.sbc import capacity, defects, format_unit, medium, provisioning, verify
 from iscsitools.scsi.sbc import read_write as readwrite
 from iscsitools.scsi.sbc.medium import Medium
-from iscsitools.scsi.spc import diagnostics, inquiry, log_pages, no_unit, reports, timestamp
+from iscsitools.scsi.spc import diagnostics, inquiry, log_pages, no_unit, port_groups, reports, timestamp
 from iscsitools.scsi.spc import mode_commands as modes
 from iscsitools.scsi.spc import persistent_in as persistentin
 from iscsitools.scsi.spc import persistent_out as persistentout
@@ -30,7 +30,9 @@ Check = Callable[[Task], None]
 Run = Callable[[Task], Work | None]
 Allowed = Callable[[bytes, bool], bool]
 
-_ANY = Flags.IGNORES_ATTENTION | Flags.SHARED | Flags.BEFORE_RESERVE | Flags.ESSENTIAL
+_ANY = Flags.IGNORES_ATTENTION | Flags.SHARED | Flags.BEFORE_RESERVE | Flags.ESSENTIAL | Flags.IN_ANY_STATE
+_STANDBY = Flags.IN_STANDBY
+_ASKS = Flags.READS | Flags.IN_STANDBY
 _SHARED = Flags.SHARED
 _READ = Flags.MEDIUM | Flags.READS
 _WRITE = Flags.MEDIUM | Flags.WRITES
@@ -103,27 +105,41 @@ _PRIMARY = (
 )  # fmt: skip
 
 _MANAGEMENT = (
-    _row("SEND DIAGNOSTIC", "1d f7 00 ff ff 00", diagnostics.send_diagnostic, check=diagnostics.check_send_diagnostic),
     _row(
-        "RECEIVE DIAGNOSTIC RESULTS", "1c 01 ff ff ff 00", diagnostics.receive_diagnostic, Flags.READS,
+        "SEND DIAGNOSTIC", "1d f7 00 ff ff 00", diagnostics.send_diagnostic, _STANDBY,
+        diagnostics.check_send_diagnostic,
+    ),
+    _row(
+        "RECEIVE DIAGNOSTIC RESULTS", "1c 01 ff ff ff 00", diagnostics.receive_diagnostic, _ASKS,
         diagnostics.check_receive_diagnostic,
     ),
     _row(
-        "WRITE BUFFER", "3b 1f ff ff ff ff ff ff ff 00", diagnostics.write_buffer,
-        check=diagnostics.check_write_buffer,
+        "WRITE BUFFER", "3b 1f ff ff ff ff ff ff ff 00", diagnostics.write_buffer, _STANDBY,
+        diagnostics.check_write_buffer,
     ),
     _row(
-        "READ BUFFER", "3c 1f ff ff ff ff ff ff ff 00", diagnostics.read_buffer, Flags.READS,
+        "READ BUFFER", "3c 1f ff ff ff ff ff ff ff 00", diagnostics.read_buffer, _ASKS,
         diagnostics.check_read_buffer,
     ),
-    _row("LOG SELECT", "4c 03 ff ff 00 00 00 ff ff 00", log_pages.log_select, check=log_pages.check_log_select),
-    _row("LOG SENSE", "4d 01 ff ff 00 ff ff ff ff 00", log_pages.log_sense, _SHARED, log_pages.check_log_sense),
+    _row("LOG SELECT", "4c 03 ff ff 00 00 00 ff ff 00", log_pages.log_select, _STANDBY, log_pages.check_log_select),
+    _row(
+        "LOG SENSE", "4d 01 ff ff 00 ff ff ff ff 00", log_pages.log_sense, _SHARED | _STANDBY,
+        log_pages.check_log_sense,
+    ),
     _row(
         "REPORT TIMESTAMP", "a3 1f 00 00 00 00 ff ff ff ff 00 00", timestamp.report_timestamp, _SHARED, action=0x0F
     ),
     _row(
         "SET TIMESTAMP", "a4 1f 00 00 00 00 ff ff ff ff 00 00", timestamp.set_timestamp,
         check=timestamp.check_set_timestamp, action=0x0F,
+    ),
+    _row(
+        "REPORT TARGET PORT GROUPS", "a3 ff 00 00 00 00 ff ff ff ff 00 00", port_groups.report,
+        _SHARED | Flags.IN_ANY_STATE, port_groups.check_report, 0x0A,
+    ),
+    _row(
+        "SET TARGET PORT GROUPS", "a4 1f 00 00 00 00 ff ff ff ff 00 00", port_groups.set_states,
+        Flags.IN_ANY_STATE, port_groups.check_set, 0x0A,
     ),
     _row(
         "FORMAT UNIT", "04 3f 00 00 00 00", format_unit.format_unit,
@@ -158,13 +174,23 @@ _READ_WRITE = (
 )
 
 _MODES = (
-    _row("MODE SELECT(6)", "15 11 00 00 ff 00", modes.mode_select, Flags.EXCLUSIVE, modes.check_mode_select),
-    _row("MODE SENSE(6)", "1a 08 ff ff ff 00", modes.mode_sense, Flags.READS, modes.check_mode_sense),
     _row(
-        "MODE SELECT(10)", "55 11 00 00 00 00 00 ff ff 00", modes.mode_select, Flags.EXCLUSIVE, modes.check_mode_select
+        "MODE SELECT(6)", "15 11 00 00 ff 00", modes.mode_select, Flags.EXCLUSIVE | _STANDBY,
+        modes.check_mode_select,
     ),
-    _row("MODE SENSE(10)", "5a 18 ff ff 00 00 00 ff ff 00", modes.mode_sense, Flags.READS, modes.check_mode_sense),
-)
+    _row("MODE SENSE(6)", "1a 08 ff ff ff 00", modes.mode_sense, _ASKS, modes.check_mode_sense),
+    _row(
+        "MODE SELECT(10)", "55 11 00 00 00 00 00 ff ff 00", modes.mode_select, Flags.EXCLUSIVE | _STANDBY,
+        modes.check_mode_select,
+    ),
+    _row(
+        "MODE SENSE(10)",
+        "5a 18 ff ff 00 00 00 ff ff 00",
+        modes.mode_sense,
+        _ASKS,
+        modes.check_mode_sense,
+    ),
+)  # fmt: skip
 
 _DPO_BYTCHK = 0x16
 _VERIFY = (
@@ -205,7 +231,12 @@ _THIN = (
 def _in(name: str, action: int, run: Run) -> Command:
     usage = "5e 1f 00 00 00 00 00 ff ff 00"
     return _row(
-        f"PERSISTENT RESERVE IN, {name}", usage, run, _SHARED | Flags.ESSENTIAL, persistentin.check_persistent, action
+        f"PERSISTENT RESERVE IN, {name}",
+        usage,
+        run,
+        _SHARED | Flags.ESSENTIAL | _STANDBY,
+        persistentin.check_persistent,
+        action,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,14 @@ from iscsitools.backstores.spec import build, without_password
 from iscsitools.backstores.values import MAX_SIZE
 from iscsitools.config import AuthConfig, AuthMethod, LunConfig, TargetConfig
 from iscsitools.config import Limits as LimitsConfig
+from iscsitools.config.types import ACCESS_STATES
 from iscsitools.errors import RunError, UsageError, UserError
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.options import BLOCK_SIZES, UnitOptions
+from iscsitools.scsi.core.port_groups import AccessState, PortGroup, PortGroups
 from iscsitools.scsi.core.registrations import Registrations
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.ending import OpenStore
@@ -51,7 +53,7 @@ class Assembly:
 
 def assemble(
     assembly: Assembly, targets: tuple[TargetConfig, ...], registry: Registry,
-    authenticators: Mapping[str, Authenticator], loop: Loop, state: Path | None = None,
+    authenticators: Mapping[str, Authenticator], loop: Loop, state: Path | None = None, groups: Iterable[int] = (1,),
 ) -> None:  # fmt: skip
     """Open every backstore and make the targets. Raises UserError naming the LUN; what is open then stands in it."""
     assembly.keeper = Workers(loop, 1, "reservations")
@@ -61,6 +63,7 @@ def assemble(
             unit = _unit(config.iqn, lun, registry, loop, assembly)
             _take_reservations(f"{config.iqn} LUN {lun.number}", unit, state, assembly.keeper)
             unit.clock = _milliseconds
+            unit.port_groups = _port_groups(config, groups)
             device.add_unit(unit)
         policy = auth_policy(config.auth, authenticators)
         assembly.targets.append(TargetNode(config.iqn, device, config.alias, auth=policy, initiators=config.initiators))
@@ -93,6 +96,16 @@ def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: As
     _refuse_twins(where, unit, assembly)
     assembly.units.append((where, unit))
     return unit
+
+
+def _port_groups(config: TargetConfig, groups: Iterable[int]) -> PortGroups:
+    """Each portal group is a target port, and a target port group of its own."""
+    access = dict(config.access)
+    for number in access:
+        if number not in groups:
+            raise UsageError(f"{config.iqn}: access says something of portal group {number}, which no portal is in")
+    states = {name: AccessState[name.upper().replace("-", "_")] for name in ACCESS_STATES}
+    return PortGroups({number: PortGroup((number,), states[access.get(number, "optimized")]) for number in groups})
 
 
 def _milliseconds() -> int:

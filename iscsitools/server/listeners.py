@@ -36,11 +36,17 @@ class Listeners:
         self._accepted = accepted
         self._sockets: list[socket.socket] = []
 
-    def open(self, portals: Iterable[Portal]) -> list[tuple[Any, ...]]:
-        """Listen; returns the sockets' own addresses. Raises RunError, and what is open then waits for ``close``."""
+    def open(self, portals: Iterable[Portal]) -> list[tuple[tuple[Any, ...], int]]:
+        """Listen; returns the sockets' own addresses, with the portal group of each.
+
+        Raises RunError, and what is open then waits for ``close``.
+        """
+        opened = []
         for portal in portals:
-            self._sockets += listen(portal)
-        return [sock.getsockname() for sock in self._sockets]
+            sockets = listen(portal)
+            self._sockets += sockets
+            opened += [(sock.getsockname(), portal.group) for sock in sockets]
+        return opened
 
     def start(self) -> None:
         """Accept from now on."""

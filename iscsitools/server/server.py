@@ -99,11 +99,14 @@ class Server:
         config, plugins = self.config, self._plugins
         plugins.configure({plugin.name: plugin.options for plugin in config.plugins})
         state = state_folder(config.state)
-        assemble(self.assembly, config.targets, plugins.registry, plugins.authenticators, self.loop, state)
+        assemble(
+            self.assembly, config.targets, plugins.registry, plugins.authenticators, self.loop, state,
+            sorted({portal.group for portal in config.portals}),
+        )  # fmt: skip
         addresses = self._listeners.open(config.portals)
-        self.addresses = [address_text(address) for address in addresses]
+        self.addresses = [address_text(address) for address, _ in addresses]
         directory = Directory(
-            [Portal(str(host), int(port)) for host, port, *_ in addresses],
+            [Portal(str(address[0]), int(address[1]), group) for address, group in addresses],
             auth_policy(config.discovery, plugins.authenticators),
         )
         for target in self.assembly.targets:

@@ -31,7 +31,7 @@ class Admission:
         self.tried = []
         self.verdicts = []
 
-    def join(self, initiator, isid, target, tsih, cid):
+    def join(self, initiator, isid, target, tsih, cid, group):
         if (initiator, isid, tsih) != (INITIATOR, ISID, 7):
             raise LoginError(LoginStatus.SESSION_DOES_NOT_EXIST, "no such session")
         if cid != 1:
@@ -47,7 +47,7 @@ class Admission:
     def judged(self, user, right):
         self.verdicts.append((user, right))
 
-    def new_tsih(self, initiator, isid, target, user):
+    def new_tsih(self, initiator, isid, target, user, group):
         if self.next > 3:
             raise LoginError(LoginStatus.OUT_OF_RESOURCES, "no TSIH left")
         self.next += 1

@@ -17,7 +17,7 @@ def make(own=None):
     directory = Directory([Portal("0.0.0.0", 3260), Portal("2001:db8::1", 3260)])
     directory.add(TargetNode("iqn.a", DEVICE))
     directory.add(TargetNode("iqn.hidden", DEVICE, initiators=("iqn.other",)))
-    directory.add(TargetNode("iqn.b", DEVICE, portals=(Portal("192.0.2.9", 3261),), group_tag=2))
+    directory.add(TargetNode("iqn.b", DEVICE, portals=(Portal("192.0.2.9", 3261, 2),)))
     parameters = Parameters()
     target = directory.find(own) if own else None
     return TextResponder(directory, INITIATOR, target, LOCAL, parameters), parameters

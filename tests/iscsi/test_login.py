@@ -70,7 +70,7 @@ def test_not_a_login_request(bhs):
 
 
 def test_both_stages():
-    login = engine(alias="The disks", group_tag=5)
+    login = engine(alias="The disks", portals=(Portal("192.0.2.1", 3260, 5),))
     reply = request(login, SECURITY, OPERATIONAL, names(AuthMethod="CHAP,None", InitiatorAlias="me"))
     assert keys_of(reply) == {"TargetPortalGroupTag": "5", "TargetAlias": "The disks", "AuthMethod": "None"}
     assert (reply.flags, reply.tsih, reply.done) == (0x81, 0, False)

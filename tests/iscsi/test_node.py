@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from iscsi.login_support import DEVICE
@@ -79,8 +81,21 @@ ADDRESSES = [
 
 @pytest.mark.parametrize(("portals", "own", "local", "addresses"), ADDRESSES)
 def test_addresses(portals, own, local, addresses):
-    target = TargetNode(NAME, DEVICE, portals=tuple(own), group_tag=3)
-    assert Directory(portals).addresses(target, local) == addresses
+    def in_group(portals: list[Portal]) -> tuple[Portal, ...]:
+        return tuple(replace(portal, group=3) for portal in portals)
+
+    target = TargetNode(NAME, DEVICE, portals=in_group(own))
+    assert Directory(in_group(portals)).addresses(target, replace(local, group=3)) == addresses
+
+
+def test_the_group_at_which_a_connection_came_in():
+    """The portal of that very address says it; else one that stands for all addresses."""
+    target = TargetNode(NAME, DEVICE)
+    directory = Directory([Portal("0.0.0.0", 3260, 2), replace(V4, group=3), replace(V6, group=4)])
+    assert [directory.group_at(target, place) for place in (V4, V6, HOME)] == [3, 4, 2]
+    assert directory.group_at(target, Portal("192.0.2.1", 9)) == 1
+    own = TargetNode(NAME, DEVICE, portals=(replace(V4, group=9),))
+    assert directory.group_at(own, V4) == 9
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsitools.scsi.core.executor import InlineExecutor
+from iscsitools.scsi.core.port_groups import PortGroup, PortGroups
 from iscsitools.scsi.core.registrations import Port, Registrations, ReservationType
 from iscsitools.scsi.spc.transport_id import encode_transport_id
 
@@ -95,7 +96,7 @@ def test_who_is_registered_already_lists_nobody(bench):
 
 
 def test_a_registration_at_all_target_ports(bench):
-    bench.unit.target_ports = frozenset({1, 2, 5})
+    bench.unit.port_groups = PortGroups({1: PortGroup((1, 2)), 3: PortGroup((5,))})
     a = bench.initiator()
     assert out(a, REGISTER, 0, 7, ALL_TG_PT).good
     assert {port.target_port for port in keys(bench)} == {1, 2, 5}
@@ -104,7 +105,7 @@ def test_a_registration_at_all_target_ports(bench):
 
 
 def test_a_reservation_moves_to_another_target_port(bench):
-    bench.unit.target_ports = frozenset({1, 2})
+    bench.unit.port_groups = PortGroups({1: PortGroup((1, 2))})
     a, b = bench.initiator(), bench.initiator("bb")
     b.nexus.target_port = 2
     assert out(a, REGISTER, 0, 7).good

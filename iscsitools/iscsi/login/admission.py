@@ -24,11 +24,13 @@ class SessionAdmission:
         self._brake = brake
         self._remote = remote
 
-    def join(self, initiator: str, isid: bytes, target: TargetNode | None, tsih: int, cid: int) -> None:
+    def join(self, initiator: str, isid: bytes, target: TargetNode | None, tsih: int, cid: int, group: int) -> None:
         """Whether a connection may join the session of ``tsih``: only in the place of one with its CID, for now."""
         session = self._table.by_tsih(tsih)
         if session is None or (session.initiator, session.isid, session.target) != (initiator, isid, target):
             raise LoginError(LoginStatus.SESSION_DOES_NOT_EXIST, f"no session {tsih:#06x} of {initiator}")
+        if session.nexus is not None and session.nexus.target_port != group:
+            raise LoginError(LoginStatus.SESSION_DOES_NOT_EXIST, f"session {tsih:#06x} is of another portal group")
         if cid not in session.connections:
             raise LoginError(LoginStatus.TOO_MANY_CONNECTIONS, f"session {tsih:#06x} has its one connection")
 
@@ -38,9 +40,9 @@ class SessionAdmission:
         if session is not None:
             _same_user(session, user)
 
-    def new_tsih(self, initiator: str, isid: bytes, target: TargetNode | None, user: str) -> int:
+    def new_tsih(self, initiator: str, isid: bytes, target: TargetNode | None, user: str, group: int) -> int:
         """A TSIH for a new session; one that takes an old one's place finds room in a full table too."""
-        old = self._table.find(initiator, isid, target.name) if target is not None else None
+        old = self._table.find(initiator, isid, target.name, group) if target is not None else None
         if old is not None:
             _same_user(old, user)
         tsih = self._table.allocate(initiator, replaces=old is not None)

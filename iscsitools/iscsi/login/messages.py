@@ -119,7 +119,7 @@ class LoginPending:
 class Admission(Protocol):
     """What login asks of the server about one connection's way in. Each method raises LoginError to refuse it."""
 
-    def join(self, initiator: str, isid: bytes, target: TargetNode | None, tsih: int, cid: int) -> None:
+    def join(self, initiator: str, isid: bytes, target: TargetNode | None, tsih: int, cid: int, group: int) -> None:
         """Return if a connection may be added to, or reinstated in, the session of ``tsih`` (not 0).
 
         Changes nothing. Raises SESSION_DOES_NOT_EXIST, TOO_MANY_CONNECTIONS, CANNOT_INCLUDE_IN_SESSION.
@@ -128,7 +128,7 @@ class Admission(Protocol):
     def owner_of(self, tsih: int, user: str) -> None:
         """Return if the session of ``tsih`` belongs to this CHAP name ("": none); else AUTHORIZATION_FAILURE."""
 
-    def new_tsih(self, initiator: str, isid: bytes, target: TargetNode | None, user: str) -> int:
+    def new_tsih(self, initiator: str, isid: bytes, target: TargetNode | None, user: str, group: int) -> int:
         """A TSIH for a new session, not 0 and not in use; OUT_OF_RESOURCES when there is none.
 
         The session may take the place of an old one of the same initiator port and target (RFC 7143 6.3.5), if that

@@ -166,7 +166,8 @@ class LoginPhase:
             self._replace(old_connection, "connection reinstated")
             return session
         if result.target is not None:
-            old = self.table.find(result.initiator, result.isid, result.target.name)
+            group = self.directory.group_at(result.target, _portal(conn))
+            old = self.table.find(result.initiator, result.isid, result.target.name, group)
             if old is not None:
                 for before in old.connections.values():
                     self._tell_of_another_address(old, before, conn)
@@ -177,7 +178,7 @@ class LoginPhase:
             table=self.table,
         )  # fmt: skip
         if result.target is not None:
-            session.nexus = Nexus(result.initiator, f"{result.initiator},i,0x{result.isid.hex()}")
+            session.nexus = Nexus(result.initiator, f"{result.initiator},i,0x{result.isid.hex()}", group)
             result.target.device.attach(session.nexus)
         self.table.add(session)
         return session

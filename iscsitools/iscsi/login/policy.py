@@ -63,10 +63,14 @@ class AuthPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Portal:
-    """An address, without brackets, and a TCP port. ``0.0.0.0`` and ``::`` stand for every address of this machine."""
+    """An address, without brackets, and a TCP port. ``0.0.0.0`` and ``::`` stand for every address of this machine.
+
+    ``group``: the portal group tag (RFC 7143 4.2.7.1), which is the relative target port identifier too.
+    """
 
     address: str
     port: int
+    group: int = 1
 
     @property
     def wildcard(self) -> bool:
@@ -100,7 +104,6 @@ class TargetNode:
     device: ScsiDevice
     alias: str = ""
     portals: tuple[Portal, ...] = ()
-    group_tag: int = 1
     auth: AuthPolicy = field(default_factory=AuthPolicy)
     initiators: tuple[str, ...] = ()
 
@@ -175,6 +178,12 @@ class Directory:
             raise LoginError(LoginStatus.NOT_FOUND, f"no target {name}")
         return target
 
+    def group_at(self, target: TargetNode, local: Portal) -> int:
+        """The portal group of the target at which a connection came in at ``local``."""
+        portals = target.portals or self.portals
+        exact = [portal for portal in portals if not portal.wildcard and portal.accepts(local)]
+        return next((portal.group for portal in (*exact, *portals) if portal.accepts(local)), 1)
+
     def visible(self, initiator: str) -> list[TargetNode]:
         """The targets that SendTargets=All shows to an initiator: those that it may log in to."""
         return [target for target in self._targets.values() if target.admits(initiator)]
@@ -185,7 +194,7 @@ class Directory:
         A portal that listens on every address is shown as the address at which this connection came in, if that is of
         its family. A loopback portal is not shown to who came from elsewhere.
         """
-        question = target.portals, target.group_tag, local
+        question = target.portals, local
         known = self._addresses.get(question)
         if known is None:
             if len(self._addresses) >= _MOST_ANSWERS:
@@ -200,7 +209,7 @@ class Directory:
                 continue
             address = local.address if portal.wildcard else portal.address
             if _loopback(local.address) or not _loopback(address):
-                found[f"{bracketed(address)}:{portal.port},{target.group_tag}"] = None
+                found[f"{bracketed(address)}:{portal.port},{portal.group}"] = None
         return list(found)
 
     def _reachable(self, target: TargetNode, local: Portal) -> bool:

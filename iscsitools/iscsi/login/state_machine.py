@@ -217,15 +217,20 @@ class LoginEngine:
         if self._policy.required and self._stage is not Stage.SECURITY:
             raise LoginError(LoginStatus.AUTHENTICATION_FAILURE, "authentication is required, and was left out")
         if request.tsih:
-            self._admission.join(self.initiator, request.isid, self.target, request.tsih, request.cid)
+            self._admission.join(self.initiator, request.isid, self.target, request.tsih, request.cid, self._group)
         self._auth = Authentication(self._policy, self._begin_exchange)
         return Negotiator(self._limits, discovery=discovery, leading=not request.tsih)
+
+    @property
+    def _group(self) -> int:
+        """The portal group at which the initiator came in."""
+        return 1 if self.target is None else self._directory.group_at(self.target, self._local)
 
     def _introduction(self) -> list[tuple[str, str]]:
         """What the first response of a normal session says of the target (RFC 7143 13.6, 13.9)."""
         if self.target is None:
             return []
-        answers = [("TargetPortalGroupTag", str(self.target.group_tag))]
+        answers = [("TargetPortalGroupTag", str(self._group))]
         if self.target.alias:
             answers.append(("TargetAlias", self.target.alias))
         return answers
@@ -273,7 +278,7 @@ class LoginEngine:
         negotiator = self._negotiator
         assert negotiator is not None
         if request.tsih:
-            self._admission.join(self.initiator, request.isid, self.target, request.tsih, request.cid)
+            self._admission.join(self.initiator, request.isid, self.target, request.tsih, request.cid, self._group)
             self._admission.owner_of(request.tsih, self._auth.user)
         return LoginResult(
             initiator=self.initiator,
@@ -288,7 +293,7 @@ class LoginEngine:
         )
 
     def _new_tsih(self, request: LoginRequest) -> int:
-        return self._admission.new_tsih(self.initiator, request.isid, self.target, self._auth.user)
+        return self._admission.new_tsih(self.initiator, request.isid, self.target, self._auth.user, self._group)
 
 
 def _is_authentication(name: str) -> bool:

@@ -21,8 +21,8 @@ class SessionTable:
         self._per_initiator = per_initiator or self._limit
         self._kept_free = kept_free
         self._by_tsih: dict[int, Session] = {}
-        self._by_port: dict[tuple[str, bytes, str], Session] = {}
-        """Those with targets, by initiator name, ISID and target name."""
+        self._by_port: dict[tuple[str, bytes, str, int], Session] = {}
+        """Those with targets, by initiator name, ISID, target name and portal group."""
         self._counts: Counter[str] = Counter()
         self._last = 0
         self.opened = 0
@@ -59,7 +59,7 @@ class SessionTable:
         self._by_tsih[session.tsih] = session
         self._counts[session.initiator] += 1
         if session.target is not None:
-            self._by_port[session.initiator, session.isid, session.target.name] = session
+            self._by_port[_port(session)] = session
         self.opened += 1
 
     def remove(self, session: Session) -> None:
@@ -71,7 +71,7 @@ class SessionTable:
         if not self._counts[session.initiator]:
             del self._counts[session.initiator]
         if session.target is not None:
-            self._by_port.pop((session.initiator, session.isid, session.target.name), None)
+            self._by_port.pop(_port(session), None)
 
     def by_tsih(self, tsih: int) -> Session | None:
         """The session with this TSIH."""
@@ -81,6 +81,12 @@ class SessionTable:
         """The session with this number."""
         return next((s for s in self._by_tsih.values() if s.ident == ident), None)
 
-    def find(self, initiator: str, isid: bytes, target: str) -> Session | None:
-        """The session of the same initiator port and target, for reinstatement (RFC 7143 6.3.5)."""
-        return self._by_port.get((initiator, isid, target))
+    def find(self, initiator: str, isid: bytes, target: str, group: int) -> Session | None:
+        """The session of the same initiator port and target port, for reinstatement (RFC 7143 6.3.5)."""
+        return self._by_port.get((initiator, isid, target, group))
+
+
+def _port(session: Session) -> tuple[str, bytes, str, int]:
+    assert session.target is not None
+    group = session.nexus.target_port if session.nexus is not None else 1
+    return session.initiator, session.isid, session.target.name, group

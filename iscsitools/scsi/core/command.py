@@ -36,6 +36,10 @@ class Flags(Flag):
     """Allowed under another's persistent reservation of a Write Exclusive type; keeps writes from its blocks."""
     BEFORE_RESERVE = auto()
     """Allowed also while another holds the unit with RESERVE (SPC-2 table 10)."""
+    IN_ANY_STATE = auto()
+    """Allowed whatever the access state of the target port is (SPC-4 5.15.2.4.5 to 5.15.2.4.7)."""
+    IN_STANDBY = auto()
+    """Allowed at a target port in the standby state (SPC-4 5.15.2.4.4)."""
     ESSENTIAL = auto()
     """Finds room in a full task set: who the unit is, how it is, and the fencing of others."""
 

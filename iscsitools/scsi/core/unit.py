@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self, TypeVar
 
 from iscsitools.backstores.base import Backstore, MediumError, stack_name
@@ -20,6 +20,7 @@ from iscsitools.scsi.core.gate import Gate
 from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import TransferLimits, UnitOptions
+from iscsitools.scsi.core.port_groups import ACTIVE, AccessState, PortGroups, StatusCode
 from iscsitools.scsi.core.registrations import ReservationPlace
 from iscsitools.scsi.core.reservations import Reservations
 from iscsitools.scsi.core.task_set import QueuedTask, TaskSet
@@ -64,8 +65,8 @@ class LogicalUnit:
         """Counts the changes of what decides whether a command may run; a task remembers the one it was checked at."""
         self.siblings: dict[int, LogicalUnit] = {number: self}
         """All units of its device, by number; the device puts its own dictionary here."""
-        self.target_ports: frozenset[int] = frozenset({1})
-        """The relative target port identifiers through which it can be reached (SPC-4 7.8.6.5)."""
+        self.port_groups = PortGroups()
+        """The target ports through which it can be reached, and their access states."""
         self.reservations = Reservations()
         self.reservation_place: ReservationPlace | None = None
         """Where registrations can be kept; None: nowhere, so PTPL_C is 0."""
@@ -185,14 +186,36 @@ class LogicalUnit:
 
     # Tasks
 
+    def set_access(self, states: Mapping[int, AccessState], status: StatusCode, but: Nexus | None = None) -> None:
+        """Bring target port groups into new states; nexuses, others than ``but``, learn of it if one changed."""
+        changed = False
+        for number, state in states.items():
+            group = self.port_groups.groups[number]
+            if group.state != state:
+                group.state, group.status = state, status
+                changed = True
+        if changed:
+            self.attention(Asc.ACCESS_STATE_CHANGED, but)
+            self.refresh()
+
     def check_state(self, command: Command, cdb: bytes, nexus: Nexus) -> None:
-        """Raise when a reservation, the medium or write protection forbids the command now."""
+        """Raise when the port's access state, a reservation, the medium or write protection forbids the command now."""
+        if self.port_groups.asymmetric:
+            self._check_access(command, nexus)
         self.reservations.check(command, cdb, nexus)
         if command.needs_medium and self.not_ready is not None:
             raise self.not_ready
         if command.writes and self.write_protected:
             asc = Asc.SOFTWARE_WRITE_PROTECTED if self.software_write_protect else Asc.WRITE_PROTECTED
             raise check_condition(SenseKey.DATA_PROTECT, asc)
+
+    def _check_access(self, command: Command, nexus: Nexus) -> None:
+        state = self.port_groups.state_at(nexus.target_port)
+        if state in ACTIVE or Flags.IN_ANY_STATE in command.flags:
+            return
+        if state is AccessState.STANDBY and Flags.IN_STANDBY in command.flags:
+            return
+        raise self.port_groups.not_ready(state)
 
     def failed(self, task: QueuedTask, error: BaseException) -> ScsiError:
         """The sense data for what the backstore (or a command's own code) raised; logged, at a limited rate."""
@@ -256,6 +279,8 @@ class ItlNexus:
         unit, gate, nexus = self.unit, self.gate, self.nexus
         gate.blocks = unit.blocks
         undisturbed = not self.attentions and not nexus.lost
+        if unit.port_groups.asymmetric and unit.port_groups.state_at(nexus.target_port) not in ACTIVE:
+            undisturbed = False
         self.may_read = undisturbed and unit.reservations.permits(nexus, reads=True)
         self.may_write = undisturbed and unit.reservations.permits(nexus, reads=False)
         gate.read_open = self.may_read and unit.reads_at_once

@@ -12,6 +12,7 @@ from iscsitools.scsi.spc import vpd
 
 _SPC4 = 0x06
 _CMDQUE = 0x02
+_TPGS = 0x30
 # Version descriptors (SPC-4 table 158): SAM-5, SPC-4, SBC-3, iSCSI, each "no version claimed".
 _VERSIONS = struct.pack(">8H", 0x00A0, 0x0460, 0x04C0, 0x0960, 0, 0, 0, 0)
 NO_UNIT = 0x7F
@@ -23,10 +24,15 @@ def ascii_field(text: str, length: int) -> bytes:
     return text.encode("ascii", "replace")[:length].ljust(length)
 
 
-def standard_data(peripheral: int, removable: bool, vendor: str, product: str, revision: str) -> bytes:
-    """The standard INQUIRY data (SPC-4 6.6.2): 96 bytes, HISUP, fixed-size fields and version descriptors."""
+def standard_data(
+    peripheral: int, removable: bool, vendor: str, product: str, revision: str, asymmetric: bool = False
+) -> bytes:
+    """The standard INQUIRY data (SPC-4 6.6.2): 96 bytes, HISUP, fixed-size fields and version descriptors.
+
+    ``asymmetric``: TPGS says that access states change both by themselves and by SET TARGET PORT GROUPS.
+    """
     head = struct.pack(
-        ">8B", peripheral, 0x80 if removable else 0, _SPC4, 0x12, 96 - 5, 0, 0, _CMDQUE
+        ">8B", peripheral, 0x80 if removable else 0, _SPC4, 0x12, 96 - 5, _TPGS if asymmetric else 0, 0, _CMDQUE
     )  # fmt: skip
     text = ascii_field(vendor, 8) + ascii_field(product, 16) + ascii_field(revision, 4)
     return (head + text).ljust(58, b"\0") + _VERSIONS + bytes(22)
@@ -56,4 +62,5 @@ def inquiry(task: Task) -> None:
 def unit_standard_data(unit: LogicalUnit) -> bytes:
     """The standard INQUIRY data of a unit that is there."""
     options = unit.options
-    return standard_data(0, options.removable, options.vendor, options.product, options.revision)
+    asymmetric = unit.port_groups.asymmetric
+    return standard_data(0, options.removable, options.vendor, options.product, options.revision, asymmetric)

@@ -135,7 +135,7 @@ def _check_aptpl(task: Task, byte: int) -> bool:
 def _ports(task: Task, request: _Request, names: list[str]) -> list[Port]:
     """The ports that a registration is for: this nexus's own, ``names``', with ALL_TG_PT at every target port."""
     everywhere = task.data_out[20] & _ALL_TG_PT
-    at = sorted(task.unit.target_ports) if everywhere else [request.port.target_port]
+    at = sorted(task.unit.port_groups.ports) if everywhere else [request.port.target_port]
     return [Port(name, port) for name in [request.port.initiator_port, *names] for port in at]
 
 
@@ -257,7 +257,7 @@ def register_and_move(task: Task) -> None:
     if len(data) < _BASIC_LENGTH + u32(data, 20):
         raise parameter_list_length_error()
     aptpl = _check_aptpl(task, 17)
-    if u16(data, 18) not in task.unit.target_ports:
+    if u16(data, 18) not in task.unit.port_groups.ports:
         raise invalid_parameter(18, 7)
     name = decode_transport_id(data[24 : 24 + u32(data, 20)])
     if name is None:

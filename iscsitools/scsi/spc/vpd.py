@@ -12,7 +12,7 @@ Page = Callable[[Task], bytes]
 
 _LOGICAL_UNIT, _TARGET_PORT, _TARGET_DEVICE = 0x00, 0x10, 0x20
 _BINARY, _ASCII, _UTF8 = 1, 2, 3
-_T10_VENDOR, _NAA, _RELATIVE_PORT, _SCSI_NAME = 1, 3, 4, 8
+_T10_VENDOR, _NAA, _RELATIVE_PORT, _PORT_GROUP, _SCSI_NAME = 1, 3, 4, 5, 8
 _ISCSI = 5
 
 
@@ -50,6 +50,9 @@ def device_identification(task: Task) -> bytes:
     body = _designator(_BINARY, _LOGICAL_UNIT, _NAA, unit.identity.naa)
     body += _designator(_ASCII, _LOGICAL_UNIT, _T10_VENDOR, vendor + unit.identity.serial.encode("ascii", "replace"))
     body += _designator(_BINARY, _TARGET_PORT, _RELATIVE_PORT, struct.pack(">HH", 0, port))
+    if unit.port_groups.asymmetric:
+        group = unit.port_groups.number_of(port)
+        body += _designator(_BINARY, _TARGET_PORT, _PORT_GROUP, struct.pack(">HH", 0, group))
     if unit.options.target:
         body += _designator(_UTF8, _TARGET_PORT, _SCSI_NAME, _scsi_name(f"{unit.options.target},t,0x{port:04x}"))
         body += _designator(_UTF8, _TARGET_DEVICE, _SCSI_NAME, _scsi_name(unit.options.target))

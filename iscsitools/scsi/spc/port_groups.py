@@ -1,0 +1,70 @@
+"""REPORT and SET TARGET PORT GROUPS (SPC-4 6.37, 6.45)."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from iscsitools.scsi.core.cdb import Buffer, u16, u32
+from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
+from iscsitools.scsi.core.port_groups import AccessState, PortGroup, StatusCode
+from iscsitools.scsi.core.task import Task
+from iscsitools.wire.sense import Asc
+
+_EXTENDED_HEADER = 1
+_PREFERRED = 0x80
+_SUPPORTED: Final = 0x08 | 0x04 | 0x02 | 0x01
+"""U_SUP, S_SUP, AN_SUP, AO_SUP."""
+_DESCRIPTOR = 4
+_LONGEST = 4 + 4 * 1024
+
+
+def check_report(task: Task) -> None:
+    """REPORT TARGET PORT GROUPS: one of the two formats."""
+    if task.cdb[1] >> 5 > _EXTENDED_HEADER:
+        raise invalid_field(1, 7)
+
+
+def report(task: Task) -> None:
+    """REPORT TARGET PORT GROUPS: every group with its state and its ports; a transition takes no time."""
+    groups = task.unit.port_groups.groups
+    body = b"".join(_describe(number, group) for number, group in sorted(groups.items()))
+    if task.cdb[1] >> 5 == _EXTENDED_HEADER:
+        body = struct.pack(">BBH", _EXTENDED_HEADER << 4, 0, 0) + body
+    task.reply(struct.pack(">I", len(body)) + body, u32(task.cdb, 6))
+
+
+def _describe(number: int, group: PortGroup) -> bytes:
+    first = group.state | (_PREFERRED if group.preferred else 0)
+    head = struct.pack(">BBHBBBB", first, _SUPPORTED, number, 0, group.status, 0, len(group.ports))
+    return head + b"".join(struct.pack(">HH", 0, port) for port in group.ports)
+
+
+def check_set(task: Task) -> None:
+    """SET TARGET PORT GROUPS: where there are several; an empty list changes nothing."""
+    if not task.unit.port_groups.asymmetric:
+        raise illegal_request(Asc.INVALID_COMMAND_OPERATION_CODE)
+    length = u32(task.cdb, 6)
+    if 0 < length < 4 or length > _LONGEST or length % _DESCRIPTOR:
+        raise parameter_list_length_error()
+    task.take(length)
+
+
+def set_states(task: Task) -> None:
+    """SET TARGET PORT GROUPS: all is checked before the first state changes; the other nexuses learn of it."""
+    data, unit = task.parameters(), task.unit
+    wanted: dict[int, AccessState] = {}
+    for at in range(4, len(data), _DESCRIPTOR):
+        number, state = _wanted(task, data, at)
+        wanted[number] = state
+    unit.set_access(wanted, StatusCode.BY_COMMAND, but=task.nexus)
+
+
+def _wanted(task: Task, data: Buffer, at: int) -> tuple[int, AccessState]:
+    """One descriptor: a group that is there, and a state that can be asked for."""
+    number, value = u16(data, at + 2), data[at] & 0x0F
+    if value not in AccessState.__members__.values():
+        raise invalid_parameter(at, 3)
+    if number not in task.unit.port_groups.groups:
+        raise invalid_parameter(at + 2, 7)
+    return number, AccessState(value)
