@@ -22,8 +22,7 @@ from peers import PEERS, USUAL, Peer, Place
 from report import render, write_plot
 from results import REFERENCE, Results, write_json
 
-from iscsitools.initiator.login import LoginError
-from iscsitools.initiator.wire import ProtocolError
+from iscsitools.initiator import LoginError, ProtocolError
 
 QUICK = {"rounds": 3, "seconds": 0.5, "warm_up": 0.2, "size": 256, "trials": 1}
 """All loads in a quarter of an hour."""

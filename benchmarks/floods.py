@@ -18,10 +18,8 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from iscsitools.initiator import Session
-from iscsitools.initiator.login import DEFAULT_OFFERS, encode_keys
-from iscsitools.initiator.pdu import NO_TAG, Opcode, make_bhs
-from iscsitools.initiator.wire import pad
+from iscsitools.initiator import DEFAULT_OFFERS, NO_TAG, Opcode, Session, encode_keys, make_bhs
+from iscsitools.initiator.pdu_socket import pad
 
 BURST = 256 << 10
 """Bytes that are sent again and again; about what a server reads at once."""

@@ -12,17 +12,9 @@ from pathlib import Path
 
 from forms import BLOCK, Form
 
-from iscsitools.initiator.login import (
-    CONTINUE,
-    DEFAULT_OFFERS,
-    FULL_FEATURE,
-    OPERATIONAL,
-    SECURITY,
-    TRANSIT,
-    encode_keys,
-)
-from iscsitools.initiator.pdu import NO_TAG, Opcode, make_bhs
-from iscsitools.initiator.wire import digest, pad
+from iscsitools.initiator import DEFAULT_OFFERS, NO_TAG, Opcode, encode_keys, make_bhs
+from iscsitools.initiator.pdu_socket import digest, pad
+from iscsitools.wire.rfc7143 import Flag, Stage
 
 TARGET = "iqn.2026-11.example:engine"
 ATTENTIONS = 3
@@ -44,10 +36,13 @@ def login(form: Form) -> list[bytes]:
     """Both stages of a login, one PDU each."""
     names = {"InitiatorName": "iqn.2026-11.example:stream", "SessionType": "Normal", "TargetName": TARGET}
     offers = DEFAULT_OFFERS | form.offers
-    stages = ((SECURITY, OPERATIONAL, names | {"AuthMethod": "None"}), (OPERATIONAL, FULL_FEATURE, offers))
+    stages = (
+        (Stage.SECURITY, Stage.OPERATIONAL, names | {"AuthMethod": "None"}),
+        (Stage.OPERATIONAL, Stage.FULL_FEATURE, offers),
+    )
     requests = []
     for number, (csg, nsg, keys) in enumerate(stages):
-        flags = (TRANSIT | csg << 2 | nsg) & ~CONTINUE
+        flags = (Flag.TRANSIT | csg << 2 | nsg) & ~Flag.CONTINUE
         bhs = make_bhs(
             Opcode.LOGIN_REQUEST, immediate=True, flags=flags, isid=0x400001370000, cid=1, cmd_sn=1, exp_stat_sn=number
         )

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
 
+from iscsitools.initiator.errors import ProtocolError
 from iscsitools.initiator.login import Agreed, LoginPhase
-from iscsitools.initiator.pdu import NO_TAG, Log, Opcode, Pdu, make_bhs
+from iscsitools.initiator.pdu import FIELDS, NO_TAG, Log, Pdu, bhs_of
+from iscsitools.initiator.pdu_socket import PduSocket
 from iscsitools.initiator.tasks import Task
-from iscsitools.initiator.wire import ProtocolError, Wire
+from iscsitools.wire.rfc7143 import BHS_LENGTH, SERIAL_MASK, Flag, Opcode, RejectReason, serial_less
 
 Address = tuple[str, int]
+"""Host and port; the host without brackets round IPv6."""
+
+_FROM_TARGET = 0x20
+"""The bit of an opcode that says who sends it (RFC 7143 11.2.1.2)."""
 
 
 class Channel:
@@ -33,7 +38,7 @@ class Channel:
         source: Address | None = None,
     ) -> None:
         self.log = Log()
-        self.wire = Wire(socket.create_connection(address, timeout, source), self.log, timeout)
+        self.wire = PduSocket(socket.create_connection(address, timeout, source), self.log, timeout)
         self.phase = LoginPhase(self.wire, isid, tsih, cid, cmd_sn)
         self.agreed = Agreed()
         self.tasks: dict[int, Task] = {}
@@ -53,9 +58,11 @@ class Channel:
     def recv_pdu(self) -> Pdu:
         """The next PDU, whatever it is; StatSN and the window are taken over, nothing is answered."""
         pdu = self.wire.recv()
-        if pdu.opcode != Opcode.DATA_IN or pdu.flags & 1:
+        if pdu.opcode not in FIELDS or not pdu.opcode & _FROM_TARGET:
+            raise ProtocolError(f"no PDU of a target's: {pdu}")
+        if pdu.opcode != Opcode.DATA_IN or pdu.flags & Flag.STATUS:
             self._take_stat_sn(pdu)
-        if (pdu.max_cmd_sn - self.max_cmd_sn) & 0xFFFFFFFF < 1 << 31:
+        if serial_less(self.max_cmd_sn, pdu.max_cmd_sn):
             self.max_cmd_sn = pdu.max_cmd_sn
         return pdu
 
@@ -65,28 +72,27 @@ class Channel:
         # R2T and the target's own NOP-In carry the next StatSN and do not use it up (RFC 7143 11.8.4, 11.19.4).
         if pdu.opcode == Opcode.R2T or (pdu.opcode == Opcode.NOP_IN and pdu.itt == NO_TAG):
             return
-        self.exp_stat_sn = (self.exp_stat_sn + 1) & 0xFFFFFFFF
+        self.exp_stat_sn = (self.exp_stat_sn + 1) & SERIAL_MASK
 
-    def request(self, opcode: int, immediate: bool = False, data: bytes = b"", **fields: Any) -> int:
+    def request(self, opcode: int, immediate: bool = False, data: bytes = b"", cdb: bytes = b"", **fields: int) -> int:
         """Send a request with the next ITT and CmdSN (unless ``fields`` has them); returns the ITT."""
         if "itt" not in fields:
             self._itt = (self._itt + 1) % NO_TAG
             fields["itt"] = self._itt
         fields.setdefault("exp_stat_sn", self.exp_stat_sn)
         self._number(immediate, fields)
-        self.send_pdu(make_bhs(opcode, immediate=immediate, **fields), data=data)
-        itt: int = fields["itt"]
-        return itt
+        self.send_pdu(bhs_of(opcode, fields, immediate=immediate, cdb=cdb), data=data)
+        return fields["itt"]
 
-    def _number(self, immediate: bool, fields: dict[str, Any]) -> None:
+    def _number(self, immediate: bool, fields: dict[str, int]) -> None:
         """Fill in CmdSN; wait until the window is open for it (RFC 7143 4.2.2.1)."""
         if "cmd_sn" in fields:
             return
-        while not immediate and (self.max_cmd_sn - self.cmd_sn) & 0xFFFFFFFF >= 1 << 31:
+        while not immediate and serial_less(self.max_cmd_sn, self.cmd_sn):
             self.pump()
         fields["cmd_sn"] = self.cmd_sn
         if not immediate:
-            self.cmd_sn = (self.cmd_sn + 1) & 0xFFFFFFFF
+            self.cmd_sn = (self.cmd_sn + 1) & SERIAL_MASK
 
     def pump(self) -> Pdu:
         """Receive one PDU and do what it asks for; returns it."""
@@ -98,9 +104,19 @@ class Channel:
             self._advance(task, pdu)
         else:
             self.others.append(pdu)
+            if pdu.opcode == Opcode.REJECT:
+                self._rejected(pdu)
             if pdu.opcode == Opcode.NOP_IN and pdu.ttt != NO_TAG and self.answer_pings:
                 self.request(Opcode.NOP_OUT, True, pdu.data, itt=NO_TAG, ttt=pdu.ttt, lun=pdu.lun)
         return pdu
+
+    def _rejected(self, pdu: Pdu) -> None:
+        """Note which command a Reject names: none will follow. One whose data had a wrong digest goes on (7.8)."""
+        header = Pdu(pdu.data[:BHS_LENGTH])
+        if len(header.bhs) < BHS_LENGTH or pdu.reason == RejectReason.DATA_DIGEST_ERROR:
+            return
+        if header.opcode == Opcode.SCSI_COMMAND and header.itt in self.tasks:
+            self.tasks[header.itt].reject = pdu
 
     def _advance(self, task: Task, pdu: Pdu) -> None:
         task.pdus.append(pdu)

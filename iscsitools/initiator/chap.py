@@ -6,11 +6,14 @@ import base64
 import hashlib
 import os
 
-ALGORITHMS = {"5": "md5", "6": "sha1", "7": "sha256"}
+from iscsitools.initiator.errors import ProtocolError
+
+ALGORITHMS = {"5": "md5", "6": "sha1", "7": "sha256", "8": "sha3_256"}
+"""What CHAP_A names (IANA's PPP Authentication Algorithms), as hashlib calls it."""
 
 
 def decode_binary(text: str) -> bytes:
-    """A binary value in hex (0x...) or base64 (0b...) (RFC 7143 6.1)."""
+    """A binary value in hex (0x...) or base64 (0b...) (RFC 7143 6.1); ValueError for anything else."""
     if text[:2].lower() == "0b":
         return base64.b64decode(text[2:])
     if text[:2].lower() != "0x":
@@ -39,9 +42,15 @@ class Chap:
         self.challenge = os.urandom(24)
 
     def answer(self, keys: dict[str, str]) -> dict[str, str]:
-        """The keys that answer CHAP_A, CHAP_I and CHAP_C."""
-        self.algorithm = keys["CHAP_A"]
-        proof = response(self.algorithm, int(keys["CHAP_I"], 0), self.user[1], decode_binary(keys["CHAP_C"]))
+        """The keys that answer CHAP_A, CHAP_I and CHAP_C; ProtocolError when these make no sense."""
+        self.algorithm = keys.get("CHAP_A", "")
+        if self.algorithm not in self.algorithms.split(",") or self.algorithm not in ALGORITHMS:
+            raise ProtocolError(f"CHAP_A={self.algorithm} to an offer of {self.algorithms}")
+        try:
+            identifier, challenge = int(keys["CHAP_I"], 0), decode_binary(keys["CHAP_C"])
+            proof = response(self.algorithm, identifier, self.user[1], challenge)
+        except (KeyError, ValueError) as error:
+            raise ProtocolError(f"no challenge of CHAP: {error}") from error
         out = {"CHAP_N": self.user[0], "CHAP_R": "0x" + proof.hex()}
         if self.mutual:
             out |= {"CHAP_I": str(self.identifier), "CHAP_C": "0x" + self.challenge.hex()}
@@ -53,4 +62,7 @@ class Chap:
             return True
         name, secret = self.mutual
         proof = response(self.algorithm, self.identifier, secret, self.challenge)
-        return keys.get("CHAP_N") == name and decode_binary(keys.get("CHAP_R", "0x")) == proof
+        try:
+            return keys.get("CHAP_N") == name and decode_binary(keys.get("CHAP_R", "0x")) == proof
+        except ValueError:
+            return False

@@ -6,8 +6,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from iscsitools.initiator.session import Session, checked
-from iscsitools.initiator.tasks import Task
+from iscsitools.initiator.errors import ProtocolError
+from iscsitools.initiator.session import Session
+from iscsitools.initiator.tasks import Task, checked
 
 WAYS: dict[str, tuple[bool, bool]] = {
     "immediate": (True, False),
@@ -58,7 +59,7 @@ def _steps(plan: Plan) -> Iterator[bool]:
 
 
 def run_load(session: Session, plan: Plan) -> Totals:
-    """Do the plan on a session; raises OSError at the first status that is not GOOD."""
+    """Do the plan on a session; raises CommandError at the first status that is not GOOD."""
     blocks, size = session.read_capacity(plan.lun)
     immediate, unsolicited = WAYS[plan.way]
     data = bytes(range(256)) * (plan.write_blocks * size // 256)
@@ -90,6 +91,6 @@ def _finish(session: Session, task: Task, totals: Totals) -> None:
         totals.write_bytes += len(task.write)
     else:
         if len(result.data) != task.read:
-            raise OSError(f"{len(result.data)} bytes read of {task.read}")
+            raise ProtocolError(f"{len(result.data)} bytes read of {task.read}")
         totals.reads += 1
         totals.read_bytes += len(result.data)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Final
 
 from iscsitools.initiator.chap import Chap
-from iscsitools.initiator.pdu import Opcode, Pdu, make_bhs
-from iscsitools.initiator.wire import ProtocolError, Wire
+from iscsitools.initiator.errors import LoginError, ProtocolError
+from iscsitools.initiator.pdu import Pdu, bhs_of
+from iscsitools.initiator.pdu_socket import PduSocket
+from iscsitools.wire.keys import KEYS
+from iscsitools.wire.rfc7143 import SERIAL_MASK, Flag, Opcode, Stage
 
-SECURITY, OPERATIONAL, FULL_FEATURE = 0, 1, 3
-TRANSIT, CONTINUE = 0x80, 0x40
-
-DEFAULT_OFFERS = {
+DEFAULT_OFFERS: Final = {
     "HeaderDigest": "None",
     "DataDigest": "None",
     "MaxRecvDataSegmentLength": "262144",
@@ -28,15 +28,9 @@ DEFAULT_OFFERS = {
     "DataPDUInOrder": "Yes",
     "DataSequenceInOrder": "Yes",
 }
-
-
-class LoginError(Exception):
-    """The target refused; ``status`` is (class, detail) of RFC 7143 11.13.5."""
-
-    def __init__(self, pdu: Pdu) -> None:
-        self.pdu = pdu
-        self.status = (pdu.status_class, pdu.status_detail)
-        super().__init__(f"login status {self.status[0]:02x}{self.status[1]:02x}")
+"""What is offered where the caller says nothing else."""
+_MAX_TEXT: Final = 1 << 16
+"""Bytes of keys that an answer may have, over all its PDUs: a target does not fill the memory."""
 
 
 def encode_keys(keys: dict[str, str]) -> bytes:
@@ -45,9 +39,16 @@ def encode_keys(keys: dict[str, str]) -> bytes:
 
 
 def decode_pairs(data: bytes) -> list[tuple[str, str]]:
-    """The pairs in order; a key may be there several times (TargetName, TargetAddress)."""
+    """The pairs in order; a key may be there several times (TargetName, TargetAddress).
+
+    Raises ProtocolError when they are not UTF-8.
+    """
     pairs = []
-    for text in data.decode().split("\0"):
+    try:
+        texts = data.decode().split("\0")
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"keys that are not UTF-8: {error}") from error
+    for text in texts:
         if text:
             key, _, value = text.partition("=")
             pairs.append((key, value))
@@ -60,10 +61,10 @@ class Agreed:
 
     answers: dict[str, str] = field(default_factory=dict)
     """Every key that the target sent, its last value."""
-    target_segment: int = 8192
+    target_segment: int = int(KEYS["MaxRecvDataSegmentLength"].default)
     """The target's MaxRecvDataSegmentLength."""
-    first_burst: int = 65536
-    max_burst: int = 262144
+    first_burst: int = int(KEYS["FirstBurstLength"].default)
+    max_burst: int = int(KEYS["MaxBurstLength"].default)
     immediate_data: bool = True
     initial_r2t: bool = True
     header_digest: bool = False
@@ -75,27 +76,34 @@ class Agreed:
     max_cmd_sn: int = 0
 
     def settle(self, offers: dict[str, str]) -> None:
-        """Read the outcome of every key from the answers."""
+        """Read the outcome of every key from the answers; ProtocolError when it is no number."""
         said = self.answers.get
-        self.target_segment = int(said("MaxRecvDataSegmentLength", "8192"))
-        self.max_burst = _minimum("MaxBurstLength", 262144, offers, self.answers)
-        self.first_burst = min(self.max_burst, _minimum("FirstBurstLength", 65536, offers, self.answers))
+        segment = "MaxRecvDataSegmentLength"
+        self.target_segment = _number(segment, said(segment, KEYS[segment].default))
+        self.max_burst = _minimum("MaxBurstLength", offers, self.answers)
+        self.first_burst = min(self.max_burst, _minimum("FirstBurstLength", offers, self.answers))
         self.immediate_data = said("ImmediateData", "Yes") == "Yes" and offers.get("ImmediateData", "Yes") == "Yes"
         self.initial_r2t = said("InitialR2T", "Yes") == "Yes" or offers.get("InitialR2T", "Yes") == "Yes"
         self.header_digest = said("HeaderDigest") == "CRC32C"
         self.data_digest = said("DataDigest") == "CRC32C"
 
 
-def _minimum(key: str, default: int, offers: dict[str, str], answers: dict[str, str]) -> int:
-    offered = int(offers.get(key, default))
+def _minimum(key: str, offers: dict[str, str], answers: dict[str, str]) -> int:
+    offered = int(offers.get(key, KEYS[key].default))
     answer = answers.get(key, "")
     return min(offered, int(answer)) if answer.isdigit() else offered  # else unanswered, or Irrelevant
+
+
+def _number(key: str, said: str) -> int:
+    if not (said.isascii() and said.isdigit()):
+        raise ProtocolError(f"{key}={said} is no number")
+    return int(said)
 
 
 class LoginPhase:
     """The login PDUs of one connection; :meth:`run` does all of them, :meth:`exchange` just one."""
 
-    def __init__(self, wire: Wire, isid: int, tsih: int, cid: int, cmd_sn: int) -> None:
+    def __init__(self, wire: PduSocket, isid: int, tsih: int, cid: int, cmd_sn: int) -> None:
         self.wire = wire
         self.isid = isid
         self.cid = cid
@@ -116,24 +124,26 @@ class LoginPhase:
         while True:
             pdu = self._response()
             text += pdu.data
-            if not pdu.flags & CONTINUE:
+            if len(text) > _MAX_TEXT:
+                raise ProtocolError("an answer without end in login")
+            if not pdu.flags & Flag.CONTINUE:
                 keys = dict(decode_pairs(text))
                 self.agreed.answers |= keys
                 return pdu, keys
             self._request(csg, nsg, b"", False, fields)
 
     def _request(self, csg: int, nsg: int, data: bytes, transit: bool, fields: dict[str, int]) -> None:
-        flags = (TRANSIT | nsg if transit else 0) | csg << 2
-        own: dict[str, Any] = {
+        flags = (Flag.TRANSIT | nsg if transit else 0) | csg << 2
+        own: dict[str, int] = {
             "flags": flags,
             "isid": self.isid,
             "tsih": self.agreed.tsih,
             "cid": self.cid,
             "cmd_sn": self.cmd_sn,
-            "exp_stat_sn": (self.agreed.stat_sn + 1) & 0xFFFFFFFF if self._answered else 0,
+            "exp_stat_sn": (self.agreed.stat_sn + 1) & SERIAL_MASK if self._answered else 0,
         }
         # Login requests are always immediate (RFC 7143 11.12).
-        self.wire.send(make_bhs(Opcode.LOGIN_REQUEST, immediate=True, **(own | fields)), data=data)
+        self.wire.send(bhs_of(Opcode.LOGIN_REQUEST, own | fields, immediate=True), data=data)
 
     def _response(self) -> Pdu:
         pdu = self.wire.recv()
@@ -143,7 +153,7 @@ class LoginPhase:
             raise ProtocolError(f"opcode 0x{pdu.opcode:02x} during login")
         if pdu.status_class:
             raise LoginError(pdu)
-        if self._answered and pdu.stat_sn != (self.agreed.stat_sn + 1) & 0xFFFFFFFF:
+        if self._answered and pdu.stat_sn != (self.agreed.stat_sn + 1) & SERIAL_MASK:
             raise ProtocolError(f"StatSN 0x{pdu.stat_sn:x} after 0x{self.agreed.stat_sn:x} in login")
         self._answered = True
         agreed = self.agreed
@@ -154,30 +164,31 @@ class LoginPhase:
     def run(self, names: dict[str, str], offers: dict[str, str], chap: Chap | None) -> Agreed:
         """Both stages, to the full feature phase."""
         if chap is None:
-            self._settle_stage(SECURITY, OPERATIONAL, names | {"AuthMethod": "None"})
+            self._settle_stage(Stage.SECURITY, Stage.OPERATIONAL, names | {"AuthMethod": "None"})
         else:
             self._authenticate(names, chap)
-        self._settle_stage(OPERATIONAL, FULL_FEATURE, offers)
+        self._settle_stage(Stage.OPERATIONAL, Stage.FULL_FEATURE, offers)
         self.agreed.settle(offers)
         self.wire.header_digest = self.agreed.header_digest
         self.wire.data_digest = self.agreed.data_digest
         return self.agreed
 
     def _authenticate(self, names: dict[str, str], chap: Chap) -> None:
-        _, said = self._exchange(SECURITY, OPERATIONAL, encode_keys(names | {"AuthMethod": "CHAP"}), False, {})
+        offer = encode_keys(names | {"AuthMethod": "CHAP"})
+        _, said = self._exchange(Stage.SECURITY, Stage.OPERATIONAL, offer, False, {})
         if said.get("AuthMethod") != "CHAP":
             raise ProtocolError(f"AuthMethod={said.get('AuthMethod')} to an offer of CHAP")
-        _, said = self._exchange(SECURITY, OPERATIONAL, encode_keys({"CHAP_A": chap.algorithms}), False, {})
-        pdu, said = self._exchange(SECURITY, OPERATIONAL, encode_keys(chap.answer(said)), True, {})
+        _, said = self._exchange(Stage.SECURITY, Stage.OPERATIONAL, encode_keys({"CHAP_A": chap.algorithms}), False, {})
+        pdu, said = self._exchange(Stage.SECURITY, Stage.OPERATIONAL, encode_keys(chap.answer(said)), True, {})
         if not chap.target_is_known(said):
             raise ProtocolError("the target's CHAP response is wrong")
-        if not pdu.flags & TRANSIT:
-            self._settle_stage(SECURITY, OPERATIONAL, {})
+        if not pdu.flags & Flag.TRANSIT:
+            self._settle_stage(Stage.SECURITY, Stage.OPERATIONAL, {})
 
     def _settle_stage(self, csg: int, nsg: int, keys: dict[str, str]) -> None:
         for _ in range(8):
             pdu, _ = self._exchange(csg, nsg, encode_keys(keys), True, {})
-            if pdu.flags & TRANSIT:
+            if pdu.flags & Flag.TRANSIT:
                 if pdu.flags & 3 != nsg:
                     raise ProtocolError(f"next stage {pdu.flags & 3}, asked for {nsg}")
                 return

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from iscsitools.initiator.pdu import NO_TAG, Opcode, Pdu, make_bhs
-from iscsitools.initiator.wire import ProtocolError, Wire
-
-OVERFLOW, UNDERFLOW, HAS_STATUS = 0x04, 0x02, 0x01
+from iscsitools.initiator.errors import CommandError, ProtocolError
+from iscsitools.initiator.pdu import NO_TAG, Pdu, bhs_of
+from iscsitools.initiator.pdu_socket import PduSocket
+from iscsitools.wire.operations import name_of
+from iscsitools.wire.rfc7143 import Flag, Opcode
+from iscsitools.wire.scsi import Status, status_name
+from iscsitools.wire.sense import sense_text
 
 Alter = Callable[[dict[str, int]], None]
 """Changes the header fields of a Data-Out before it is sent."""
@@ -17,19 +19,25 @@ Alter = Callable[[dict[str, int]], None]
 
 @dataclass
 class Result:
-    """How a command ended. ``residual`` is positive when less was moved than asked, negative when more was there."""
+    """How a command ended; ``str()`` of it is one line that names the command, its status and its sense data.
+
+    ``response`` is 0 when the target completed the command (RFC 7143 11.4.3), ``data`` what was read. ``residual``, in
+    bytes, is positive when less was moved than asked, negative when more was there. ``pdus``: all that the target sent
+    for it, with their data.
+    """
 
     status: int
     response: int = 0
     sense: bytes = b""
     data: bytes = b""
     residual: int = 0
-    pdus: list[Pdu] = field(default_factory=list)
+    pdus: list[Pdu] = field(default_factory=list, repr=False)
+    cdb: bytes = b""
 
     @property
     def good(self) -> bool:
         """Whether status is GOOD and the target completed the command."""
-        return self.status == 0 and self.response == 0
+        return self.status == Status.GOOD and self.response == 0
 
     @property
     def sense_code(self) -> tuple[int, int, int]:
@@ -38,12 +46,26 @@ class Result:
             return (0, 0, 0)
         return (self.sense[2] & 0x0F, self.sense[12], self.sense[13])
 
+    def __str__(self) -> str:
+        if self.response:
+            return f"{name_of(self.cdb)}: response 0x{self.response:02x}, not completed at the target"
+        key, asc, ascq = self.sense_code
+        sense = f", {sense_text(key << 16 | asc << 8 | ascq)}" if self.sense else ""
+        return f"{name_of(self.cdb)}: {status_name(self.status)}{sense}"
+
+
+def checked(result: Result) -> Result:
+    """The result, if it is good; raises CommandError."""
+    if not result.good:
+        raise CommandError(result)
+    return result
+
 
 def residual_of(pdu: Pdu) -> int:
     """The residual count with its sign (RFC 7143 11.4.5)."""
-    if pdu.flags & UNDERFLOW:
+    if pdu.flags & Flag.UNDERFLOW:
         return pdu.residual
-    return -pdu.residual if pdu.flags & OVERFLOW else 0
+    return -pdu.residual if pdu.flags & Flag.OVERFLOW else 0
 
 
 @dataclass
@@ -64,6 +86,9 @@ class Task:
     """Check ExpDataSN of the response."""
     hold_r2ts: bool = False
     """Leave R2Ts unanswered; they are in ``pdus``."""
+    cdb: bytes = b""
+    reject: Pdu | None = None
+    """The Reject after which no answer comes."""
 
     def data_in(self, pdu: Pdu) -> None:
         """Take a Data-In, which must be the next one and within what was asked for."""
@@ -75,10 +100,10 @@ class Task:
             raise ProtocolError("more Data-In than the expected data transfer length")
         self.data_sn += 1
         self.buffer += pdu.data
-        if pdu.flags & HAS_STATUS:
+        if pdu.flags & Flag.STATUS:
             if not pdu.final:
                 raise ProtocolError("Data-In with status and without the F bit")
-            self.result = Result(pdu.status, 0, b"", bytes(self.buffer), residual_of(pdu), self.pdus)
+            self.result = Result(pdu.status, 0, b"", bytes(self.buffer), residual_of(pdu), self.pdus, self.cdb)
 
     def responded(self, pdu: Pdu) -> None:
         """Take the SCSI Response."""
@@ -86,9 +111,9 @@ class Task:
             raise ProtocolError(f"ExpDataSN {pdu.exp_data_sn}, {self.data_sn} Data-Ins and {self.r2t_sn} R2Ts came")
         size = int.from_bytes(pdu.data[:2], "big")
         sense = pdu.data[2 : 2 + size]
-        self.result = Result(pdu.status, pdu.response, sense, bytes(self.buffer), residual_of(pdu), self.pdus)
+        self.result = Result(pdu.status, pdu.response, sense, bytes(self.buffer), residual_of(pdu), self.pdus, self.cdb)
 
-    def requested(self, pdu: Pdu, wire: Wire, segment: int, max_burst: int, exp_stat_sn: int) -> None:
+    def requested(self, pdu: Pdu, wire: PduSocket, segment: int, max_burst: int, exp_stat_sn: int) -> None:
         """Answer an R2T with Data-Outs."""
         if pdu.r2t_sn != self.r2t_sn:
             raise ProtocolError(f"R2TSN {pdu.r2t_sn}, expected {self.r2t_sn}")
@@ -100,14 +125,14 @@ class Task:
             self.send_data(wire, pdu.buffer_offset, end, pdu.ttt, pdu.lun, segment, exp_stat_sn)
 
     def send_data(
-        self, wire: Wire, start: int, end: int, ttt: int, lun: int, segment: int, exp_stat_sn: int
+        self, wire: PduSocket, start: int, end: int, ttt: int, lun: int, segment: int, exp_stat_sn: int
     ) -> None:  # fmt: skip
         """One sequence of Data-Outs."""
         data_sn = 0
         while start < end:
             size = min(segment, end - start)
-            fields: dict[str, Any] = {
-                "flags": 0x80 if start + size == end else 0,
+            fields: dict[str, int] = {
+                "flags": Flag.FINAL if start + size == end else 0,
                 "lun": lun,
                 "itt": self.itt,
                 "ttt": ttt,
@@ -117,6 +142,6 @@ class Task:
             }
             if self.alter is not None:
                 self.alter(fields)
-            wire.send(make_bhs(Opcode.DATA_OUT, **fields), data=self.write[start : start + size])
+            wire.send(bhs_of(Opcode.DATA_OUT, fields), data=self.write[start : start + size])
             start += size
             data_sn += 1

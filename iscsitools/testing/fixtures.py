@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import Session
 from iscsitools.testing.serving import serve
 
 

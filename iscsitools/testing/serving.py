@@ -10,7 +10,7 @@ from typing import Final
 
 from iscsitools.backstores.base import Backstore
 from iscsitools.config.commandline import config_from_options
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import Session
 from iscsitools.plugins import PluginManager
 from iscsitools.server.server import Server
 

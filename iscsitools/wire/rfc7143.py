@@ -45,6 +45,7 @@ class Flag(IntEnum):
     """Bits of byte 1; which of them a PDU has, its section of chapter 11 says."""
 
     FINAL = 0x80
+    TRANSIT = 0x80
     CONTINUE = 0x40
     READ = 0x40
     WRITE = 0x20
@@ -52,6 +53,14 @@ class Flag(IntEnum):
     OVERFLOW = 0x04
     UNDERFLOW = 0x02
     STATUS = 0x01
+
+
+class Stage(IntEnum):
+    """CSG and NSG: the stages of login (RFC 7143 11.12.3)."""
+
+    SECURITY = 0
+    OPERATIONAL = 1
+    FULL_FEATURE = 3
 
 
 class LogoutReason(IntEnum):

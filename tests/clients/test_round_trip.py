@@ -9,7 +9,7 @@ import pytest
 from support.target import RunningTarget, start_target
 from support.tools import needs
 
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import Session
 
 from .disk import digest, make_image, needs_iscsi_driver, round_trip, run
 

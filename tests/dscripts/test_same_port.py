@@ -15,8 +15,7 @@ from support.target import start_target
 from support.tools import missing, needs
 
 from iscsitools.dtrace.variants import DSCRIPTS
-from iscsitools.initiator import Opcode, Session
-from iscsitools.initiator.session import checked
+from iscsitools.initiator import Opcode, Session, checked
 from iscsitools.provider.backend import attach_path, survey
 
 pytestmark = pytest.mark.slow

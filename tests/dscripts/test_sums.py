@@ -15,9 +15,7 @@ from dtrace import scene
 from dtrace.reports import maps, read
 from support.tools import missing, needs
 
-from iscsitools.initiator import Log, Opcode, Session
-from iscsitools.initiator.session import checked
-from iscsitools.initiator.tasks import Task
+from iscsitools.initiator import Log, Opcode, Session, Task, checked
 from iscsitools.provider.backend import attach_path, survey
 
 pytestmark = pytest.mark.slow

@@ -42,7 +42,7 @@ LABELS = {
     Opcode.TASK_RESPONSE: "task-response",
     Opcode.NOP_OUT: "nop-receive",
     Opcode.NOP_IN: "nop-send",
-    Opcode.ASYNC: "async-send",
+    Opcode.ASYNC_MESSAGE: "async-send",
 }
 
 

@@ -135,7 +135,7 @@ def play(out: Path, tracers: Mapping[str, Sequence[str]], *more: str) -> None:
         sessions[CLIENTS[0]].logout()
         target.send_signal(signal.SIGTERM)
         last = sessions[CLIENTS[1]]
-        last.until(lambda pdu: pdu.opcode == Opcode.ASYNC)
+        last.until(lambda pdu: pdu.opcode == Opcode.ASYNC_MESSAGE)
         last.logout()
         (out / "serve.status").write_text(f"{target.wait(_PATIENCE)}\n")
         found = {

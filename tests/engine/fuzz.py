@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from iscsitools.initiator.pdu import NO_TAG, Opcode, Pdu, encode_lun, make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, Pdu, encode_lun, make_bhs
 
 from .harness import INITIATOR, IQN, KEYS, Wire, read10, write10
 

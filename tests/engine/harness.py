@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from iscsitools.backstores.ram import RamBackstore
-from iscsitools.initiator.pdu import BHS, NO_TAG, Opcode, Pdu, encode_lun, make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.iscsi.connection.connection import Connection, Timers
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import Buffers
@@ -23,6 +23,7 @@ from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.executor import Executor, InlineExecutor
 from iscsitools.scsi.core.options import UnitOptions
 from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.wire.rfc7143 import BHS_LENGTH
 
 IQN = "iqn.2026-11.example:engine"
 INITIATOR = "iqn.2026-11.example:wire"
@@ -155,15 +156,15 @@ class Wire:
         return list(self._cut())
 
     def _cut(self) -> Iterator[Pdu]:
-        head = BHS + (4 if self.header_digest else 0)
-        while len(self._rest) >= BHS:
-            bhs = self._rest[:BHS]
+        head = BHS_LENGTH + (4 if self.header_digest else 0)
+        while len(self._rest) >= BHS_LENGTH:
+            bhs = self._rest[:BHS_LENGTH]
             length = int.from_bytes(bhs[5:8], "big")
             end = head + length + (-length & 3)
             whole = end + (4 if self.data_digest and length else 0)
             assert len(self._rest) >= whole, "half a PDU in the output"
             if self.header_digest:
-                assert self._rest[BHS:head] == crc32c_wire(bhs)
+                assert self._rest[BHS_LENGTH:head] == crc32c_wire(bhs)
             assert self._rest[end:whole] in (b"", crc32c_wire(self._rest[head:end]))
             yield Pdu(bhs, b"", self._rest[head : head + length])
             self._rest = self._rest[whole:]

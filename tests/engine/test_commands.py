@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from iscsitools.initiator.pdu import NO_TAG, Opcode, Pdu, encode_lun
+from iscsitools.initiator import NO_TAG, Opcode, Pdu, encode_lun
 
 from .harness import ManualExecutor, Target, read10, write10
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.initiator.pdu import Opcode, Pdu, encode_lun, make_bhs
+from iscsitools.initiator import Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.options import UnitOptions

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from iscsitools.initiator.pdu import Opcode, make_bhs
+from iscsitools.initiator import Opcode, make_bhs
 from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 
 from .harness import INITIATOR, IQN, Target, Wire, read10, write10
@@ -32,7 +32,7 @@ def test_an_unknown_opcode_is_rejected_and_the_connection_goes_on(opcode):
 
 def test_a_snack_is_rejected_at_level_0():
     wire = Target().session()
-    wire.feed(make_bhs(Opcode.SNACK, flags=0x80))
+    wire.feed(make_bhs(Opcode.SNACK_REQUEST, flags=0x80))
     assert rejected(wire) == 3
 
 

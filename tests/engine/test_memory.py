@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, encode_lun, make_bhs
 
 from .harness import ManualExecutor, Target, Wire, read10, write10
 

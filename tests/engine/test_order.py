@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from iscsitools.initiator.pdu import Opcode, encode_lun, make_bhs
+from iscsitools.initiator import Opcode, encode_lun, make_bhs
 
 from .harness import ManualExecutor, SlowDisk, Target, abort, read10, write10
 

@@ -11,7 +11,7 @@ import pytest
 
 from iscsitools.backstores.base import MappedRange
 from iscsitools.backstores.ram import RamBackstore
-from iscsitools.initiator.pdu import NO_TAG, Opcode, make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, make_bhs
 from iscsitools.iscsi.connection.output import OUTPUT_LIMIT
 
 from .harness import Target, read10, write10

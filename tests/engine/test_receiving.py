@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.initiator.pdu import NO_TAG, Opcode, make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, make_bhs
 from iscsitools.iscsi.connection.memory import RECEIVE_SIZE
 
 from .harness import ManualExecutor, Target, Wire, read10, write10

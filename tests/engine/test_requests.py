@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, encode_lun, make_bhs
 from iscsitools.iscsi.requests.nop_logout import async_message
 from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.wire.rfc7143 import AsyncEvent
@@ -184,7 +184,7 @@ def test_an_asynchronous_message_asks_for_a_logout():
     wire = Target().session()
     async_message(wire.conn, AsyncEvent.LOGOUT_REQUEST, (0, 0, 2))
     (message,) = wire.receive()
-    assert (message.opcode, message.event, message.parameter3) == (Opcode.ASYNC, 1, 2)
+    assert (message.opcode, message.event, message.parameter3) == (Opcode.ASYNC_MESSAGE, 1, 2)
 
 
 def test_a_cold_reset_answers_and_ends_all_sessions():

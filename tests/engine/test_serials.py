@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.initiator.pdu import Opcode, make_bhs
+from iscsitools.initiator import Opcode, make_bhs
 
 from .harness import Target, Wire, read10, write10
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from iscsitools.initiator.pdu import Opcode, Pdu, encode_lun, make_bhs
+from iscsitools.initiator import Opcode, Pdu, encode_lun, make_bhs
 
 from .harness import Target, Wire, read10, write10
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.initiator.pdu import NO_TAG, Opcode, Pdu, make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, Pdu, make_bhs
 
 from .harness import Target, read10
 

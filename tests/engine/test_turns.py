@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, encode_lun, make_bhs
 from iscsitools.iscsi.connection.connection import REQUEST_WORK, TURN_WORK, Timers
 from iscsitools.iscsi.login.policy import TargetNode
 

@@ -6,11 +6,22 @@ import socket
 
 import pytest
 
+from iscsitools.initiator import (
+    NO_TAG,
+    Agreed,
+    ConnectionClosedError,
+    DigestError,
+    Log,
+    Opcode,
+    Pdu,
+    decode_pairs,
+    encode_keys,
+    encode_lun,
+    make_bhs,
+)
 from iscsitools.initiator.chap import decode_binary, response
-from iscsitools.initiator.login import Agreed, decode_pairs, encode_keys
-from iscsitools.initiator.pdu import NO_TAG, Log, Opcode, Pdu, encode_lun, make_bhs
+from iscsitools.initiator.pdu_socket import PduSocket, crc32c_plain, digest
 from iscsitools.initiator.session import extended_cdb
-from iscsitools.initiator.wire import ConnectionClosedError, DigestError, Wire, crc32c_plain, digest
 
 HEADERS = [
     (
@@ -104,7 +115,7 @@ def test_wire_digests(corrupt: str) -> None:
     with left, right:
         wires = []
         for end in (left, right):
-            wire = Wire.__new__(Wire)
+            wire = PduSocket.__new__(PduSocket)
             wire.sock, wire.log, wire.timeout, wire._got = end, Log(), 5.0, bytearray()
             wire.header_digest = wire.data_digest = True
             wires.append(wire)

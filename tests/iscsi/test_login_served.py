@@ -8,8 +8,7 @@ import pytest
 from support.target import start_target
 from support.tools import needs
 
-from iscsitools.initiator.login import LoginError
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import LoginError, Session
 
 CONFIG = """
 [discovery]

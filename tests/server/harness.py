@@ -16,7 +16,7 @@ from typing import Any
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.config import load_config
 from iscsitools.hookspecs import hookimpl
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import Session
 from iscsitools.plugins import PluginManager
 from iscsitools.server.server import Server
 

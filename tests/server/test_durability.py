@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.target import start_target
 
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import Session
 
 from .harness import IQN, SYNCHRONIZE_CACHE, TEST_UNIT_READY, eventually, one_target, read10, running, write10
 

@@ -15,9 +15,7 @@ from pathlib import Path
 import pytest
 from support.target import RunningTarget, start_target
 
-from iscsitools.initiator.pdu import Opcode, Pdu
-from iscsitools.initiator.session import Session
-from iscsitools.initiator.wire import ConnectionClosedError
+from iscsitools.initiator import ConnectionClosedError, Opcode, Pdu, Session
 
 from .harness import (
     IQN,
@@ -54,7 +52,7 @@ def connect(target: RunningTarget, name: str = "a", luns: int = 1) -> Session:
 
 
 def asked_to_log_out(session: Session) -> Pdu:
-    return session.until(lambda pdu: pdu.opcode == Opcode.ASYNC)
+    return session.until(lambda pdu: pdu.opcode == Opcode.ASYNC_MESSAGE)
 
 
 def ended(target: RunningTarget) -> tuple[int, str]:
@@ -137,7 +135,7 @@ def test_an_initiator_that_goes_on_as_if_nothing_were(tmp_path: Path) -> None:
         session.close()
         assert all(answer.good for answer in answers)
         assert target.reserved == 0
-        assert session.others[0].opcode == Opcode.ASYNC
+        assert session.others[0].opcode == Opcode.ASYNC_MESSAGE
 
 
 def test_standard_output_that_is_gone(tmp_path: Path) -> None:

@@ -14,10 +14,8 @@ from pathlib import Path
 import pytest
 from support.target import RunningTarget, start_target
 
-from iscsitools.initiator.login import DEFAULT_OFFERS, encode_keys
-from iscsitools.initiator.pdu import Opcode, encode_lun, make_bhs
-from iscsitools.initiator.session import Session
-from iscsitools.initiator.wire import pad
+from iscsitools.initiator import DEFAULT_OFFERS, Opcode, Session, encode_keys, encode_lun, make_bhs
+from iscsitools.initiator.pdu_socket import pad
 
 from .harness import IQN, TEST_UNIT_READY, descriptors, eventually, one_target, read10, running, write10
 

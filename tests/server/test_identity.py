@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from iscsitools.initiator.channel import Channel
+from iscsitools.initiator import Channel, LoginError, Session, encode_keys
 from iscsitools.initiator.chap import decode_binary, response
-from iscsitools.initiator.login import LoginError, encode_keys
-from iscsitools.initiator.session import Session
 
 from .harness import IQN, TEST_UNIT_READY, Running, eventually, running
 

@@ -10,8 +10,7 @@ import pytest
 
 from iscsitools.backstores.base import Option
 from iscsitools.errors import RunError
-from iscsitools.initiator.login import LoginError
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import LoginError, Session
 from iscsitools.lifecycle import LoginNotice, LunNotice, ServerGone, ServerNotice, ServerView, TargetNotice
 
 from .harness import IQN, eventually, make_server, one_target, plugin, read10, running, write10

@@ -23,8 +23,7 @@ from typing import NamedTuple
 import pytest
 from support.target import start_target
 
-from iscsitools.initiator.session import Session
-from iscsitools.initiator.tasks import Task
+from iscsitools.initiator import Session, Task
 
 IQN = "iqn.2026-11.example:linear"
 BLOCK = 512

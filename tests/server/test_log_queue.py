@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from support.target import start_target
 
-from iscsitools.initiator.login import LoginError
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import LoginError, Session
 from iscsitools.server.log_queue import LogQueue
 
 from .harness import eventually

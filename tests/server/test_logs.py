@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 from support.target import RunningTarget, start_target
 
-from iscsitools.initiator.login import LoginError
-from iscsitools.initiator.session import Session
-from iscsitools.initiator.wire import ConnectionClosedError, ProtocolError
+from iscsitools.initiator import ConnectionClosedError, LoginError, ProtocolError, Session
 
 from .harness import IQN, TEST_UNIT_READY
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.target import RunningTarget, start_target
 
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import Session
 
 IQN = "iqn.2026-11.example:long"
 MEGABYTES = 8

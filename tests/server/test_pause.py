@@ -9,10 +9,7 @@ from pathlib import Path
 
 from support.target import RunningTarget, start_target
 
-from iscsitools.initiator.channel import Channel
-from iscsitools.initiator.login import encode_keys
-from iscsitools.initiator.pdu import NO_TAG, Opcode
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import NO_TAG, Channel, Opcode, Session, encode_keys
 
 IQN = "iqn.2026-11.example:pause"
 CONFIG = f"""[limits]

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from iscsitools.initiator.login import LoginError
-from iscsitools.initiator.session import Session
-from iscsitools.initiator.wire import ConnectionClosedError
+from iscsitools.initiator import ConnectionClosedError, LoginError, Session
 
 from .harness import IQN, Running, eventually, one_target, plugin, running
 

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 from support.target import start_target
 
-from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
-from iscsitools.initiator.session import Session
-from iscsitools.initiator.wire import ConnectionClosedError
+from iscsitools.initiator import NO_TAG, ConnectionClosedError, Opcode, Session, encode_lun, make_bhs
 from iscsitools.lifecycle import SessionNotice
 
 from .harness import IQN, TEST_UNIT_READY, eventually, one_target, plugin, read10, running

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from iscsitools.initiator.wire import ConnectionClosedError
+from iscsitools.initiator import ConnectionClosedError
 
 from .harness import IQN, TEST_UNIT_READY, eventually, one_target, read10, running, write10
 

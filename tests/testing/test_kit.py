@@ -20,7 +20,7 @@ from iscsitools.backstores.filters.error import ErrorFilter
 from iscsitools.backstores.filters.powerloss import PowerlossFilter
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.backstores.spec import build, parse_spec
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import Session
 from iscsitools.plugins import PluginManager
 from iscsitools.testing.calls import call
 from iscsitools.testing.crash import check_crashes

@@ -7,9 +7,7 @@ import random
 import struct
 from dataclasses import dataclass, field
 
-from iscsitools.initiator.session import Session
-from iscsitools.initiator.tasks import Task
-from iscsitools.initiator.wire import ConnectionClosedError
+from iscsitools.initiator import ConnectionClosedError, Session, Task
 
 GOOD = 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.target import start_target
 
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import Session
 
 from .load import Ledger, Load, read_all, seeds
 

@@ -7,8 +7,7 @@ from collections import Counter
 
 from support.target import RunningTarget
 
-from iscsitools.initiator import Opcode, Session
-from iscsitools.initiator.pdu import NO_TAG, make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, Session, make_bhs
 from iscsitools.trace import Server
 
 from .commands import watch_socket

@@ -8,8 +8,7 @@ from collections import Counter
 import pytest
 from support.target import RunningTarget
 
-from iscsitools.initiator import NO_TAG, Opcode, Session
-from iscsitools.initiator.pdu import make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, Session, make_bhs
 from iscsitools.probes.table import Probe
 from iscsitools.trace import Event, attach
 

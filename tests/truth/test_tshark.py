@@ -39,7 +39,7 @@ KINDS = {
     Opcode.TEXT_REQUEST: Probe.TEXT_COMMAND,
     Opcode.DATA_OUT: Probe.DATA_RECEIVE,
     Opcode.LOGOUT_REQUEST: Probe.LOGOUT_COMMAND,
-    Opcode.SNACK: Probe.SNACK_RECEIVE,
+    Opcode.SNACK_REQUEST: Probe.SNACK_RECEIVE,
     Opcode.NOP_IN: Probe.NOP_SEND,
     Opcode.SCSI_RESPONSE: Probe.SCSI_RESPONSE,
     Opcode.TASK_RESPONSE: Probe.TASK_RESPONSE,
@@ -48,7 +48,7 @@ KINDS = {
     Opcode.DATA_IN: Probe.DATA_SEND,
     Opcode.LOGOUT_RESPONSE: Probe.LOGOUT_RESPONSE,
     Opcode.R2T: Probe.DATA_REQUEST,
-    Opcode.ASYNC: Probe.ASYNC_SEND,
+    Opcode.ASYNC_MESSAGE: Probe.ASYNC_SEND,
     Opcode.REJECT: Probe.REJECT_SEND,
 }
 LONG = {Probe.LOGIN_COMMAND, Probe.TEXT_COMMAND, Probe.TEXT_RESPONSE}

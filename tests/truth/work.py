@@ -6,9 +6,7 @@ import struct
 
 import pytest
 
-from iscsitools.initiator import NO_TAG, LoginError, Opcode, Session
-from iscsitools.initiator.login import DEFAULT_OFFERS
-from iscsitools.initiator.pdu import Pdu, encode_lun, make_bhs
+from iscsitools.initiator import DEFAULT_OFFERS, NO_TAG, LoginError, Opcode, Pdu, Session, encode_lun, make_bhs
 
 TARGET = "iqn.2026-11.example:truth"
 SMALL, LARGE, FAR = 0, 5, 300
@@ -117,7 +115,9 @@ def rejects(session: Session) -> None:
     """A SNACK, which recovery level 0 does not know; a text request that continues nothing."""
     expected = session.exp_stat_sn
     session.send_pdu(
-        make_bhs(Opcode.SNACK, flags=0x81, itt=NO_TAG, ttt=NO_TAG, exp_stat_sn=expected, beg_run=1, run_length=2)
+        make_bhs(
+            Opcode.SNACK_REQUEST, flags=0x81, itt=NO_TAG, ttt=NO_TAG, exp_stat_sn=expected, beg_run=1, run_length=2
+        )
     )
     session.until(lambda pdu: pdu.opcode == Opcode.REJECT)
     session.request(Opcode.TEXT_REQUEST, True, ttt=99)
@@ -139,5 +139,5 @@ def await_ping(session: Session) -> None:
 
 def await_farewell(session: Session) -> None:
     """Log out when the target asks for it."""
-    session.until(lambda pdu: pdu.opcode == Opcode.ASYNC)
+    session.until(lambda pdu: pdu.opcode == Opcode.ASYNC_MESSAGE)
     session.logout()

@@ -17,8 +17,7 @@ import pytest
 from support import alone
 from support.target import RunningTarget, start_target
 
-from iscsitools.initiator import Opcode, Session
-from iscsitools.initiator.wire import ConnectionClosedError
+from iscsitools.initiator import ConnectionClosedError, Opcode, Session
 from iscsitools.trace.names import servers
 
 TARGET = "iqn.2026-11.example:primes"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final, NamedTuple, Protocol
 
 from iscsitools.iscsi.errors import ProtocolError
@@ -14,14 +13,6 @@ from iscsitools.wire.rfc7143 import LoginStatus
 
 _BHS: Final = struct.Struct(">BBBB4x6sHIH26x")
 _IMMEDIATE_LOGIN: Final = 0x43
-
-
-class Stage(IntEnum):
-    """CSG and NSG (RFC 7143 11.12.3)."""
-
-    SECURITY = 0
-    OPERATIONAL = 1
-    FULL_FEATURE = 3
 
 
 class LoginRequest(NamedTuple):

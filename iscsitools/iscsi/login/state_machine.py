@@ -29,12 +29,12 @@ from iscsitools.iscsi import text_pairs as text
 from iscsitools.iscsi.errors import LoginError, ProtocolError, TextError
 from iscsitools.iscsi.login.authentication import Authentication
 from iscsitools.iscsi.login.chap import Challenges, ChapExchange
-from iscsitools.iscsi.login.messages import Admission, LoginPending, LoginReply, LoginRequest, LoginResult, Stage
+from iscsitools.iscsi.login.messages import Admission, LoginPending, LoginReply, LoginRequest, LoginResult
 from iscsitools.iscsi.login.negotiation import NegotiationLimits, Negotiator, bad
 from iscsitools.iscsi.login.policy import AuthPolicy, Directory, Portal, TargetNode
 from iscsitools.wire.keys import KEYS, Rule, When
 from iscsitools.wire.names import MAX_NAME, fold_name
-from iscsitools.wire.rfc7143 import LoginStatus
+from iscsitools.wire.rfc7143 import LoginStatus, Stage
 
 MAX_REQUESTS: Final = 128
 """Login Requests in one login; 64 KiB of text in 512-byte pieces, or any exchange that exists, takes fewer."""

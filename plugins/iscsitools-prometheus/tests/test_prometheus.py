@@ -10,8 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from iscsitools.initiator.login import LoginError
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import LoginError, Session
 from serving import IQN, Prometheus, Target, alerts, eventually, files, tool
 
 A, B = "iqn.2026-11.example:a", "iqn.2026-11.example:b"

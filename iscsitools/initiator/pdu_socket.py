@@ -5,7 +5,9 @@ from __future__ import annotations
 import select
 import socket
 
-from iscsitools.initiator.pdu import BHS, Log, Pdu
+from iscsitools.initiator.errors import ConnectionClosedError, DigestError
+from iscsitools.initiator.pdu import Log, Pdu
+from iscsitools.wire.rfc7143 import BHS_LENGTH, padding
 
 try:
     from google_crc32c import value as _fast_crc32c
@@ -13,19 +15,8 @@ except ImportError:  # a bare guest machine
     _fast_crc32c = None  # type: ignore[assignment,unused-ignore]
 
 
-class ProtocolError(Exception):
-    """The target did what RFC 7143 forbids."""
-
-
-class DigestError(ProtocolError):
-    """A digest of the target is wrong."""
-
-
-class ConnectionClosedError(Exception):
-    """The target closed the connection."""
-
-
 def _table() -> list[int]:
+    """What each value of a byte does to the sum; 0x82F63B78 is the polynomial, reflected (RFC 7143 13.1)."""
     table = []
     for byte in range(256):
         crc = byte
@@ -54,11 +45,14 @@ def digest(data: bytes) -> bytes:
 
 def pad(data: bytes) -> bytes:
     """Data up to the next multiple of four bytes."""
-    return data + bytes(-len(data) % 4)
+    return data + bytes(padding(len(data)))
 
 
-class Wire:
-    """A connection. ``header_digest`` and ``data_digest`` are switched on when login has agreed on them."""
+class PduSocket:
+    """A connection. ``header_digest`` and ``data_digest`` are switched on when login has agreed on them.
+
+    ``timeout``: seconds without a byte, in either direction, after which TimeoutError is raised.
+    """
 
     def __init__(self, sock: socket.socket, log: Log, timeout: float) -> None:
         self.sock = sock
@@ -99,25 +93,28 @@ class Wire:
             # Asked first: a socket with a timeout waits inside send, whatever its flags say.
             readable, writable, _ = select.select([self.sock], [self.sock], [], self.timeout)
             if not readable and not writable:
-                raise TimeoutError("the target takes no more bytes")
+                raise TimeoutError(f"the target took no byte for {self.timeout:g} s")
             if writable:
                 try:
                     view = view[self.sock.send(view) :]
                 except (BrokenPipeError, ConnectionResetError) as error:
-                    raise ConnectionClosedError(str(error)) from error
+                    raise ConnectionClosedError(f"the target closed the connection: {error.strerror}") from error
             elif readable:
                 self._more()
 
     def recv(self) -> Pdu:
-        """The next PDU, its digests checked."""
-        bhs = self._take(BHS)
+        """The next PDU, its digests checked.
+
+        Raises DigestError, ConnectionClosedError at the end of the stream, and TimeoutError.
+        """
+        bhs = self._take(BHS_LENGTH)
         ahs = self._take(4 * bhs[4])
         if self.header_digest and self._take(4) != digest(bhs + ahs):
-            raise DigestError(f"header digest of {bhs.hex()}")
+            raise DigestError(f"the header digest is wrong: {bhs.hex()}")
         length = int.from_bytes(bhs[5:8], "big")
-        body = self._take(length + -length % 4)
+        body = self._take(length + padding(length))
         if length and self.data_digest and self._take(4) != digest(body):
-            raise DigestError(f"data digest of {bhs.hex()}")
+            raise DigestError(f"the data digest is wrong: {bhs.hex()}")
         self.log.note(bhs, sent=False)
         return Pdu(bhs, ahs, body[:length])
 
@@ -136,9 +133,11 @@ class Wire:
         try:
             got = self.sock.recv(1 << 18)
         except ConnectionResetError as error:
-            raise ConnectionClosedError(str(error)) from error
+            raise ConnectionClosedError(f"the target closed the connection: {error.strerror}") from error
+        except TimeoutError:
+            raise TimeoutError(f"the target sent no byte for {self.timeout:g} s") from None
         if not got:
-            raise ConnectionClosedError("end of stream")
+            raise ConnectionClosedError("the target closed the connection")
         self._got += got
 
     def close(self) -> None:
