@@ -3,8 +3,9 @@
     python3 tests/fresh/fresh.py bookworm                 # make run, make check
     python3 tests/fresh/fresh.py trixie --check test      # make run, make test
 
-It needs root and debootstrap. The root file system is made once a week and kept in ``FRESH_ROOTS`` (/var/tmp/fresh-roots);
-each try has a copy of its own, which is removed. Nothing that is mounted for it outlives the process.
+It needs root and debootstrap. The root file system is made once a week and kept in ``FRESH_ROOTS``
+(/var/tmp/fresh-roots); each try has a copy of its own, which is removed. Nothing that is mounted for it outlives the
+process.
 """
 
 from __future__ import annotations

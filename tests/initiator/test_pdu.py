@@ -14,13 +14,14 @@ from iscsitools.initiator import (
     Log,
     Opcode,
     Pdu,
+    PduSocket,
     decode_pairs,
     encode_keys,
     encode_lun,
     make_bhs,
 )
 from iscsitools.initiator.chap import decode_binary, response
-from iscsitools.initiator.pdu_socket import PduSocket, crc32c_plain, digest
+from iscsitools.initiator.pdu_socket import crc32c_plain, digest
 from iscsitools.initiator.session import extended_cdb
 
 HEADERS = [

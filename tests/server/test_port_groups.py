@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.target import start_target
 
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import Session
 
 IQN = "iqn.2026-11.example:groups"
 READ = bytes.fromhex("28000000000000000100")

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 from support.target import RunningTarget, start_target
 
-from iscsitools.initiator.session import Session
-from iscsitools.initiator.tasks import Result
-from iscsitools.initiator.wire import ConnectionClosedError
+from iscsitools.initiator import ConnectionClosedError, Result, Session
 from iscsitools.scsi.core.executor import InlineExecutor
 from iscsitools.scsi.core.registrations import Registrations
 from iscsitools.server.reservation_file import ReservationFile

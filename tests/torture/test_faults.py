@@ -14,7 +14,7 @@ import pytest
 from support.target import RunningTarget, start_target
 from support.tools import needs
 
-from iscsitools.initiator.session import Session
+from iscsitools.initiator import Session
 
 IQN = "iqn.2026-11.example:faults"
 SYNC = b"\x35" + bytes(9)
