@@ -98,7 +98,7 @@ class Engine:
     def drain(self, answers: list[bytes | memoryview]) -> None:
         """Take all output, as a socket would that is never full."""
         connection = self.connection
-        while connection.out.unsent() or connection.stalled:
+        while connection.out.unsent() or connection.stalled or connection.unfinished:
             pieces = connection.output()
             count = sum(map(len, pieces))
             if LEARNING:
@@ -106,7 +106,9 @@ class Engine:
             else:
                 answers += pieces
             connection.sent(count, 0)
-            if connection.stalled and not connection.out.unsent():
+            if connection.unfinished:
+                connection.go_on(0)
+            elif connection.stalled and not connection.out.unsent():
                 connection.resume(0)
 
 

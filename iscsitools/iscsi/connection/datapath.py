@@ -92,6 +92,21 @@ class Stop(IntEnum):
     """Its header digest is wrong: the connection cannot go on (RFC 7143 7.8)."""
 
 
+# Members of an Enum under names of their own: to look one up in its class is a function call, and takes as long as the
+# rest of what is done once for an event.
+INCOMPLETE: Final = Stop.INCOMPLETE
+OTHER: Final = Stop.OTHER
+OUTPUT_FULL: Final = Stop.OUTPUT_FULL
+BUDGET: Final = Stop.BUDGET
+MAPPED: Final = Stop.MAPPED
+CLOSED: Final = Stop.CLOSED
+_COMMAND_PROBE: Final = int(Probe.SCSI_COMMAND)
+_RESPONSE_PROBE: Final = int(Probe.SCSI_RESPONSE)
+_DATA_PROBE: Final = int(Probe.DATA_SEND)
+_START_PROBE: Final = int(Probe.XFER_START)
+_DONE_PROBE: Final = int(Probe.XFER_DONE)
+
+
 class DataPath:
     """The hot state of one connection, and what serves by it. Not thread-safe.
 
@@ -205,10 +220,11 @@ class DataPath:
         unpack, pack = COMMAND.unpack_from, FAST_ANSWER.pack_into
         # What holds for the form of the last command, and for its length: most commands are like the one before.
         last_form, last_length, last_edtl = b"", 0, 0
+        by_map = False
         fired = FIRED_NOTHING
         mapped = None
         read = written = 0
-        stop = Stop.INCOMPLETE
+        stop = INCOMPLETE
         while end - pos >= head:
             form, itt, edtl, cmdsn, operation, lba, length = unpack(buf, pos)
             if form != last_form:
@@ -233,6 +249,7 @@ class DataPath:
                     and (not writes or edtl == segment)
                 ):
                     last_length, last_edtl, last_lba = length, edtl, blocks - count
+                    by_map = edtl >= MAP_MINIMUM and not data_digest
                 else:
                     length = 0
             if length and cmdsn == exp and lba <= last_lba and itt != RESERVED_TAG and itt not in tags:
@@ -243,7 +260,7 @@ class DataPath:
                         stop = self._no_room(done)
                         break
                     if header_digest and not self.header_intact(pos, BHS_LENGTH):
-                        stop = Stop.CLOSED
+                        stop = CLOSED
                         break
                     if mask:
                         if all_of_read:
@@ -252,7 +269,7 @@ class DataPath:
                             fired = FIRED_COMMAND
                             self._fire_command(mask, number, pos)
                     try:
-                        if edtl >= MAP_MINIMUM and not data_digest:
+                        if by_map:
                             mapped = store.try_map(lba * block_size, edtl)
                         answered = mapped or store.try_read_into(lba * block_size, out_view[data:done])
                     except BaseException:
@@ -277,12 +294,12 @@ class DataPath:
                                 self._fire_read(mask, number, itt, edtl, tail, data, done)
                         tail = done
                         read += edtl
-                        if mapped:
-                            tail = data
-                            self.mapped = Mapped(mapped, store, lba * block_size)
-                            stop = Stop.MAPPED
-                            break
-                        continue
+                        if not by_map or mapped is None:
+                            continue
+                        tail = data
+                        self.mapped = Mapped(mapped, store, lba * block_size)
+                        stop = MAPPED
+                        break
                 else:
                     data = pos + head
                     done = data + edtl
@@ -293,7 +310,7 @@ class DataPath:
                         stop = self._no_room(tail)
                         break
                     if header_digest and not self.header_intact(pos, BHS_LENGTH):
-                        stop = Stop.CLOSED
+                        stop = CLOSED
                         break
                     if not data_digest or buf[done:after] == crc32c_wire(view[data:done]):
                         if mask:
@@ -320,13 +337,13 @@ class DataPath:
                                                  self._receive_address + data, edtl, buf, begin,
                                                  out_data, tail)  # fmt: skip
                                 elif mask & SCSI_RESPONSE:
-                                    probes.pdu(Probe.SCSI_RESPONSE, info, number, out_data, tail)
+                                    probes.pdu(_RESPONSE_PROBE, info, number, out_data, tail)
                             if header_digest:
                                 self._add_digests(out_view, tail, tail + head, tail + head)
                             tail += head
                             written += edtl
                             continue
-            stop = Stop.OTHER
+            stop = OTHER
             break
         self.commands += exp - self.exp_cmdsn
         self.exp_cmdsn, self.statsn, self.tail, self.fired = exp, statsn, tail, fired
@@ -335,7 +352,7 @@ class DataPath:
         return pos, stop
 
     def _no_room(self, done: int) -> Stop:
-        return Stop.OUTPUT_FULL if done > CHUNK_SIZE - BHS_LENGTH - 2 * DIGEST_LENGTH else Stop.BUDGET
+        return OUTPUT_FULL if done > CHUNK_SIZE - BHS_LENGTH - 2 * DIGEST_LENGTH else BUDGET
 
     def _form(self, form: bytes) -> Form:
         """What commands of a form (``wire.rfc7143.FORM``) are; remembered when its unit has a gate."""
@@ -428,22 +445,22 @@ class DataPath:
         if mask & SCSI_COMMAND:
             buf = self.receive
             cdb = bytes(buf[pos + 32 : pos + (42 if buf[pos + 32] < 0x80 else 48)])
-            self.probes.pdu(Probe.SCSI_COMMAND, self.info, lun, buf, pos, cdb)
+            self.probes.pdu(_COMMAND_PROBE, self.info, lun, buf, pos, cdb)
 
     def _fire_read(self, mask: int, lun: int, itt: int, length: int, tail: int, data: int, done: int) -> None:
         probes, info, chunk = self.probes, self.info, self.chunk
         assert chunk is not None
         address = chunk.address + data
         if mask & XFER_START:
-            probes.xfer(Probe.XFER_START, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_READ)
+            probes.xfer(_START_PROBE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_READ)
         if mask & DATA_SEND:
-            probes.pdu(Probe.DATA_SEND, info, lun, chunk.data, tail)
+            probes.pdu(_DATA_PROBE, info, lun, chunk.data, tail)
         if mask & XFER_DONE:
             self._mark(done, lun, itt, address, length)
 
     def _fire_transfer(self, mask: int, lun: int, itt: int, address: int, length: int) -> None:
         probes, info = self.probes, self.info
         if mask & XFER_START:
-            probes.xfer(Probe.XFER_START, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
+            probes.xfer(_START_PROBE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
         if mask & XFER_DONE:
-            probes.xfer(Probe.XFER_DONE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
+            probes.xfer(_DONE_PROBE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)

@@ -48,6 +48,8 @@ class Buffers:
         self.receive_view = memoryview(self.receive)
         self.receive_address = address_of(self.receive)
         self.limit = limit
+        self.tight_from = limit - limit // _TIGHT
+        """With more than this in the account, nothing more may be held without asking."""
         self.reserved = 0
         """Bytes in the account."""
         self.by_owner: dict[str, int] = {}
@@ -55,11 +57,6 @@ class Buffers:
         self._chunks: list[Chunk] = []
         self._spare: dict[int, list[bytearray]] = {}
         self._spare_bytes = 0
-
-    @property
-    def tight(self) -> bool:
-        """Whether so little is left that nothing more may be held without asking."""
-        return self.reserved > self.limit - self.limit // _TIGHT
 
     def take_chunk(self) -> Chunk:
         """A chunk for output; give it back with :meth:`return_chunk` when all of it was sent."""

@@ -201,7 +201,7 @@ class Output:
         While memory is tight, what is left of a chunk is copied, and the chunk given back. Data of commands is in the
         account already, until it was sent.
         """
-        if self._buffers.tight:
+        if self._buffers.reserved > self._buffers.tight_from:
             self._leave_chunk()
             chunks = {id(chunk.data) for _, chunk in self._full}
             for index, piece in enumerate(self._queue):
