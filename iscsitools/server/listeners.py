@@ -6,7 +6,7 @@ import errno
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -31,9 +31,13 @@ _PEERS_FAULT: Final = frozenset(
 class Listeners:
     """The listening sockets of all portals. ``accepted`` is called on the loop with each socket that came in."""
 
-    def __init__(self, loop: Loop, accepted: Callable[[socket.socket], None]) -> None:
+    def __init__(
+        self, loop: Loop, accepted: Callable[[socket.socket], None], inherited: Mapping[Portal, socket.socket]
+    ) -> None:
+        """``inherited``: portals that somebody else has opened for this process."""
         self._loop = loop
         self._accepted = accepted
+        self._inherited = dict(inherited)
         self._sockets: list[socket.socket] = []
 
     def open(self, portals: Iterable[Portal]) -> list[tuple[tuple[Any, ...], int]]:
@@ -43,7 +47,8 @@ class Listeners:
         """
         opened = []
         for portal in portals:
-            sockets = listen(portal)
+            own = self._inherited.pop(portal, None)
+            sockets = listen(portal) if own is None else [own]
             self._sockets += sockets
             opened += [(sock.getsockname(), portal.group) for sock in sockets]
         return opened

@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from iscsitools.config import Config
 from iscsitools.plugins import PluginManager
 from iscsitools.server.server import Server
+from iscsitools.server.service_manager import Notifier, inherited_portals
+
+log = logging.getLogger(__name__)
 
 
 def serve(config: Config, plugins: PluginManager, on_ready: Callable[[Server], None]) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit status. Raises UserError when it cannot start.
 
     ``on_ready`` is called once connections are accepted. A second signal ends without waiting for anybody. SIGHUP has
-    the sizes of the disks read anew, unless it tells that the terminal is gone: then it ends too. When a backstore call
-    never returned, the process is left here by force: its thread cannot be ended otherwise.
+    the sizes of the disks read anew, unless it tells that the terminal is gone: then it ends too. A manager that
+    started this process is told how it is; its sockets are the portals. When a backstore call never returned,
+    the process is left here by force: its thread cannot be ended otherwise.
     """
-    server = Server(config, plugins)
+    _say_where_it_crashed()
+    notifier, inherited = Notifier(os.environ), inherited_portals(os.environ)
+    if inherited:
+        config = replace(config, portals=tuple(inherited))
+        log.info("portals of the service manager, in place of those of the configuration")
+    server = Server(config, plugins, inherited)
+
+    def end(*_: object) -> None:
+        notifier.stopping()
+        server.shut_down()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: server.shut_down())
+        signal.signal(number, end)
     _serve_hangups(server)
     # What was made up to here stays; with it out of the collector's sight a full collection is short.
     gc.freeze()
-    server.run(lambda _: on_ready(server))
+
+    def ready(_: object) -> None:
+        on_ready(server)
+        notifier.ready(server)
+
+    server.run(ready)
     if server.stuck:
         logging.shutdown()
         sys.stdout.flush()
         os._exit(1)
     return 1 if server.lost else 0
+
+
+def _say_where_it_crashed() -> None:
+    """Have a fatal signal write the Python stack of each thread: which plugin's module crashed, without a core dump.
+
+    Only where standard error was open from the start: its number may be a disk's otherwise.
+    """
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)
 
 
 def _serve_hangups(server: Server) -> None:

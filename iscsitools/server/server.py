@@ -6,11 +6,12 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 
 from iscsitools.config import Config
+from iscsitools.config import Portal as PortalConfig
 from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.connection import Connection, Timers
 from iscsitools.iscsi.connection.memory import Buffers
@@ -48,8 +49,13 @@ log = logging.getLogger(__name__)
 class Server:
     """Serves a configuration until :meth:`shut_down`. Only ``shut_down`` and ``read_sizes`` are for other threads."""
 
-    def __init__(self, config: Config, plugins: PluginManager) -> None:
-        """Open backstores and portals; raises UserError, and then nothing stays open."""
+    def __init__(
+        self, config: Config, plugins: PluginManager, inherited: Mapping[PortalConfig, socket.socket] | None = None
+    ) -> None:
+        """Open backstores and portals; raises UserError, and then nothing stays open.
+
+        ``inherited``: sockets that listen already, for portals of the configuration.
+        """
         limits = config.limits
         self.config = config
         self.loop = Loop()
@@ -75,7 +81,7 @@ class Server:
         self._notices = Notices(self._lifecycle)
         self._view: View | None = None
         self._feeds: list[ObserverFeed] = []
-        self._listeners = Listeners(self.loop, self._adopt)
+        self._listeners = Listeners(self.loop, self._adopt, inherited or {})
         self._buffers = Buffers(limits.buffer_memory)
         self._lookups = Lookups(self.loop, plugins.authenticators)
         self._timers = Timers(
