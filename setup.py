@@ -131,6 +131,7 @@ setup(
         "iscsitools.provider": ["include/sys/dtrace.h", "arm64/*.c"],
         # iscsitools/dscripts is a link to dscripts, so that the scripts are found in the same place once installed
         "iscsitools": [
+            "py.typed",
             *(f"dscripts/{files}" for files in ("*.d", "README.md", "lib/*.in", "lib/*/*.d", "bpftrace/*.bt")),
             "plugin_template/*/*.in",
         ],

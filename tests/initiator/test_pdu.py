@@ -46,6 +46,45 @@ HEADERS = [
 ]
 
 
+OPCODES = (
+    "NOP_OUT 00, SCSI_COMMAND 01, TASK_REQUEST 02, LOGIN_REQUEST 03, TEXT_REQUEST 04, DATA_OUT 05, LOGOUT_REQUEST 06, "
+    "SNACK_REQUEST 10, NOP_IN 20, SCSI_RESPONSE 21, TASK_RESPONSE 22, LOGIN_RESPONSE 23, TEXT_RESPONSE 24, DATA_IN 25, "
+    "LOGOUT_RESPONSE 26, R2T 31, ASYNC_MESSAGE 32, REJECT 3f"
+)
+"""RFC 7143 11.2.1.2, written again: the target has its numbers from the same table as the initiator."""
+LAYOUTS = [
+    (Opcode.LOGIN_REQUEST, {"version_max": 1, "version_min": 2, "isid": 0x0A0B0C0D0E0F, "tsih": 3, "cid": 4},
+     "0380 01 02 00000000 0a0b0c0d0e0f 0003 00000000 0004 0000" + "00" * 24),
+    (Opcode.TASK_REQUEST, {"lun": 1, "rtt": 2, "ref_cmd_sn": 3, "exp_data_sn": 4},
+     "02800000 00000000 0000000000000001 00000000 00000002 00000000 00000000 00000003 00000004" + "00" * 8),
+    (Opcode.SNACK_REQUEST, {"ttt": 1, "exp_stat_sn": 2, "beg_run": 3, "run_length": 4},
+     "10800000 00000000 0000000000000000 00000000 00000001 00000000 00000002" + "00" * 8 + "00000003 00000004"),
+    (Opcode.SCSI_RESPONSE, {"response": 1, "status": 2, "stat_sn": 3, "exp_cmd_sn": 4, "max_cmd_sn": 5,
+                            "exp_data_sn": 6, "bidi_residual": 7, "residual": 8},
+     "21800102 00000000 0000000000000000 00000000 00000000 00000003 00000004 00000005 00000006 00000007 00000008"),
+    (Opcode.R2T, {"ttt": 1, "r2t_sn": 2, "buffer_offset": 3, "desired_length": 4},
+     "31800000 00000000 0000000000000000 00000000 00000001" + "00" * 12 + "00000002 00000003 00000004"),
+    (Opcode.ASYNC_MESSAGE, {"event": 1, "vcode": 2, "parameter1": 3, "parameter2": 4, "parameter3": 5},
+     "32800000" + "00" * 32 + "01 02 0003 0004 0005 00000000"),
+    (Opcode.LOGIN_RESPONSE, {"status_class": 2, "status_detail": 1}, "23800000" + "00" * 32 + "0201" + "00" * 10),
+    (Opcode.LOGOUT_RESPONSE, {"response": 1, "time2wait": 2, "time2retain": 3},
+     "26800100" + "00" * 36 + "0002 0003 00000000"),
+    (Opcode.REJECT, {"reason": 9, "data_sn": 1}, "3f800900" + "00" * 32 + "00000001" + "00" * 8),
+]  # fmt: skip
+
+
+def test_opcodes_are_those_of_the_standard() -> None:
+    assert ", ".join(f"{opcode.name} {opcode:02x}" for opcode in Opcode) == OPCODES
+
+
+@pytest.mark.parametrize(("opcode", "fields", "text"), LAYOUTS)
+def test_layouts(opcode: Opcode, fields: dict[str, int], text: str) -> None:
+    bhs = make_bhs(opcode, **fields)
+    assert bhs.hex() == text.replace(" ", "")
+    pdu = Pdu(bhs)
+    assert {name: getattr(pdu, name) for name in fields} == fields
+
+
 @pytest.mark.parametrize(("bhs", "text"), HEADERS)
 def test_headers(bhs: bytes, text: str) -> None:
     assert bhs == bytes.fromhex(text)
