@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross sanitize lab evidence evidence-lab check fresh
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize lab evidence evidence-lab check fresh
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -90,6 +90,10 @@ instructions: $(TEST_STAMP) ## count the instructions of each form of I/O (ARGS:
 
 cross: $(TEST_STAMP) ## compile the native parts for other systems, in build/cross
 	$(BIN)/python packaging/cross/build.py
+
+wheels: $(TEST_STAMP) ## the source distribution and wheels for Linux, in dist (ARGS: a folder, targets)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pack,dtrace]'
+	$(BIN)/python packaging/wheels/build.py $(ARGS)
 
 sanitize: $(TEST_STAMP) ## the native module's tests under the address and undefined behaviour sanitizers
 	$(BIN)/python -m pytest $(ARGS) tests/provider/test_sanitizers.py

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -25,6 +27,11 @@ from parts import FLAGS, LIBUSDT, LIMITED_API, NATIVE  # noqa: E402
 from iscsitools.provider import building  # noqa: E402
 from iscsitools.provider.errors import ProviderError  # noqa: E402
 
+COMPLETION = (
+    ("share/bash-completion/completions", "iscsitools"),
+    ("share/zsh/site-functions", "_iscsitools"),
+    ("share/fish/vendor_completions.d", "iscsitools.fish"),
+)
 # A build of Python without its lock has no such interface.
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
@@ -105,13 +112,30 @@ def build_libusdt(output: Path) -> None:
     system, machine = platform_of(sysconfig.get_platform())
     folder = building.package_folder([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     output.parent.mkdir(parents=True, exist_ok=True)
+    # The installed archive is for the system that it was installed on: not for another one's wheel.
+    crossing = "_PYTHON_HOST_PLATFORM" in os.environ
+    ways = building.ways(system, machine, folder)
     failures = []
-    for arguments in building.ways(system, machine, folder):
+    for arguments in [building.source_arguments(system, machine, folder)] if crossing else ways:
         try:
-            return building.build(building.compiler(), arguments, output)
+            building.build(building.compiler(), arguments, output)
+            shutil.copy(folder / "LICENCE", output.with_name("_libusdt.LICENCE"))
+            return
         except ProviderError as error:
             failures.append(str(error))
     raise ProviderError("; ".join(failures))
+
+
+def data_files() -> list[tuple[str, list[str]]]:
+    """Manual pages and shell completion, where the documentation is: not in the copy that the lab installs."""
+    if not (ROOT / "docs" / "man").is_dir():
+        return []
+    made = ROOT / "build" / "man"
+    subprocess.run([sys.executable, str(ROOT / "packaging/man/build.py"), str(made)], check=True, capture_output=True)
+    sections: dict[str, list[str]] = {}
+    for page in sorted(made.iterdir()):
+        sections.setdefault(f"share/man/man{page.suffix[1:]}", []).append(str(page.relative_to(ROOT)))
+    return [*sections.items(), *((place, [f"packaging/completion/{name}"]) for place, name in COMPLETION)]
 
 
 def platform_of(name: str) -> tuple[str, str]:
@@ -137,4 +161,5 @@ setup(
         ],
     },
     ext_modules=modules(),
+    data_files=data_files(),
 )
