@@ -14,6 +14,7 @@ import argparse
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -33,24 +34,26 @@ PACKAGES: Final = ("ca-certificates", "make", "python3", "python3-venv")
 """What README asks for; the certificates are this machine's own, the package makes their folder."""
 SUITES: Final = ("bookworm", "trixie")
 USER: Final = "ada"
+PORT: Final = 3260
 RUN: Final = r"""
 cd ~/iscsitools
 trap 'kill $server 2>/dev/null || true' EXIT
-make run >~/run.log 2>&1 & server=$!
+make run {args} >~/run.log 2>&1 & server=$!
 for _ in $(seq 600); do
     if grep -q 'listens on' ~/run.log; then break; fi
     if ! kill -0 $server 2>/dev/null; then break; fi
     sleep 0.5
 done
 cat ~/run.log
-grep -q 'listens on 127.0.0.1:3260' ~/run.log
+grep -q 'listens on 127.0.0.1:{port}' ~/run.log
 # The greeting is printed whole, its commands are the user's own, and a target answers at the portal.
 python3 - <<'PROGRAM'
 import socket
-socket.create_connection(("127.0.0.1", 3260), 10).close()
+socket.create_connection(("127.0.0.1", {port}), 10).close()
 PROGRAM
 .venv/bin/iscsitools sessions
-kill -INT $server
+# A shell without a terminal has what it started in the background ignore SIGINT, and make waits for its child.
+kill -TERM $(cat /proc/$server/task/$server/children)
 wait $server
 echo FRESH: make run served and ended
 make {check}
@@ -93,6 +96,19 @@ def copy_project(root: Path) -> None:
         shutil.copy(own, home / ".config/pip/pip.conf")
 
 
+def free_port() -> int:
+    """The port that `make run` takes, or another one where something listens there already."""
+    for port in (PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no port of 127.0.0.1 is free")
+
+
 def try_out(suite: str, check: str, roots: Path) -> int:
     """Do in a copy of the root what README says; returns the status of the first thing that failed."""
     archive = root_of(suite, roots)
@@ -103,7 +119,9 @@ def try_out(suite: str, check: str, roots: Path) -> int:
         subprocess.run(["chroot", folder, "useradd", "-m", USER], check=True)
         copy_project(root)
         subprocess.run(["chroot", folder, "chown", "-R", f"{USER}:{USER}", f"/home/{USER}"], check=True)
-        script = RUN.replace("{check}", check)
+        port = free_port()
+        given = "" if port == PORT else f'ARGS="--portal 127.0.0.1:{port}"'
+        script = RUN.replace("{check}", check).replace("{args}", given).replace("{port}", str(port))
         # Nothing of this process's surroundings but where packages come from: make's own variables least of all.
         kept = {k: v for k, v in os.environ.items() if k.startswith("PIP_") or k.lower().endswith("_proxy")}
         kept |= {"HOME": f"/home/{USER}", "USER": USER, "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}

@@ -27,10 +27,15 @@ def test_other_units_and_other_sessions_go_on(tmp_path: Path) -> None:
             each.write(8, DATA, lun=1)
             assert each.read(8, 8, lun=1) == DATA
             assert each.command(TEST_UNIT_READY, 0).good
-        other.write(0, DATA, lun=0)
+        other.write(8, DATA, lun=0)
+        behind = other.start_command(write10(0, 8), write=DATA)  # the blocks that the stuck read is at: it waits
+        assert other.read(8, 8, lun=1) == DATA
         assert stuck.result is None
+        assert behind.result is None
         gate.release()
-        assert session.wait(stuck).data == DATA
+        assert session.wait(stuck).data == bytes(4096)
+        assert other.wait(behind).good
+        assert session.read(0, 8) == DATA
 
 
 def test_the_queue_of_a_stuck_unit_is_bounded(tmp_path: Path) -> None:
@@ -39,12 +44,17 @@ def test_the_queue_of_a_stuck_unit_is_bounded(tmp_path: Path) -> None:
         gate.held = {"write"}
         tasks = [session.start_command(write10(8 * n, 8), write=DATA) for n in range(4)]
         eventually(lambda: gate.count("write") == 2)
+        assert session.command(read10(64, 8), read=4096).status == TASK_SET_FULL
+        own_place = other.start_command(read10(64, 8), read=4096)  # who has nothing in the set always finds room
+        assert other.command(read10(64, 8), read=4096).status == TASK_SET_FULL
         for each in (session, other):
-            assert each.command(read10(0, 8), read=4096).status == TASK_SET_FULL
+            assert each.command(TEST_UNIT_READY).good
             assert each.read(0, 8, lun=1) == bytes(4096)
+        assert own_place.result is None
         assert gate.count("write") == 2  # no more threads than allowed
         gate.release()
         assert [session.wait(task).status for task in tasks] == [0] * 4
+        assert other.wait(own_place).good
         assert session.read(0, 32) == DATA * 4
 
 
@@ -113,7 +123,7 @@ def test_a_unit_with_all_threads_stuck_takes_commands_again_after_a_reset(tmp_pa
         for n in range(4):
             session.start_command(read10(8 * n, 8), read=4096)
         eventually(lambda: gate.count("read") == 2)
-        assert session.command(TEST_UNIT_READY).status == TASK_SET_FULL
+        assert session.command(read10(64, 8), read=4096).status == TASK_SET_FULL
         session.manage(LOGICAL_UNIT_RESET)
         assert session.command(TEST_UNIT_READY).sense_code == (6, 0x29, 3)
         assert session.command(TEST_UNIT_READY).good
