@@ -13,9 +13,10 @@ from typing import Final
 from iscsitools.scsi.core.command import Command, CommandSet, CommandTable, Flags, never_allowed, no_check
 from iscsitools.scsi.core.executor import Work
 from iscsitools.scsi.core.task import Task
-from iscsitools.scsi.sbc import capacity, defects, format_unit, medium, provisioning, verify
+from iscsitools.scsi.sbc import capacity, defects, format_unit, medium, provisioning, sanitize, verify
 from iscsitools.scsi.sbc import read_write as readwrite
 from iscsitools.scsi.sbc.medium import Medium
+from iscsitools.scsi.sbc.sanitize import Sanitation
 from iscsitools.scsi.spc import diagnostics, inquiry, log_pages, no_unit, port_groups, reports, timestamp
 from iscsitools.scsi.spc import mode_commands as modes
 from iscsitools.scsi.spc import persistent_in as persistentin
@@ -207,6 +208,17 @@ _VERIFY = (
     ),
 )  # fmt: skip
 
+
+def _sanitize(name: str, action: int, length: str, run: Run, check: Check) -> Command:
+    return _row(f"SANITIZE, {name}", f"48 bf 00 00 00 00 00 {length} 00", run, Flags.WRITES, check, action)
+
+
+_SANITIZE = (
+    _sanitize("OVERWRITE", 1, "ff ff", sanitize.overwrite, sanitize.check_overwrite),
+    _sanitize("BLOCK ERASE", 2, "00 00", sanitize.block_erase, sanitize.check_erase),
+    _sanitize("EXIT FAILURE MODE", 0x1F, "00 00", sanitize.exit_failure_mode, sanitize.check_exit),
+)
+
 _DEFECTS = (
     _row("READ DEFECT DATA(10)", "37 00 1f 00 00 00 00 ff ff 00", defects.read_defect_data_10, _READ),
     _row("READ DEFECT DATA(12)", "b7 1f ff ff ff ff ff ff ff ff 00 00", defects.read_defect_data_12, _READ),
@@ -262,7 +274,18 @@ _PERSISTENT = (
     _out("REGISTER AND MOVE", 7, persistentout.register_and_move, persistentout.check_move),
 )
 
-_ALWAYS = _PRIMARY + _MANAGEMENT + _CAPACITY + _READ_WRITE + _MODES + _VERIFY + _DEFECTS + _WRITE_SAME + _PERSISTENT
-_PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers)
+_ALWAYS = (
+    _PRIMARY
+    + _MANAGEMENT
+    + _CAPACITY
+    + _READ_WRITE
+    + _MODES
+    + _VERIFY
+    + _DEFECTS
+    + _WRITE_SAME
+    + _SANITIZE
+    + _PERSISTENT
+)
+_PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers, Sanitation)
 DISK: Final = CommandSet(CommandTable(_ALWAYS), CommandTable(_ALWAYS + _THIN), _PARTS, no_unit.answer)
 """What makes a disk of a logical unit."""

@@ -38,6 +38,8 @@ class Elsewhere:
 
     executor: Executor
     call: Callable[[], None]
+    withdrawable: bool = False
+    """An abort of the task takes it back, if nobody has begun it."""
 
 
 Work = Callable[[], object] | Steps | Elsewhere

@@ -28,10 +28,22 @@ def descriptor_sense(key: SenseKey, asc: int) -> bytes:
     return struct.pack(">BBH4x", 0x72, key, asc)
 
 
+class Progress(NamedTuple):
+    """How far an operation is, for the sense-key specific bytes (SPC-4 4.5.2.4.4): ``numerator`` of 65536."""
+
+    numerator: int
+
+    def encode(self) -> bytes:
+        """The three sense-key specific bytes, SKSV set."""
+        return struct.pack(">BH", 0x80, self.numerator)
+
+
 SENSE_LENGTH = 18
 
 
-def fixed_sense(key: SenseKey, asc: int, information: int | None = None, pointer: FieldPointer | None = None) -> bytes:
+def fixed_sense(
+    key: SenseKey, asc: int, information: int | None = None, pointer: FieldPointer | Progress | None = None
+) -> bytes:
     """Current sense data in the fixed format (SPC-4 4.5.3), 18 bytes.
 
     ``information`` that has no room in 32 bits leaves VALID 0, as SPC-4 4.5.3 wants.

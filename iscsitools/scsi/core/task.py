@@ -118,6 +118,8 @@ class Task(QueuedTask):
         if self.aborted:
             return
         try:
+            if self.generation != self.unit.generation:
+                self.check()
             self.command.locate(self)
         except ScsiError as error:
             self._end(error)
@@ -127,8 +129,8 @@ class Task(QueuedTask):
     def start(self) -> None:
         """Run: it is this task's turn.
 
-        What the command may do is decided now: if the unit's state has changed since it was accepted, perhaps while
-        its data was on the way, everything is checked again.
+        What the command may do is decided now: if the unit's state has changed since it was accepted, or since its
+        data came, everything is checked again.
         """
         unit = self.unit
         self.cost = min(self.blocks * unit.block_size, PIECE)
@@ -145,7 +147,9 @@ class Task(QueuedTask):
                 self._end()
             elif isinstance(work, Elsewhere):
                 unit.tasks.is_at_work(self)
-                work.executor.submit(work.call, self._worked)
+                withdraw = work.executor.submit(work.call, self._worked)
+                if work.withdrawable:
+                    self.withdraw = withdraw
             elif unit.store.blocking:
                 unit.tasks.is_at_work(self)
                 self.withdraw = unit.executor.submit(partial(self._work, work), self._worked)

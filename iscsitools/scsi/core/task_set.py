@@ -22,6 +22,7 @@ falls into the middle of another command nor replaces what was written after the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar
 
 from iscsitools.scsi.core.command import Command
 from iscsitools.scsi.core.nexus import Nexus
@@ -36,6 +37,8 @@ class QueuedTask:
         "started",
     )  # fmt: skip
     command: Command
+    abortable: ClassVar[bool] = True
+    """Task management functions end it."""
 
     def __init__(self, nexus: Nexus, attribute: int) -> None:
         self.nexus = nexus
@@ -176,7 +179,7 @@ class TaskSet:
 
         All are marked before the first leaves, so that none of them starts in another's place.
         """
-        ended = [task for task in tasks if not task.aborted]
+        ended = [task for task in tasks if task.abortable and not task.aborted]
         for task in ended:
             task.aborted = True
         for task in ended:

@@ -52,6 +52,8 @@ def check_start_stop(task: Task) -> None:
         return
     if not task.unit.options.removable:
         raise invalid_field(4, 1)
+    if medium.loaded and task.unit.not_ready is not None:  # something is being done to all of it
+        raise task.unit.not_ready
     if medium.locks and (not cdb[4] & _START or not medium.loaded):
         raise illegal_request(Asc.MEDIUM_REMOVAL_PREVENTED)
 

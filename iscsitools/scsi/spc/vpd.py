@@ -92,9 +92,11 @@ def block_limits(task: Task) -> bytes:
 def block_device_characteristics(task: Task) -> bytes:
     """Page B1h, Block Device Characteristics (SBC-3 6.6.2): 1 means that the medium does not rotate."""
     rate = 0 if task.unit.capabilities.rotational else 1
-    return _page(0xB1, struct.pack(">H58x", rate))
+    return _page(0xB1, struct.pack(">HxB56x", rate, _WABEREQ))
 
 
+_WABEREQ = 0x40
+"""Reads of blocks that SANITIZE erased are GOOD: they are zeros."""
 _LBPU, _LBPWS, _LBPWS10, _LBPRZ = 0x80, 0x40, 0x20, 0x04
 _THIN = 2
 
