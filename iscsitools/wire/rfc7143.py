@@ -138,11 +138,13 @@ FORM: Final = struct.Struct(">IIQ")
 """A form in its parts: opcode, flags and reserved bytes; TotalAHSLength and DataSegmentLength; LUN."""
 # The answer to one of them: the first 4 bytes, DataSegmentLength, ITT, TTT, StatSN, ExpCmdSN, MaxCmdSN; the rest is 0.
 FAST_ANSWER: Final = struct.Struct(">II8xIIIII12x")
-READ_COMMAND: Final = 0x01C10000
-WRITE_COMMAND: Final = 0x01A10000
-"""First four bytes of a SCSI Command that reads or writes: F set, SIMPLE."""
-UNTAGGED: Final = 0x10000
-"""What is less in them in an untagged command, which is as good as a SIMPLE one."""
+READ_COMMAND: Final = 0x01C00000
+WRITE_COMMAND: Final = 0x01A00000
+"""First four bytes of a SCSI Command that reads or writes: F set, and no task attribute."""
+ATTRIBUTE: Final = 0x70000
+"""The task attribute in them (11.3.1)."""
+AT_ONCE: Final = frozenset({0x00000, 0x10000, 0x30000})
+"""Attributes of commands that wait for no other that is complete: untagged, SIMPLE, HEAD OF QUEUE."""
 READ_DONE: Final = 0x25810000
 """First four bytes of a Data-In that ends a command with status GOOD."""
 WRITE_DONE: Final = 0x21800000

@@ -40,6 +40,9 @@ from iscsitools.probes.firing import (
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.core.gate import Gate
 from iscsitools.wire.rfc7143 import (
+    ANSWER,
+    AT_ONCE,
+    ATTRIBUTE,
     BHS_LENGTH,
     COMMAND,
     DIGEST_LENGTH,
@@ -50,7 +53,6 @@ from iscsitools.wire.rfc7143 import (
     READ_DONE,
     RESERVED_TAG,
     SERIAL_MASK,
-    UNTAGGED,
     WRITE_COMMAND,
     WRITE_DONE,
 )
@@ -115,9 +117,10 @@ class DataPath:
     """
 
     __slots__ = (
-        "_forms", "_gates", "_largest_read", "_largest_write", "_receive_address", "chunk", "chunk_begin",
-        "commands", "data_digest", "exp_cmdsn", "fired", "header_digest", "in_order", "info", "mapped", "marks",
-        "probes", "read_bytes", "receive", "receive_view", "statsn", "tags", "tail", "window", "written_bytes",
+        "_forms", "_gates", "_largest_in_parts", "_largest_read", "_largest_write", "_max_burst", "_max_send",
+        "_receive_address", "chunk", "chunk_begin", "commands", "data_digest", "exp_cmdsn", "fired", "header_digest",
+        "in_order", "info", "mapped", "marks", "probes", "read_bytes", "receive", "receive_view", "statsn", "tags",
+        "tail", "window", "written_bytes",
     )  # fmt: skip
 
     def __init__(self, receive: bytearray, info: ConnectionInfo, probes: Probes) -> None:
@@ -137,7 +140,8 @@ class DataPath:
         # What may be served, and how.
         self._gates: dict[int, Gate] = {}
         self._forms: dict[bytes, Form] = {}
-        self._largest_read = self._largest_write = 0
+        self._largest_read = self._largest_in_parts = self._largest_write = 0
+        self._max_send = self._max_burst = 0
         self.header_digest = False
         self.data_digest = False
         # Output: the open chunk, and where in all that is ever sent its first byte would stand.
@@ -179,7 +183,10 @@ class DataPath:
 
     def agree(self, max_send: int, max_burst: int, immediate: int) -> None:
         """What login or a Text negotiation agreed on, in bytes; ``immediate``: of immediate data, 0 for none."""
-        self._largest_read = min(max_send, max_burst, LARGEST_READ)
+        self._largest_read = self._largest_in_parts = min(max_send, max_burst, LARGEST_READ)
+        if not (self.header_digest or self.data_digest or max_send & 3 or max_burst & 3):
+            self._largest_in_parts = LARGEST_READ
+        self._max_send, self._max_burst = max_send, max_burst
         self._largest_write = immediate
         self._forms.clear()
 
@@ -220,7 +227,7 @@ class DataPath:
         unpack, pack = COMMAND.unpack_from, FAST_ANSWER.pack_into
         # What holds for the form of the last command, and for its length: most commands are like the one before.
         last_form, last_length, last_edtl = b"", 0, 0
-        by_map = False
+        by_map = in_parts = False
         fired = FIRED_NOTHING
         mapped = None
         read = written = 0
@@ -238,8 +245,10 @@ class DataPath:
                 if operation == long:
                     lba, length, _, control = LONG_CDB.unpack_from(buf, pos + 34)
                     length = length << 8 | control
-                else:
+                elif short < 0:
                     length = 0
+                else:
+                    lba, length = self._other_cdb(buf, pos, short, store)
             if length != last_length or edtl != last_edtl:
                 count = length >> 8
                 if (
@@ -249,11 +258,29 @@ class DataPath:
                     and (not writes or edtl == segment)
                 ):
                     last_length, last_edtl, last_lba = length, edtl, blocks - count
+                    in_parts = not writes and edtl > self._largest_read
                     by_map = edtl >= MAP_MINIMUM and not data_digest
                 else:
                     length = 0
             if length and cmdsn == exp and lba <= last_lba and itt != RESERVED_TAG and itt not in tags:
-                if not writes:
+                if in_parts:
+                    if not mask:
+                        done = self._read_in_parts(store, lba * block_size, edtl, itt, tail, statsn, exp + 1)
+                        if done > tail:
+                            pos += head
+                            exp += 1
+                            max_cmdsn += 1
+                            statsn += 1
+                            tail = done
+                            read += edtl
+                            if tail <= full:
+                                continue
+                            stop = BUDGET
+                            break
+                        if done < 0:
+                            stop = OUTPUT_FULL
+                            break
+                elif not writes:
                     data = tail + head
                     done = data + edtl
                     if done > full:
@@ -351,17 +378,85 @@ class DataPath:
         self.written_bytes += written
         return pos, stop
 
+    def _other_cdb(self, buffer: bytearray | bytes, pos: int, plain: int, store: Backstore) -> tuple[int, int]:
+        """LBA, and TRANSFER LENGTH << 8 | CONTROL, of a READ or WRITE that is not the plain (10) or (16) form.
+
+        (0, 0): it is none, or not to be answered here. ``plain``: the first two bytes of the (10) form. DPO asks for
+        nothing; FUA of a READ neither, while nothing is unflushed that has been written (SBC-3 5.11). The probes' calls
+        for whole commands know CDBs of 10 and 16 bytes.
+        """
+        _, _, _, _, operation, lba, length = COMMAND.unpack_from(buffer, pos)
+        group = operation >> 13
+        if (operation ^ plain) & 0x1F00:  # operation codes of one kind differ in their first three bits, the group
+            return 0, 0
+        if group in (0, 5) and self.probes.mask:
+            return 0, 0
+        if group == 0:  # the LBA's highest bits stand in byte 1; 0 blocks are 256 (SBC-3 5.10)
+            if operation & 0xE0:
+                return 0, 0
+            return (operation & 0x1F) << 16 | lba >> 16, (lba >> 8 & 0xFF or 256) << 8 | lba & 0xFF
+        try:
+            if operation & 0xE7 or (operation & 0x08 and (operation & 0x0200 or store.unflushed)):
+                return 0, 0
+        except BaseException:
+            return 0, 0
+        if group == 4:
+            lba, length, _, control = LONG_CDB.unpack_from(buffer, pos + 34)
+            return lba, length << 8 | control
+        if group == 5:
+            return (lba, length << 8) if not buffer[pos + 42] and not buffer[pos + 43] else (0, 0)
+        return (lba, length) if group == 1 else (0, 0)
+
+    def _read_in_parts(
+        self, store: Backstore, offset: int, length: int, itt: int, tail: int, statsn: int, exp_cmdsn: int
+    ) -> int:
+        """Answer a READ by several Data-Ins (RFC 7143 11.7): where the output ends, ``tail``: it cannot; -1: no room.
+
+        The data is read in one go, behind room for all headers, and each part is moved to its place once the one
+        before it has left that.
+        """
+        most, burst = self._max_send, self._max_burst
+        chunk = self.chunk
+        assert chunk is not None
+        view = chunk.view
+        data = tail + BHS_LENGTH * (length // most + length // burst + 2)
+        if data + length > CHUNK_SIZE - BHS_LENGTH:
+            return -1
+        try:
+            if not store.try_read_into(offset, view[data : data + length]):
+                return tail
+        except BaseException:
+            return tail  # the task's way meets it again, and makes sense data of it
+        max_cmdsn = exp_cmdsn + self.window - 1
+        at = sent = number = 0
+        while sent < length:
+            part = min(most, length - sent, burst - sent % burst)
+            end = sent + part
+            last = end == length
+            flags = 0x81 if last else 0x80 if end % burst == 0 else 0
+            ANSWER.pack_into(
+                chunk.data, tail + at, 0x25, flags, 0, 0, part, 0, itt, RESERVED_TAG, statsn if last else 0, exp_cmdsn,
+                max_cmdsn, number, sent, 0,
+            )  # fmt: skip
+            at += BHS_LENGTH
+            view[tail + at : tail + at + part] = view[data + sent : data + end]
+            at += part
+            sent, number = end, number + 1
+        return tail + at
+
     def _no_room(self, done: int) -> Stop:
         return OUTPUT_FULL if done > CHUNK_SIZE - BHS_LENGTH - 2 * DIGEST_LENGTH else BUDGET
 
     def _form(self, form: bytes) -> Form:
         """What commands of a form (``wire.rfc7143.FORM``) are; remembered when its unit has a gate."""
         first, segment, lun = FORM.unpack(form)
-        writes = first | UNTAGGED == WRITE_COMMAND
+        kind = first & ~ATTRIBUTE
+        writes = kind == WRITE_COMMAND
         gate = self._gates.get(lun)
-        if gate is None or (not writes and (segment or first | UNTAGGED != READ_COMMAND)):
+        if gate is None or (not writes and (segment or kind != READ_COMMAND)) or first & ATTRIBUTE not in AT_ONCE:
             return writes, segment, 0, None
-        found = (writes, segment, self._largest_write if writes else self._largest_read, gate)
+        largest = self._largest_write if writes else self._largest_in_parts
+        found = (writes, segment, largest, gate)
         if len(self._forms) >= _MOST_FORMS:
             del self._forms[next(iter(self._forms))]
         self._forms[form] = found
@@ -379,13 +474,10 @@ class DataPath:
         writes, segment, largest, gate = self._forms.get(form) or self._form(form)
         if gate is None or not writes or not gate.write_open:
             return False
-        if operation == 0x8A00:
-            lba, length, _, control = LONG_CDB.unpack_from(bhs, 34)
-            length = length << 8 | control
-        elif operation != 0x2A00:
-            return False
+        if operation != 0x2A00:
+            lba, length = self._other_cdb(bhs, 0, 0x2A00, gate.store)
         count = length >> 8
-        if length & 0xFF or edtl != segment or edtl != count * gate.block_size or edtl > largest:
+        if not length or length & 0xFF or edtl != segment or edtl != count * gate.block_size or edtl > largest:
             return False
         if not self.in_order or cmdsn != self.exp_cmdsn or lba + count > gate.blocks or self.exp_cmdsn == SERIAL_MASK:
             return False
