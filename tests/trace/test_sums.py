@@ -14,7 +14,7 @@ from iscsitools.trace.client.recording import Recorder
 from iscsitools.trace.client.replay import Replay
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import histogram
-from iscsitools.trace.sums.aggregate import MAX_CELLS
+from iscsitools.trace.sums.aggregate import MAX_CELLS, MAX_STARTS, CommandSums
 
 from .support import READ10, Host, bhs, connection, fire_read, fire_write
 
@@ -305,3 +305,20 @@ def test_percentiles_are_within_a_sixteenth() -> None:
     for share in (0.5, 0.9, 0.99, 0.999):
         assert histogram.percentile(counts, share) == pytest.approx(share * 100_000, rel=0.0625)
     assert histogram.percentile({}, 0.5) == 0
+
+
+def test_commands_that_nobody_answers_are_not_kept_without_end() -> None:
+    """What an initiator sends outside of its command window is ignored; a command that is answered still counts."""
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    sums = CommandSums(Selection())
+    call, conn = sums.direct(lambda: 5, fail).pdu, connection(1)
+    for itt in range(MAX_STARTS + 5000):
+        call(Probe.SCSI_COMMAND, conn, 0, bhs(0x01, 0xC0, itt, cdb=READ10), 0, READ10[:10])
+    call(Probe.DATA_SEND, conn, 0, bhs(0x25, 0x81, MAX_STARTS + 4999, 512))
+    assert sum(count for _, _, count in sums.under_way()) <= MAX_STARTS + 256
+    ((_, cell),) = sums.read()
+    assert (cell.commands, cell.ended) == (MAX_STARTS + 5000, 1)
+    assert sum(count for _, _, count in sums.under_way()) <= MAX_STARTS

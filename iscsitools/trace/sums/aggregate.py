@@ -36,8 +36,9 @@ MAX_CELLS: Final = 2048
 """Kept per aggregation; commands beyond that are summed up in one cell of no connection."""
 MAX_CLOSED: Final = 16384
 """Rows of closed connections kept until they are read."""
-MAX_STARTS: Final = 65536
-"""Unended commands kept per connection; a peer may send commands that nobody answers (outside the CmdSN window)."""
+MAX_STARTS: Final = 8192
+"""Unended commands kept per connection: twice the largest command window. A peer may send more that nobody answers,
+outside of its window: then the oldest are forgotten."""
 _MAX_ALIASES: Final = 4096
 
 # Flags, lengths (TotalAHSLength and DataSegmentLength), ITT, and the operation code of a SCSI Command PDU.
