@@ -250,7 +250,10 @@ def test_try_write_does_not_wait_for_a_page_to_be_read(
     assert read(store, 8192, 4096) == b"a" * 4096
 
 
-def test_after_a_slow_write_the_loop_is_spared_for_a_while_and_longer_when_it_stays_slow(disk: Path) -> None:
+def test_after_a_slow_write_the_loop_is_spared_for_a_while_and_longer_when_it_stays_slow(
+    disk: Path, no_write_is_slow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_module, "_SLOW_NS", no_write_is_slow)
     store = file_module.FileBackstore(str(disk))
     store.open()
     now = [10**12]

@@ -11,6 +11,9 @@ import pytest
 REQUIRE = "ISCSITOOLS_REQUIRE_TOOLS"
 """Set to 1 (as CI does), a missing program fails the test that needs it instead of skipping it."""
 
+PLACES = "/usr/sbin:/sbin"
+"""Where administration programs are."""
+
 
 def missing(reason: str) -> None:
     """End the running test: skip it with ``reason``, or fail it where every program has to be there."""
@@ -25,7 +28,7 @@ def needs(program: str, package: str) -> str:
     Administration programs are found in /usr/sbin and /sbin too, whatever PATH says.
     """
     path = os.environ.get("PATH", os.defpath)
-    found = shutil.which(program, path=f"{path}:/usr/sbin:/sbin")
+    found = shutil.which(program, path=f"{path}:{PLACES}")
     if found is None:
         missing(f"{program} is not installed (Debian package {package})")
     assert found is not None

@@ -52,12 +52,13 @@ class Capture:
     def __init__(self, file: Path, *ports: int) -> None:
         self.file = file
         self.ports = ports
+        # First of all: a test that ends here leaves nothing open.
+        self._tshark, dumpcap = needs("tshark", "tshark"), needs("dumpcap", "wireshark-common")
         self._marker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._marker.bind(("127.0.0.1", 0))
         number = self._marker.getsockname()[1]
         wanted = " or ".join(f"tcp port {port}" for port in ports) + f" or udp port {number}"
-        self._tshark = needs("tshark", "tshark")
-        command = [needs("dumpcap", "wireshark-common"), "-q", "-i", "lo", "-B", "64", "-f", wanted, "-w", "-"]
+        command = [dumpcap, "-q", "-i", "lo", "-B", "64", "-f", wanted, "-w", "-"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._seen = {_BEGIN: threading.Event(), _END: threading.Event()}
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -81,8 +82,7 @@ class Capture:
             if self._seen[_BEGIN].wait(0.1):
                 return self
             if self._process.poll() is not None:
-                assert self._process.stderr is not None
-                missing(f"dumpcap may not capture here: {self._process.stderr.read().decode().strip()}")
+                missing(f"dumpcap may not capture here: {self._end().strip()}")
         self._end()
         raise AssertionError("dumpcap shows nothing of what is sent")
 
