@@ -216,3 +216,27 @@ def test_a_nop_out_that_wants_no_answer_has_to_be_immediate() -> None:
     assert wire.command(bytes(6))[0].status == 0
     wire.feed(make_bhs(Opcode.NOP_OUT, immediate=True, flags=0x80, itt=0xFFFFFFFF, ttt=0xFFFFFFFF, cmd_sn=wire.cmd_sn))
     assert wire.receive() == []
+
+
+def test_the_last_number_of_the_window_is_kept_and_the_next_one_is_not() -> None:
+    """RFC 7143 4.2.2.1: MaxCmdSN is taken and waits for its turn; MaxCmdSN + 1 is ignored, and never runs."""
+    wire = Target(window=8).session()
+    assert wire.conn.session is not None
+    first = wire.request(bytes(6))
+    last = (wire.cmd_sn - 1) + wire.conn.session.window - 1
+    assert last == wire.conn.path.max_cmdsn
+    wire.cmd_sn = last
+    kept = wire.request(write10(0, 1), write=b"k" * 512)
+    beyond = wire.request(write10(1, 1), write=b"b" * 512)
+    wire.feed(beyond + kept)
+    assert wire.receive() == []
+    wire.feed(first)
+    assert [p.itt for p in wire.receive()] == [1 + 1]
+    for number in range(last - 6, last):
+        wire.cmd_sn = number
+        wire.feed(wire.request(bytes(6)))
+    assert wire.receive()[-1].itt == 3  # the kept one, when all before it have come
+    content = bytearray(1024)
+    wire.target.store.read_into(0, memoryview(content))
+    assert bytes(content) == b"k" * 512 + bytes(512)
+    assert wire.conn.path.exp_cmdsn == (last + 1) & 0xFFFFFFFF
