@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 from iscsitools.backstores.base import Backstore, MappedRange
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, RECEIVE_SIZE, Chunk, address_of
+from iscsitools.iscsi.connection.transfer_cdb import other_range
 from iscsitools.probes.firing import (
     DATA_SEND,
     FIRED_COMMAND,
@@ -248,7 +249,7 @@ class DataPath:
                 elif short < 0:
                     length = 0
                 else:
-                    lba, length = self._other_cdb(buf, pos, short, store)
+                    lba, length = other_range(buf, pos, short, store, mask)
             if length != last_length or edtl != last_edtl:
                 count = length >> 8
                 if (
@@ -378,35 +379,6 @@ class DataPath:
         self.written_bytes += written
         return pos, stop
 
-    def _other_cdb(self, buffer: bytearray | bytes, pos: int, plain: int, store: Backstore) -> tuple[int, int]:
-        """LBA, and TRANSFER LENGTH << 8 | CONTROL, of a READ or WRITE that is not the plain (10) or (16) form.
-
-        (0, 0): it is none, or not to be answered here. ``plain``: the first two bytes of the (10) form. DPO asks for
-        nothing; FUA of a READ neither, while nothing is unflushed that has been written (SBC-3 5.11). The probes' calls
-        for whole commands know CDBs of 10 and 16 bytes.
-        """
-        _, _, _, _, operation, lba, length = COMMAND.unpack_from(buffer, pos)
-        group = operation >> 13
-        if (operation ^ plain) & 0x1F00:  # operation codes of one kind differ in their first three bits, the group
-            return 0, 0
-        if group in (0, 5) and self.probes.mask:
-            return 0, 0
-        if group == 0:  # the LBA's highest bits stand in byte 1; 0 blocks are 256 (SBC-3 5.10)
-            if operation & 0xE0:
-                return 0, 0
-            return (operation & 0x1F) << 16 | lba >> 16, (lba >> 8 & 0xFF or 256) << 8 | lba & 0xFF
-        try:
-            if operation & 0xE7 or (operation & 0x08 and (operation & 0x0200 or store.unflushed)):
-                return 0, 0
-        except BaseException:
-            return 0, 0
-        if group == 4:
-            lba, length, _, control = LONG_CDB.unpack_from(buffer, pos + 34)
-            return lba, length << 8 | control
-        if group == 5:
-            return (lba, length << 8) if not buffer[pos + 42] and not buffer[pos + 43] else (0, 0)
-        return (lba, length) if group == 1 else (0, 0)
-
     def _read_in_parts(
         self, store: Backstore, offset: int, length: int, itt: int, tail: int, statsn: int, exp_cmdsn: int
     ) -> int:
@@ -475,7 +447,7 @@ class DataPath:
         if gate is None or not writes or not gate.write_open:
             return False
         if operation != 0x2A00:
-            lba, length = self._other_cdb(bhs, 0, 0x2A00, gate.store)
+            lba, length = other_range(bhs, 0, 0x2A00, gate.store, self.probes.mask)
         count = length >> 8
         if not length or length & 0xFF or edtl != segment or edtl != count * gate.block_size or edtl > largest:
             return False
