@@ -115,9 +115,8 @@ def test_no_reset_and_no_lost_nexus_ends_it(bench, immediate):
     assert set(bench.unit.itls) == {b.nexus}
 
 
-def test_it_waits_for_what_is_at_work_and_what_waits_is_refused(bench):
-    if not bench.store.blocking:
-        pytest.skip("nothing is at work")
+def test_it_waits_for_what_is_at_work_and_what_waits_is_refused():
+    bench = Bench(MemoryStore(blocks=8192, blocking=True))
     a, b = bench.initiator(), bench.initiator("bb")
     write = "2a000000000000000100"
     first = b.send(write, bytes(512))
