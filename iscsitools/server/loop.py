@@ -20,7 +20,7 @@ READ: Final = 1
 WRITE: Final = 4  # as EPOLLIN and EPOLLOUT: what epoll reports is passed on as it is
 _STALE: Final = 0.1
 """Seconds after which what the poller said is too old to judge timers by."""
-_TURNS_SECONDS: Final = 0.002
+_TURNS_SECONDS: Final = 0.001
 """How long turns are run before the descriptors are looked at again: who has just asked waits no longer than this and
 one turn, however many are busy."""
 Callback = Callable[[], None]

@@ -47,7 +47,7 @@ DIRECT_MINIMUM: Final = 8 << 10
 TURN_WORK: Final = 512 << 10
 """The budget of a turn: bytes of output, or what takes as long. Measured on one core of a shared x86-64 machine: 3 ms
 for READs of one block, 0.5 ms for those of 4 KiB."""
-REQUEST_WORK: Final = 16 << 10
+REQUEST_WORK: Final = 32 << 10
 """What a PDU off the data path takes of it, beside what its command moves: 50 to 100 us on the same machine."""
 SLOWEST_SEGMENT: Final = 8 << 10
 """Bytes a second that a long data segment has to come with, after :data:`_SEGMENT_GRACE`: what is held for it is held

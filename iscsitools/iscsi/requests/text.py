@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MAX_TEXT: Final = 64 << 10
 """Bytes of one Text exchange, over all its PDUs."""
-_WORK_OF_A_BYTE: Final = 32
+_WORK_OF_A_BYTE: Final = 64
 """What a byte of text takes of a turn's budget: 500 keys in 4 KiB took 1 ms."""
 
 
