@@ -18,6 +18,14 @@ from iscsitools.errors import RunError, UserError
 
 COMMANDS: Final = {
     "serve": "Serve disks over iSCSI.",
+    "apply": "Make a running server match a file.",
+    "get": "Print the configuration of a running server.",
+    "target": "Add and remove targets while a server runs.",
+    "lun": "Add, remove, resize and move LUNs while a server runs.",
+    "user": "Add, change and remove CHAP users while a server runs.",
+    "acl": "Change which initiators a target lets in while a server runs.",
+    "portal": "Listen at other addresses while a server runs.",
+    "limit": "Change limits while a server runs.",
     "config": "Check a configuration file, or print an example.",
     "backstores": "List the backstores and filters with their options.",
     "cow": "Look at the overlays of the cow filter, and end them.",

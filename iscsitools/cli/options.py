@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import reduce, wraps
@@ -52,7 +53,7 @@ FILTER: Final = together(
 )
 """``client``, ``target`` and ``lun``."""
 SERVER: Final = together(
-    click.option("--name", help="The server, when several run."),
+    click.option("--name", help="The server, when several run; or the environment variable ISCSITOOLS_NAME."),
     click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name."),
 )
 """``name`` and ``socket``."""
@@ -91,4 +92,6 @@ def take_source(options: dict[str, Any]) -> Source:
     source = Source(**own)
     if source.read is not None and (source.name or source.socket):
         raise UsageError("--read is of a file: --name and --socket are of a running server")
+    if source.name is None and source.socket is None and source.read is None:
+        source = replace(source, name=os.environ.get("ISCSITOOLS_NAME") or None)
     return replace(source, read=Path("/dev/stdin")) if source.read == Path("-") else source

@@ -7,6 +7,8 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +21,8 @@ from iscsitools.config import AuthMethod, Config, LunConfig, Portal, TargetConfi
 from iscsitools.config.commandline import config_from_options
 from iscsitools.config.plugins import plugin_tables
 from iscsitools.config.schema import LOG_FORMATS, LOG_LEVELS, PROVIDERS
-from iscsitools.errors import UsageError
+from iscsitools.control.plan import FIXED, plan
+from iscsitools.errors import UsageError, UserError
 from iscsitools.plugins import PluginManager
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class OrderedCommand(click.Command):
     help="A disk, as file:disk.img,size=1G or 1=ram:64M,block_size=4096.",
 )
 @click.option("--name", help="Name of the server, for the commands that watch it.")
+@click.option("--state", type=click.Path(), help="Keep here what is changed while it serves, and start from it.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="The least important log lines to write.")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Log lines for people, or JSON.")
 @click.option("--plugin", multiple=True, metavar="NAME[,KEY=VALUE]...", help="Options of a plugin.")
@@ -61,7 +65,7 @@ class OrderedCommand(click.Command):
 @click.pass_context
 def command(
     ctx: click.Context, file: str | None, portals: tuple[str, ...], iqn: tuple[str, ...], lun: tuple[str, ...],
-    name: str | None, log_level: str | None, log_format: str | None, plugin: tuple[str, ...],
+    name: str | None, state: str | None, log_level: str | None, log_format: str | None, plugin: tuple[str, ...],
     provider: str | None,
 ) -> int:  # fmt: skip
     """Serve disks over iSCSI.
@@ -72,6 +76,10 @@ def command(
     Options of every LUN: block_size, physical_block_size, readonly, thin, removable, cache (writeback or
     writethrough), serial, naa, reservations (aptpl or keep). Those of backstores and filters: iscsitools backstores;
     those of plugins: iscsitools plugins.
+
+    With --state (or state in the file), what `iscsitools apply` and the other commands change is kept there,
+    and without --config, --iqn and --lun it serves what was kept. A configuration that is given wins, and the log says
+    what of the kept one it overrides.
 
     SIGINT and SIGTERM end it cleanly: initiators are asked to log out, running commands finish, data is flushed. A
     second one waits for nobody. Closing the terminal ends it too, except under nohup. SIGHUP sent by hand has the sizes
@@ -86,19 +94,46 @@ def command(
     given = {
         "portals": list(portals),
         "name": name,
+        "state": state,
         "log_level": log_level,
         "log_format": log_format,
         "provider": provider,
         "plugin": plugin_tables(plugin),
     }
     top = {key: value for key, value in given.items() if value not in (None, [], {})}
-    if file is None:
+    kept = kept_state(state) if state and not (file or iqn or lun) else None
+    if kept is not None:
+        config, warnings = load_config(kept, plugins.registry, plugins.authenticators, top)
+    elif file is None:
         config, warnings = config_from_options(ctx.meta["iscsitools.ordered"], top, plugins.registry)
     elif iqn or lun:
         raise UsageError("--iqn and --lun cannot be given together with --config, which says the same")
     else:
         config, warnings = load_config(file, plugins.registry, plugins.authenticators, top)
+    if kept is None:
+        warnings = (*warnings, *overridden(config, plugins))
     return start(config, warnings, plugins)
+
+
+def kept_state(folder: str) -> Path | None:
+    """The configuration that a server has kept in its state; None: there is none yet."""
+    from iscsitools.server.state_file import state_path
+
+    path = state_path(folder)
+    return path if path.exists() else None
+
+
+def overridden(config: Config, plugins: PluginManager) -> list[str]:
+    """A line for each difference of a configuration that is given to the one that was kept."""
+    kept = kept_state(config.state) if config.state else None
+    if kept is None:
+        return []
+    try:
+        before, _ = load_config(kept, plugins.registry, plugins.authenticators)
+    except UserError as error:
+        return [f"the kept configuration is overridden, which cannot be read: {error}"]
+    changes = plan(before, replace(config, **{name: getattr(before, name) for name in FIXED}), plugins.registry)
+    return [f"overrides what was kept in {kept}: {change.text}" for change in changes]
 
 
 def start(config: Config, warnings: Sequence[str], plugins: PluginManager) -> int:

@@ -31,25 +31,37 @@ def load_config(
     ``overrides``: top-level keys whose values take the place of the file's. Raises RunError when the file cannot be
     read, ConfigError when something in it is wrong, with every problem in ``lines``.
     """
+    return load_text(read_text(Path(file)), str(file), registry, authenticators, overrides)
+
+
+def read_text(file: Path) -> str:
+    """The text of a TOML file. Raises RunError when it cannot be read, ConfigError when it is no text."""
     try:
-        text = _content(Path(file)).decode()
+        return _content(file).decode()
     except OSError as error:
         raise RunError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: byte {error.start} is not UTF-8"]) from None
+
+
+def load_text(
+    text: str, file: str, registry: Registry, authenticators: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> tuple[Config, tuple[str, ...]]:  # fmt: skip
+    """Check the text of a TOML file that is named ``file`` in messages; as :func:`load_config`."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")  # some editors begin a file with a byte order mark
     try:
         data = tomllib.loads(text)
         lines = positions(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([_syntax_error(str(file), text, str(error))]) from None
+        raise ConfigError([_syntax_error(file, text, str(error))]) from None
     except RecursionError:
         raise ConfigError([f"{file}: nested too deeply"]) from None
     except ValueError:
         # Python turns no text of more than 4300 digits into a number; tomllib does not say where it stood.
         raise ConfigError([f"{file}: a number in it has too many digits"]) from None
     data, names = _overridden(data, overrides or {})
-    return _finish(Reader(registry, frozenset(authenticators), str(file), lines, names), data)
+    return _finish(Reader(registry, frozenset(authenticators), file, lines, names), data)
 
 
 def _overridden(data: dict[str, Any], overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[Place, str]]:
@@ -88,13 +100,13 @@ def option_name(key: str) -> str:
 
 
 def config_of(
-    data: Mapping[str, Any], registry: Registry, names: Mapping[Place, str]
+    data: Mapping[str, Any], registry: Registry, names: Mapping[Place, str], authenticators: Iterable[str] = ()
 ) -> tuple[Config, tuple[str, ...]]:
     """Check what would be the content of a file, as a command line builds it; as :func:`load_config`.
 
     ``names``: what on the command line made the value at a path, for messages.
     """
-    return _finish(Reader(registry, names=names), data)
+    return _finish(Reader(registry, frozenset(authenticators), names=names), data)
 
 
 def _finish(reader: Reader, data: Mapping[str, Any]) -> tuple[Config, tuple[str, ...]]:

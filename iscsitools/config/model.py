@@ -139,7 +139,7 @@ class Config:
 
     ``name`` names the server's sockets; None: one is derived from its process id. ``discovery``: authentication of
     discovery sessions. ``watch_group``: the group that may open the watch socket; None: the owner only.
-    ``state``: the folder of what outlives the server; None: the user's own.
+    ``state``: the folder of what outlives the server; None: the user's own, and no configuration is kept in it.
     ``provider``: ``auto`` takes every tracer that the system has, else ``dtrace``, ``sdt`` or ``none``.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,25 +60,36 @@ def assemble(
     for config in targets:
         device = ScsiDevice(config.iqn, DISK)
         for lun in config.luns:
-            unit = _unit(config.iqn, lun, registry, loop, assembly)
-            _take_reservations(f"{config.iqn} LUN {lun.number}", unit, state, assembly.keeper)
-            unit.clock = _milliseconds
-            unit.port_groups = _port_groups(config, groups)
+            unit = open_unit(config.iqn, lun, registry, loop, assembly.stores.append)
+            refuse_twins(place(config.iqn, lun.number), unit, assembly.units)
+            assembly.units.append((place(config.iqn, lun.number), unit))
+            fit_unit(unit, config, state, assembly.keeper, groups)
             device.add_unit(unit)
         policy = auth_policy(config.auth, authenticators)
         assembly.targets.append(TargetNode(config.iqn, device, config.alias, auth=policy, initiators=config.initiators))
 
 
-def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: Assembly) -> LogicalUnit:
-    where = f"{iqn} LUN {lun.number}"
+def place(iqn: str, number: int) -> str:
+    """Where a unit is served, for messages."""
+    return f"{iqn} LUN {number}"
+
+
+def open_unit(
+    iqn: str, lun: LunConfig, registry: Registry, loop: Loop, opened: Callable[[OpenStore], None]
+) -> LogicalUnit:
+    """Open a store and make its unit. ``opened`` gets what has to be closed. Raises UserError naming the LUN.
+
+    It may block, and belongs to no thread: nobody else knows of the unit yet.
+    """
+    where = place(iqn, lun.number)
     try:
         store = build(lun.stack, registry)
         store.block_size = lun.block_size
         store.read_only = lun.readonly
         store.open()
         workers = Workers(loop, lun.threads, f"lun{lun.number}")
-        assembly.stores.append((where, store, workers))
-        unit = _logical_unit(iqn, lun, store, workers)
+        opened((where, store, workers))
+        return make_unit(iqn, lun, store, workers)
     except BackstoreError as error:
         raise RunError(f"{where}: {error}") from None
     except UserError as error:
@@ -93,9 +104,15 @@ def _unit(iqn: str, lun: LunConfig, registry: Registry, loop: Loop, assembly: As
         log.debug("opening %s", where, exc_info=True)
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise RunError(f"{where}: backstore {lun.stack.name} failed: {text}") from None
-    _refuse_twins(where, unit, assembly)
-    assembly.units.append((where, unit))
-    return unit
+
+
+def fit_unit(
+    unit: LogicalUnit, config: TargetConfig, state: Path | None, keeper: Workers, groups: Iterable[int]
+) -> None:
+    """Give a unit what it shares with the others of its target: reservations' place, clock, ports. Raises UserError."""
+    _take_reservations(place(config.iqn, unit.number), unit, state, keeper)
+    unit.clock = _milliseconds
+    unit.port_groups = _port_groups(config, groups)
 
 
 def _port_groups(config: TargetConfig, groups: Iterable[int]) -> PortGroups:
@@ -128,24 +145,27 @@ def _take_reservations(where: str, unit: LogicalUnit, state: Path | None, keeper
     """Give a unit the place where its reservations are kept, and what is there; a damaged fence is not forgotten."""
     if state is None:
         return
-    place = ReservationFile(state / "reservations" / f"{unit.identity.naa.hex()}.json", keeper)
+    kept = ReservationFile(state / "reservations" / f"{unit.identity.naa.hex()}.json", keeper)
     try:
-        text = place.load()
+        text = kept.load()
         if text:
             unit.reservations.persistent = Registrations.from_text(text)
             log.info("%s: %d registrations are back", where, len(unit.reservations.persistent.keys))
     except OSError as error:
-        raise RunError(f"{where}: its reservations, {place.path}: {error.strerror or error}") from None
+        raise RunError(f"{where}: its reservations, {kept.path}: {error.strerror or error}") from None
     except ValueError as error:
         raise RunError(
-            f"{where}: its reservations, {place.path}, are damaged: {error}; remove the file to begin without any"
+            f"{where}: its reservations, {kept.path}, are damaged: {error}; remove the file to begin without any"
         ) from None
-    unit.reservation_place = place
+    unit.reservation_place = kept
 
 
-def _refuse_twins(where: str, unit: LogicalUnit, assembly: Assembly) -> None:
-    """Two units of one identity are two paths to one disk for an initiator, which then mixes what it writes to them."""
-    for other_place, other in assembly.units:
+def refuse_twins(where: str, unit: LogicalUnit, others: Iterable[tuple[str, LogicalUnit]]) -> None:
+    """Two units of one identity are two paths to one disk for an initiator, which then mixes what it writes to them.
+
+    Raises UsageError.
+    """
+    for other_place, other in others:
         if other.identity.naa == unit.identity.naa or other.identity.serial == unit.identity.serial:
             raise UsageError(
                 f"{where} has the identity of {other_place} (serial number {unit.identity.serial}, NAA designator "
@@ -153,7 +173,8 @@ def _refuse_twins(where: str, unit: LogicalUnit, assembly: Assembly) -> None:
             )
 
 
-def _logical_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) -> LogicalUnit:
+def make_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) -> LogicalUnit:
+    """The logical unit over an open store. Raises BackstoreError and UsageError."""
     block_size = store.block_size
     size = store.size
     if block_size not in BLOCK_SIZES:

@@ -27,13 +27,17 @@ class Callers:
     """
 
     def __init__(self, most: int, most_of_one: int, free: int) -> None:
-        self._most = most
-        self._most_of_one = most_of_one or most
-        self._free = kept_free(most, free)
+        self.change(most, most_of_one, free)
         self._by_address: Counter[str] = Counter()
         self._served = 0
         self.refused = 0
         """Connections that wait for their refusal."""
+
+    def change(self, most: int, most_of_one: int, free: int) -> None:
+        """Take other bounds; connections beyond them go on."""
+        self._most = most
+        self._most_of_one = most_of_one or most
+        self._free = kept_free(most, free)
 
     @property
     def full(self) -> bool:

@@ -41,7 +41,10 @@ OpenStore = tuple[str, Backstore, Workers]
 
 
 class Ending:
-    """Steps 1 to 3, on the loop's thread. ``limit``: when waiting has to end (``time.monotonic``)."""
+    """Steps 1 to 3, on the loop's thread. ``limit``: when waiting has to end (``time.monotonic``).
+
+    ``seconds``: how long that is from the begin.
+    """
 
     def __init__(self, loop: Loop, links: dict[Connection, Link], running: Callable[[], int], seconds: float) -> None:
         self.begun = False
@@ -49,13 +52,13 @@ class Ending:
         self._loop = loop
         self._links = links
         self._running = running
-        self._seconds = seconds
+        self.seconds = seconds
 
     def begin(self) -> None:
         """Ask the initiators to log out, then wait for them; the loop stops at the end of step 3."""
         self.begun = True
         now = time.monotonic()
-        self.limit = now + self._seconds
+        self.limit = now + self.seconds
         for conn, link in list(self._links.items()):
             if conn.session is None or not conn.session.full_feature:
                 link.close(REASON)

@@ -38,32 +38,49 @@ class Listeners:
         self._loop = loop
         self._accepted = accepted
         self._inherited = dict(inherited)
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[Portal, list[socket.socket]] = {}
 
-    def open(self, portals: Iterable[Portal]) -> list[tuple[tuple[Any, ...], int]]:
-        """Listen; returns the sockets' own addresses, with the portal group of each.
-
-        Raises RunError, and what is open then waits for ``close``.
-        """
-        opened = []
+    def open(self, portals: Iterable[Portal]) -> None:
+        """Listen. Raises RunError, and what is open then waits for ``close``."""
         for portal in portals:
             own = self._inherited.pop(portal, None)
-            sockets = listen(portal) if own is None else [own]
-            self._sockets += sockets
-            opened += [(sock.getsockname(), portal.group) for sock in sockets]
-        return opened
+            self.add(portal, listen(portal) if own is None else [own])
 
-    def start(self) -> None:
-        """Accept from now on."""
-        for sock in self._sockets:
-            self._watch(sock)
+    def add(self, portal: Portal, sockets: list[socket.socket]) -> None:
+        """Take the sockets of :func:`listen` for a portal; nobody is accepted before ``start``."""
+        self._sockets.setdefault(portal, []).extend(sockets)
+
+    def remove(self, portal: Portal) -> None:
+        """Accept nobody at a portal any more; connections that came by it go on."""
+        for sock in self._sockets.pop(portal, []):
+            self._close(sock)
+
+    @property
+    def addresses(self) -> list[tuple[tuple[Any, ...], int]]:
+        """The sockets' own addresses, with the portal group of each."""
+        return [(sock.getsockname(), portal.group) for portal, found in self._sockets.items() for sock in found]
+
+    def addresses_of(self, portal: Portal) -> list[str]:
+        """``ADDRESS:PORT`` of a portal's sockets."""
+        return [address_text(sock.getsockname()) for sock in self._sockets.get(portal, [])]
+
+    def start(self, portal: Portal | None = None) -> None:
+        """Accept from now on, at one portal or at all."""
+        for each, sockets in self._sockets.items():
+            if portal is None or each == portal:
+                for sock in sockets:
+                    self._watch(sock)
 
     def close(self) -> None:
         """Accept nobody any more. May be called again."""
-        for sock in self._sockets:
-            self._loop.remove_reader(sock.fileno())
-            sock.close()
-        self._sockets = []
+        for sockets in self._sockets.values():
+            for sock in sockets:
+                self._close(sock)
+        self._sockets = {}
+
+    def _close(self, sock: socket.socket) -> None:
+        self._loop.remove_reader(sock.fileno())
+        sock.close()
 
     def _watch(self, sock: socket.socket) -> None:
         if sock.fileno() >= 0:

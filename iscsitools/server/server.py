@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 
-from iscsitools.config import Config
+from iscsitools.config import Config, Limits
 from iscsitools.config import Portal as PortalConfig
 from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.connection import Connection, Timers
@@ -29,6 +29,7 @@ from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits, state_folder
 from iscsitools.server.callers import MOST_REFUSED, Callers, kept_free
+from iscsitools.server.control import ControlRequests
 from iscsitools.server.draining import Draining
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.link import Link
@@ -62,7 +63,7 @@ class Server:
         self.probes = Probes(time.monotonic_ns, self._subscriber_failed)
         self.started = time.time()
         self.links: dict[Connection, Link] = {}
-        self._callers = Callers(limits.max_connections, limits.max_connections_per_address, limits.kept_free)
+        self.callers = Callers(limits.max_connections, limits.max_connections_per_address, limits.kept_free)
         self._draining = Draining(self.loop)
         self.addresses: list[str] = []
         self.stuck = False
@@ -74,22 +75,18 @@ class Server:
         )
         self.assembly = Assembly()
         self.trace: TraceServer | None = None
-        self._plugins = plugins
+        self.plugins = plugins
         self.refused = 0
         """Connections that found as many as allowed."""
         self._lifecycle = Lifecycle(plugins.calls)
-        self._notices = Notices(self._lifecycle)
+        self.notices = Notices(self._lifecycle)
         self._view: View | None = None
         self._feeds: list[ObserverFeed] = []
-        self._listeners = Listeners(self.loop, self._adopt, inherited or {})
-        self._buffers = Buffers(limits.buffer_memory)
+        self.listeners = Listeners(self.loop, self._adopt, inherited or {})
+        self.buffers = Buffers(limits.buffer_memory)
         self._lookups = Lookups(self.loop, plugins.authenticators)
-        self._timers = Timers(
-            int(limits.login_timeout * 1e9), int(limits.nop_interval * 1e9), int(limits.nop_timeout * 1e9),
-            int(limits.data_out_timeout * 1e9),
-        )  # fmt: skip
-        timers = (limits.login_timeout, limits.nop_interval, limits.nop_timeout, limits.data_out_timeout)
-        self._tick_seconds = max(0.05, min([1.0, *(seconds / 4 for seconds in timers if seconds)]))
+        self._take_timers(limits)
+        self._control = ControlRequests(self)
         self._dirty: dict[Connection, None] = {}
         self._connections = 0
         self._ending = Ending(self.loop, self.links, self._calls_running, limits.exit_timeout)
@@ -102,14 +99,15 @@ class Server:
             raise
 
     def _open(self) -> None:
-        config, plugins = self.config, self._plugins
+        config, plugins = self.config, self.plugins
         plugins.configure({plugin.name: plugin.options for plugin in config.plugins})
-        state = state_folder(config.state)
+        self.state = state_folder(config.state)
         assemble(
-            self.assembly, config.targets, plugins.registry, plugins.authenticators, self.loop, state,
+            self.assembly, config.targets, plugins.registry, plugins.authenticators, self.loop, self.state,
             sorted({portal.group for portal in config.portals}),
         )  # fmt: skip
-        addresses = self._listeners.open(config.portals)
+        self.listeners.open(config.portals)
+        addresses = self.listeners.addresses
         self.addresses = [address_text(address) for address, _ in addresses]
         directory = Directory(
             [Portal(str(address[0]), int(address[1]), group) for address, group in addresses],
@@ -117,7 +115,7 @@ class Server:
         )
         for target in self.assembly.targets:
             directory.add(target)
-        notices = self._notices
+        notices = self.notices
         hooks = LoginHooks(
             os.urandom, self._look_up, notices.session_opened, notices.session_closed, notices.login_failed,
             notices.taken_over,
@@ -131,10 +129,34 @@ class Server:
         for warning in self._provider.warnings:
             log.warning(warning)
 
+    def _take_timers(self, limits: Limits) -> None:
+        self._timers = Timers(
+            int(limits.login_timeout * 1e9), int(limits.nop_interval * 1e9), int(limits.nop_timeout * 1e9),
+            int(limits.data_out_timeout * 1e9),
+        )  # fmt: skip
+        timers = (limits.login_timeout, limits.nop_interval, limits.nop_timeout, limits.data_out_timeout)
+        self._tick_seconds = max(0.05, min([1.0, *(seconds / 4 for seconds in timers if seconds)]))
+
+    def take_limits(self, limits: Limits) -> None:
+        """Take other limits: timers for connections that come, what is negotiated for sessions that begin.
+
+        Nobody who is there already is sent away.
+        """
+        self.callers.change(limits.max_connections, limits.max_connections_per_address, limits.kept_free)
+        self.table.change(
+            limits.max_sessions, limits.max_sessions_per_initiator, kept_free(limits.max_sessions, limits.kept_free)
+        )
+        self.buffers.limit = limits.buffer_memory
+        self._ending.seconds = limits.exit_timeout
+        self._take_timers(limits)
+        self.login.change(negotiation_limits(limits), limits.command_window, limits.chap_failures)
+
     def _open_trace(self) -> TraceServer | None:
         """The sockets for those who watch. A name that is taken is an error; without a place for them we serve on."""
         try:
-            return TraceServer(self.probes, self._name, group=self.config.watch_group, state=ServerState(self))
+            return TraceServer(
+                self.probes, self.name, group=self.config.watch_group, state=ServerState(self), control=self._control
+            )
         except NameInUse as error:
             raise RunError(str(error)) from None
         except TraceError as error:
@@ -142,7 +164,8 @@ class Server:
             return None
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """By which it is watched and changed."""
         return self.config.name or f"iscsi{os.getpid()}"
 
     @property
@@ -161,19 +184,20 @@ class Server:
             self._close(subscriber.close)
 
     def _start(self, subscriber: ProviderSubscriber) -> None:
-        self._listeners.start()
+        self.listeners.start()
         self.loop.each_wake_up.append(self._flush_dirty)
         self.loop.call_later(self._tick_seconds, self._tick)
         if self.trace is not None:
             self.trace.register(self.loop)
         if self._provider.names:
             self.loop.each_wake_up.append(subscriber.poll)
-        for name, observer in self._plugins.observers():
+        for name, observer in self.plugins.observers():
             self._feeds.append(ObserverFeed(observer, name, self.probes))
-        self._view = View(self.loop, self.probes, ServerState(self), ServerNotice(self._name, tuple(self.addresses)))
+        self._view = View(self.loop, self.probes, ServerState(self), ServerNotice(self.name, tuple(self.addresses)))
         self._lifecycle.server_started(self._view)
         for config, target in zip(self.config.targets, self.assembly.targets, strict=True):
-            self._notices.target_started(target, config, self.addresses)
+            self.notices.target_started(target, config, self.addresses)
+        self._control.start()
 
     def shut_down(self) -> None:
         """End in an orderly way; the second call does not wait for initiators. For any thread and signal handler."""
@@ -195,21 +219,21 @@ class Server:
         except OSError:
             sock.close()  # gone before we came to it
             return
-        if self._callers.full:
+        if self.callers.full:
             self._make_room()
-        refusal = self._callers.refusal(info.remote)
+        refusal = self.callers.refusal(info.remote)
         if refusal:
             self.refused += 1
-        if refusal and self._callers.refused >= MOST_REFUSED:
+        if refusal and self.callers.refused >= MOST_REFUSED:
             log.warning("connection closed unanswered: %s", refusal, extra={"remote": info.remote})
             sock.close()
             return
         self._connections += 1
         link = Link(self.loop, sock, self._gone, self._draining.take)
         now = time.monotonic_ns()
-        conn = Connection(info, self._buffers, self.probes, self._handlers, now, self._timers, self._wake)
+        conn = Connection(info, self.buffers, self.probes, self._handlers, now, self._timers, self._wake)
         conn.refusal = refusal
-        self._callers.add(info.remote, bool(refusal))
+        self.callers.add(info.remote, bool(refusal))
         self.links[conn] = link
         link.start(conn)
 
@@ -223,7 +247,7 @@ class Server:
     def _gone(self, link: Link) -> None:
         conn = link.conn
         self.links.pop(conn, None)
-        self._callers.remove(conn.info.remote, bool(conn.refusal))
+        self.callers.remove(conn.info.remote, bool(conn.refusal))
         self._dirty.pop(conn, None)
         if self.trace is not None:
             self.trace.connection_closed(conn.info.ident)
@@ -269,7 +293,7 @@ class Server:
             self._closer.hurry()
             self.loop.stop()
             return
-        self._listeners.close()
+        self.listeners.close()
         self._ending.begin()
 
     def _calls_running(self) -> int:
@@ -292,10 +316,11 @@ class Server:
             if self.trace is not None:
                 stack.callback(self.trace.close)
             stack.callback(self._close_stores)
-            stack.callback(self._notices.targets_stopped)
+            stack.callback(self._control.close)
+            stack.callback(self.notices.targets_stopped)
             for link in list(self.links.values()):
                 stack.callback(link.close, REASON)
-            stack.callback(self._listeners.close)
+            stack.callback(self.listeners.close)
             if self._view is not None:
                 stack.callback(self._view.close)
 

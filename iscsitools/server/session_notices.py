@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from iscsitools.config import TargetConfig
+from iscsitools.config import LunConfig, TargetConfig
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.login.messages import LoginReply
 from iscsitools.iscsi.login.policy import TargetNode
@@ -22,26 +22,38 @@ class Notices:
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self._opened: dict[int, SessionNotice] = {}
-        self._started: dict[str, tuple[TargetNotice, list[LunNotice]]] = {}
+        self._started: dict[str, tuple[TargetNotice, dict[int, LunNotice]]] = {}
 
     def target_started(self, target: TargetNode, config: TargetConfig, portals: Iterable[str]) -> None:
         """A target accepts logins, and its units can be used."""
         notice = TargetNotice(target.name, tuple(portals))
-        luns: list[LunNotice] = []
-        self._started[target.name] = notice, luns
+        self._started[target.name] = notice, {}
         self._lifecycle.target_started(notice)
         for lun in config.luns:
-            unit = target.device.units[lun.number]
-            luns.append(LunNotice(target.name, lun.number, lun.stack.name, unit.blocks, unit.block_size))
-            self._lifecycle.lun_added(luns[-1])
+            self.lun_added(target, lun)
+
+    def lun_added(self, target: TargetNode, lun: LunConfig) -> None:
+        """A unit of a target that was told of can be used."""
+        unit = target.device.units[lun.number]
+        notice = LunNotice(target.name, lun.number, lun.stack.name, unit.blocks, unit.block_size)
+        self._started[target.name][1][lun.number] = notice
+        self._lifecycle.lun_added(notice)
+
+    def lun_removed(self, target: str, number: int) -> None:
+        """A unit that was told of cannot be used any more."""
+        self._lifecycle.lun_removed(self._started[target][1].pop(number))
+
+    def target_stopped(self, target: str) -> None:
+        """A target that was told of accepts no logins any more; its units go with it."""
+        notice, luns = self._started.pop(target)
+        for lun in luns.values():
+            self._lifecycle.lun_removed(lun)
+        self._lifecycle.target_stopped(notice)
 
     def targets_stopped(self) -> None:
         """The targets that were told of accept no logins any more."""
-        for notice, luns in self._started.values():
-            for lun in luns:
-                self._lifecycle.lun_removed(lun)
-            self._lifecycle.target_stopped(notice)
-        self._started.clear()
+        for target in list(self._started):
+            self.target_stopped(target)
 
     def session_opened(self, session: Session) -> None:
         """A session has reached the full feature phase."""

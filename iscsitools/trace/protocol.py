@@ -15,6 +15,8 @@ from iscsitools.trace.record import SIZE
 
 MAX_REQUEST: Final = 16384
 """Bytes of a request's line; a longer one ends the conversation."""
+MAX_CONTROL_REQUEST: Final = 4 << 20
+"""The same on the control socket: a configuration of some thousand disks."""
 MAX_LINE: Final = 64 << 20
 """Bytes of a line that a reader takes from a server or a file."""
 MAX_BLOCK: Final = 1 << 20

@@ -158,7 +158,7 @@ class Running:
     @property
     def reserved(self) -> int:
         """Bytes of the buffer memory that are in use."""
-        return self.server._buffers.reserved
+        return self.server.buffers.reserved
 
     def connect(self, target: str = IQN, name: str = "a", **how: Any) -> Session:
         """A session whose unit attentions are taken."""

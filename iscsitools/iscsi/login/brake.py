@@ -20,19 +20,19 @@ class Brake:
     """Counts wrong secrets. ``per_minute`` 0: it never brakes. Times are nanoseconds of one monotonic clock."""
 
     def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
+        self.per_minute = per_minute
         self._wrong: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
         """How many wrong secrets weigh on ("address", its network) and ("name", CHAP name), and when that was so."""
         self._proved: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def holds(self, address: str, user: str, now: int) -> bool:
         """Whether a login from ``address`` under the CHAP name ``user`` has to be refused unseen."""
-        if not self._per_minute:
+        if not self.per_minute:
             return False
         network = network_of(address)
-        if self._weight(("address", network), now) > self._per_minute - 1:
+        if self._weight(("address", network), now) > self.per_minute - 1:
             return True
-        return (network, user) not in self._proved and self._weight(("name", user), now) > self._per_minute - 1
+        return (network, user) not in self._proved and self._weight(("name", user), now) > self.per_minute - 1
 
     def wrong(self, address: str, user: str, now: int) -> None:
         """A secret was wrong, or the CHAP name unknown."""
@@ -52,7 +52,7 @@ class Brake:
 
     def _weight(self, key: tuple[str, str], now: int) -> float:
         weight, when = self._wrong.get(key, (0.0, now))
-        return max(0.0, weight - (now - when) * self._per_minute / _MINUTE)
+        return max(0.0, weight - (now - when) * self.per_minute / _MINUTE)
 
 
 def network_of(remote: str) -> str:

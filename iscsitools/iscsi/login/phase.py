@@ -72,6 +72,12 @@ class LoginPhase:
         self._hooks = hooks
         self._logins: dict[Connection, _Login] = {}
 
+    def change(self, limits: NegotiationLimits, window: int, chap_failures: int) -> None:
+        """Offer other limits to the logins that begin from now on; wrong secrets a minute (0: any) hold for all."""
+        self._limits = limits
+        self._window = window
+        self._brake.per_minute = chap_failures
+
     # -- requests and responses
 
     def request(self, conn: Connection, pdu: Pdu) -> None:

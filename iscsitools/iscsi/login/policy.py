@@ -141,6 +141,12 @@ class Directory:
             self._removed[fold_name(name)] = target.initiators
         self._forget_answers()
 
+    def change(self, portals: Iterable[Portal], discovery_auth: AuthPolicy) -> None:
+        """Take other portals and another policy for discovery; logins under way go on with the one that they began."""
+        self.portals = tuple(portals)
+        self.discovery_auth = discovery_auth
+        self._forget_answers()
+
     def kept_answer(self, question: Hashable, answer: Callable[[], bytes]) -> bytes:
         """What ``answer`` says to a question about the targets; kept until they change, as asking is cheap."""
         kept = self._answers.get(question)

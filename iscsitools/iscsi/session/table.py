@@ -17,15 +17,19 @@ class SessionTable:
     """
 
     def __init__(self, limit: int = 256, per_initiator: int = 0, kept_free: int = 0) -> None:
-        self._limit = min(limit, 0xFFFF)
-        self._per_initiator = per_initiator or self._limit
-        self._kept_free = kept_free
+        self.change(limit, per_initiator, kept_free)
         self._by_tsih: dict[int, Session] = {}
         self._by_port: dict[tuple[str, bytes, str, int], Session] = {}
         """Those with targets, by initiator name, ISID, target name and portal group."""
         self._counts: Counter[str] = Counter()
         self._last = 0
         self.opened = 0
+
+    def change(self, limit: int, per_initiator: int, kept_free: int) -> None:
+        """Take other bounds; sessions beyond them go on."""
+        self.limit = min(limit, 0xFFFF)
+        self._per_initiator = per_initiator or self.limit
+        self._kept_free = kept_free
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._by_tsih.values()))
@@ -51,7 +55,7 @@ class SessionTable:
 
     def _has_room(self, initiator: str) -> bool:
         own = self._counts.get(initiator, 0)
-        limit = self._limit - (self._kept_free if own else 0)
+        limit = self.limit - (self._kept_free if own else 0)
         return len(self._by_tsih) < limit and own < self._per_initiator
 
     def add(self, session: Session) -> None:

@@ -6,7 +6,7 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -60,13 +60,17 @@ class ServerConnection:
     def request(self, name: str, **fields: Any) -> Message:
         """Ask and return the answer. Raises TraceError when the server refuses, is gone, or does not answer."""
         try:
-            self._send(encode({"request": name, **fields}))
+            self.send(encode({"request": name, **fields}))
         except OSError as error:
             raise TraceError(f"{self.path}: {error.strerror}") from None
         answer = self._wait(lambda message: message.get("answer") == name or "error" in message)
         if "error" in answer:
             raise TraceError(f"{self.path}: {answer['error']}")
         return answer
+
+    def wait(self, seconds: float) -> Message:
+        """The next message; raises TraceError when the server hangs up, or is silent for so long."""
+        return self._wait(lambda message: True, seconds)
 
     def pump(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds for bytes, and put all that has come into the inbox."""
@@ -84,7 +88,8 @@ class ServerConnection:
             os.close(fd)
         self.fds = []
 
-    def _send(self, line: bytes) -> None:
+    def send(self, line: bytes) -> None:
+        """Send a line. Raises OSError."""
         # A server that does not read a request for 10 s is as good as gone.
         self._socket.settimeout(_ANSWER_SECONDS)
         try:
@@ -92,11 +97,11 @@ class ServerConnection:
         finally:
             self._socket.setblocking(False)
 
-    def _wait(self, wanted: Any) -> Message:
-        timeout = Timeout(_ANSWER_SECONDS)
+    def _wait(self, wanted: Callable[[Message], bool], seconds: float = _ANSWER_SECONDS) -> Message:
+        timeout = Timeout(seconds)
         seen = 0
         while True:
-            self.pump(timeout.left(_ANSWER_SECONDS))
+            self.pump(timeout.left(seconds))
             for index in range(seen, len(self.inbox)):
                 message = self.inbox[index]
                 if isinstance(message, dict) and wanted(message):

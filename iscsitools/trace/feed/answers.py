@@ -13,7 +13,7 @@ from iscsitools.trace import memory
 from iscsitools.trace.feed.batch import FLUSH_SECONDS, BatchSink
 from iscsitools.trace.feed.event_loop import EventLoop
 from iscsitools.trace.feed.peer import Peer, Units
-from iscsitools.trace.feed.questions import State
+from iscsitools.trace.feed.questions import Control, State
 from iscsitools.trace.feed.ring import RingSink
 from iscsitools.trace.feed.sink import Sink
 from iscsitools.trace.protocol import HEADER, Message, ReaderLimits, encode, encode_list
@@ -24,6 +24,7 @@ from iscsitools.trace.sums.counts import EventCounts
 from iscsitools.trace.sums.snapshot import take
 
 _FEWEST_RECORDS: Final = 512
+_CONTROL_ONLY: Final = "only the control socket takes this request"
 
 
 class Refused(Exception):
@@ -47,13 +48,15 @@ class Requests:
     """Answers requests. ``clock`` is the probes' clock."""
 
     def __init__(
-        self, probes: Probes, loop: EventLoop, limits: ReaderLimits, state: State, clock: Callable[[], int]
-    ) -> None:
+        self, probes: Probes, loop: EventLoop, limits: ReaderLimits, state: State, clock: Callable[[], int],
+        control: Control | None = None,
+    ) -> None:  # fmt: skip
         self._probes = probes
         self._loop = loop
         self._limits = limits
         self._state = state
         self._clock = clock
+        self._control = control
         self.units = Units(limits.units_of_all, loop)
         self._sinks: dict[Peer, Sink] = {}
         self._sums: dict[Peer, _Sums] = {}
@@ -76,6 +79,9 @@ class Requests:
     def handle(self, peer: Peer, message: Message) -> None:
         """Answer one request."""
         name = message.get("request")
+        if self._control is not None and isinstance(name, str) and name in self._control.requests:
+            self._take_control(peer, message, self._control)
+            return
         handler = self._handlers.get(name) if isinstance(name, str) else None
         if handler is None:
             peer.send_message({"error": "no such request"})
@@ -87,6 +93,13 @@ class Requests:
             return
         if answer is not None:
             peer.send_message({"answer": name, **answer})
+
+    def _take_control(self, peer: Peer, message: Message, control: Control) -> None:
+        if not peer.control:
+            peer.send_message({"error": _CONTROL_ONLY})
+            return
+        peer.hold()
+        control.take(message, peer)
 
     @property
     def drops(self) -> int:
@@ -204,7 +217,7 @@ class Requests:
 
     def _need_control(self, peer: Peer) -> None:
         if not peer.control:
-            raise Refused("only the control socket takes this request")
+            raise Refused(_CONTROL_ONLY)
 
     def _drop(self, peer: Peer, message: Message) -> Message:
         self._need_control(peer)

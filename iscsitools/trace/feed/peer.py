@@ -9,11 +9,12 @@ from itertools import islice
 from typing import Final
 
 from iscsitools.trace.feed.event_loop import EventLoop
-from iscsitools.trace.protocol import MAX_REQUEST, Message, ReaderLimits, decode, encode
+from iscsitools.trace.protocol import MAX_CONTROL_REQUEST, MAX_REQUEST, Message, ReaderLimits, decode, encode
 
 log = logging.getLogger(__name__)
 
 _RECEIVE: Final = 4096
+_RECEIVE_CONTROL: Final = 65536
 
 
 UNIT: Final = 4096
@@ -82,6 +83,8 @@ class Peer:
         self._units = units
         self._making = False
         """A long answer is being made."""
+        self._held = False
+        """An answer comes later; whatever is sent meanwhile waits here, and a hang-up is noticed."""
         self.control = control
         self.closed = False
         self._socket = sock
@@ -160,6 +163,16 @@ class Peer:
                 self._loop.call_later(0, make_some)
 
         make_some()
+
+    def hold(self) -> None:
+        """The answer to this request comes by :meth:`finish`; no other request is handled before."""
+        self._held = True
+
+    def finish(self, message: Message) -> None:
+        """Give the answer that was waited for."""
+        self._held = False
+        if self.send_message(message):
+            self._work()
 
     def when_idle(self, then: Callable[[], None]) -> None:
         """Call ``then`` once no answer waits, now if none does; never when the reader is let go before."""
@@ -243,7 +256,7 @@ class Peer:
 
     def _listen(self) -> None:
         """Read requests only while none of the earlier answers wait and the rate allows it."""
-        wanted = not self.closed and not self._output and not self._making and self._affords()
+        wanted = not self.closed and (self._held or (not self._output and not self._making and self._affords()))
         if wanted and not self._reading:
             self._loop.add_reader(self._fd, self._readable)
         elif self._reading and not wanted:
@@ -252,7 +265,7 @@ class Peer:
 
     def _readable(self) -> None:
         try:
-            data = self._socket.recv(_RECEIVE)
+            data = self._socket.recv(_RECEIVE_CONTROL if self.control else _RECEIVE)
         except BlockingIOError:
             return
         except OSError:
@@ -261,14 +274,18 @@ class Peer:
             self.close()
             return
         self._input += data
+        if self._held and len(self._input) > MAX_CONTROL_REQUEST:
+            self.close()
+            return
         self._work()
 
     def _work(self) -> None:
         """Handle the whole requests that are here, as many as rate and output allow."""
-        while not self.closed and not self._output and not self._making and self._affords():
+        longest = MAX_CONTROL_REQUEST if self.control else MAX_REQUEST
+        while not self.closed and not self._output and not self._making and not self._held and self._affords():
             end = self._input.find(b"\n")
             if end < 0:
-                if len(self._input) > MAX_REQUEST:
+                if len(self._input) > longest:
                     self._refuse("the request is too long")
                 break
             line = bytes(self._input[:end])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, Protocol
 
 from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.trace.protocol import Message
 
 
 class State(Protocol):
@@ -28,6 +29,30 @@ class State(Protocol):
 
     def shut_down(self) -> None:
         """Begin a clean end of the server."""
+
+
+class Conversation(Protocol):
+    """Whoever waits for the answer to a control request. On the loop's thread."""
+
+    closed: bool
+    """It has hung up."""
+
+    def send_message(self, message: Message) -> bool:
+        """Tell of progress; False when it is gone."""
+
+    def finish(self, message: Message) -> None:
+        """Give the answer: other requests are taken again."""
+
+
+class Control(Protocol):
+    """Answers the requests of ``requests``, on the control socket only, each when it is done."""
+
+    @property
+    def requests(self) -> Container[str]:
+        """Their names."""
+
+    def take(self, message: Message, conversation: Conversation) -> None:
+        """Begin to answer; ``conversation.finish`` ends it."""
 
 
 class NoState:

@@ -18,7 +18,7 @@ from iscsitools.trace.credentials import credentials
 from iscsitools.trace.feed.answers import Requests, greeting
 from iscsitools.trace.feed.event_loop import EventLoop
 from iscsitools.trace.feed.peer import Peer
-from iscsitools.trace.feed.questions import NoState, State
+from iscsitools.trace.feed.questions import Control, NoState, State
 from iscsitools.trace.protocol import ReaderLimits, TraceError, encode
 from iscsitools.trace.record import VERSION
 
@@ -42,12 +42,14 @@ class TraceServer:
         limits: ReaderLimits | None = None,
         state: State | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
+        control: Control | None = None,
     ) -> None:
         self.name = name
         self._probes = probes
         self._limits = limits or ReaderLimits()
         self._state = state or NoState()
         self._clock = clock
+        self._control = control
         self._group_wanted = group
         self._complained = False
         self._loop: EventLoop | None = None
@@ -108,7 +110,7 @@ class TraceServer:
     def register(self, loop: EventLoop) -> None:
         """Begin to serve. Called once."""
         self._loop = loop
-        self._requests = Requests(self._probes, loop, self._limits, self._state, self._clock)
+        self._requests = Requests(self._probes, loop, self._limits, self._state, self._clock, self._control)
         self._watch_sockets()
 
     def _watch_sockets(self) -> None:

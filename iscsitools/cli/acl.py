@@ -1,0 +1,41 @@
+"""``iscsitools acl``: which initiators a running server lets in."""
+
+from __future__ import annotations
+
+import click
+
+from iscsitools.cli.changing import changing
+from iscsitools.control import Applied, Control, InUse
+
+_PATTERNS = click.argument("patterns", metavar="PATTERN...", nargs=-1, required=True)
+
+
+@click.group()
+def command() -> None:
+    """Change which initiators a target lets in while a server runs."""
+
+
+@command.command()
+@click.argument("iqn")
+@_PATTERNS
+@changing(takes_away=True)
+def add(control: Control, iqn: str, patterns: tuple[str, ...], in_use: InUse, dry_run: bool) -> Applied:
+    """Let in the initiators whose names match PATTERN (* ? []). The first one keeps all others out."""
+    return control.let_in(iqn, *patterns, in_use=in_use, dry_run=dry_run)
+
+
+@command.command()
+@click.argument("iqn")
+@_PATTERNS
+@changing(takes_away=True)
+def remove(control: Control, iqn: str, patterns: tuple[str, ...], in_use: InUse, dry_run: bool) -> Applied:
+    """Take PATTERN from the list; --force ends the sessions of those who are not let in any more."""
+    return control.keep_out(iqn, *patterns, in_use=in_use, dry_run=dry_run)
+
+
+@command.command()
+@click.argument("iqn")
+@changing()
+def clear(control: Control, iqn: str, dry_run: bool) -> Applied:
+    """Let every initiator in."""
+    return control.let_all_in(iqn, dry_run=dry_run)

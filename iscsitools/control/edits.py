@@ -1,0 +1,143 @@
+"""Edits of a document in place: what the commands for one thing at a time do to the whole.
+
+Each raises ControlError (``not-found``, ``request``) when the document has not what it should change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from iscsitools.control.protocol import Code, ControlError
+from iscsitools.wire.names import fold_name
+
+Document = dict[str, Any]
+
+
+def target_of(document: Document, iqn: str) -> Document:
+    """The table of a target."""
+    name = fold_name(iqn)
+    for target in _list(document, "target"):
+        if target["iqn"] == name:
+            return target
+    known = ", ".join(target["iqn"] for target in _list(document, "target"))
+    raise ControlError(Code.NOT_FOUND, f"there is no target {iqn} (there are: {known or 'none'})")
+
+
+def lun_of(document: Document, iqn: str, number: int) -> Document:
+    """The table of a LUN."""
+    target = target_of(document, iqn)
+    for lun in _list(target, "lun"):
+        if lun["number"] == number:
+            return lun
+    known = ", ".join(str(lun["number"]) for lun in _list(target, "lun"))
+    raise ControlError(Code.NOT_FOUND, f"there is no LUN {number} of {iqn} (there are: {known or 'none'})")
+
+
+def _list(table: Document, key: str) -> list[Document]:
+    found: list[Document] = table.setdefault(key, [])
+    return found
+
+
+def add_target(document: Document, iqn: str, stores: Iterable[str], alias: str = "") -> None:
+    """Add a target with disks of these specs, LUN 0 and on."""
+    if any(target["iqn"] == fold_name(iqn) for target in _list(document, "target")):
+        raise ControlError(Code.REQUEST, f"there is a target {iqn} already")
+    target: Document = {"iqn": iqn, "lun": [{"store": store} for store in stores]}
+    _list(document, "target").append(target | ({"alias": alias} if alias else {}))
+
+
+def remove_target(document: Document, iqn: str) -> None:
+    """Remove a target with its LUNs."""
+    _list(document, "target").remove(target_of(document, iqn))
+
+
+def add_lun(document: Document, iqn: str, store: str, number: int | None = None) -> None:
+    """Add a disk by its spec; without a number it gets the lowest that is free."""
+    luns = _list(target_of(document, iqn), "lun")
+    if number is not None and any(lun["number"] == number for lun in luns):
+        raise ControlError(Code.REQUEST, f"there is a LUN {number} of {iqn} already")
+    luns.append({"store": store} | ({} if number is None else {"number": number}))
+
+
+def remove_lun(document: Document, iqn: str, number: int) -> None:
+    """Remove a LUN; what it is made of stays where it is."""
+    lun = lun_of(document, iqn, number)
+    _list(target_of(document, iqn), "lun").remove(lun)
+
+
+def resize_lun(document: Document, iqn: str, number: int, size: str | int, size_keys: dict[str, str]) -> None:
+    """Give a LUN another size. ``size_keys``: see :class:`iscsitools.control.Running`."""
+    store = lun_of(document, iqn, number)["store"]
+    key = size_keys.get(store["kind"], "")
+    if not key:
+        raise ControlError(Code.REQUEST, f"LUN {number} of {iqn}: a {store['kind']} disk has no size to be given")
+    store[key] = str(size)
+
+
+def move_lun(document: Document, iqn: str, number: int, to: int) -> None:
+    """Give a LUN another number."""
+    lun = lun_of(document, iqn, number)
+    if any(other["number"] == to for other in _list(target_of(document, iqn), "lun")):
+        raise ControlError(Code.REQUEST, f"there is a LUN {to} of {iqn} already")
+    lun["number"] = to
+
+
+def set_user(document: Document, iqn: str, user: Document) -> None:
+    """Add a CHAP user, or put it in the place of the one of its name; from then on CHAP is required."""
+    auth = target_of(document, iqn).setdefault("auth", {})
+    auth["method"] = "chap"
+    users = _list(auth, "users")
+    auth["users"] = [other for other in users if other["name"] != user["name"]] + [user]
+
+
+def remove_user(document: Document, iqn: str, name: str) -> None:
+    """Remove a CHAP user."""
+    auth = target_of(document, iqn).get("auth", {})
+    kept = [user for user in auth.get("users", []) if user["name"] != name]
+    if len(kept) == len(auth.get("users", [])):
+        raise ControlError(Code.NOT_FOUND, f"there is no user {name} of {iqn}")
+    auth["users"] = kept
+
+
+def let_in(document: Document, iqn: str, patterns: Iterable[str]) -> None:
+    """Add patterns of initiator names to a target's access list."""
+    names = target_of(document, iqn).setdefault("initiators", [])
+    names += [pattern for pattern in patterns if pattern not in names]
+
+
+def keep_out(document: Document, iqn: str, patterns: Sequence[str]) -> None:
+    """Take patterns from a target's access list; not the last one, for an empty list lets everybody in."""
+    target = target_of(document, iqn)
+    names = target.get("initiators", [])
+    for pattern in patterns:
+        if pattern.lower() not in names:
+            raise ControlError(Code.NOT_FOUND, f"{pattern} is not in the access list of {iqn}")
+    kept = [name for name in names if name not in [pattern.lower() for pattern in patterns]]
+    if not kept:
+        raise ControlError(Code.REQUEST, f"that is the whole access list of {iqn}: an empty one lets everybody in")
+    target["initiators"] = kept
+
+
+def let_all_in(document: Document, iqn: str) -> None:
+    """Empty a target's access list: every initiator may log in."""
+    target_of(document, iqn).pop("initiators", None)
+
+
+def add_portal(document: Document, portal: str) -> None:
+    """Listen at one more address."""
+    document.setdefault("portals", ["127.0.0.1:3260"]).append(portal)
+
+
+def remove_portal(document: Document, portal: str) -> None:
+    """Listen at an address no more."""
+    portals = document.get("portals", ["127.0.0.1:3260"])
+    if portal not in portals:
+        raise ControlError(Code.NOT_FOUND, f"there is no portal {portal} (there are: {', '.join(portals)})")
+    portals.remove(portal)
+    document["portals"] = portals
+
+
+def set_limits(document: Document, limits: dict[str, Any]) -> None:
+    """Set limits by their names."""
+    document.setdefault("limits", {}).update(limits)

@@ -1,0 +1,260 @@
+"""What differs between two configurations, as a list of changes that people can read and a server can make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from iscsitools.backstores.registry import Registry
+from iscsitools.backstores.spec import StackSpec, parse_options, without_password
+from iscsitools.backstores.values import size as parse_size
+from iscsitools.config.model import AuthConfig, Config, Limits, LunConfig, TargetConfig
+
+FIXED: Final = ("name", "log_format", "watch_group", "provider", "plugins", "state")
+"""Fields of a Config that only a restart can change."""
+
+
+class Kind(StrEnum):
+    """What a change is."""
+
+    PORTAL_ADDED = "portal-added"
+    PORTAL_REMOVED = "portal-removed"
+    TARGET_ADDED = "target-added"
+    TARGET_REMOVED = "target-removed"
+    TARGET_CHANGED = "target-changed"
+    """Its alias, its access list or its users."""
+    LUN_ADDED = "lun-added"
+    LUN_REMOVED = "lun-removed"
+    LUN_RESIZED = "lun-resized"
+    LUN_MOVED = "lun-moved"
+    LUN_REPLACED = "lun-replaced"
+    """Other options, or another store: it is taken out and opened anew."""
+    DISCOVERY = "discovery-changed"
+    LIMIT = "limit-changed"
+    LOG_LEVEL = "log-level-changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference. ``text``: for people. ``lun`` and ``to``: numbers, -1 where there is none.
+
+    ``size``: the new one in bytes. ``shrinks``: what lies beyond it is lost.
+    """
+
+    kind: Kind
+    text: str
+    target: str = ""
+    lun: int = -1
+    to: int = -1
+    portal: str = ""
+    size: int = 0
+    shrinks: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that say something."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if value not in ("", -1, 0, False)}
+
+
+def fixed_differences(before: Config, after: Config) -> list[str]:
+    """A line for each difference that only a restart can make."""
+    names = [
+        name.removesuffix("s") if name == "plugins" else name
+        for name in FIXED
+        if getattr(before, name) != getattr(after, name)
+    ]
+    if {portal.group for portal in before.portals} != {portal.group for portal in after.portals}:
+        names.append("which portal groups there are")
+    access = {target.iqn: target.access for target in before.targets}
+    names += [f"access of {t.iqn}" for t in after.targets if t.access != access.get(t.iqn, t.access)]
+    return [f"{name} cannot change while the server runs: restart it" for name in names]
+
+
+def plan(before: Config, after: Config, registry: Registry) -> tuple[Change, ...]:
+    """The changes that make one configuration of the other, in the order of the file."""
+    return tuple(_changes(before, after, _Stacks(registry)))
+
+
+def _changes(before: Config, after: Config, stacks: _Stacks) -> Iterator[Change]:
+    for portal in after.portals:
+        if portal not in before.portals:
+            yield Change(Kind.PORTAL_ADDED, f"portal {portal} is added", portal=str(portal))
+    for portal in before.portals:
+        if portal not in after.portals:
+            yield Change(Kind.PORTAL_REMOVED, f"portal {portal} is removed", portal=str(portal))
+    if before.log_level != after.log_level:
+        yield Change(Kind.LOG_LEVEL, f"log_level goes from {before.log_level} to {after.log_level}")
+    for field in fields(Limits):
+        old, new = getattr(before.limits, field.name), getattr(after.limits, field.name)
+        if old != new:
+            yield Change(Kind.LIMIT, f"limit {field.name} goes from {_plain(old)} to {_plain(new)}")
+    for text in _auth(before.discovery, after.discovery, "discovery"):
+        yield Change(Kind.DISCOVERY, text)
+    old_targets = {target.iqn: target for target in before.targets}
+    new_targets = {target.iqn: target for target in after.targets}
+    for iqn, target in old_targets.items():
+        if iqn not in new_targets:
+            yield Change(Kind.TARGET_REMOVED, f"target {iqn} is removed, with {_luns(target)}", iqn)
+    for iqn, target in new_targets.items():
+        if iqn in old_targets:
+            yield from _target(old_targets[iqn], target, stacks)
+        else:
+            yield Change(Kind.TARGET_ADDED, f"target {iqn} is added, with {_luns(target)}", iqn)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _luns(target: TargetConfig) -> str:
+    count = len(target.luns)
+    return f"{count} LUN{'s' if count != 1 else ''}" if count else "no LUN"
+
+
+def _target(before: TargetConfig, after: TargetConfig, stacks: _Stacks) -> Iterator[Change]:
+    iqn = after.iqn
+    texts = [f"alias of {iqn} becomes {after.alias!r}"] if before.alias != after.alias else []
+    texts += [f"initiator {name} is let in to {iqn}" for name in after.initiators if name not in before.initiators]
+    for name in before.initiators:
+        if name not in after.initiators:
+            texts.append(f"initiator {name} is no longer let in to {iqn}")
+    if before.initiators and not after.initiators:
+        texts.append(f"every initiator is let in to {iqn}")
+    texts += _auth(before.auth, after.auth, iqn)
+    for text in texts:
+        yield Change(Kind.TARGET_CHANGED, text, iqn)
+    yield from _units(before, after, stacks)
+
+
+def _auth(before: AuthConfig, after: AuthConfig, where: str) -> Iterator[str]:
+    if before.method is not after.method:
+        yield f"authentication of {where} goes from {before.method.value} to {after.method.value}"
+    old = {user.name: user for user in before.users}
+    new = {user.name: user for user in after.users}
+    for name, user in new.items():
+        if name not in old:
+            yield f"user {name} of {where} is added"
+        elif user.secret != old[name].secret:
+            yield f"user {name} of {where} has another secret"
+        elif user != old[name]:
+            yield f"user {name} of {where} is for {', '.join(user.initiators) or 'every initiator'}"
+    yield from (f"user {name} of {where} is removed" for name in old if name not in new)
+    if before.mutual != after.mutual:
+        yield f"mutual authentication of {where} {'changes' if after.mutual else 'ends'}"
+    if before.algorithms != after.algorithms:
+        yield f"algorithms of {where} are {', '.join(a.name.lower().replace('_', '-') for a in after.algorithms)}"
+    if before.authenticator != after.authenticator:
+        yield f"authenticator of {where} is {after.authenticator or 'none'}"
+
+
+def _units(before: TargetConfig, after: TargetConfig, stacks: _Stacks) -> Iterator[Change]:
+    iqn = after.iqn
+    old = {lun.number: lun for lun in before.luns}
+    new = {lun.number: lun for lun in after.luns}
+    gone = {number: lun for number, lun in old.items() if number not in new}
+    come = {number: lun for number, lun in new.items() if number not in old}
+    for number, lun in list(come.items()):
+        was = next((n for n, other in gone.items() if stacks.same(replace(other, number=number), lun)), None)
+        if was is not None:
+            del gone[was], come[number]
+            yield Change(Kind.LUN_MOVED, f"LUN {was} of {iqn} becomes LUN {number}", iqn, was, number)
+    for number, lun in gone.items():
+        yield Change(Kind.LUN_REMOVED, f"LUN {number} of {iqn} ({_shown(lun)}) is removed", iqn, number)
+    for number, lun in come.items():
+        yield Change(Kind.LUN_ADDED, f"LUN {number} of {iqn} is added: {_shown(lun)}", iqn, number)
+    for number in sorted(old.keys() & new.keys()):
+        yield from _unit(iqn, old[number], new[number], stacks)
+
+
+def _unit(iqn: str, before: LunConfig, after: LunConfig, stacks: _Stacks) -> Iterator[Change]:
+    number = after.number
+    if stacks.same(before, after):
+        return
+    old, new = stacks.size(before.stack), stacks.size(after.stack)
+    if stacks.same_but_size(before, after):
+        if not new or new == old:
+            return  # how large to make the file says nothing of one that is there
+        how = f"gets the size {size_word(new)}"
+        if old:
+            how = f"{'grows' if new > old else 'shrinks'} from {size_word(old)} to {size_word(new)}"
+        yield Change(
+            Kind.LUN_RESIZED, f"LUN {number} of {iqn} {how}", iqn, number, size=new, shrinks=bool(old) and new < old
+        )
+        return
+    what = ", ".join(_differences(before, after, stacks))
+    yield Change(Kind.LUN_REPLACED, f"LUN {number} of {iqn} is opened anew: {what}", iqn, number)
+
+
+def _differences(before: LunConfig, after: LunConfig, stacks: _Stacks) -> Iterator[str]:
+    if not stacks.same_stack(before.stack, after.stack):
+        yield f"{_shown(before)} becomes {_shown(after)}" if _shown(before) != _shown(after) else "options of its store"
+    for field in fields(LunConfig):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        if field.name != "stack" and old != new:
+            yield f"{field.name} is {new.hex() if isinstance(new, bytes) else _plain(new)}"
+
+
+def _shown(lun: LunConfig) -> str:
+    return without_password(f"{lun.stack.name}:{lun.stack.what}")
+
+
+def size_word(size: int) -> str:
+    """Bytes as a configuration writes them: ``1G``, ``1536M``, ``513``."""
+    for unit, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
+        if size and not size % (1 << shift):
+            return f"{size >> shift}{unit}"
+    return str(size)
+
+
+class _Stacks:
+    """Compares stores by what their options mean: ``1G`` is 1073741824, and ``yes`` is true."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def same(self, one: LunConfig, other: LunConfig) -> bool:
+        return replace(one, stack=other.stack) == other and self.same_stack(one.stack, other.stack)
+
+    def same_stack(self, one: StackSpec, other: StackSpec) -> bool:
+        return bool(self._meaning(one) == self._meaning(other))
+
+    def same_but_size(self, one: LunConfig, other: LunConfig) -> bool:
+        if replace(one, stack=other.stack) != other:
+            return False
+        return bool(self._meaning(one.stack, size=False) == self._meaning(other.stack, size=False))
+
+    def size(self, stack: StackSpec) -> int:
+        """The size that a store is given, 0: none."""
+        if size_key(self._registry, stack.kind) == "what":
+            return parse_size(stack.what)
+        found = self._options(stack).get("size", 0)
+        return found if isinstance(found, int) else 0
+
+    def _options(self, stack: StackSpec) -> Mapping[str, Any]:
+        cls = self._registry.backstore(stack.kind)
+        return parse_options(stack.kind, tuple(cls.options), stack.options)
+
+    def _meaning(self, stack: StackSpec, size: bool = True) -> Any:
+        filters = [
+            (f.name, parse_options(f.name, tuple(self._registry.filter(f.name).options), f.options))
+            for f in stack.filters
+        ]
+        options = dict(self._options(stack))
+        key = size_key(self._registry, stack.kind)
+        what: Any = parse_size(stack.what) if key == "what" else stack.what
+        if not size:
+            what = None if key == "what" else what
+            options.pop("size", None)
+        return stack.kind, what, options, filters
+
+
+def size_key(registry: Registry, kind: str) -> str:
+    """Where the size of a kind of store is said: ``what``, the option ``size``, or nowhere (empty)."""
+    cls = registry.backstore(kind)
+    if cls.what == "SIZE":
+        return "what"
+    return "size" if any(option.name == "size" for option in cls.options) else ""

@@ -1,0 +1,118 @@
+"""What is served, changed piece by piece while it is served. All of it belongs to the loop's thread.
+
+None of these can fail for what was prepared: stores are open, sockets are bound, policies are made.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from iscsitools.config import Config, LunConfig, Portal, TargetConfig
+from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
+from iscsitools.iscsi.login.policy import Portal as DirectoryPortal
+from iscsitools.scsi.commands import DISK
+from iscsitools.scsi.core.device import ScsiDevice
+from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.server.assemble import place
+from iscsitools.server.ending import OpenStore
+from iscsitools.server.listeners import address_text
+from iscsitools.server.sizes import read_sizes
+
+if TYPE_CHECKING:
+    from iscsitools.server.server import Server
+
+
+class Arrangement:
+    """Takes out and puts in units, targets and portals, and tells the log, the plugins and the initiators."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def target(self, iqn: str) -> TargetNode:
+        """The target of that name; raises StopIteration when there is none."""
+        return next(target for target in self._server.assembly.targets if target.name == iqn)
+
+    def store(self, iqn: str, number: int) -> OpenStore:
+        """What keeps a unit's bytes."""
+        where = place(iqn, number)
+        return next(store for store in self._server.assembly.stores if store[0] == where)
+
+    # -- units
+
+    def put_unit(self, iqn: str, lun: LunConfig, unit: LogicalUnit, store: OpenStore) -> None:
+        """Serve a unit; attached initiators get REPORTED LUNS DATA HAS CHANGED."""
+        assembly, node = self._server.assembly, self.target(iqn)
+        node.device.add_unit(unit)
+        assembly.units.append((place(iqn, lun.number), unit))
+        assembly.stores.append((place(iqn, lun.number), *store[1:]))
+        self._server.notices.lun_added(node, lun)
+
+    def take_unit(self, iqn: str, number: int) -> OpenStore:
+        """Serve a unit no more: its tasks end without status. Its store is the caller's now, calls may still run."""
+        assembly, where = self._server.assembly, place(iqn, number)
+        store = self.store(iqn, number)
+        self.target(iqn).device.remove_unit(number)
+        self._server.notices.lun_removed(iqn, number)
+        assembly.units[:] = [entry for entry in assembly.units if entry[0] != where]
+        assembly.stores.remove(store)
+        for session in self._server.table:
+            if session.nexus is not None and session.target is not None and session.target.name == iqn:
+                session.nexus.used.discard(number)
+        return store
+
+    def resized(self, iqn: str, number: int) -> None:
+        """A store has another size; initiators get CAPACITY DATA HAS CHANGED."""
+        read_sizes([(place(iqn, number), self.target(iqn).device.units[number])])
+
+    # -- targets
+
+    def put_target(self, config: TargetConfig, policy: AuthPolicy) -> None:
+        """Accept logins to a new target, which has no unit yet."""
+        server = self._server
+        node = TargetNode(
+            config.iqn, ScsiDevice(config.iqn, DISK), config.alias, auth=policy, initiators=config.initiators
+        )
+        server.assembly.targets.append(node)
+        server.login.directory.add(node)
+        server.notices.target_started(node, TargetConfig(config.iqn), server.addresses)
+
+    def take_target(self, iqn: str) -> list[OpenStore]:
+        """Accept no logins any more, and take all units; sessions have been ended before."""
+        server, node = self._server, self.target(iqn)
+        server.login.directory.remove(iqn)
+        stores = [self.take_unit(iqn, number) for number in list(node.device.units)]
+        server.assembly.targets.remove(node)
+        server.notices.target_stopped(iqn)
+        return stores
+
+    def change_target(self, config: TargetConfig, policy: AuthPolicy) -> None:
+        """Take another alias, access list and authentication; sessions go on."""
+        node = self.target(config.iqn)
+        node.alias, node.initiators, node.auth = config.alias, config.initiators, policy
+        self._server.login.directory.add(node)
+
+    # -- portals, limits
+
+    def put_portal(self, portal: Portal, sockets: list[socket.socket]) -> None:
+        """Accept connections at a portal."""
+        self._server.listeners.add(portal, sockets)
+        self._server.listeners.start(portal)
+
+    def take_portal(self, portal: Portal) -> None:
+        """Accept no connections there any more."""
+        self._server.listeners.remove(portal)
+
+    def settle(self, config: Config, discovery: AuthPolicy) -> None:
+        """Bring everything else in line with a configuration: what discovery says, the limits, the log."""
+        server = self._server
+        addresses = server.listeners.addresses
+        server.addresses[:] = [address_text(address) for address, _ in addresses]
+        portals = [DirectoryPortal(str(address[0]), int(address[1]), group) for address, group in addresses]
+        server.login.directory.change(portals, discovery)
+        if config.limits != server.config.limits:
+            server.take_limits(config.limits)
+        if config.log_level != server.config.log_level:
+            logging.getLogger().setLevel(config.log_level.upper())
+        server.config = config

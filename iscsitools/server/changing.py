@@ -1,0 +1,372 @@
+"""Makes a running server match another configuration.
+
+The order, all of it; the first three steps touch nothing, and what fails there leaves everything as it was:
+
+1. The difference is made (:mod:`iscsitools.control.plan`). What only a restart can change is refused.
+2. What would be taken from somebody who uses it is refused, waited for, or forced.
+3. New stores are opened and new portals bound.
+4. Disks get their new sizes, one by one.
+5. In one turn of the loop: sessions that are forced out end; portals, targets and units go and come; access and limits
+   change.
+6. Stores that went are flushed and closed when no call of theirs runs any more. Units that are moved or opened anew
+   come back.
+
+All of it runs in the control thread, which may wait; what belongs to the loop is asked of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from iscsitools.backstores.base import BackstoreError
+from iscsitools.config import Config, LunConfig, Portal, TargetConfig
+from iscsitools.control.plan import Change, Kind, fixed_differences, plan
+from iscsitools.control.protocol import Code, ControlError, InUse
+from iscsitools.errors import UserError
+from iscsitools.iscsi.login.policy import AuthPolicy
+from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.server.arrangement import Arrangement
+from iscsitools.server.assemble import auth_policy, fit_unit, make_unit, open_unit, place, refuse_twins
+from iscsitools.server.ending import OpenStore
+from iscsitools.server.in_use import Use, uses
+from iscsitools.server.listeners import listen
+from iscsitools.server.loop_calls import LoopCalls
+
+if TYPE_CHECKING:
+    from iscsitools.server.server import Server
+
+log = logging.getLogger(__name__)
+
+_LOOK_AGAIN: Final = 0.05
+_HISTORY: Final = 64
+_DRAIN_SAYS: Final = 5
+"""How many of those who use something are named while it is waited for."""
+
+
+class BrokenOff(Exception):
+    """Whoever asked for a change has hung up while it waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A change that is asked for. ``generation``: of the configuration that it was made from; None: of any."""
+
+    config: Config
+    generation: int | None = None
+    dry_run: bool = False
+    in_use: InUse = InUse.REFUSE
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """What step 3 has made ready."""
+
+    units: dict[tuple[str, int], tuple[LunConfig, LogicalUnit, OpenStore]] = field(default_factory=dict)
+    portals: list[tuple[Portal, list[socket.socket]]] = field(default_factory=list)
+    policies: dict[str, AuthPolicy] = field(default_factory=dict)
+    discovery: AuthPolicy = field(default_factory=AuthPolicy)
+    opened: list[OpenStore] = field(default_factory=list)
+
+    def undo(self) -> None:
+        """Close it all."""
+        for _, store, workers in self.opened:
+            store.close()
+            workers.close()
+        for _, sockets in self.portals:
+            for sock in sockets:
+                sock.close()
+
+
+_Taken = tuple[str, int, LogicalUnit | None, OpenStore]
+"""A store that is served no more: the target, the unit's number (-1: with its target), the unit, the store."""
+
+
+class Changer:
+    """Changes one server, one wish at a time. ``generation`` counts the changes; it begins at 1.
+
+    ``changed`` is called in the control thread after each change.
+    """
+
+    def __init__(self, server: Server, calls: LoopCalls, changed: Callable[[Config], None]) -> None:
+        self.generation = 1
+        self._server = server
+        self._calls = calls
+        self._changed = changed
+        self._arrangement = Arrangement(server)
+        self._resized: list[Change] = []
+        self._history: deque[tuple[int, list[str]]] = deque(maxlen=_HISTORY)
+
+    def apply(
+        self, wish: Wish, say: Callable[[str], None], broken_off: Callable[[], bool]
+    ) -> tuple[Change, ...]:  # fmt: skip
+        """Make it so; returns the changes. Raises ControlError and BrokenOff; ``say`` gets what is waited for."""
+        before = self._server.config
+        self._check_generation(wish.generation)
+        if lines := fixed_differences(before, wish.config):
+            raise ControlError(Code.RESTART, *lines)
+        changes = plan(before, wish.config, self._server.plugins.registry)
+        if wish.dry_run:
+            return changes
+        if not changes:
+            self._server.config = wish.config  # it may say the same in other words
+            return ()
+        self._wait_for_users(wish, changes, say, broken_off)
+        prepared = _Prepared()
+        try:
+            self._prepare(wish.config, changes, prepared)
+            self._resize(wish.config, changes)
+            taken = self._calls.ask(lambda: self._rearrange(wish, changes, prepared))
+        except (UserError, BackstoreError, OSError) as error:
+            prepared.undo()
+            self._record(self._server.config, self._resized)
+            if isinstance(error, ControlError):
+                raise
+            lines = list(error.lines) if isinstance(error, UserError) else [str(error)]
+            raise ControlError(Code.FAILED, *lines) from None
+        self._finish(wish.config, changes, taken)
+        return changes
+
+    # -- steps 1 and 2
+
+    def _check_generation(self, wanted: int | None) -> None:
+        if wanted is None or wanted == self.generation:
+            return
+        since = [line for number, lines in self._history if number > wanted for line in lines]
+        told = since if self._history and self._history[0][0] <= wanted + 1 else []
+        raise ControlError(
+            Code.CHANGED,
+            f"the configuration was changed meanwhile: it is generation {self.generation} now, not {wanted}",
+            *told,
+        )
+
+    def _wait_for_users(
+        self, wish: Wish, changes: Sequence[Change], say: Callable[[str], None], broken_off: Callable[[], bool]
+    ) -> None:
+        lost = [change.text for change in changes if change.shrinks]
+        if lost and wish.in_use is not InUse.FORCE:
+            raise ControlError(
+                Code.IN_USE, *(f"{text}: what lies beyond is lost; it has to be forced" for text in lost)
+            )
+        while wish.in_use is not InUse.FORCE:
+            found = self._calls.ask(lambda: uses(self._server, wish.config.targets, changes))
+            if not found:
+                return
+            texts = [use.text for use in found]
+            if wish.in_use is InUse.REFUSE:
+                raise ControlError(Code.IN_USE, *texts)
+            if broken_off():
+                raise BrokenOff
+            say("; ".join(texts[:_DRAIN_SAYS]))
+            time.sleep(_LOOK_AGAIN)
+
+    # -- step 3
+
+    def _prepare(self, config: Config, changes: Sequence[Change], prepared: _Prepared) -> None:
+        authenticators = self._server.plugins.authenticators
+        prepared.discovery = auth_policy(config.discovery, authenticators)
+        targets = {target.iqn: target for target in config.targets}
+        for change in changes:
+            if change.kind is Kind.PORTAL_ADDED:
+                portal = Portal.parse(change.portal)
+                prepared.portals.append((portal, listen(portal)))
+            elif change.kind is Kind.LUN_ADDED:
+                self._open(config, targets[change.target], change.lun, prepared)
+            elif change.kind in (Kind.TARGET_ADDED, Kind.TARGET_CHANGED):
+                prepared.policies[change.target] = auth_policy(targets[change.target].auth, authenticators)
+            if change.kind is Kind.TARGET_ADDED:
+                for lun in targets[change.target].luns:
+                    self._open(config, targets[change.target], lun.number, prepared)
+        going = {place(c.target, c.lun) for c in changes if c.kind in (Kind.LUN_REMOVED, Kind.LUN_REPLACED)}
+        others = [entry for entry in self._server.assembly.units if entry[0] not in going]
+        for (iqn, number), (_, unit, _) in prepared.units.items():
+            refuse_twins(place(iqn, number), unit, others)
+            others.append((place(iqn, number), unit))
+
+    def _open(self, config: Config, target: TargetConfig, number: int, prepared: _Prepared) -> None:
+        registry, loop = self._server.plugins.registry, self._server.loop
+        lun = _lun(target, number)
+        unit = open_unit(target.iqn, lun, registry, loop, prepared.opened.append)
+        self._fit(config, target, unit)
+        prepared.units[target.iqn, number] = lun, unit, prepared.opened[-1]
+
+    def _fit(self, config: Config, target: TargetConfig, unit: LogicalUnit) -> None:
+        groups = sorted({portal.group for portal in config.portals})
+        keeper = self._server.assembly.keeper
+        assert keeper is not None  # made with the first targets
+        fit_unit(unit, target, self._server.state, keeper, groups)
+
+    # -- step 4
+
+    def _resize(self, config: Config, changes: Sequence[Change]) -> None:
+        targets = {target.iqn: target for target in config.targets}
+        self._resized.clear()
+        for change in changes:
+            if change.kind is not Kind.LUN_RESIZED:
+                continue
+            iqn, number = change.target, change.lun
+            where, store, _ = self._arrangement.store(iqn, number)
+            lun = _lun(targets[iqn], number)
+            try:
+                if change.size % lun.block_size:
+                    raise BackstoreError(f"the size {change.size} is no multiple of the block size {lun.block_size}")
+                self._resize_store(change, store.resize, store.blocking)
+            except (BackstoreError, OSError) as error:
+                text = error.strerror if isinstance(error, OSError) else str(error)
+                told = [f"done before that: {c.text}" for c in self._resized]
+                raise ControlError(Code.FAILED, f"{where}: {text}", *told) from None
+            self._calls.ask(lambda c=change: self._arrangement.resized(c.target, c.lun))  # type: ignore[misc]
+            self._server.config = _with_lun(self._server.config, iqn, lun)
+            self._resized.append(change)
+
+    def _resize_store(self, change: Change, resize: Callable[[int], None], blocking: bool) -> None:
+        """A store that never blocks belongs to the loop's thread."""
+        if blocking:
+            resize(change.size)
+        else:
+            self._calls.ask(lambda: resize(change.size))
+
+    # -- steps 5 and 6
+
+    def _finish(self, config: Config, changes: Sequence[Change], taken: Sequence[_Taken]) -> None:
+        problems: list[str] = []
+        back = {(c.target, c.lun): c for c in changes if c.kind in (Kind.LUN_MOVED, Kind.LUN_REPLACED)}
+        targets = {target.iqn: target for target in config.targets}
+        for iqn, number, unit, store in taken:
+            idle = self._wait_for_calls(store)
+            change = back.get((iqn, number))
+            try:
+                if change is not None and change.kind is Kind.LUN_MOVED and idle:
+                    self._move(config, targets[iqn], change.to, unit, store)
+                    continue
+                if not idle:
+                    raise BackstoreError("calls of its backstore do not return; it stays open")
+                _close(store)
+                if change is not None:
+                    self._open_anew(config, targets[iqn], number)
+            except (UserError, BackstoreError, OSError) as error:
+                problems.append(f"{place(iqn, number)}: {error}")
+                if change is not None:
+                    gone = change.to if change.kind is Kind.LUN_MOVED else number
+                    self._server.config = _without_lun(self._server.config, iqn, gone)
+        self._record(self._server.config, changes)
+        if problems:
+            done = [f"done: {change.text}" for change in changes]
+            raise ControlError(Code.FAILED, *problems, *done)
+
+    def _rearrange(self, wish: Wish, changes: Sequence[Change], prepared: _Prepared) -> list[_Taken]:
+        """Step 5, on the loop's thread; returns the stores that were taken."""
+        config, arrangement = wish.config, self._arrangement
+        found = uses(self._server, config.targets, changes)
+        if found and wish.in_use is not InUse.FORCE:  # somebody has come since
+            raise ControlError(Code.IN_USE, *(use.text for use in found))
+        for use in found:
+            self._cut(use)
+        taken: list[_Taken] = []
+        targets = {target.iqn: target for target in config.targets}
+        for change in changes:
+            if change.kind is Kind.PORTAL_REMOVED:
+                arrangement.take_portal(Portal.parse(change.portal))
+            elif change.kind in (Kind.LUN_REMOVED, Kind.LUN_MOVED, Kind.LUN_REPLACED):
+                unit = arrangement.target(change.target).device.units[change.lun]
+                store = arrangement.take_unit(change.target, change.lun)
+                taken.append((change.target, change.lun, unit, store))
+            elif change.kind is Kind.TARGET_REMOVED:
+                taken += [(change.target, -1, None, store) for store in arrangement.take_target(change.target)]
+            elif change.kind is Kind.TARGET_ADDED:
+                arrangement.put_target(targets[change.target], prepared.policies[change.target])
+            elif change.kind is Kind.TARGET_CHANGED:
+                arrangement.change_target(targets[change.target], prepared.policies[change.target])
+        for (iqn, _), (lun, unit, store) in prepared.units.items():
+            arrangement.put_unit(iqn, lun, unit, store)
+        for portal, sockets in prepared.portals:
+            arrangement.put_portal(portal, sockets)
+        arrangement.settle(config, prepared.discovery)
+        return taken
+
+    def _cut(self, use: Use) -> None:
+        if use.ends and self._server.table.by_tsih(use.session.tsih) is use.session:
+            self._server.login.drop_session(use.session, f"cut: {use.text}")
+
+    def _wait_for_calls(self, store: OpenStore) -> bool:
+        """Wait until no thread works for a store that was taken; False when that takes too long."""
+        until = time.monotonic() + self._server.config.limits.exit_timeout
+        while running := store[2].running:
+            if time.monotonic() > until:
+                log.error("%s: %d calls of its backstore have not returned", store[0], running)
+                return False
+            time.sleep(_LOOK_AGAIN)
+        return True
+
+    def _move(
+        self, config: Config, target: TargetConfig, number: int, before: LogicalUnit | None, store: OpenStore
+    ) -> None:
+        """The same disk under another number keeps its identity and its persistent reservations."""
+        assert before is not None
+        lun = _lun(target, number)
+        as_before = replace(lun, serial=before.identity.serial, naa=before.identity.naa)
+        unit = make_unit(target.iqn, as_before, store[1], store[2])
+        self._fit(config, target, unit)
+        unit.reservations.persistent = before.reservations.persistent
+        self._calls.ask(lambda: self._arrangement.put_unit(target.iqn, lun, unit, store))
+
+    def _open_anew(self, config: Config, target: TargetConfig, number: int) -> None:
+        prepared = _Prepared()
+        try:
+            self._open(config, target, number, prepared)
+            lun, unit, store = prepared.units[target.iqn, number]
+            refuse_twins(place(target.iqn, number), unit, self._server.assembly.units)
+        except BaseException:
+            prepared.undo()
+            raise
+        self._calls.ask(lambda: self._arrangement.put_unit(target.iqn, lun, unit, store))
+
+    def _record(self, config: Config, changes: Sequence[Change]) -> None:
+        """A change was made: count it, remember it, and have it kept."""
+        if not changes:
+            return
+        self.generation += 1
+        lines = [change.text for change in changes]
+        self._history.append((self.generation, lines))
+        for line in lines:
+            log.info("changed: %s", line, extra={"generation": self.generation})
+        self._changed(config)
+
+
+def _close(store: OpenStore) -> None:
+    """Flush and close a store that nobody uses any more. Raises BackstoreError when what was written may be lost."""
+    where, backstore, workers = store
+    workers.close()
+    try:
+        if backstore.capabilities.volatile_cache or not backstore.capabilities.read_only:
+            backstore.flush()
+    except Exception as error:
+        raise BackstoreError(f"flushing at its end failed: {type(error).__name__}: {error}") from None
+    finally:
+        backstore.close()
+    log.info("closed", extra={"lun": where})
+
+
+def _lun(target: TargetConfig, number: int) -> LunConfig:
+    return next(lun for lun in target.luns if lun.number == number)
+
+
+def _with_lun(config: Config, iqn: str, lun: LunConfig) -> Config:
+    """The configuration with another LUN in the place of the one of its number."""
+    return _with_luns(config, iqn, lambda luns: tuple(lun if each.number == lun.number else each for each in luns))
+
+
+def _without_lun(config: Config, iqn: str, number: int) -> Config:
+    return _with_luns(config, iqn, lambda luns: tuple(lun for lun in luns if lun.number != number))
+
+
+def _with_luns(config: Config, iqn: str, change: Callable[[tuple[LunConfig, ...]], tuple[LunConfig, ...]]) -> Config:
+    targets = tuple(
+        replace(target, luns=change(target.luns)) if target.iqn == iqn else target for target in config.targets
+    )
+    return replace(config, targets=targets)

@@ -1,0 +1,175 @@
+"""Answers the control requests (docs/control.md): one thread, one request after the other, the loop only tells."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from iscsitools.config import Config, ConfigError
+from iscsitools.config.document import document_of
+from iscsitools.config.load import config_of, load_text
+from iscsitools.control.plan import FIXED, size_key
+from iscsitools.control.protocol import HEARTBEAT, REQUESTS, Code, ControlError, InUse, check
+from iscsitools.errors import UserError
+from iscsitools.lifecycle import ServerGone
+from iscsitools.server.changing import BrokenOff, Changer, Wish
+from iscsitools.server.loop_calls import LoopCalls
+from iscsitools.server.state_file import write_state
+from iscsitools.trace.feed.questions import Conversation
+
+if TYPE_CHECKING:
+    from iscsitools.server.server import Server
+
+log = logging.getLogger(__name__)
+
+_KEPT: Final = (*FIXED, "portals", "log_level")
+"""Fields of a Config that stay as they are when a document does not say them."""
+_KEYS: Final = {"plugins": "plugin"}
+_LAST_WAIT: Final = 2.0
+"""Seconds that the end of the server waits for a change under way."""
+
+Message = dict[str, Any]
+
+
+class _Job:
+    """A request that is waited for. ``progress``: what the next sign of life says."""
+
+    def __init__(self, message: Message, conversation: Conversation) -> None:
+        self.message = message
+        self.conversation = conversation
+        self.progress = ""
+        self.done = False
+
+    def say(self, text: str) -> None:
+        """For the control thread."""
+        self.progress = text
+
+    def broken_off(self) -> bool:
+        """Whether nobody waits for the answer any more. For the control thread."""
+        return self.conversation.closed
+
+
+class ControlRequests:
+    """A :class:`iscsitools.trace.feed.questions.Control`."""
+
+    def __init__(self, server: Server) -> None:
+        self.requests = REQUESTS
+        self._server = server
+        self._calls = LoopCalls(server.loop)
+        self.changer = Changer(server, self._calls, self._keep)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._handlers: dict[str, Callable[[_Job], Message]] = {"get": self._get, "apply": self._apply}
+
+    # -- on the loop's thread
+
+    def start(self) -> None:
+        """Begin to work; what was asked for before has waited."""
+        self._keep(self._server.config)
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._thread.start()
+
+    def take(self, message: Message, conversation: Conversation) -> None:
+        """See ``Control``."""
+        try:
+            check(message)
+        except ControlError as error:
+            conversation.finish(_refusal(error))
+            return
+        job = _Job(message, conversation)
+        self._jobs.put(job)
+        self._server.loop.call_later(HEARTBEAT, partial(self._beat, job))
+
+    def _beat(self, job: _Job) -> None:
+        """Show a client that waits that its request is not forgotten."""
+        if not job.done and job.conversation.send_message({"progress": job.progress}):
+            self._server.loop.call_later(HEARTBEAT, partial(self._beat, job))
+
+    def _finish(self, job: _Job, answer: Message) -> None:
+        job.done = True
+        if not job.conversation.closed:
+            job.conversation.finish(answer)
+
+    def close(self) -> None:
+        """Take no more requests; the one under way has a moment to end."""
+        self._calls.close()
+        self._jobs.put(None)
+        if self._thread is not None:
+            self._thread.join(_LAST_WAIT)
+
+    # -- in the control thread
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if job.broken_off():
+                continue
+            try:
+                answer = {"answer": job.message["request"], **self._handlers[job.message["request"]](job)}
+            except ControlError as error:
+                answer = _refusal(error)
+            except ConfigError as error:
+                answer = _refusal(ControlError(Code.CONFIGURATION, *error.lines))
+            except UserError as error:
+                answer = _refusal(ControlError(Code.FAILED, *error.lines))
+            except (BrokenOff, ServerGone):
+                continue
+            except Exception as error:  # a fault of ours must not end the target
+                log.exception("a control request failed")
+                answer = _refusal(ControlError(Code.FAILED, f"the server failed: {type(error).__name__}"))
+            self._server.loop.call_soon(partial(self._finish, job, answer))
+
+    def _get(self, job: _Job) -> Message:
+        registry = self._server.plugins.registry
+        return {
+            "generation": self.changer.generation,
+            "document": document_of(self._server.config),
+            "size_keys": {kind: size_key(registry, kind) for kind in registry.backstores},
+        }
+
+    def _apply(self, job: _Job) -> Message:
+        message = job.message
+        config, warnings = self._read(message)
+        wish = Wish(
+            config, message.get("generation"), bool(message.get("dry_run")), InUse(message.get("in_use") or "refuse")
+        )
+        changes = self.changer.apply(wish, job.say, job.broken_off)
+        return {
+            "generation": self.changer.generation,
+            "changes": [change.to_json() for change in changes],
+            "warnings": list(warnings),
+        }
+
+    def _read(self, message: Mapping[str, Any]) -> tuple[Config, tuple[str, ...]]:
+        """The configuration that a request brings; what it does not say at its top stays as it is."""
+        plugins, document, toml = self._server.plugins, message.get("document"), message.get("toml")
+        if (document is None) == (toml is None):
+            raise ControlError(Code.REQUEST, "apply needs one of document and toml")
+        if toml is not None:
+            config, warnings = load_text(
+                toml, message.get("file") or "configuration", plugins.registry, plugins.authenticators
+            )
+            said = set(tomllib.loads(toml.removeprefix("\ufeff").replace("\r\n", "\n")))
+        else:
+            assert document is not None
+            config, warnings = config_of(document, plugins.registry, {}, plugins.authenticators)
+            said = set(document)
+        current = self._server.config
+        kept = {name: getattr(current, name) for name in _KEPT if _KEYS.get(name, name) not in said}
+        return replace(config, **kept), warnings
+
+    def _keep(self, config: Config) -> None:
+        """The configuration has changed: keep it. A disk that is full does not take the change back."""
+        try:
+            write_state(config)
+        except OSError as error:
+            log.error("what was changed is not kept: %s: %s", error.filename or config.state, error.strerror)
+
+
+def _refusal(error: ControlError) -> Message:
+    return {"error": str(error), "code": str(error.code), "lines": list(error.lines)}
