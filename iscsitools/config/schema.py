@@ -135,7 +135,7 @@ CONFIG: Final = Table(
         Key("watch_group", t.GROUP, "The group that may watch the server live; not given: its owner only.",
             example='"root"'),
         Key("state", t.TEXT,
-            "Folder for persistent reservations, and what is changed while serving; not given: the user's, only for those.",
+            "Folder for reservations, and for what is changed while serving; not given: the user's, for the former.",
             example='"/var/lib/iscsitools"'),
         Key("provider", t.choice(*PROVIDERS), "Which tracers of the system the 18 probes serve."),
         Key("limits", LIMITS, "Bounds and timers."),
