@@ -123,7 +123,7 @@ class Server:
         limits = config.limits
         brake = Brake(limits.chap_failures)
         self.login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks, brake)
-        self._handlers = Dispatcher(self.login)
+        self._dispatcher = Dispatcher(self.login)
         self.trace = self._open_trace()
         self._provider = choose(config.provider)
         for warning in self._provider.warnings:
@@ -231,7 +231,7 @@ class Server:
         self._connections += 1
         link = Link(self.loop, sock, self._gone, self._draining.take)
         now = time.monotonic_ns()
-        conn = Connection(info, self.buffers, self.probes, self._handlers, now, self._timers, self._wake)
+        conn = Connection(info, self.buffers, self.probes, self._dispatcher, now, self._timers, self._wake)
         conn.refusal = refusal
         self.callers.add(info.remote, bool(refusal))
         self.links[conn] = link
@@ -279,7 +279,7 @@ class Server:
     def _look_up(self, conn: Connection, pending: LoginPending) -> None:
         def answered(secret: bytes | None) -> None:
             if conn in self.links:
-                self._handlers.login_answered(conn, secret)
+                self._dispatcher.login_answered(conn, secret)
 
         self._lookups.ask(pending, answered)
 

@@ -99,13 +99,13 @@ class Target:
         self.table = SessionTable()
         hooks = LoginHooks(lambda n: bytes(n), lambda c, p: None, lambda s: None, self.closed.append, lambda c, r: None)
         self.login = LoginPhase(self.directory, NegotiationLimits(), self.table, self.window, hooks)
-        self.handlers = Dispatcher(self.login)
+        self.dispatcher = Dispatcher(self.login)
         self._idents = itertools.count(1)
 
     def connect(self, timers: Timers | None = None) -> Wire:
         info = ConnectionInfo(next(self._idents), "127.0.0.1:3260", "127.0.0.1:50000")
         conn = Connection(
-            info, self.buffers, self.probes, self.handlers, self.now, timers or Timers(), self.woken.append
+            info, self.buffers, self.probes, self.dispatcher, self.now, timers or Timers(), self.woken.append
         )
         return Wire(self, conn)
 

@@ -44,7 +44,7 @@ class Counting:
 
     def __init__(self, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        take = target.handlers.take
+        take = target.dispatcher.take
 
         def counted(*arguments: object) -> None:
             self.count += 1

@@ -132,7 +132,7 @@ def test_a_secret_that_comes_when_the_login_has_been_broken_off_opens_no_session
     login_text(wire, f"CHAP_N=u\0CHAP_R=0x{proof}\0".encode(), 3)
     assert len(wire.receive()) == 2
     wire.feed(make_bhs(Opcode.NOP_OUT, immediate=True))
-    target.handlers.login_answered(wire.conn, b"secret")
+    target.dispatcher.login_answered(wire.conn, b"secret")
     assert [(p.status_class, p.status_detail) for p in wire.receive()] == [(2, 0x0B)]
     assert len(target.table) == 0
 

@@ -29,7 +29,7 @@ _MOST_DATA_OUTS: Final = 1024
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class HeldRequest:
     """A request that came before its turn, and the unsolicited Data-Outs that came behind it (RFC 7143 4.2.5.2)."""
 
     conn: Connection
@@ -71,7 +71,7 @@ class Session:
     full_feature: bool = False
     table: SessionTable | None = None
     connections: dict[int, Connection] = field(default_factory=dict)
-    held: dict[int, Held | None] = field(default_factory=dict)
+    held: dict[int, HeldRequest | None] = field(default_factory=dict)
 
     @property
     def device(self) -> ScsiDevice | None:
@@ -110,11 +110,11 @@ class Session:
     def hold(self, conn: Connection, pdu: Pdu) -> None:
         """Keep a request that came before its turn."""
         if pdu.cmdsn not in self.held:
-            held = Held(conn, pdu)
+            held = HeldRequest(conn, pdu)
             held.pdu = held.keep(pdu)
             self._enter(pdu.cmdsn, held)
 
-    def _enter(self, cmdsn: int, held: Held | None) -> None:
+    def _enter(self, cmdsn: int, held: HeldRequest | None) -> None:
         self.held[cmdsn] = held
         self.path.in_order = False
 
@@ -128,7 +128,7 @@ class Session:
                 held.data.append(held.keep(pdu))
         return True
 
-    def take_held(self) -> Held | None:
+    def take_held(self) -> HeldRequest | None:
         """The held request whose turn it is now, its CmdSN counted; None: there is none."""
         while self.exp_cmdsn in self.held:
             found = self.held.pop(self.exp_cmdsn)
