@@ -152,6 +152,7 @@ setup(
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
     package_data={
+        "iscsitools.datapath": ["*.pyi"],
         "iscsitools.provider": ["include/sys/dtrace.h", "arm64/*.c"],
         # iscsitools/dscripts is a link to dscripts, so that the scripts are found in the same place once installed
         "iscsitools": [

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
+from iscsitools.backstores.shortcut import Shortcut as Shortcut
 from iscsitools.backstores.terms import Allocation as Allocation
 from iscsitools.backstores.terms import BackstoreError as BackstoreError
 from iscsitools.backstores.terms import Capabilities as Capabilities
@@ -152,6 +153,14 @@ class Backstore:
             return False
         self.write(offset, buffer)
         return True
+
+    def shortcut(self) -> Shortcut | None:
+        """How a data path outside Python reaches the bytes by itself, instead of the two above; None: it does not.
+
+        Asked once for each nexus, after ``open``. The default is None. A class that derives from one with an offer
+        does not inherit it, for it may change what is read.
+        """
+        return None
 
 
 class Filter(Backstore):

@@ -15,8 +15,11 @@ import errno
 import logging
 import os
 import threading
+from array import array
 from collections.abc import Callable
 from typing import Final
+
+from iscsitools.backstores.shortcut import UNFLUSHED
 
 _log = logging.getLogger(__name__)
 
@@ -31,9 +34,9 @@ def second_descriptor(fd: int) -> int:
 class Durability:
     """The state of one open file. ``unflushed`` may be set by any thread; its flushes may come from any thread."""
 
-    __slots__ = ("_doubt", "_fd", "_lock", "_path", "_when_lost", "_witness", "failed", "unflushed")
+    __slots__ = ("_doubt", "_fd", "_lock", "_path", "_when_lost", "_witness", "_words", "failed")
 
-    def __init__(self, fd: int, path: str, when_lost: Callable[[], None]) -> None:
+    def __init__(self, fd: int, path: str, when_lost: Callable[[], None], words: array[int]) -> None:
         self._fd = fd
         self._path = path
         self._when_lost = when_lost
@@ -41,12 +44,21 @@ class Durability:
         self._lock = threading.Lock()
         self.failed: OSError | None = None
         """Why nothing is written any more: a flush failed with this."""
+        self._words = words
         self.unflushed = True
-        """A write that has returned may not be durable. True at first: others may have written before."""
         try:
             self._witness = second_descriptor(fd)
         except OSError:  # no /proc: what one descriptor tells has to do
             self._witness = -1
+
+    @property
+    def unflushed(self) -> bool:
+        """A write that has returned may not be durable. True at first: others may have written before."""
+        return self._words[UNFLUSHED] != 0
+
+    @unflushed.setter
+    def unflushed(self, value: bool) -> None:
+        self._words[UNFLUSHED] = value
 
     def close(self) -> None:
         """Close the second descriptor."""

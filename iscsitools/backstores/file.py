@@ -38,6 +38,16 @@ from iscsitools.backstores.holes import file_extents, punch_hole, zero_range
 from iscsitools.backstores.mapping import FileMapping
 from iscsitools.backstores.ranges import RangeLock
 from iscsitools.backstores.residency import make_residency_check
+from iscsitools.backstores.shortcut import (
+    FD,
+    HOLDS,
+    NO_WRITE_BEFORE,
+    READ_FLAGS,
+    UNFLUSHED,
+    WRITERS,
+    Shortcut,
+    file_words,
+)
 from iscsitools.backstores.syscalls import (
     RWF_DSYNC,
     RWF_NOWAIT,
@@ -79,16 +89,15 @@ class FileBackstore(Backstore):
         self._device: Device | None = None
         self._mapping: FileMapping | None = None
         self._thin = False
-        self._ranges = RangeLock()
-        self._read_flags = -1
-        self._no_write_before = _NEVER
+        self._words = file_words()
+        self._ranges = RangeLock(self._words)
         self._pause = _FIRST_PAUSE_NS
 
     def open(self) -> None:
         """Open, lock, and make or grow the file if ``size`` says so."""
         self._file = OpenFile(self.path, self._wanted_size, self.read_only, self._direct)
-        self._fd = self._file.fd
-        self._durability = Durability(self._fd, self.path, self._stop_writes_on_the_loop)
+        self._fd = self._words[FD] = self._file.fd
+        self._durability = Durability(self._fd, self.path, self._stop_writes_on_the_loop, self._words)
         try:
             self._prepare()
         except BaseException:
@@ -103,11 +112,11 @@ class FileBackstore(Backstore):
             self._durability.close()
             self._file.close()
         self._file = None
-        self._fd = -1
+        self._fd = self._words[FD] = -1
         self._io = None
         self._mapping = None
-        self._read_flags = -1
-        self._no_write_before = _NEVER
+        self._words[READ_FLAGS] = -1
+        self._words[NO_WRITE_BEFORE] = _NEVER
 
     def _prepare(self) -> None:
         """Find out what file system and device can do, and open the fast paths that are sound with it."""
@@ -125,11 +134,11 @@ class FileBackstore(Backstore):
             return
         self._mapping = FileMapping(self._fd)
         if is_in_memory(self._fd):
-            self._read_flags = 0
+            self._words[READ_FLAGS] = 0
         elif RWF_NOWAIT:
-            self._read_flags = RWF_NOWAIT
+            self._words[READ_FLAGS] = RWF_NOWAIT
         if not self.read_only:
-            self._no_write_before = 0
+            self._words[NO_WRITE_BEFORE] = 0
 
     @property
     def size(self) -> int:
@@ -247,20 +256,21 @@ class FileBackstore(Backstore):
         _preadv: Callable[..., int] = os.preadv,
     ) -> bool:  # fmt: skip
         """Read if all of it is in the page cache. Hot: one system call, nothing else."""
-        flags = self._read_flags
+        words = self._words
+        flags = words[READ_FLAGS]
         if flags < 0:
             return False
         ranges = self._ranges
         ranges.inline = buffer  # before the look at the others: see RangeLock
         try:
-            if ranges.writers and ranges.in_the_way(offset, len(buffer), False):
+            if words[WRITERS] and ranges.in_the_way(offset, len(buffer), False):
                 return False
             return _preadv(self._fd, (buffer,), offset, flags) == len(buffer)
         except BlockingIOError:
             return False
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:  # no RWF_NOWAIT in this file system
-                self._read_flags = -1
+                self._words[READ_FLAGS] = -1
                 return False
             raise
         finally:
@@ -279,7 +289,7 @@ class FileBackstore(Backstore):
 
     def _all_cached(self, offset: int, length: int) -> bool:
         """Whether the range can be sent from the file: within its length now, and nothing to be waited for."""
-        flags = self._read_flags
+        flags = self._words[READ_FLAGS]
         if flags < 0 or offset + length > os.lseek(self._fd, 0, os.SEEK_END):
             return False
         return _resident is not None and _resident(self._fd, offset, length) if flags else True
@@ -295,8 +305,9 @@ class FileBackstore(Backstore):
         go to threads for a while, twice as long each time that the first one after it is slow again. The look at the
         file's end costs a tenth of the write.
         """
+        words = self._words
         start = _clock()
-        if start < self._no_write_before:
+        if start < words[NO_WRITE_BEFORE]:
             return False
         length = len(buffer)
         if (offset | length) & _PAGE_MASK and not self._edges_cached(offset, offset + length):
@@ -304,12 +315,12 @@ class FileBackstore(Backstore):
         ranges = self._ranges
         ranges.inline = buffer  # before the look at the others: see RangeLock
         try:
-            if ranges.holds and ranges.in_the_way(offset, length, True):
+            if words[HOLDS] and ranges.in_the_way(offset, length, True):
                 return False
             if offset + length > _seek(self._fd, 0, _end):
                 return False  # somebody has cut the file: write() says so
             done = _pwrite(self._fd, buffer, offset)
-            self._durability.unflushed = True
+            words[UNFLUSHED] = 1
             if done != length:
                 write_fully(self._fd, offset + done, buffer[done:])
         finally:
@@ -321,15 +332,15 @@ class FileBackstore(Backstore):
 
     def _spare_the_loop(self, start: int, now: int) -> None:
         """A write on the loop was slow: leave the next ones to threads for a while."""
-        again = start - self._no_write_before < self._pause
+        again = start - self._words[NO_WRITE_BEFORE] < self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_NS) if again else _FIRST_PAUSE_NS
-        self._no_write_before = now + self._pause
+        self._words[NO_WRITE_BEFORE] = now + self._pause
         if self._durability.failed is not None:  # a thread has set it, and _no_write_before, in between
-            self._no_write_before = _NEVER
+            self._words[NO_WRITE_BEFORE] = _NEVER
 
     def _edges_cached(self, start: int, end: int) -> bool:
         """Whether the pages that a write covers in part are in the page cache."""
-        flags = self._read_flags
+        flags = self._words[READ_FLAGS]
         if flags <= 0:
             return flags == 0
         byte = bytearray(1)
@@ -341,8 +352,14 @@ class FileBackstore(Backstore):
             return False
         return True
 
+    def shortcut(self) -> Shortcut | None:
+        """The descriptor, while what :meth:`try_read_into` and :meth:`try_write` look at allows it."""
+        if type(self) is not FileBackstore or self._io is not None:
+            return None
+        return Shortcut(self.kind, self._words, slow=self._spare_the_loop)
+
     def _stop_writes_on_the_loop(self) -> None:
-        self._no_write_before = _NEVER
+        self._words[NO_WRITE_BEFORE] = _NEVER
 
     def _check_writable(self, offset: int, length: int) -> None:
         if self.read_only:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from collections.abc import Iterator
 from typing import Final
 
 from iscsitools.backstores import values
-from iscsitools.backstores.base import Allocation, Backstore, BackstoreError, Capabilities, Extent
+from iscsitools.backstores.base import Allocation, Backstore, BackstoreError, Capabilities, Extent, Shortcut
 
 _ZEROS: Final = memoryview(bytes(1 << 20))
 
@@ -76,6 +77,10 @@ class NullBackstore(Backstore):
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """One hole."""
         yield Extent(offset, length, Allocation.HOLE)
+
+    def shortcut(self) -> Shortcut | None:
+        """Zeros, and nothing."""
+        return Shortcut(self.kind, array("q")) if type(self) is NullBackstore and not self.read_only else None
 
     def resize(self, size: int) -> None:
         """Take another size."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from collections.abc import Iterator
 from typing import Final
 
-from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent, MediumError
+from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent, MediumError, Shortcut
 from iscsitools.backstores.null import fill_zeros, size_of_what
+from iscsitools.backstores.shortcut import SIZE
 
 _CHUNK: Final = 1 << 20
 
@@ -27,7 +29,7 @@ class RamBackstore(Backstore):
     blocking = False
 
     def __init__(self, what: str) -> None:
-        self._size = size_of_what(self.kind, what)
+        self._words = array("q", [size_of_what(self.kind, what)])
         self._chunks: dict[int, bytearray] = {}
 
     def close(self) -> None:
@@ -37,7 +39,7 @@ class RamBackstore(Backstore):
     @property
     def size(self) -> int:
         """As given, or as set by ``resize``."""
-        return self._size
+        return self._words[SIZE]
 
     @property
     def identity(self) -> str:
@@ -110,13 +112,20 @@ class RamBackstore(Backstore):
 
     def resize(self, size: int) -> None:
         """Change the size; what lies beyond a smaller one is gone."""
-        if size < self._size:
-            self.write_zeroes(size, self._size - size)
-        self._size = size
+        if size < self.size:
+            self.write_zeroes(size, self.size - size)
+        self._words[SIZE] = size
+
+    def shortcut(self) -> Shortcut | None:
+        """The chunks."""
+        if type(self) is not RamBackstore or self.read_only:
+            return None
+        return Shortcut(self.kind, self._words, self._chunks)
 
     def _check(self, offset: int, length: int) -> None:
-        if offset + length > self._size:
-            raise MediumError("beyond the end of the disk", max(offset, self._size))
+        size = self._words[SIZE]
+        if offset + length > size:
+            raise MediumError("beyond the end of the disk", max(offset, size))
 
 
 def _pieces(offset: int, length: int) -> Iterator[tuple[int, int, int]]:

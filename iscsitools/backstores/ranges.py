@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
+
+from iscsitools.backstores.shortcut import HOLDS, WRITERS, file_words
 
 
 class Hold:
@@ -45,15 +48,24 @@ class Hold:
 class RangeLock:
     """The ranges of one file that are held or waited for, in the order in which they came."""
 
-    __slots__ = ("_changed", "holds", "inline", "writers")
+    __slots__ = ("_changed", "_words", "holds", "inline")
 
-    def __init__(self) -> None:
+    def __init__(self, words: array[int] | None = None) -> None:
+        """``words``: of the file, where the numbers of holds are kept for all to see; see :mod:`.shortcut`."""
         self.inline: object = None
         """What the event loop is at, if it is in a call; only the loop's thread sets it."""
         self.holds: list[Hold] = []
-        self.writers = 0
-        """How many of ``holds`` are exclusive: while there is none, nobody is in a reader's way."""
+        self._words = file_words() if words is None else words
         self._changed = threading.Condition()
+
+    @property
+    def writers(self) -> int:
+        """How many of ``holds`` are exclusive: while there is none, nobody is in a reader's way."""
+        return self._words[WRITERS]
+
+    def _count(self, hold: Hold, more: int) -> None:
+        self._words[HOLDS] += more
+        self._words[WRITERS] += more * hold.exclusive
 
     def shared(self, offset: int, length: int) -> Hold:
         """A range to be read, for a ``with`` statement in a thread that may wait."""
@@ -70,6 +82,7 @@ class RangeLock:
             if any(other.conflicts(hold) for other in self.holds):
                 return None
             self.holds.append(hold)
+            self._count(hold, 1)
         return hold
 
     def in_the_way(self, offset: int, length: int, changes: bool) -> bool:
@@ -84,7 +97,7 @@ class RangeLock:
         """Wait for the holds that came before and conflict, and for the event loop's call under way."""
         with self._changed:
             self.holds.append(hold)
-            self.writers += hold.exclusive
+            self._count(hold, 1)
             self._changed.wait_for(lambda: self._is_free(hold))
             under_way = self.inline
         while under_way is not None and self.inline is under_way:
@@ -102,5 +115,5 @@ class RangeLock:
         """Take a hold off the list."""
         with self._changed:
             self.holds.remove(hold)
-            self.writers -= hold.exclusive
+            self._count(hold, -1)
             self._changed.notify_all()

@@ -20,7 +20,7 @@ from iscsitools.cli.output import size_text
 from iscsitools.config import AuthMethod, Config, LunConfig, Portal, TargetConfig, load_config
 from iscsitools.config.commandline import config_from_options
 from iscsitools.config.plugins import plugin_tables
-from iscsitools.config.schema import LOG_FORMATS, LOG_LEVELS, PROVIDERS
+from iscsitools.config.schema import DATA_PATHS, LOG_FORMATS, LOG_LEVELS, PROVIDERS
 from iscsitools.control.plan import FIXED, plan
 from iscsitools.errors import UsageError, UserError
 from iscsitools.plugins import PluginManager
@@ -62,11 +62,12 @@ class OrderedCommand(click.Command):
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Log lines for people, or JSON.")
 @click.option("--plugin", multiple=True, metavar="NAME[,KEY=VALUE]...", help="Options of a plugin.")
 @click.option("--provider", type=click.Choice(PROVIDERS), help="Tracers that the probes serve.  [default: auto]")
+@click.option("--data-path", type=click.Choice(DATA_PATHS), help="What moves the data.  [default: auto]")
 @click.pass_context
 def command(
     ctx: click.Context, file: str | None, portals: tuple[str, ...], iqn: tuple[str, ...], lun: tuple[str, ...],
     name: str | None, state: str | None, log_level: str | None, log_format: str | None, plugin: tuple[str, ...],
-    provider: str | None,
+    provider: str | None, data_path: str | None,
 ) -> int:  # fmt: skip
     """Serve disks over iSCSI.
 
@@ -98,6 +99,7 @@ def command(
         "log_level": log_level,
         "log_format": log_format,
         "provider": provider,
+        "data_path": data_path,
         "plugin": plugin_tables(plugin),
     }
     top = {key: value for key, value in given.items() if value not in (None, [], {})}

@@ -141,6 +141,7 @@ class Config:
     discovery sessions. ``watch_group``: the group that may open the watch socket; None: the owner only.
     ``state``: the folder of what outlives the server; None: the user's own, and no configuration is kept in it.
     ``provider``: ``auto`` takes every tracer that the system has, else ``dtrace``, ``sdt`` or ``none``.
+    ``data_path``: ``auto`` takes the one in C where it was built, else ``native`` or ``python``.
     """
 
     name: str | None = None
@@ -153,4 +154,5 @@ class Config:
     watch_group: str | None = None
     state: str | None = None
     provider: str = "auto"
+    data_path: str = "auto"
     plugins: tuple[PluginConfig, ...] = ()

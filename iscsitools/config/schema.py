@@ -19,6 +19,7 @@ from iscsitools.iscsi.login.policy import ChapAlgorithm
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
 PROVIDERS: Final = ("auto", "dtrace", "sdt", "none")
+DATA_PATHS: Final = ("auto", "native", "python")
 _ALGORITHM: Final = t.enum_choice(ChapAlgorithm, "md5", "sha1", "sha256", "sha3-256")
 
 USER: Final = Table(
@@ -138,6 +139,7 @@ CONFIG: Final = Table(
             "Folder for reservations, and for what is changed while serving; not given: the user's, for the former.",
             example='"/var/lib/iscsitools"'),
         Key("provider", t.choice(*PROVIDERS), "Which tracers of the system the 18 probes serve."),
+        Key("data_path", t.choice(*DATA_PATHS), "What moves the data: the module in C, where it was built, or Python."),
         Key("limits", LIMITS, "Bounds and timers."),
         Key("discovery", AUTH, "Authentication of discovery sessions."),
         Key("plugin", t.PluginTables(), "Options of plugins, in a table for each: [plugin.NAME].", field="plugins",

@@ -12,7 +12,7 @@ from iscsitools.backstores.spec import StackSpec, parse_options, without_passwor
 from iscsitools.backstores.values import size as parse_size
 from iscsitools.config.model import AuthConfig, Config, Limits, LunConfig, TargetConfig
 
-FIXED: Final = ("name", "log_format", "watch_group", "provider", "plugins", "state")
+FIXED: Final = ("name", "log_format", "watch_group", "provider", "data_path", "plugins", "state")
 """Fields of a Config that only a restart can change."""
 
 

@@ -14,6 +14,7 @@ from iscsitools.config import Config, Limits
 from iscsitools.config import Portal as PortalConfig
 from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.connection import Connection, Timers
+from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.memory import Buffers
 from iscsitools.iscsi.login.brake import Brake
 from iscsitools.iscsi.login.messages import LoginPending
@@ -30,6 +31,8 @@ from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits, state_folder
 from iscsitools.server.callers import MOST_REFUSED, Callers, kept_free
 from iscsitools.server.control import ControlRequests
+from iscsitools.server.data_path import NoNativeError
+from iscsitools.server.data_path import choose as choose_data_path
 from iscsitools.server.draining import Draining
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.link import Link
@@ -125,6 +128,7 @@ class Server:
         self.login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks, brake)
         self._dispatcher = Dispatcher(self.login)
         self.trace = self._open_trace()
+        self._data_path = self._choose_data_path()
         self._provider = choose(config.provider)
         for warning in self._provider.warnings:
             log.warning(warning)
@@ -150,6 +154,15 @@ class Server:
         self._ending.seconds = limits.exit_timeout
         self._take_timers(limits)
         self.login.change(negotiation_limits(limits), limits.command_window, limits.chap_failures)
+
+    def _choose_data_path(self) -> type[DataPath]:
+        try:
+            data_path, line = choose_data_path(self.config.data_path)
+        except NoNativeError as error:
+            raise RunError(f"data_path native: {error}") from None
+        if line:
+            log.info(line)
+        return data_path
 
     def _open_trace(self) -> TraceServer | None:
         """The sockets for those who watch. A name that is taken is an error; without a place for them we serve on."""
@@ -231,7 +244,9 @@ class Server:
         self._connections += 1
         link = Link(self.loop, sock, self._gone, self._draining.take)
         now = time.monotonic_ns()
-        conn = Connection(info, self.buffers, self.probes, self._dispatcher, now, self._timers, self._wake)
+        conn = Connection(
+            info, self.buffers, self.probes, self._dispatcher, now, self._timers, self._wake, self._data_path
+        )
         conn.refusal = refusal
         self.callers.add(info.remote, bool(refusal))
         self.links[conn] = link

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.initiator import NO_TAG, Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.iscsi.connection.connection import Connection, Timers
+from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import Buffers
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
@@ -43,6 +44,8 @@ KEYS = {
     "ErrorRecoveryLevel": "0",
 }
 SECOND = 1_000_000_000
+data_path: type[DataPath] = DataPath
+"""What serves a new connection; the fixture ``twin`` (conftest.py) changes it."""
 
 
 class SlowDisk(RamBackstore):
@@ -105,7 +108,14 @@ class Target:
     def connect(self, timers: Timers | None = None) -> Wire:
         info = ConnectionInfo(next(self._idents), "127.0.0.1:3260", "127.0.0.1:50000")
         conn = Connection(
-            info, self.buffers, self.probes, self.dispatcher, self.now, timers or Timers(), self.woken.append
+            info,
+            self.buffers,
+            self.probes,
+            self.dispatcher,
+            self.now,
+            timers or Timers(),
+            self.woken.append,
+            data_path,
         )
         return Wire(self, conn)
 

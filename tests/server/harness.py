@@ -54,7 +54,7 @@ class Gate(RamBackstore):
     @property
     def size(self) -> int:
         if not self.grow_to:
-            return self._size
+            return super().size
         self.meet("size")
         return self.grow_to
 

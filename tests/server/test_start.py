@@ -48,7 +48,7 @@ class Witness(Gate):
     @property
     def size(self) -> int:
         self.meet("size")
-        return self._size + (self.surplus if self.third and self.opened else 0)
+        return super().size + (self.surplus if self.third and self.opened else 0)
 
     def close(self) -> None:
         super().close()

@@ -6,8 +6,10 @@ from types import ModuleType
 
 import pytest
 
+from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.provider import backend, building
 from iscsitools.provider.errors import ProviderError
+from iscsitools.server import data_path
 
 from .tools import missing
 
@@ -17,6 +19,15 @@ def needs_native() -> ModuleType:
     try:
         return backend.native_module()
     except ProviderError as error:
+        missing(str(error))
+        raise
+
+
+def needs_data_path() -> type[DataPath]:
+    """Return the data path in C, or end the running test with what it would take."""
+    try:
+        return data_path.native()
+    except data_path.NoNativeError as error:
         missing(str(error))
         raise
 

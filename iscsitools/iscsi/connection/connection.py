@@ -95,18 +95,18 @@ class Connection:
 
     def __init__(
         self, info: ConnectionInfo, buffers: Buffers, probes: Probes, requests: Dispatcher, now: int,
-        timers: Timers, wake: Callable[[Connection], None],
+        timers: Timers, wake: Callable[[Connection], None], data_path: type[DataPath] = DataPath,
     ) -> None:  # fmt: skip
         """Begin in the login phase.
 
         ``requests``: who takes the PDUs off the data path. ``wake``: called when an answer is ready that no received
-        byte caused, so that the loop sends it.
+        byte caused, so that the loop sends it. ``data_path``: this class, or its twin.
         """
         self.info = info
         self.probes = probes
         self.buffers = buffers
         self.memory = Holding(buffers, info.remote.rpartition(":")[0])
-        self.path = DataPath(buffers.receive, info, probes)
+        self.path = data_path(buffers.receive, info, probes)
         self.out = Output(buffers, self.memory, self.path)
         self.session: Session | None = None
         self.cid = 0

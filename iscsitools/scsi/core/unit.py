@@ -16,7 +16,7 @@ from iscsitools.repeats import RepeatLimit
 from iscsitools.scsi.core.command import Command, CommandSet, Flags
 from iscsitools.scsi.core.errors import ScsiError, backstore_error, check_condition, is_protected
 from iscsitools.scsi.core.executor import Executor
-from iscsitools.scsi.core.gate import Gate
+from iscsitools.scsi.core.gate import make_gate
 from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import TransferLimits, UnitOptions
@@ -247,7 +247,7 @@ class ItlNexus:
         self.unit = unit
         self.attentions: list[Asc] = []
         self.may_read = self.may_write = False
-        self.gate = Gate(unit.number, unit.store, unit.block_size, unit.blocks)
+        self.gate = make_gate(unit.number, unit.store, unit.block_size, unit.blocks)
 
     def attention(self, asc: Asc) -> None:
         """Queue a unit attention condition (SAM-5 5.14).

@@ -1,0 +1,34 @@
+/* Parts that consume and write_in_place share. */
+#ifndef CONSUME_H
+#define CONSUME_H
+
+#include "path.h"
+
+#include "command.h"
+#include "fire.h"
+
+/* Why consume stopped: the members of Stop by number, and two of our own, which nobody outside sees. */
+enum stop { INCOMPLETE, OTHER, OUTPUT_FULL, BUDGET, CLOSED, MAPPED, STOPS, SERVED, RAISED };
+
+/* Whether a command means no more than its blocks: no FUA that would have to flush, and nothing the watchers do not know. */
+bool is_plain(const struct command *command, const struct gate *gate, bool watched);
+
+/* Whether a command's lengths agree with each other, with what was agreed on, and with the unit's size. */
+bool lengths_fit(const struct path *path, const struct command *command, const struct gate *gate);
+
+/* What the backstore's own method, try_read_into or try_write, makes of a part of a view. */
+enum attempt ask_store(PyObject *store, const char *method, uint64_t offset, PyObject *view, size_t from, size_t to);
+
+/* Whether the backstore says that something is not durable, or nothing at all. */
+bool store_unflushed(PyObject *store);
+
+/* A Mapped, of which the output sends; NULL, and no exception, when there is no memory for it. */
+PyObject *mapped_new(PyObject *range, PyObject *store, uint64_t offset);
+
+/* The pair that consume returns. */
+PyObject *stopped_at(size_t pos, enum stop stop);
+
+/* Find the types of Python that this needs; 0, or -1 with an exception. */
+int python_init(void);
+
+#endif

@@ -1,0 +1,197 @@
+/* The same calls with the same arguments as the Python twin makes, so that nobody who looks sees which one it is. */
+#include "fire.h"
+
+enum { SHORT_CDB = 10, LONG_CDB = 16, CDB = 32, XFER_READ = 0, XFER_WRITE = 1 };
+
+static PyObject *mask_name, *clock_name, *read_name, *write_name, *pdu_name, *xfer_name, *append_name, *data_name;
+/* Numbers of probes, as in iscsitools/probes/table.py. */
+enum { SCSI_COMMAND = 6, SCSI_RESPONSE = 7, DATA_SEND = 8, XFER_START = 16, XFER_DONE = 17 };
+
+static int not_none(PyObject *probes, PyObject *name, PyObject **found)
+{
+    PyObject *value = PyObject_GetAttr(probes, name);
+
+    if (value == Py_None)
+        Py_CLEAR(value);
+    else if (value == NULL)
+        return -1;
+    *found = value;
+    return 0;
+}
+
+int watch_begin(struct watch *watch, PyObject *probes)
+{
+    PyObject *mask = PyObject_GetAttr(probes, mask_name);
+
+    *watch = (struct watch){0};
+    if (mask == NULL)
+        return -1;
+    watch->mask = PyLong_AsUnsignedLong(mask);
+    Py_DECREF(mask);
+    if (watch->mask == 0)
+        return 0;
+    if (watch->mask == (unsigned long)-1 && PyErr_Occurred())
+        return -1;
+    return not_none(probes, clock_name, &watch->clock) < 0 || not_none(probes, read_name, &watch->read) < 0
+                   || not_none(probes, write_name, &watch->write) < 0
+               ? -1
+               : 0;
+}
+
+void watch_end(struct watch *watch)
+{
+    Py_CLEAR(watch->clock);
+    Py_CLEAR(watch->read);
+    Py_CLEAR(watch->write);
+}
+
+int watch_now(const struct watch *watch, PyObject **time)
+{
+    *time = PyObject_CallFunctionObjArgs(watch->clock, NULL);
+    return *time == NULL ? -1 : 0;
+}
+
+/* What became of a call: 0, or -1 when it raised. */
+static int finished(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static PyObject *call_of(const struct served *served, PyObject *name)
+{
+    return PyObject_GetAttr(served->path->probes, name);
+}
+
+static PyObject *answer_buffer(const struct served *served)
+{
+    return PyObject_GetAttr(served->path->chunk_object, data_name);
+}
+
+int fire_command(const struct watch *watch, const struct served *served)
+{
+    const uint8_t *bhs = (const uint8_t *)served->path->receive.buf + served->at;
+    int length = bhs[CDB] < 0x80 ? SHORT_CDB : LONG_CDB;
+    PyObject *pdu, *result;
+
+    if (!(watch->mask & FIRE_SCSI_COMMAND))
+        return 0;
+    pdu = call_of(served, pdu_name);
+    if (pdu == NULL)
+        return -1;
+    result = PyObject_CallFunction(pdu, "iOKOny#", SCSI_COMMAND, served->path->info, (unsigned long long)served->lun,
+                                   served->request, (Py_ssize_t)served->at, bhs + CDB, (Py_ssize_t)length);
+    Py_DECREF(pdu);
+    return finished(result);
+}
+
+static int fire_xfer(const struct served *served, int probe, int kind)
+{
+    PyObject *xfer = call_of(served, xfer_name);
+    PyObject *result;
+
+    if (xfer == NULL)
+        return -1;
+    result = PyObject_CallFunction(xfer, "iOKIIKiIi", probe, served->path->info, (unsigned long long)served->lun,
+                                   served->command->itt, RESERVED_TAG, (unsigned long long)served->address, 0,
+                                   served->command->edtl, kind);
+    Py_DECREF(xfer);
+    return finished(result);
+}
+
+int fire_transfer(const struct watch *watch, const struct served *served)
+{
+    if (watch->mask & FIRE_XFER_START && fire_xfer(served, XFER_START, XFER_WRITE) < 0)
+        return -1;
+    return watch->mask & FIRE_XFER_DONE ? fire_xfer(served, XFER_DONE, XFER_WRITE) : 0;
+}
+
+/* A PDU of the open chunk. */
+static int fire_answer(const struct served *served, int probe)
+{
+    PyObject *pdu = call_of(served, pdu_name);
+    PyObject *answer = answer_buffer(served);
+    PyObject *result = NULL;
+
+    if (pdu != NULL && answer != NULL)
+        result = PyObject_CallFunction(pdu, "iOKOn", probe, served->path->info, (unsigned long long)served->lun, answer,
+                                       (Py_ssize_t)served->tail);
+    Py_XDECREF(pdu);
+    Py_XDECREF(answer);
+    return finished(result);
+}
+
+int fire_response(const struct watch *watch, const struct served *served)
+{
+    return watch->mask & FIRE_SCSI_RESPONSE ? fire_answer(served, SCSI_RESPONSE) : 0;
+}
+
+/* The output fires xfer-done of the read when the byte before "done" of the chunk was accepted by the socket. */
+static int mark(const struct served *served)
+{
+    const struct path *path = served->path;
+    unsigned long long place = path->chunk_begin + served->done;
+    PyObject *entry = Py_BuildValue("(KKIKiI)", place, (unsigned long long)served->lun, served->command->itt,
+                                    (unsigned long long)served->address, 0, served->command->edtl);
+    PyObject *result = entry == NULL ? NULL : PyObject_CallMethodObjArgs(path->marks, append_name, entry, NULL);
+
+    Py_XDECREF(entry);
+    return finished(result);
+}
+
+int fire_read_one_by_one(const struct watch *watch, const struct served *served)
+{
+    if (watch->mask & FIRE_XFER_START && fire_xfer(served, XFER_START, XFER_READ) < 0)
+        return -1;
+    if (watch->mask & FIRE_DATA_SEND && fire_answer(served, DATA_SEND) < 0)
+        return -1;
+    return watch->mask & FIRE_XFER_DONE ? mark(served) : 0;
+}
+
+int fire_all_of_read(const struct watch *watch, const struct served *served, PyObject *began)
+{
+    const struct command *command = served->command;
+    PyObject *answer = answer_buffer(served);
+    PyObject *result = NULL;
+
+    if (answer != NULL)
+        result = PyObject_CallFunction(watch->read, "OOKIIKIOnOn", began, served->path->info,
+                                       (unsigned long long)served->lun, command->operation, command->itt,
+                                       (unsigned long long)served->address, command->edtl, served->request,
+                                       (Py_ssize_t)served->at, answer, (Py_ssize_t)served->tail);
+    Py_XDECREF(answer);
+    if (finished(result) < 0)
+        return -1;
+    return watch->mask & FIRE_XFER_DONE ? mark(served) : 0;
+}
+
+int fire_all_of_write(const struct watch *watch, const struct served *served, PyObject *const *times)
+{
+    const struct command *command = served->command;
+    PyObject *answer = answer_buffer(served);
+    PyObject *result = NULL;
+
+    if (answer != NULL)
+        result = PyObject_CallFunction(watch->write, "OOOOKIIKIOnOn", times[0], times[1], times[2], served->path->info,
+                                       (unsigned long long)served->lun, command->operation, command->itt,
+                                       (unsigned long long)served->address, command->edtl, served->request,
+                                       (Py_ssize_t)served->at, answer, (Py_ssize_t)served->tail);
+    Py_XDECREF(answer);
+    return finished(result);
+}
+
+static int intern(PyObject **name, const char *text)
+{
+    *name = PyUnicode_InternFromString(text);
+    return *name == NULL ? -1 : 0;
+}
+
+int fire_init(void)
+{
+    return intern(&mask_name, "mask") < 0 || intern(&clock_name, "clock") < 0 || intern(&read_name, "read") < 0
+                   || intern(&write_name, "write") < 0 || intern(&pdu_name, "pdu") < 0
+                   || intern(&xfer_name, "xfer") < 0 || intern(&append_name, "append") < 0
+                   || intern(&data_name, "data") < 0
+               ? -1
+               : 0;
+}

@@ -1,0 +1,50 @@
+/* The probes' call sites: what is called, with which arguments, when somebody looks. */
+#ifndef FIRE_H
+#define FIRE_H
+
+#include "path.h"
+
+#include "command.h"
+
+/* Bits of a mask, and what has fired of a PDU: as in iscsitools/probes/firing.py. */
+enum {
+    FIRE_SCSI_COMMAND = 1 << 6,
+    FIRE_SCSI_RESPONSE = 1 << 7,
+    FIRE_DATA_SEND = 1 << 8,
+    FIRE_XFER_START = 1 << 16,
+    FIRE_XFER_DONE = 1 << 17,
+};
+enum { FIRED_NOTHING, FIRED_COMMAND, FIRED_TRANSFER };
+
+/* Who looks, read once for a batch. With a mask of 0 the rest is not set. */
+struct watch {
+    unsigned long mask;
+    PyObject *clock, *read, *write; /* read and write: NULL where each event fires by itself */
+};
+
+/* A command, where its header is, and where its data and its answer are, in bytes of the two buffers. */
+struct served {
+    struct path *path;
+    const struct command *command;
+    uint64_t lun;
+    PyObject *request; /* the object with the header */
+    size_t at;
+    uint64_t address; /* of the data in memory */
+    size_t tail, done;
+};
+
+/* All functions return 0, or -1 with an exception. */
+int watch_begin(struct watch *watch, PyObject *probes);
+void watch_end(struct watch *watch);
+int watch_now(const struct watch *watch, PyObject **time);
+
+int fire_command(const struct watch *watch, const struct served *served);
+int fire_transfer(const struct watch *watch, const struct served *served);
+int fire_response(const struct watch *watch, const struct served *served);
+int fire_read_one_by_one(const struct watch *watch, const struct served *served);
+int fire_all_of_read(const struct watch *watch, const struct served *served, PyObject *began);
+int fire_all_of_write(const struct watch *watch, const struct served *served, PyObject *const *times);
+
+int fire_init(void);
+
+#endif

@@ -1,0 +1,120 @@
+#include "gate.h"
+
+#include "words.h"
+
+PyTypeObject *gate_type;
+
+static int fill(struct gate *gate, PyObject *const *values)
+{
+    if (number_of(values[0], UINT64_MAX, &gate->number) < 0 || number_of(values[2], UINT32_MAX, &gate->block_size) < 0
+        || number_of(values[3], UINT64_MAX, &gate->blocks) < 0 || shortcut_open(&gate->shortcut, values[1]) < 0)
+        return -1;
+    Py_INCREF(values[1]);
+    gate->store = values[1];
+    return 0;
+}
+
+static PyObject *gate_new(PyTypeObject *type, PyObject *args, PyObject *named)
+{
+    static char *names[] = {"number", "store", "block_size", "blocks", NULL};
+    PyObject *self, *values[4];
+
+    if (!PyArg_ParseTupleAndKeywords(args, named, "OOOO:Gate", names, &values[0], &values[1], &values[2], &values[3]))
+        return NULL;
+    self = PyType_GenericAlloc(type, 0);
+    if (self != NULL && fill((struct gate *)self, values) < 0)
+        Py_CLEAR(self);
+    return self;
+}
+
+static PyObject *gate_close(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    struct gate *gate = (struct gate *)self;
+
+    gate->read_open = gate->write_open = 0;
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_store(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *store = ((struct gate *)self)->store;
+
+    if (store == NULL)
+        store = Py_None;
+    Py_INCREF(store);
+    return store;
+}
+
+static int gate_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    struct gate *gate = (struct gate *)self;
+
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(gate->store);
+    return shortcut_visit(&gate->shortcut, visit, arg);
+}
+
+static int gate_clear(PyObject *self)
+{
+    struct gate *gate = (struct gate *)self;
+
+    gate->read_open = gate->write_open = 0; /* whoever still has it may ask */
+    shortcut_close(&gate->shortcut);
+    Py_CLEAR(gate->store);
+    return 0;
+}
+
+static void gate_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    gate_clear(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef methods[] = {
+    {"close", gate_close, METH_NOARGS, "Let no command through: what the gate leads to is gone for this nexus."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct word number = {offsetof(struct gate, number), UINT64_MAX};
+static struct word block_size = {offsetof(struct gate, block_size), UINT32_MAX};
+static struct word blocks = {offsetof(struct gate, blocks), UINT64_MAX};
+static struct word read_open = {offsetof(struct gate, read_open), 1};
+static struct word write_open = {offsetof(struct gate, write_open), 1};
+
+static PyGetSetDef attributes[] = {
+    {"number", word_get, NULL, "The unit number.", &number},
+    {"store", get_store, NULL, "The backstore.", NULL},
+    {"block_size", word_get, NULL, "Bytes of a block.", &block_size},
+    {"blocks", word_get, word_set, "Blocks of the unit now.", &blocks},
+    {"read_open", flag_get, flag_set, "Whether a READ needs no look at the unit's state.", &read_open},
+    {"write_open", flag_get, flag_set, "The same of a WRITE.", &write_open},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "Plain words about one I_T_L nexus; see iscsitools.scsi.core.gate."},
+    {Py_tp_new, (void *)gate_new},
+    {Py_tp_dealloc, (void *)gate_dealloc},
+    {Py_tp_traverse, (void *)gate_traverse},
+    {Py_tp_clear, (void *)gate_clear},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, attributes},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "iscsitools.datapath._native.Gate",
+    .basicsize = sizeof(struct gate),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
+};
+
+int gate_init(void)
+{
+    gate_type = (PyTypeObject *)PyType_FromSpec(&spec);
+    return gate_type == NULL ? -1 : 0;
+}

@@ -1,0 +1,39 @@
+/* iscsitools.datapath._native: the data path's twin in C, and the gate that it reads. One thread calls it. */
+#include "path.h"
+
+#include "crc32c.h"
+
+/* checksum(data, by_table=False): for tests. */
+static PyObject *native_checksum(PyObject *Py_UNUSED(self), PyObject *args)
+{
+    Py_buffer data;
+    int by_table = 0;
+    uint32_t crc;
+
+    if (!PyArg_ParseTuple(args, "y*|p:checksum", &data, &by_table))
+        return NULL;
+    crc = (by_table ? crc32c_by_table : crc32c)(0, data.buf, (size_t)data.len);
+    PyBuffer_Release(&data);
+    return PyLong_FromUnsignedLong(crc);
+}
+
+static PyMethodDef methods[] = {
+    {"checksum", native_checksum, METH_VARARGS, "The CRC32C of bytes; by_table: without the processor's instruction."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_native", "The data path in C.", -1, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    PyObject *module;
+
+    crc32c_init();
+    if (tags_init() < 0 || gate_init() < 0 || (module = PyModule_Create(&definition)) == NULL)
+        return NULL;
+    if (PyModule_AddObjectRef(module, "Gate", (PyObject *)gate_type) < 0 || path_init(module) < 0)
+        Py_CLEAR(module);
+    return module;
+}

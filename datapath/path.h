@@ -1,0 +1,48 @@
+/* The hot state of one connection, as iscsitools.iscsi.connection.datapath.DataPath has it in Python. */
+#ifndef PATH_H
+#define PATH_H
+
+#include "gates.h"
+#include "python.h"
+#include "tags.h"
+
+/* Bytes of the largest READ that is answered here; and of the smallest chunk, which has room for it. */
+enum { LARGEST_READ = 512 << 10, SMALLEST_CHUNK = LARGEST_READ * 2 };
+
+struct path {
+    PyObject_HEAD
+    Py_buffer receive;      /* the receive buffer; its obj is the bytearray */
+    PyObject *receive_view; /* a memoryview of it */
+    PyObject *info, *probes, *marks, *mapped;
+    PyObject *chunk_object; /* the open chunk, or NULL */
+    PyObject *chunk_view;   /* a memoryview of its bytes */
+    Py_buffer chunk;
+    struct tags *tags;
+    struct gates gates;
+    /* Serial numbers, all of 32 bits, and the command window (RFC 7143 4.2.2). */
+    uint64_t exp_cmdsn, window, statsn, in_order;
+    uint64_t header_digest, data_digest;
+    /* What was agreed on. largest_in_parts: of a READ that is answered by several Data-Ins. */
+    uint64_t largest_read, largest_in_parts, largest_write, max_send, max_burst;
+    uint64_t tail, chunk_begin;
+    uint64_t commands, read_bytes, written_bytes;
+    uint64_t fired;
+    bool busy; /* inside of consume, whose buffers may not be exchanged now */
+};
+
+static inline uint32_t max_cmdsn_of(const struct path *path)
+{
+    return (uint32_t)(path->exp_cmdsn + path->window - 1);
+}
+
+/* Whether it may be served from, with an exception: there is a chunk, and nobody is at it. 0 or -1. */
+int path_check_open(const struct path *path);
+
+/* The methods that serve; see consume.c and in_place.c. */
+PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *path_write_in_place(PyObject *self, PyObject *const *args, Py_ssize_t count);
+
+/* Make the type and put it into the module; 0, or -1 with an exception. */
+int path_init(PyObject *module);
+
+#endif

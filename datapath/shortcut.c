@@ -1,0 +1,281 @@
+/*
+ * The same steps as the try_ methods of FileBackstore, RamBackstore and NullBackstore, on the same words. The
+ * interpreter's lock is held throughout: so no thread of Python comes between the look at the words and the system call,
+ * and RangeLock.inline is not needed. A read never waits (RWF_NOWAIT); a write that was slow sends the next ones to
+ * threads.
+ */
+#include "shortcut.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#endif
+#if defined(__GLIBC__)
+#define OLD_GLIBC !__GLIBC_PREREQ(2, 26)
+#else
+#define OLD_GLIBC 0
+#endif
+
+/* As in shortcut.py. */
+enum { FD, READ_FLAGS, NO_WRITE_BEFORE, UNFLUSHED, WRITERS, HOLDS, FILE_WORDS };
+enum { SIZE, RAM_WORDS };
+enum { CHUNK = 1 << 20, PAGE_MASK = 4095 };
+#define SLOW_NS INT64_C(20000000)
+
+static int64_t *words_of(const struct shortcut *shortcut)
+{
+    return shortcut->words.buf;
+}
+
+/* -- file */
+
+static int64_t now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+#ifdef __linux__
+static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64_t flags)
+{
+    struct iovec piece = {to, length};
+
+#if OLD_GLIBC /* it has no function for it; the kernel takes the offset in halves */
+    return syscall(SYS_preadv2, fd, &piece, 1L, (long)offset, (long)(offset >> 32), (int)flags);
+#else
+    return preadv2(fd, &piece, 1, offset, (int)flags);
+#endif
+}
+#else
+static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64_t flags)
+{
+    errno = ENOSYS;
+    return flags == 0 ? pread(fd, to, length, (off_t)offset) : -1;
+}
+#endif
+
+static enum attempt file_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length)
+{
+    const int64_t *words = words_of(shortcut);
+    ssize_t count;
+
+    if (words[READ_FLAGS] < 0)
+        return CANNOT;
+    if (words[WRITERS] != 0)
+        return ASK;
+    count = read_at((int)words[FD], to, length, (int64_t)offset, words[READ_FLAGS]);
+    if (count == (ssize_t)length)
+        return DONE;
+    return count >= 0 || errno == EAGAIN ? CANNOT : ASK;
+}
+
+/* A write took long: its file system is busy. The backstore decides for how long it is left alone. */
+static void was_slow(const struct shortcut *shortcut, int64_t begin, int64_t end)
+{
+    PyObject *result = PyObject_CallFunction(shortcut->slow, "LL", (long long)begin, (long long)end);
+
+    if (result == NULL)
+        PyErr_Clear(); /* it only keeps times */
+    Py_XDECREF(result);
+}
+
+static enum attempt file_write(const struct shortcut *shortcut, uint64_t offset, const uint8_t *from, size_t length)
+{
+    int64_t *words = words_of(shortcut);
+    int fd = (int)words[FD];
+    int64_t begin = now();
+    ssize_t count;
+
+    if (begin < words[NO_WRITE_BEFORE])
+        return CANNOT;
+    if (words[HOLDS] != 0 || ((offset | length) & PAGE_MASK) != 0)
+        return ASK;
+    if ((int64_t)(offset + length) > lseek(fd, 0, SEEK_END))
+        return CANNOT; /* somebody has cut the file: write() says so */
+    count = pwrite(fd, from, length, (off_t)offset);
+    if (count > 0)
+        words[UNFLUSHED] = 1;
+    if (count != (ssize_t)length)
+        return count < 0 ? CANNOT : ASK; /* a task meets the error again; the rest is written with the beginning */
+    int64_t end = now();
+    if (end - begin > SLOW_NS)
+        was_slow(shortcut, begin, end);
+    return DONE;
+}
+
+/* -- ram */
+
+/* The bytes from "offset" on that lie in one chunk, at most *length of them, whose number that becomes; NULL: none. */
+static uint8_t *chunk_at(const struct shortcut *shortcut, uint64_t offset, size_t *length)
+{
+    uint64_t index = offset / CHUNK;
+    size_t start = (size_t)(offset % CHUNK);
+    PyObject *key = PyLong_FromUnsignedLongLong(index);
+    PyObject *chunk = key == NULL ? NULL : PyDict_GetItemWithError(shortcut->chunks, key);
+
+    Py_XDECREF(key);
+    if (*length > CHUNK - start)
+        *length = CHUNK - start;
+    if (chunk == NULL) {
+        PyErr_Clear();
+        return NULL;
+    }
+    return PyByteArray_Size(chunk) == CHUNK ? (uint8_t *)PyByteArray_AsString(chunk) + start : NULL;
+}
+
+static bool within(const struct shortcut *shortcut, uint64_t offset, size_t length)
+{
+    return offset + length <= (uint64_t)words_of(shortcut)[SIZE];
+}
+
+static enum attempt ram_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length)
+{
+    if (!within(shortcut, offset, length))
+        return ASK;
+    while (length > 0) {
+        size_t part = length;
+        const uint8_t *from = chunk_at(shortcut, offset, &part);
+        if (from == NULL)
+            memset(to, 0, part);
+        else
+            memcpy(to, from, part);
+        to += part;
+        offset += part;
+        length -= part;
+    }
+    return DONE;
+}
+
+static enum attempt ram_write(const struct shortcut *shortcut, uint64_t offset, const uint8_t *from, size_t length)
+{
+    if (!within(shortcut, offset, length))
+        return ASK;
+    while (length > 0) {
+        size_t part = length;
+        uint8_t *to = chunk_at(shortcut, offset, &part);
+        if (to == NULL)
+            return ASK; /* it makes the chunk, and writes what is written already once more */
+        memcpy(to, from, part);
+        from += part;
+        offset += part;
+        length -= part;
+    }
+    return DONE;
+}
+
+/* -- whatever it is */
+
+int shortcut_unflushed(const struct shortcut *shortcut)
+{
+    return shortcut->kind == SHORTCUT_FILE ? words_of(shortcut)[UNFLUSHED] != 0 : -1;
+}
+
+enum attempt shortcut_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length)
+{
+    switch (shortcut->kind) {
+    case SHORTCUT_FILE:
+        return file_read(shortcut, offset, to, length);
+    case SHORTCUT_RAM:
+        return ram_read(shortcut, offset, to, length);
+    case SHORTCUT_NULL:
+        memset(to, 0, length);
+        return DONE;
+    case SHORTCUT_NONE:
+        break;
+    }
+    return ASK;
+}
+
+enum attempt shortcut_write(const struct shortcut *shortcut, uint64_t offset, const uint8_t *from, size_t length)
+{
+    switch (shortcut->kind) {
+    case SHORTCUT_FILE:
+        return file_write(shortcut, offset, from, length);
+    case SHORTCUT_RAM:
+        return ram_write(shortcut, offset, from, length);
+    case SHORTCUT_NULL:
+        return DONE;
+    case SHORTCUT_NONE:
+        break;
+    }
+    return ASK;
+}
+
+/* The kind by its name, and how many words it has at least. */
+static enum shortcut_kind kind_of(PyObject *name, Py_ssize_t *words)
+{
+    if (PyUnicode_CompareWithASCIIString(name, "file") == 0) {
+        *words = FILE_WORDS;
+        return SHORTCUT_FILE;
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "ram") == 0) {
+        *words = RAM_WORDS;
+        return SHORTCUT_RAM;
+    }
+    *words = 0;
+    return PyUnicode_CompareWithASCIIString(name, "null") == 0 ? SHORTCUT_NULL : SHORTCUT_NONE;
+}
+
+static int take_over(struct shortcut *shortcut, PyObject *offer)
+{
+    PyObject *kind, *words, *chunks, *slow;
+    Py_ssize_t least;
+
+    if (!PyArg_ParseTuple(offer, "UOOO:shortcut", &kind, &words, &chunks, &slow))
+        return -1;
+    shortcut->kind = kind_of(kind, &least);
+    if (PyObject_GetBuffer(words, &shortcut->words, PyBUF_WRITABLE) < 0)
+        return -1;
+    if (shortcut->words.len < least * (Py_ssize_t)sizeof(int64_t) || (shortcut->kind == SHORTCUT_RAM && !PyDict_Check(chunks))) {
+        PyErr_SetString(PyExc_ValueError, "not what a backstore of that kind has to offer");
+        return -1;
+    }
+    Py_INCREF(chunks);
+    Py_INCREF(slow);
+    shortcut->chunks = chunks;
+    shortcut->slow = slow;
+    return 0;
+}
+
+int shortcut_open(struct shortcut *shortcut, PyObject *store)
+{
+    PyObject *offer = PyObject_CallMethod(store, "shortcut", NULL);
+    int result = 0;
+
+    shortcut->kind = SHORTCUT_NONE;
+    if (offer == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError))
+            return -1;
+        PyErr_Clear();
+        return 0;
+    }
+    if (offer != Py_None)
+        result = take_over(shortcut, offer);
+    Py_DECREF(offer);
+    if (result < 0)
+        shortcut_close(shortcut);
+    return result;
+}
+
+int shortcut_visit(const struct shortcut *shortcut, visitproc visit, void *arg)
+{
+    Py_VISIT(shortcut->words.obj);
+    Py_VISIT(shortcut->chunks);
+    Py_VISIT(shortcut->slow);
+    return 0;
+}
+
+void shortcut_close(struct shortcut *shortcut)
+{
+    shortcut->kind = SHORTCUT_NONE;
+    if (shortcut->words.obj != NULL)
+        PyBuffer_Release(&shortcut->words);
+    Py_CLEAR(shortcut->chunks);
+    Py_CLEAR(shortcut->slow);
+}

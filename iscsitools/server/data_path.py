@@ -1,0 +1,52 @@
+"""Which of the two data paths serves: the one in C where it was built, else the one in Python.
+
+Both answer the same bytes, fire the same probes and keep the same counters (``tests/datapath`` compares them).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Final
+
+import iscsitools.datapath
+from iscsitools.iscsi.connection.datapath import DataPath
+
+COST: Final = "reads and writes of 4 KiB take three times the processor time"
+"""What is lost without the module in C; docs/performance.md has the figures."""
+_MISSING: Final = Path(iscsitools.datapath.__file__).parent / "_native.missing"
+"""Written by ``setup.py``: why there is no module."""
+
+
+class NoNativeError(Exception):
+    """There is no data path in C here: why, in one line."""
+
+
+def native() -> type[DataPath]:
+    """The data path in C; NoNativeError when it was not built or does not load."""
+    if importlib.util.find_spec("iscsitools.datapath._native") is None:
+        try:
+            reason = _MISSING.read_text().strip()
+        except OSError:
+            reason = "that needs a C compiler at installation"
+        raise NoNativeError(f"the data path in C was not built: {reason}")
+    try:
+        from iscsitools.datapath import _native
+    except ImportError as error:
+        raise NoNativeError(f"the data path in C does not load: {error}") from error
+    return _native.DataPath
+
+
+def choose(choice: str) -> tuple[type[DataPath], str]:
+    """The data path for a value of ``data_path``, and a line to log, empty if all is as well as it can be.
+
+    Raises NoNativeError where ``native`` is asked for and is not to be had.
+    """
+    if choice == "python":
+        return DataPath, ""
+    try:
+        return native(), ""
+    except NoNativeError as error:
+        if choice == "native":
+            raise
+        return DataPath, f"{error}; {COST}"
