@@ -189,6 +189,39 @@ def test_the_fast_path_is_shut_while_a_thread_works_on_blocks(bench):
     assert (gate.read_open, gate.write_open) == (True, True)
 
 
+@pytest.mark.parametrize("later", [read(0), write(0)])
+@pytest.mark.parametrize("how", ["abort", "abort task set", "reset", "lost nexus"])
+def test_an_aborted_write_that_still_runs_is_a_fence_for_its_blocks(bench, how, later):
+    """It may change them until it has returned: nobody reads what it leaves half, and it replaces nobody's data."""
+    a, b = bench.initiator(), bench.initiator("bb")
+    gate = bench.device.itl(b.nexus, 0).gate
+    task = a.send(write(0), BLOCK)
+    if how == "lost nexus":
+        bench.device.detach(a.nexus)
+    else:
+        function = {
+            "abort": ManagementFunction.ABORT_TASK,
+            "abort task set": ManagementFunction.ABORT_TASK_SET,
+            "reset": ManagementFunction.LOGICAL_UNIT_RESET,
+        }[how]
+        bench.device.manage(function, a.nexus, 0, task.tag)
+    assert task.aborted
+    if how == "reset":
+        b.run("030000001200")  # takes the unit attention
+    after = b.send(later, b"\x33" * 512 if later == write(0) else b"")
+    elsewhere = b.send(write(5), b"\x44" * 512)
+    assert (gate.read_open, gate.write_open) == (False, False)
+    # The aborted write and the one to other blocks are at work; what shares its blocks waits.
+    assert (bench.unit.tasks.at_work, len(bench.executor.held), after in b.ended) == (2, 2, False)
+    bench.finish()
+    assert {after, elsewhere} <= set(b.ended)
+    assert (after.status, elsewhere.status) == (0, 0)
+    if later == read(0):
+        assert bytes(after.data_in)[:512] == BLOCK
+    assert bench.store.data[0] == (0x33 if later == write(0) else 0x11)
+    assert (gate.read_open, gate.write_open) == (True, True)
+
+
 def test_a_later_read_does_not_overtake_a_write_that_waits_for_its_blocks(bench):
     a = bench.initiator()
     a.send(read(0, 8))
