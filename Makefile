@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize lab evidence evidence-lab check fresh
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize lab evidence evidence-lab check fresh mutants
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -51,6 +51,10 @@ CHECKED := tests/test_architecture.py tests/iscsi tests/config tests/scsi tests/
 
 check: lint ## lint, types and the fast tests: under two minutes (ARGS: options of pytest)
 	$(BIN)/python -m pytest -q -m "not slow and not lab" $(ARGS) $(CHECKED)
+
+mutants: $(TEST_STAMP) ## list small changes of protocol and durability that no test notices (ARGS: words of their files)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	$(BIN)/python tests/mutants/mutants.py $(ARGS)
 
 fresh: ## on fresh roots of Debian, as README says: make run and make check (as root; ARGS: releases, --check test)
 	$(PYTHON) tests/fresh/fresh.py $(ARGS)

@@ -60,6 +60,17 @@ def test_what_is_remembered_is_bounded():
         brake.right(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}:1", f"user{n}")
     assert len(brake._wrong) <= 4096
     assert len(brake._proved) <= 4096
+    # What is new is remembered all the same: the oldest are forgotten for it.
+    brake.right(THERE, "alice")
+    assert guess(brake, HERE, "alice", 100) == 5
+    assert brake.holds(HERE, "alice", 0)
+    assert not brake.holds(THERE, "alice", 0)
+
+
+def test_a_long_quiet_saves_up_no_more_tries():
+    brake = Brake(5)
+    assert guess(brake, HERE, "alice", 100) == 5
+    assert guess(brake, HERE, "alice", 100, 3600 * SECOND) == 5
 
 
 @pytest.mark.parametrize(
@@ -68,6 +79,7 @@ def test_what_is_remembered_is_bounded():
         ("192.0.2.1:1", "192.0.2.1:2", True),
         ("192.0.2.1:1", "192.0.2.2:1", False),
         ("[2001:db8::1]:1", "[2001:db8::ffff:1]:9", True),
+        ("[2001:db8::1]:1", "[2001:db8::8000:0:0:1]:1", True),
         ("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", False),
         ("[fe80::1%eth0]:1", "[fe80::2%eth0]:1", True),
     ],
