@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize lab evidence evidence-lab check fresh mutants
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize lab evidence evidence-lab check fresh mutants deb freshpackages picture
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -98,6 +98,16 @@ cross: $(TEST_STAMP) ## compile the native parts for other systems, in build/cro
 wheels: $(TEST_STAMP) ## the source distribution and wheels for Linux, in dist (ARGS: a folder, targets)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pack,dtrace]'
 	$(BIN)/python packaging/wheels/build.py $(ARGS)
+
+deb: $(TEST_STAMP) ## a package for Debian 12 and 13, in dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pack,dtrace]'
+	$(BIN)/python packaging/deb/build.py $(ARGS)
+
+freshpackages: ## install what make wheels and make deb made on fresh roots of Debian, and serve from it (as root)
+	$(PYTHON) tests/fresh/packages.py $(ARGS)
+
+picture: $(TEST_STAMP) ## take README's picture of top anew
+	$(BIN)/python packaging/picture/top.py
 
 sanitize: $(TEST_STAMP) ## the native module's tests under the address and undefined behaviour sanitizers
 	$(BIN)/python -m pytest $(ARGS) tests/provider/test_sanitizers.py

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.probes.firing import ConnectionInfo, Xfer
 from iscsitools.provider import registration as dtrace
-from iscsitools.provider.errors import ProviderError
+from iscsitools.provider.errors import NotBuiltError, ProviderError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -40,13 +40,13 @@ class Found:
 
 
 def native_module() -> ModuleType:
-    """The native module; ProviderError when it was not built or does not load."""
+    """The native module; NotBuiltError, or ProviderError when it does not load."""
     if importlib.util.find_spec("iscsitools.provider._native") is None:
         try:
             reason = _MISSING.read_text().strip()
         except OSError:
             reason = "that needs a C compiler at installation"
-        raise ProviderError(f"the native module was not built: {reason}")
+        raise NotBuiltError(f"the native module was not built: {reason}")
     try:
         from iscsitools.provider import _native
     except ImportError as error:
@@ -91,11 +91,13 @@ def _no_mask() -> int:
 class Backend:
     """What the probes are fired into. ``names``: the backends that it serves, none of which may be there.
 
-    All calls are made on one thread. ``warnings``: lines for the user, on what was not to be had.
+    All calls are made on one thread. ``warnings``: lines for the user, on what was not to be had. ``notes``: the same
+    of what nobody asked for.
     """
 
     names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     mask: Callable[[], int] = _no_mask
     """The enabled probes as bits, in well under 100 ns while none is."""
     _native: ModuleType | None = field(default=None, repr=False)
@@ -130,7 +132,8 @@ def choose(name: str) -> Backend:
     """Set up the backend that ``--provider NAME`` asks for; ``auto`` takes all that the system has.
 
     What cannot be had becomes one line in ``warnings`` and the target serves on. ``auto`` on a Linux without DTrace
-    says nothing: SDT notes are all that such a system has. ValueError for a name that is none of :class:`Choice`.
+    says nothing: SDT notes are all that such a system has. Where the native module was not built, as without a C
+    compiler, ``auto`` only notes it. ValueError for a name that is none of :class:`Choice`.
     """
     choice = Choice(name)
     if choice is Choice.NONE:
@@ -138,7 +141,9 @@ def choose(name: str) -> Backend:
     try:
         native = native_module()
     except ProviderError as error:
-        return Backend(warnings=(_warning("probes", error),))
+        line = _warning("probes", error)
+        unasked = choice is Choice.AUTO and isinstance(error, NotBuiltError)
+        return Backend(notes=(line,)) if unasked else Backend(warnings=(line,))
     backend = Backend(mask=native.mask, _native=native)
     warnings: list[str] = []
     if choice is not Choice.SDT and not (choice is Choice.AUTO and _linux_without_dtrace()):

@@ -130,6 +130,8 @@ class Server:
         self.trace = self._open_trace()
         self._data_path = self._choose_data_path()
         self._provider = choose(config.provider)
+        for note in self._provider.notes:
+            log.info(note)
         for warning in self._provider.warnings:
             log.warning(warning)
 

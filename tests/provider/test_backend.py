@@ -12,7 +12,7 @@ from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
 from iscsitools.probes.table import Probe
 from iscsitools.provider import backend, building, libusdt, registration
 from iscsitools.provider.backend import Backend, choose
-from iscsitools.provider.errors import ProviderError
+from iscsitools.provider.errors import NotBuiltError, ProviderError
 from iscsitools.provider.subscriber import ProviderSubscriber
 
 
@@ -102,12 +102,21 @@ def test_a_refused_registration_is_one_line(
 
 def test_a_missing_native_module_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> None:
-        raise ProviderError("the native module was not built")
+        raise NotBuiltError("the native module was not built")
 
     monkeypatch.setattr(backend, "native_module", absent)
+    line = "no probes: the native module was not built"
     chosen = choose("auto")
-    assert chosen.warnings == ("no probes: the native module was not built",)
+    assert (chosen.warnings, chosen.notes) == ((), (line,))
     assert not chosen.enabled(0)
+    # Who asks for probes is warned, and so is everybody where what was built does not work.
+    assert choose("sdt").warnings == choose("dtrace").warnings == (line,)
+
+    def broken() -> None:
+        raise ProviderError("the native module does not load")
+
+    monkeypatch.setattr(backend, "native_module", broken)
+    assert choose("auto").warnings == ("no probes: the native module does not load",)
 
 
 @pytest.mark.parametrize(
