@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize lab evidence evidence-lab check fresh mutants deb freshpackages picture
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize lab evidence evidence-lab check fresh mutants deb freshpackages picture site
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -115,6 +115,9 @@ sanitize: $(TEST_STAMP) ## the native module's tests under the address and undef
 docs: $(TEST_STAMP) ## write the generated pages anew
 	$(BIN)/python -m iscsitools.cli.reference docs
 	PYTHONPATH=tests $(BIN)/python -m dtrace.page
+
+site: $(TEST_STAMP) ## the documentation as a site, in build/site/html
+	$(BIN)/python packaging/site/build.py
 
 man: ## make the manual pages, in build/man
 	$(PYTHON) packaging/man/build.py build/man

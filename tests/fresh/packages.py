@@ -56,8 +56,10 @@ wait $server
 LOOPBACK: Final = "import fcntl, socket, struct; " + (
     "fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sH22x', b'lo', 0x41))"  # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING
 )
-DEB: Final = f"""{WAIT}
-python3 -c "{LOOPBACK}"  # a network of its own, where port 3260 is free
+DEB: Final = f"""
+cat >/tmp/second <<'END'
+{WAIT}
+python3 -c "{LOOPBACK}"
 dpkg -i /packages/iscsitools_*.deb
 [ "$(stat -c '%a %U %G' /etc/iscsitools/iscsitools.toml)" = '640 root iscsitools' ]
 cd /
@@ -72,20 +74,27 @@ iscsitools --version
 kill -INT $(cat /proc/$server/task/$server/children)
 wait $server
 dpkg -P iscsitools
-[ ! -e /usr/lib/iscsitools ] && [ ! -e /etc/iscsitools ] && [ ! -e /usr/bin/iscsitools ]
+for gone in /usr/lib/iscsitools /etc/iscsitools /usr/bin/iscsitools; do [ ! -e $gone ]; done
 [ -s /var/lib/iscsitools/disk.img ]
 [ -z "$(find / -xdev -path /packages -prune -o -path /var/lib/dpkg -prune -o -name '*iscsitools*' -print |
     grep -v '^/var/lib/iscsitools$')" ]
+END
+# A network of its own, where port 3260 is free.
+unshare --net sh -eu /tmp/second
 """
 
 CONTAINER: Final = PROJECT / "packaging" / "container"
-IMAGE: Final = f"""{WAIT}
-python3 -c "{LOOPBACK}"
+IMAGE: Final = f"""
 cp /packages/iscsitools-*-manylinux_2_17_x86_64.whl /tmp
 install -D -m 644 /packages/container/iscsitools.toml /etc/iscsitools/iscsitools.toml
-apt-get() {{ echo "in the root already: $*"; }}
+# What apt-get would bring is in the root already.
+ln -s /bin/true /usr/local/bin/apt-get
+PATH=/usr/local/bin:$PATH
 %(run)s
 [ ! -e /tmp/iscsitools-*.whl ]
+cat >/tmp/second <<'END'
+{WAIT}
+python3 -c "{LOOPBACK}"
 cd %(folder)s
 as_user() {{ runuser -u %(user)s -- env %(env)s "$@"; }}
 if as_user %(health)s; then echo 'healthy without a server'; exit 1; fi
@@ -95,6 +104,9 @@ wait_for /tmp/log
 as_user %(health)s
 kill -TERM $(cat /proc/$server/task/$server/children)
 wait $server
+END
+# What was fetched is there: a network of its own from here on.
+unshare --net sh -eu /tmp/second
 """
 
 
@@ -125,7 +137,7 @@ def try_out(suite: str, script: str, user: str, packages: Path, roots: Path) -> 
             place.mkdir(parents=True)
             shutil.copy(own, place)
         words = ["env", "-i", *(f"{key}={value}" for key, value in kept.items()), "sh", "-euc", script]
-        command = ["unshare", "--net", *words] if user == "root" else ["runuser", "-u", user, "--", *words]
+        command = words if user == "root" else ["runuser", "-u", user, "--", *words]
         return chroot.enter(Path(folder), command, writable=True, binds={"/packages": packages})
 
 

@@ -16,6 +16,8 @@ LIMIT = 900.0
 GUEST = r"""
 exec 2>&1
 said() { echo "$1: $2"; }
+pid() { systemctl show -P MainPID iscsitools; }
+another_than() { until [ "$(pid)" != "$1" ] && systemctl -q is-active iscsitools; do sleep 0.5; done; }
 client() {
     PYTHONPATH=/usr/lib/iscsitools python3 -W ignore -c '
 from iscsitools.initiator import Session
@@ -27,22 +29,24 @@ dpkg -i /host/iscsitools.deb >/tmp/dpkg.log 2>&1 || cat /tmp/dpkg.log
 said active "$(systemctl is-active iscsitools)"
 said enabled "$(systemctl is-enabled iscsitools)"
 said status "$(systemctl show -P StatusText iscsitools)"
-said user "$(ps -o user= -p "$(systemctl show -P MainPID iscsitools)")"
+said user "$(stat -c %U "/proc/$(pid)")"
 client
 iscsitools sessions >/dev/null && said watched yes
 systemctl reload iscsitools && said reloaded yes
 # A crash: the journal has the stacks, and systemd starts it again.
-systemctl kill -s SEGV --kill-whom=main iscsitools
-until [ "$(systemctl show -P NRestarts iscsitools)" = 1 ] && systemctl -q is-active iscsitools; do sleep 0.5; done
+first=$(pid)
+kill -SEGV "$first"
+another_than "$first"
 journalctl -u iscsitools -o cat | grep -m1 'Fatal Python error'
 client
 # An event loop that does not turn.
 mkdir -p /run/systemd/system/iscsitools.service.d
-printf '[Service]\nWatchdogSec=5\n' >/run/systemd/system/iscsitools.service.d/watchdog.conf
+printf '[Service]\nWatchdogSec=20\n' >/run/systemd/system/iscsitools.service.d/watchdog.conf
 systemctl daemon-reload
 systemctl restart iscsitools
-kill -STOP "$(systemctl show -P MainPID iscsitools)"
-until [ "$(systemctl show -P NRestarts iscsitools)" = 1 ] && systemctl -q is-active iscsitools; do sleep 0.5; done
+second=$(pid)
+kill -STOP "$second"
+another_than "$second"
 said watchdog "$(journalctl -u iscsitools -o cat | grep -c -m1 'Watchdog timeout')"
 rm -r /run/systemd/system/iscsitools.service.d
 systemctl daemon-reload
