@@ -27,7 +27,8 @@ ELSEWHERE: Final = {
 }
 """Pages outside of docs/, and where they are in the site."""
 MODULES: Final = (
-    "iscsitools.initiator", "iscsitools.trace", "iscsitools.testing", "iscsitools.backstores.base",
+    "iscsitools.control", "iscsitools.initiator", "iscsitools.trace", "iscsitools.testing",
+    "iscsitools.backstores.base",
     "iscsitools.hookspecs", "iscsitools.lifecycle", "iscsitools.observers", "iscsitools.authenticators",
 )  # fmt: skip
 """What others may build on."""
