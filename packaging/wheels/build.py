@@ -26,6 +26,7 @@ from elftools.elf.elffile import ELFFile
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROVIDER: Final = "iscsitools/provider"
 WANTED: Final = (
+    "iscsitools/datapath/_native.abi3.so",
     f"{PROVIDER}/_native.abi3.so", f"{PROVIDER}/_libusdt.so", f"{PROVIDER}/_libusdt.LICENCE",
     "/share/man/man1/iscsitools-top.1", "/share/man/man5/iscsitools.toml.5",
     "/share/bash-completion/completions/iscsitools", "/licenses/LICENSE", "iscsitools/dscripts/iscsiio.d",

@@ -45,7 +45,10 @@ def wheel_of(folder: Path) -> Path:
     return wheel
 
 
-@pytest.mark.parametrize("name", ["_native.abi3.so", "_libusdt.so", "_libusdt.LICENCE", "iscsitools-top.1"])
+@pytest.mark.parametrize(
+    "name",
+    ["datapath/_native.abi3.so", "provider/_native.abi3.so", "_libusdt.so", "_libusdt.LICENCE", "iscsitools-top.1"],
+)
 def test_a_wheel_that_lacks_a_part_is_refused(made: Path, builder: ModuleType, name: str, tmp_path: Path) -> None:
     whole = wheel_of(made)
     target = builder.TARGETS["gnu-x86_64"]
