@@ -91,6 +91,11 @@ class Backstore:
         """
         return ""
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it until it is opened again, in a few words; empty: nothing is known to be."""
+        return ""
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` with the bytes from ``offset`` on."""
         raise NotImplementedError  # abstract
@@ -270,6 +275,11 @@ class Filter(Backstore):
         """The same of ``own_identity``."""
         inner = self.inner.own_identity
         return f"{inner}+{self.kind}" if inner and not self.same_disk else inner
+
+    @property
+    def trouble(self) -> str:
+        """The inner one's."""
+        return self.inner.trouble
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Read from the inner one."""

@@ -168,6 +168,13 @@ class FileBackstore(Backstore):
         """Whether the page cache (with O_DIRECT, the drive's) may hold what the medium does not."""
         return self._durability.unflushed
 
+    @property
+    def trouble(self) -> str:
+        """A flush that failed, or a file that has been deleted."""
+        if self._durability.failed is not None:
+            return f"a flush failed ({self._durability.failed.strerror}): writes fail until it is opened again"
+        return "" if os.fstat(self._fd).st_nlink else "the file has been deleted: it ends with the server"
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Read; MediumError where the file has become shorter than it was."""
         io = self._io

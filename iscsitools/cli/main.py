@@ -18,6 +18,9 @@ from iscsitools.errors import RunError, UserError
 
 COMMANDS: Final = {
     "serve": "Serve disks over iSCSI.",
+    "ls": "Show what is served: a tree of targets, LUNs, users and sessions.",
+    "status": "Say whether all is well with a server, and which limit bites since when.",
+    "fault": "Make disks slow or faulty while they are served, and cut their power.",
     "apply": "Make a running server match a file.",
     "get": "Print the configuration of a running server.",
     "target": "Add and remove targets while a server runs.",

@@ -91,3 +91,44 @@ class Control(ControlConnection):
     def set_limits(self, *, dry_run: bool = False, **limits: Any) -> Applied:
         """Set limits by their names in the configuration."""
         return self.edit(lambda running: edits.set_limits(running.document, limits), dry_run=dry_run)
+
+    def tree(self) -> dict[str, Any]:
+        """What is served: portals, and targets with LUNs, users, access lists and sessions."""
+        found: dict[str, Any] = self.request("tree")["tree"]
+        return found
+
+    def health(self) -> dict[str, Any]:
+        """Whether all is well: ``state`` (``ok``, ``warning``, ``critical``), ``problems``, ``limits``, totals."""
+        found: dict[str, Any] = self.request("health")["health"]
+        return found
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The LUNs that have filters, each with what is in force of them."""
+        found: list[dict[str, Any]] = self.request("faults")["faults"]
+        return found
+
+    def set_faults(
+        self, target: str, lun: int, values: dict[str, str], *, client: str = "", seconds: float | None = None
+    ) -> None:
+        """Put options of filters into force, as ``{"delay.read": "20ms"}``.
+
+        ``client``: for initiators whose names this pattern matches. ``seconds``: for so long.
+        """
+        self.request("fault-set", target=target, lun=lun, values=values, client=client or None, seconds=seconds)
+
+    def clear_faults(self, target: str, lun: int, *names: str, client: str | None = None) -> None:
+        """Take back what :meth:`set_faults` has put into force: these options, or all."""
+        self.request("fault-clear", target=target, lun=lun, names=list(names), client=client)
+
+    def power_cut(
+        self, target: str | None = None, lun: int | None = None, *, drop: float = 1.0, torn: bool = False, seed: int = 0
+    ) -> list[dict[str, Any]]:
+        """Cut the power of one LUN, or of all that have the filter ``powerloss``; returns the blocks that each lost.
+
+        The sessions of their targets end. ``drop``: the share of the unflushed blocks that are lost. ``torn``: some of
+        them in part. ``seed`` chooses them.
+        """
+        found: list[dict[str, Any]] = self.request(
+            "power-cut", target=target, lun=lun, drop=drop, torn=torn, seed=seed
+        )["cut"]
+        return found

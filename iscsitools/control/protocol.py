@@ -80,6 +80,24 @@ REQUESTS: Final[Mapping[str, Mapping[str, Field]]] = {
         "dry_run": _FLAG,
         "in_use": Field((str,), words=tuple(InUse)),
     },
+    "tree": {},
+    "health": {},
+    "faults": {},
+    "fault-set": {
+        "target": _NAME,
+        "lun": _LUN,
+        "values": Field((dict,), required=True),
+        "client": _TEXT,
+        "seconds": _NUMBER,
+    },
+    "fault-clear": {"target": _NAME, "lun": _LUN, "names": Field((list,)), "client": _TEXT},
+    "power-cut": {
+        "target": _TEXT,
+        "lun": Field((int,)),
+        "drop": _NUMBER,
+        "torn": _FLAG,
+        "seed": Field((int,)),
+    },
 }
 """Every request with its fields, beside ``request`` and ``version``."""
 

@@ -19,6 +19,8 @@ from iscsitools.control.protocol import HEARTBEAT, REQUESTS, Code, ControlError,
 from iscsitools.errors import UserError
 from iscsitools.lifecycle import ServerGone
 from iscsitools.server.changing import BrokenOff, Changer, Wish
+from iscsitools.server.faults import Faults
+from iscsitools.server.health import health, tree
 from iscsitools.server.loop_calls import LoopCalls
 from iscsitools.server.state_file import write_state
 from iscsitools.trace.feed.questions import Conversation
@@ -65,7 +67,17 @@ class ControlRequests:
         self.changer = Changer(server, self._calls, self._keep)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._handlers: dict[str, Callable[[_Job], Message]] = {"get": self._get, "apply": self._apply}
+        self._handlers: dict[str, Callable[[_Job], Message]] = {
+            "get": self._get,
+            "apply": self._apply,
+            "tree": lambda job: {"tree": self._calls.ask(lambda: tree(server))},
+            "health": lambda job: {"health": self._calls.ask(lambda: health(server, server.limits))},
+            "faults": lambda job: {"faults": self._faults.all()},
+            "fault-set": self._fault_set,
+            "fault-clear": self._fault_clear,
+            "power-cut": self._power_cut,
+        }
+        self._faults = Faults(server.assembly, self._calls, self._cut_sessions)
 
     # -- on the loop's thread
 
@@ -162,6 +174,36 @@ class ControlRequests:
         current = self._server.config
         kept = {name: getattr(current, name) for name in _KEPT if _KEYS.get(name, name) not in said}
         return replace(config, **kept), warnings
+
+    def _fault_set(self, job: _Job) -> Message:
+        m = job.message
+        values = m["values"]
+        if not values or not all(isinstance(value, str) for value in values.values()):
+            raise ControlError(Code.REQUEST, "values of fault-set are texts by FILTER.OPTION")
+        self._faults.set(m["target"], m["lun"], values, m.get("client") or "", m.get("seconds"))
+        return {"faults": self._faults.all()}
+
+    def _fault_clear(self, job: _Job) -> Message:
+        m = job.message
+        names = m.get("names") or []
+        if not all(isinstance(name, str) for name in names):
+            raise ControlError(Code.REQUEST, "names of fault-clear are texts")
+        self._faults.clear(m["target"], m["lun"], names, m.get("client"))
+        return {"faults": self._faults.all()}
+
+    def _power_cut(self, job: _Job) -> Message:
+        m = job.message
+        drop = m.get("drop")
+        drop = 1.0 if drop is None else float(drop)
+        if not 0 <= drop <= 1:
+            raise ControlError(Code.REQUEST, "drop of power-cut is not between 0 and 1")
+        done = self._faults.power_cut(m.get("target"), m.get("lun"), drop, bool(m.get("torn")), m.get("seed") or 0)
+        return {"cut": done}
+
+    def _cut_sessions(self, target: str) -> None:
+        for session in self._server.table:
+            if session.target is not None and session.target.name == target:
+                self._server.login.drop_session(session, "the power was cut")
 
     def _keep(self, config: Config) -> None:
         """The configuration has changed: keep it. A disk that is full does not take the change back."""

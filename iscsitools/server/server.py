@@ -35,6 +35,7 @@ from iscsitools.server.data_path import NoNativeError
 from iscsitools.server.data_path import choose as choose_data_path
 from iscsitools.server.draining import Draining
 from iscsitools.server.ending import REASON, Ending, StoreCloser
+from iscsitools.server.health import LimitWatch
 from iscsitools.server.link import Link
 from iscsitools.server.listeners import Listeners, address_text, connection_info, prepare
 from iscsitools.server.loop import Loop
@@ -90,6 +91,7 @@ class Server:
         self._lookups = Lookups(self.loop, plugins.authenticators)
         self._take_timers(limits)
         self._control = ControlRequests(self)
+        self.limits = LimitWatch(self)
         self._dirty: dict[Connection, None] = {}
         self._connections = 0
         self._ending = Ending(self.loop, self.links, self._calls_running, limits.exit_timeout)
@@ -288,6 +290,7 @@ class Server:
         now = time.monotonic_ns()
         for link in list(self.links.values()):
             link.on_time(now)
+        self.limits.look()
         if self.trace is not None and (line := self.trace.look_after()):
             log.warning(line)
 

@@ -376,6 +376,11 @@ class Connection:
         return crc32c_wire(pdu.data, bytes(trailer[:-DIGEST_LENGTH])) == bytes(trailer[-DIGEST_LENGTH:])
 
     @property
+    def heard(self) -> int:
+        """When its initiator was last heard, in nanoseconds of the monotonic clock."""
+        return self._heard
+
+    @property
     def in_place(self) -> bool:
         """A long data segment is being received into its place."""
         return self._direct is not None

@@ -1,0 +1,68 @@
+"""``iscsitools ls``: what is served, as a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from iscsitools.cli.changing import connect
+from iscsitools.cli.options import SERVER
+from iscsitools.cli.output import echo_json, size_text, take_any_name
+from iscsitools.trace.protocol import printable
+from iscsitools.trace.views.sessions import age_text
+
+
+@click.command()
+@SERVER
+@click.option("--json", "as_json", is_flag=True, help="JSON, with exact values.")
+def command(as_json: bool, **options: Any) -> None:
+    """Show what is served: a tree of targets, LUNs, users and sessions.
+
+    Of a LUN: its store, size, serial number, and what is the matter with it: read-only, no write cache, faults that are
+    set, a flush that failed, a file that was deleted. Of a session: who, from where, what is in flight, and for how
+    long it was not heard. Only the server's owner may ask.
+    """
+    take_any_name(exact=as_json)
+    with connect(options) as control:
+        found = control.tree()
+    if as_json:
+        echo_json(found)
+        return
+    for line in tree_lines(found):
+        click.echo(printable(line))
+
+
+def tree_lines(found: dict[str, Any]) -> Iterator[str]:
+    """The tree as lines."""
+    yield f"{found['name']} on {', '.join(found['portals'])}"
+    for target in found["targets"]:
+        yield f"  {target['iqn']}" + (f" ({target['alias']})" if target["alias"] else "")
+        for lun in target["luns"]:
+            yield f"    LUN {lun['lun']}: {lun['store']}, {size_text(lun['size'])}, serial {lun['serial']}"
+            yield from (f"      {text}" for text in _matters(lun))
+        if target["users"]:
+            yield f"    users: {', '.join(target['users'])}"
+        if target["initiators"]:
+            yield f"    lets in: {', '.join(target['initiators'])}"
+        for session in target["sessions"]:
+            user = f" as {session['chap']}" if session["chap"] else ""
+            yield f"    session {session['id']}: {session['initiator']}{user} from {', '.join(session['addresses'])}"
+            yield (
+                f"      open for {age_text(session['age'])}, {session['in_flight']} commands in flight, heard "
+                f"{age_text(session['silent'])} ago"
+            )
+
+
+def _matters(lun: dict[str, Any]) -> Iterator[str]:
+    if lun["trouble"]:
+        yield f"TROUBLE: {lun['trouble']}"
+    if lun["readonly"]:
+        yield "read-only"
+    elif not lun["write_cache"]:
+        yield "no write cache"
+    for fault in lun["faults"]:
+        client = f" for {fault['client']}" if "client" in fault else ""
+        left = f", {fault['left']:g} s left" if "left" in fault else ""
+        yield f"fault {fault['option']}={fault['value']}{client}{left}"

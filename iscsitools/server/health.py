@@ -1,0 +1,132 @@
+"""What is served as a tree, and whether all is well with it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from iscsitools.backstores.base import stack_name
+from iscsitools.backstores.spec import without_password
+from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.server.assemble import place
+from iscsitools.server.ending import OpenStore
+from iscsitools.server.faults import faults_of
+from iscsitools.server.self_description import ServerState
+
+if TYPE_CHECKING:
+    from iscsitools.server.server import Server
+
+
+_TIGHT: Final = 8
+"""With less than this part of the memory left, the newest needs are refused."""
+
+
+class LimitWatch:
+    """Which limits are reached, and since when. Looked at with every tick."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._since: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Note what has been reached since the last time, and forget what is not any more."""
+        server, limits = self._server, self._server.config.limits
+        reached = {
+            "max_connections": server.callers.full,
+            "max_sessions": len(server.table) >= limits.max_sessions,
+            "buffer_memory": server.buffers.reserved > limits.buffer_memory - limits.buffer_memory // _TIGHT,
+        }
+        now = time.time()
+        self._since = {name: self._since.get(name, now) for name, bites in reached.items() if bites}
+
+    def reached(self) -> list[dict[str, Any]]:
+        """``limit``, ``value`` and ``since`` (seconds since the epoch) of each."""
+        limits = self._server.config.limits
+        return [{"limit": name, "value": getattr(limits, name), "since": at} for name, at in self._since.items()]
+
+
+def tree(server: Server) -> dict[str, Any]:
+    """Portals, targets with LUNs, users, access and sessions. On the loop's thread."""
+    stores = {store[0]: store for store in server.assembly.stores}
+    sessions = _sessions(server)
+    configs = {config.iqn: config for config in server.config.targets}
+    targets = []
+    for node in server.assembly.targets:
+        config = configs[node.name]
+        units = sorted(node.device.units.items())
+        targets.append(
+            {
+                "iqn": node.name,
+                "alias": node.alias,
+                "users": [user.name for user in config.auth.users],
+                "initiators": list(config.initiators),
+                "luns": [_lun(unit, stores[place(node.name, number)]) for number, unit in units],
+                "sessions": [session for session in sessions if session["target"] == node.name],
+            }
+        )
+    return {"name": server.name, "portals": list(server.addresses), "targets": targets}
+
+
+def _lun(unit: LogicalUnit, store: OpenStore) -> dict[str, Any]:
+    _, backstore, workers = store
+    return {
+        "lun": unit.number,
+        "store": f"{stack_name(backstore)}:{without_password(backstore.source)}",
+        "size": unit.blocks * unit.block_size,
+        "block_size": unit.block_size,
+        "serial": unit.identity.serial,
+        "naa": unit.identity.naa.hex(),
+        "write_cache": unit.write_cache,
+        "readonly": unit.write_protected,
+        "in_flight": sum(1 for _ in unit.tasks),
+        "calls": workers.running,
+        "trouble": backstore.trouble,
+        "faults": faults_of(backstore),
+    }
+
+
+def _sessions(server: Server) -> list[dict[str, Any]]:
+    now = time.monotonic_ns()
+    heard = {
+        str(session.ident): max((conn.heard for conn in session.connections.values()), default=session.opened)
+        for session in server.table
+    }
+    flight = {
+        str(session.ident): sum(len(conn.commands) for conn in session.connections.values()) for session in server.table
+    }
+    kept = ("id", "initiator", "addresses", "target", "age", "chap", "luns", "commands")
+    return [
+        {name: told[name] for name in kept}
+        | {"in_flight": flight[told["id"]], "silent": max(0, now - heard[told["id"]]) / 1e9}
+        for told in ServerState(server).sessions()
+    ]
+
+
+def health(server: Server, limits: LimitWatch) -> dict[str, Any]:
+    """``state``: ``ok``, ``warning`` or ``critical``; ``problems``: lines; ``limits``; and totals. On the loop."""
+    told = tree(server)
+    problems: list[tuple[str, str]] = []
+    for target in told["targets"]:
+        for lun in target["luns"]:
+            where = place(target["iqn"], lun["lun"])
+            if lun["trouble"]:
+                problems.append(("critical", f"{where}: {lun['trouble']}"))
+            if lun["faults"]:
+                problems.append(
+                    ("warning", f"{where}: faults are set: {', '.join(f['option'] for f in lun['faults'])}")
+                )
+    reached = limits.reached()
+    problems += [("warning", f"the limit {each['limit']}={each['value']} is reached") for each in reached]
+    levels = {level for level, _ in problems}
+    return {
+        "name": server.name,
+        "state": "critical" if "critical" in levels else "warning" if levels else "ok",
+        "problems": [{"level": level, "text": text} for level, text in problems],
+        "limits": reached,
+        "started": server.started,
+        "targets": len(told["targets"]),
+        "luns": sum(len(target["luns"]) for target in told["targets"]),
+        "sessions": len(server.table),
+        "connections": len(server.links),
+        "refused": server.refused,
+    }

@@ -1,0 +1,134 @@
+"""Faults that are set while a disk is served, power cuts, and what `ls` and `status` say of it all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.conftest import iscsitools as iscsitools
+from server.harness import IQN, Running, eventually, one_target, running
+
+from iscsitools.control import Control
+from iscsitools.initiator.errors import ConnectionClosedError
+from iscsitools.initiator.session import Session
+
+Run = Callable[..., Any]
+STACK = "ram+delay+error+powerloss:1M"
+SYNCHRONIZE_CACHE = b"\x35" + bytes(9)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Running]:
+    with running(tmp_path, one_target(STACK, "ram:1M", more='name = "faulty"')) as server:
+        yield server
+
+
+def test_an_error_that_is_set_is_seen_and_taken_back(served: Running, iscsitools: Run) -> None:
+    with served.connect() as session:
+        session.read(0, 1)
+        assert iscsitools("fault", "set", IQN, "0", "error.read=100%").status == 0
+        with pytest.raises(OSError, match="MEDIUM ERROR"):
+            session.read(0, 1)
+        session.read(0, 1, 1)
+        listed = iscsitools("fault", "list").out.splitlines()
+        assert listed[1].split() == [IQN, "0", "error.read", "1.0", "-", "-"]
+        assert iscsitools("fault", "clear", IQN, "0").status == 0
+        session.read(0, 1)
+
+
+def test_it_can_be_for_one_client_and_for_a_while(served: Running, iscsitools: Run) -> None:
+    pattern = "*:b"
+    result = iscsitools("fault", "set", IQN, "0", "error.read=100%", "--client", pattern, "--for", "0.2")
+    assert (result.status, result.err) == (0, "")
+    with served.connect() as one, served.connect(name="b") as other:
+        one.read(0, 1)
+
+        def reads() -> bool:
+            try:
+                other.read(0, 1)
+            except OSError:
+                return False
+            return True
+
+        eventually(reads, "the end of the fault")
+    assert json.loads(iscsitools("fault", "list", "--json").out)[0]["faults"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("set", IQN, "0", "delay.raed=1s"), "the filter delay has no option 'raed'"),
+        (("set", IQN, "0", "cow.read=1s"), f"LUN 0 of {IQN} has no filter 'cow' (it has: delay, error, powerloss)"),
+        (("set", IQN, "1", "delay.read=1s"), f"LUN 1 of {IQN} has no filter 'delay' (it has: none)"),
+        (("set", IQN, "9", "delay.read=1s"), f"there is no LUN 9 of {IQN}"),
+        (("set", IQN, "0", "delay.read=soon"), "delay.read: "),
+        (("set", IQN, "0", "read=1s"), "'read' is not FILTER.OPTION"),
+        (("clear", IQN, "0", "delay.raed"), "the filter delay has no option 'raed'"),
+        (("powercut", IQN, "1"), "no such LUN has the filter powerloss"),
+        (("powercut", "--drop", "200%"), "--drop: "),
+    ],
+)
+def test_what_is_wrong_is_one_line(served: Running, iscsitools: Run, arguments: tuple[str, ...], error: str) -> None:
+    result = iscsitools("fault", *arguments)
+    assert result.status in (1, 2)
+    assert result.err.startswith(f"iscsitools: {error}")
+    assert result.err.count("\n") == 1
+
+
+def test_a_power_cut_takes_what_was_not_flushed(served: Running, iscsitools: Run) -> None:
+    session = served.connect()
+    session.write(0, b"a" * 512)
+    assert session.command(SYNCHRONIZE_CACHE).good
+    session.write(0, b"b" * 512)
+    session.write(1, b"c" * 512)
+    result = iscsitools("fault", "powercut", IQN, "0")
+    assert result.out == f"LUN 0 of {IQN}: of 2 unflushed blocks 2 are lost, 0 in part\n"
+    with pytest.raises(ConnectionClosedError):
+        session.read(0, 1)
+    session.close()
+    with Session.connect(served.address, IQN) as session:
+        assert session.command(bytes(6)).sense[12:14] == b"\x29\x00"
+        assert session.read(0, 2) == b"a" * 512 + bytes(512)
+
+
+def test_status_says_what_is_the_matter(tmp_path: Path, iscsitools: Run) -> None:
+    disk = tmp_path / "disk"
+    with running(
+        tmp_path, one_target(STACK, f"file:{disk},size=1M", limits="max_sessions = 1", more='name = "ill"')
+    ) as server:
+        result = iscsitools("status", "--utc")
+        assert result.status == 0
+        assert result.out.startswith("ill: ok; 1 targets, 2 LUNs, 0 sessions, 0 connections, up since 20")
+        with Control("ill") as control:
+            control.set_faults(IQN, 0, {"delay.read": "1ms"})
+        result = iscsitools("status")
+        assert (result.status, result.out.splitlines()[1]) == (
+            1, f"warning: {IQN} LUN 0: faults are set: delay.read",
+        )  # fmt: skip
+        with server.connect():
+            reached = eventually(lambda: json.loads(iscsitools("status", "--json").out)["limits"])
+            assert [each["limit"] for each in reached] == ["max_sessions"]
+            assert reached[0]["since"] >= server.server.started
+        disk.unlink()
+        result = iscsitools("status")
+        assert result.status == 2
+        assert f"critical: {IQN} LUN 1: the file has been deleted: it ends with the server\n" in result.out
+
+
+def test_ls_shows_the_tree(served: Running, iscsitools: Run) -> None:
+    with served.connect() as session, Control("faulty") as control:
+        session.write(0, bytes(512))
+        control.set_faults(IQN, 0, {"delay.read": "1ms"}, client="*:x", seconds=100)
+        lines = iscsitools("ls").out.splitlines()
+        assert lines[0] == f"faulty on {served.server.addresses[0]}"
+        assert lines[1] == f"  {IQN}"
+        assert lines[2].startswith("    LUN 0: ram+delay+error+powerloss:1M, 1 MiB, serial ")
+        assert lines[3].startswith("      fault delay.read=0.001 for *:x, ")
+        assert lines[4].startswith("    LUN 1: ram:1M, 1 MiB, serial ")
+        assert lines[5].startswith("    session 1: iqn.2026-11.example:a from 127.0.0.1:")
+        assert lines[6].startswith("      open for 0s, 0 commands in flight, heard 0s ago")
+        (target,) = json.loads(iscsitools("ls", "--json").out)["targets"]
+        assert [lun["size"] for lun in target["luns"]] == [1 << 20, 1 << 20]
