@@ -33,6 +33,8 @@ from lab.home import LabError, need, need_root  # noqa: E402
 PACKAGES: Final = ("ca-certificates", "make", "python3", "python3-venv")
 """What README asks for; the certificates are this machine's own, the package makes their folder."""
 SUITES: Final = ("bookworm", "trixie")
+NOT_MADE: Final = 3
+"""The exit status when nothing could be tried: no root file system, as when the mirror is broken."""
 USER: Final = "ada"
 PORT: Final = 3260
 RUN: Final = r"""
@@ -150,7 +152,7 @@ def main() -> int:
                 return 1
     except (LabError, OSError, subprocess.CalledProcessError) as error:
         print(f"fresh: {error}", file=sys.stderr)
-        return 1
+        return NOT_MADE
     return 0
 
 

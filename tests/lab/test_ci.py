@@ -88,18 +88,40 @@ def test_it_can_be_switched_off(checkout: Checkout) -> None:
     assert checkout.built() == []
 
 
+@pytest.mark.parametrize(("fresh", "tests"), [(0, 7), (4, 7), (4, 0), (0, 0)])
 @pytest.mark.parametrize("status", [0, 1])
-def test_the_run_leaves_the_lab_s_tests_out_only_without_a_lab(checkout: Checkout, tmp_path: Path, status: int) -> None:
-    """The last lines of .ci/run: the packages are another matter."""
+def test_the_run_leaves_the_lab_s_tests_out_only_without_a_lab(
+    checkout: Checkout, tmp_path: Path, status: int, fresh: int, tests: int
+) -> None:
+    """The last lines of .ci/run: the packages are another matter. A fresh Debian that fails fails behind the tests."""
     text = (checkout.folder / ".ci" / "run").read_text()
     lines = text[text.index("marks=\n") :]
     answer, make = checkout.folder / ".ci" / "lab", tmp_path / "bin" / "make"
     make.parent.mkdir()
     answer.write_text(f"#!/bin/sh\nexit {status}\n")
-    make.write_text('#!/bin/sh\necho "$ISCSITOOLS_REQUIRE_TOOLS $@"\nexit 7\n')
+    (checkout.folder / ".ci" / "fresh").write_text(f"#!/bin/sh\nexit {4 if fresh else 0}\n")
+    make.write_text(f'#!/bin/sh\necho "$ISCSITOOLS_REQUIRE_TOOLS $@"\nexit {tests}\n')
     make.chmod(0o755)
     names = os.environ | {"PATH": f"{make.parent}:{os.environ['PATH']}"}
     script = ["bash", "-euo", "pipefail", "-c", lines]
     done = subprocess.run(script, env=names, cwd=checkout.folder, capture_output=True, text=True, check=False)
-    assert done.stdout == ("1 test ARGS=\n", '1 test ARGS=-m "not lab"\n')[status]
-    assert done.returncode == 7
+    assert done.stdout == ("1 test ARGS=--durations=20 \n", '1 test ARGS=--durations=20 -m "not lab"\n')[status]
+    assert done.returncode == (tests or fresh)
+
+
+@pytest.mark.parametrize(
+    ("made", "status", "said"), [(0, 0, ""), (1, 1, ""), (3, 0, "FRESH NOT RUN: there is no root")]
+)
+def test_a_fresh_debian_that_cannot_be_made_is_no_failure(
+    checkout: Checkout, tmp_path: Path, made: int, status: int, said: str
+) -> None:
+    for name, code in (("python3", made), ("unshare", 0), ("id", 0)):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho {0 if name == 'id' else ''}\nexit {code}\n")
+        program.chmod(0o755)
+    names = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    command = [checkout.folder / ".ci" / "fresh"]
+    done = subprocess.run(command, env=names, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert said in done.stdout
