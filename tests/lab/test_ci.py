@@ -120,7 +120,7 @@ def test_a_fresh_debian_that_cannot_be_made_is_no_failure(
         program.parent.mkdir(exist_ok=True)
         program.write_text(f"#!/bin/sh\necho {0 if name == 'id' else ''}\nexit {code}\n")
         program.chmod(0o755)
-    names = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    names = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "ISCSITOOLS_CI_FRESH": "trixie"}
     command = [checkout.folder / ".ci" / "fresh"]
     done = subprocess.run(command, env=names, capture_output=True, text=True, check=False)
     assert done.returncode == status
