@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import sys
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import click
 
-from iscsitools.cli.options import SERVER, take_source, together
+from iscsitools.cli.options import SECONDS, SERVER, take_source, together
 from iscsitools.cli.output import echo_json
 from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.control import Applied, Control, InUse
@@ -16,6 +18,7 @@ from iscsitools.control.client import control_path
 from iscsitools.errors import UsageError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
 
 
 def connect(options: dict[str, Any]) -> Control:
@@ -40,6 +43,21 @@ class _Progress:
         if text and text != self._said:
             click.echo(f"iscsitools: waiting: {text} (Ctrl-C gives up)", err=True)
             self._said = text
+
+
+WATCH = click.option("--watch", type=SECONDS, metavar="SECONDS", help="Again every so many seconds, until Ctrl-C.")
+
+
+def again(report: Callable[[], _T], seconds: float | None) -> _T:
+    """Make a report, and with ``seconds`` another one each time that they have passed; on a terminal in its place."""
+    while True:
+        if seconds is not None and sys.stdout.isatty():
+            click.clear()
+        result = report()
+        if seconds is None:
+            return result
+        sys.stdout.flush()
+        time.sleep(seconds)
 
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from iscsitools.cli.changing import connect
+from iscsitools.cli.changing import WATCH, again, connect
 from iscsitools.cli.options import SERVER
 from iscsitools.cli.output import echo_json, size_text, take_any_name
 from iscsitools.trace.protocol import printable
@@ -16,8 +16,9 @@ from iscsitools.trace.views.sessions import age_text
 
 @click.command()
 @SERVER
+@WATCH
 @click.option("--json", "as_json", is_flag=True, help="JSON, with exact values.")
-def command(as_json: bool, **options: Any) -> None:
+def command(watch: float | None, as_json: bool, **options: Any) -> None:
     """Show what is served: a tree of targets, LUNs, users and sessions.
 
     Of a LUN: its store, size, serial number, and what is the matter with it: read-only, no write cache, faults that are
@@ -26,7 +27,10 @@ def command(as_json: bool, **options: Any) -> None:
     """
     take_any_name(exact=as_json)
     with connect(options) as control:
-        found = control.tree()
+        again(lambda: _print(control.tree(), as_json), watch)
+
+
+def _print(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         echo_json(found)
         return

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from iscsitools.cli.changing import connect
+from iscsitools.cli.changing import WATCH, again, connect
 from iscsitools.cli.options import SERVER
 from iscsitools.cli.output import echo_json
 
@@ -16,16 +16,20 @@ _EXIT: Final = {"ok": 0, "warning": 1, "critical": 2}
 
 @click.command()
 @SERVER
+@WATCH
 @click.option("--utc", is_flag=True, help="Times of day in UTC.")
 @click.option("--json", "as_json", is_flag=True, help="JSON, with exact values.")
-def command(utc: bool, as_json: bool, **options: Any) -> int:
+def command(watch: float | None, utc: bool, as_json: bool, **options: Any) -> int:
     """Say whether all is well with a server, and which limit bites since when.
 
     Exit status, as monitoring systems have it: 0: all is well; 1: a warning (a limit is reached, faults are set), or
     the server cannot be asked; 2: critical (a disk is in trouble).
     """
     with connect(options) as control:
-        found = control.health()
+        return again(lambda: _print(control.health(), utc, as_json), watch)
+
+
+def _print(found: dict[str, Any], utc: bool, as_json: bool) -> int:
     if as_json:
         echo_json(found)
         return _EXIT[found["state"]]

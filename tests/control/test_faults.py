@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,3 +135,13 @@ def test_ls_shows_the_tree(served: Running, iscsitools: Run) -> None:
         assert lines[6].startswith("      open for 0s, 0 commands in flight, heard 0s ago")
         (target,) = json.loads(iscsitools("ls", "--json").out)["targets"]
         assert [lun["size"] for lun in target["luns"]] == [1 << 20, 1 << 20]
+
+
+@pytest.mark.parametrize("command", ["ls", "status"])
+def test_it_is_shown_again_until_it_is_ended(served: Running, command: str) -> None:
+    words = [sys.executable, "-m", "iscsitools", command, "--watch", "0.05", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert [json.loads(process.stdout.readline())["name"] for _ in range(3)] == ["faulty"] * 3
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
