@@ -45,6 +45,14 @@ def faults_of(store: Backstore) -> list[dict[str, Any]]:
     ]
 
 
+def faulty(assembly: Assembly) -> Iterator[tuple[str, int]]:
+    """Target and number of each unit that has options of filters in force."""
+    for target in assembly.targets:
+        for number, unit in target.device.units.items():
+            if any(found.settings() for found in filters_of(unit.store).values()):
+                yield target.name, number
+
+
 def _shown(value: object) -> object:
     return value if isinstance(value, bool | int | float | str) else str(value)
 

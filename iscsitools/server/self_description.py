@@ -11,6 +11,7 @@ from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.login.negotiation import Parameters
 from iscsitools.iscsi.session.session import Session
 from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.server.faults import faulty
 
 if TYPE_CHECKING:
     from iscsitools.server.server import Server
@@ -50,6 +51,7 @@ class ServerState:
 
         ``time``: when, nanoseconds of the monotonic clock. ``loop_cpu``: the CPU time of the event loop's thread, which
         this is. ``limits``: how often a limit was reached, by its name in the configuration.
+        ``faulty``: the units that have faults set.
         """
         server = self._server
         trace = server.trace
@@ -62,6 +64,7 @@ class ServerState:
             "loop_cpu": time.thread_time(),
             "limits": {"max_connections": server.refused},
             "drops": {"trace": trace.drops if trace is not None else 0, "plugins": server.dropped},
+            "faulty": [{"target": target, "lun": lun} for target, lun in faulty(server.assembly)],
             "in_flight": [entry for conn in server.links for entry in _in_flight(conn)],
         }
 

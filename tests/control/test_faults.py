@@ -17,6 +17,10 @@ from server.harness import IQN, Running, eventually, one_target, running
 from iscsitools.control import Control
 from iscsitools.initiator.errors import ConnectionClosedError
 from iscsitools.initiator.session import Session
+from iscsitools.trace.views.top.model import TopModel
+from iscsitools.trace.views.top.samples import LiveFeed
+from iscsitools.trace.views.top.text import batch_lines
+from iscsitools.trace.views.watch import Source
 
 Run = Callable[..., Any]
 STACK = "ram+delay+error+powerloss:1M"
@@ -119,6 +123,20 @@ def test_status_says_what_is_the_matter(tmp_path: Path, iscsitools: Run) -> None
         result = iscsitools("status")
         assert result.status == 2
         assert f"critical: {IQN} LUN 1: the file has been deleted: it ends with the server\n" in result.out
+
+
+def test_top_marks_the_disk(served: Running, iscsitools: Run) -> None:
+    with served.connect() as session, Control("faulty") as control:
+        control.set_faults(IQN, 0, {"delay.read": "1ms"})
+        feed = LiveFeed(Source(name="faulty"))
+        for lun in (0, 1):
+            session.read(0, 1, lun)
+        model = TopModel()
+        for name, sample in feed.sample():
+            model.update(name, sample)
+        feed.close()
+    rows = [line.split()[2] for line in batch_lines(model, "client, target, LUN", "R/s") if line.startswith("127.")]
+    assert sorted(rows) == ["0!", "1"]
 
 
 def test_ls_shows_the_tree(served: Running, iscsitools: Run) -> None:

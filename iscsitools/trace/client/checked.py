@@ -85,10 +85,17 @@ def live_status_of(told: Any) -> Message:
     """Check the status of a running server, which may tell less than we know. Raises TraceError for nonsense."""
     if not isinstance(told, dict) or not all(_is_number(told[name]) for name in STATUS if name in told):
         raise TraceError("not a trace: a server's status without its numbers")
+    faulty = told.get("faulty", [])
+    if not isinstance(faulty, list) or not all(map(_is_unit, faulty)):
+        raise TraceError("not a trace: faulty units that are none")
     in_flight = told.get("in_flight", [])
     if not isinstance(in_flight, list) or not all(map(_is_in_flight, in_flight)):
         raise TraceError("not a trace: commands in flight without what belongs to them")
     return told
+
+
+def _is_unit(told: Any) -> bool:
+    return isinstance(told, dict) and _is_text(told.get("target")) and _is_number(told.get("lun"))
 
 
 def _is_in_flight(told: Any) -> bool:

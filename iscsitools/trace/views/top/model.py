@@ -68,6 +68,8 @@ class Sample:
     """How many the server has; None while that is not known."""
     cpu: Cpu | None = None
     drops: int = 0
+    faulty: frozenset[tuple[str, int]] = frozenset()
+    """Target and number of the units that have faults set."""
 
 
 @dataclass(slots=True)
@@ -87,6 +89,8 @@ class Row:
     in_flight: int = 0
     errors: int = 0
     """Since the row appeared."""
+    faulty: bool = False
+    """Of a unit that has faults set."""
     graph: list[float] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
     """The exact sums of the last interval."""
@@ -234,6 +238,7 @@ def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]]) -> Row:
         row.write_kb += counters.write_bytes / 1024 / seconds
         row.in_flight += state.now.in_flight.get(key, 0)
         row.errors += state.series[key].errors
+        row.faulty |= (key.target, key.lun) in state.now.faulty
         _add_history(row.graph, state.series[key].points, state.now.time)
     if row.counters.timed:
         row.average = row.counters.latency / row.counters.timed

@@ -58,7 +58,8 @@ def sample_of(server: str, snapshot: Snapshot, selection: Selection) -> Sample:
             in_flight[key] = in_flight.get(key, 0) + entry["commands"]
     drops = snapshot.lost + status.get("recorded_drops", 0)
     cpu = Cpu(status["time"], status["cpu"]) if "time" in status and "cpu" in status else None
-    return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), cpu, drops)
+    faulty = frozenset((unit["target"], unit["lun"]) for unit in status.get("faulty", ()))
+    return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), cpu, drops, faulty)
 
 
 class LiveFeed:

@@ -112,6 +112,8 @@ class Layout:
     def _keys(self, row: Row) -> list[str]:
         """The first cells: names keep their end, a LUN that names no unit borrows from them and keeps its beginning."""
         texts = {name: _key_text(name, value) for name, value in zip(self.headings, row.key, strict=True)}
+        if row.faulty and "LUN" in texts:
+            texts["LUN"] += "!"
         widths = dict(self.widths)
         for name in _LENDS if "LUN" in texts else ():
             lent = min(len(texts["LUN"]) - widths["LUN"], widths.get(name, 0) - _LENDS[name])
