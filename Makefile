@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -name '*.py' -not -path '*/tests/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize lab evidence evidence-lab check fresh mutants deb freshpackages picture site
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize twins lab evidence evidence-lab check fresh mutants deb freshpackages picture site
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -111,6 +111,11 @@ picture: $(TEST_STAMP) ## take README's picture of top anew
 
 sanitize: $(TEST_STAMP) ## the native module's tests under the address and undefined behaviour sanitizers
 	$(BIN)/python -m pytest $(ARGS) tests/provider/test_sanitizers.py
+sanitize: $(TEST_STAMP) ## the native modules' tests under the address and undefined behaviour sanitizers
+	$(BIN)/python -m pytest $(ARGS) tests/provider/test_sanitizers.py tests/datapath/test_sanitizers.py
+
+twins: $(TEST_STAMP) ## the same bytes to both data paths, for five minutes (ARGS: --seconds, --seed)
+	$(BIN)/python tests/datapath/differential.py --seconds 300 $(ARGS)
 
 docs: $(TEST_STAMP) ## write the generated pages anew
 	$(BIN)/python -m iscsitools.cli.reference docs

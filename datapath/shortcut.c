@@ -227,6 +227,10 @@ static int take_over(struct shortcut *shortcut, PyObject *offer)
     PyObject *kind, *words, *chunks, *slow;
     Py_ssize_t least;
 
+    if (!PyTuple_Check(offer)) {
+        PyErr_SetString(PyExc_TypeError, "a shortcut is a tuple");
+        return -1;
+    }
     if (!PyArg_ParseTuple(offer, "UOOO:shortcut", &kind, &words, &chunks, &slow))
         return -1;
     shortcut->kind = kind_of(kind, &least);

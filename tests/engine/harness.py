@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.initiator import NO_TAG, Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.iscsi.connection.connection import Connection, Timers
@@ -84,14 +85,17 @@ class Target:
     slow: bool = False
     window: int = 128
     size: int = 4 << 20
+    disk: Backstore | None = None
+    """Opened; a disk in memory of ``size`` bytes where there is none."""
     memory: int = 64 << 20
     now: int = SECOND
     woken: list[Connection] = field(default_factory=list)
     closed: list[Session] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.store = (SlowDisk if self.slow else RamBackstore)(str(self.size))
-        self.store.open()
+        self.store = self.disk or (SlowDisk if self.slow else RamBackstore)(str(self.size))
+        if self.disk is None:
+            self.store.open()
         self.device = ScsiDevice(IQN, DISK)
         self.unit = LogicalUnit(0, self.store, self.executor, UnitOptions(target=IQN), DISK)
         self.device.add_unit(self.unit)

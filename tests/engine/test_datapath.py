@@ -6,12 +6,13 @@ import pytest
 
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.initiator.pdu import Opcode, make_bhs
-from iscsitools.iscsi.connection.datapath import DataPath, Stop
+from iscsitools.iscsi.connection.datapath import Stop
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Chunk
 from iscsitools.probes.firing import ConnectionInfo, Probes
-from iscsitools.scsi.core.gate import Gate
+from iscsitools.scsi.core.gate import make_gate
 
+from . import harness
 from .harness import read10, write10
 
 ENOUGH = 1 << 20
@@ -33,8 +34,9 @@ class Bench:
     def __init__(self, store: type[RamBackstore] = RamBackstore, max_send: int = 262144) -> None:
         self.store = store("1M")
         self.store.open()
-        self.gate = Gate(0, self.store, 512, 2048, True, True)
-        self.path = DataPath(bytearray(256 << 10), ConnectionInfo(1), Probes(lambda: 0))
+        self.gate = make_gate(0, self.store, 512, 2048)
+        self.gate.read_open = self.gate.write_open = True
+        self.path = harness.data_path(bytearray(256 << 10), ConnectionInfo(1), Probes(lambda: 0))
         self.path.window = 128
         self.path.exp_cmdsn = self.cmdsn = 1
         self.path.statsn = 100
