@@ -17,6 +17,7 @@ from iscsitools import __version__
 from iscsitools.backstores.spec import without_password
 from iscsitools.cli.logs import set_up_logging
 from iscsitools.cli.output import size_text
+from iscsitools.cli.run_beside import RunBeside
 from iscsitools.config import AuthMethod, Config, LunConfig, Portal, TargetConfig, load_config
 from iscsitools.config.commandline import config_from_options
 from iscsitools.config.plugins import plugin_tables
@@ -60,14 +61,15 @@ class OrderedCommand(click.Command):
 @click.option("--state", type=click.Path(), help="Keep here what is changed while it serves, and start from it.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="The least important log lines to write.")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Log lines for people, or JSON.")
+@click.option("--run", metavar="COMMAND", help="Run this while it serves, and end with its exit status.")
 @click.option("--plugin", multiple=True, metavar="NAME[,KEY=VALUE]...", help="Options of a plugin.")
 @click.option("--provider", type=click.Choice(PROVIDERS), help="Tracers that the probes serve.  [default: auto]")
 @click.option("--data-path", type=click.Choice(DATA_PATHS), help="What moves the data.  [default: auto]")
 @click.pass_context
 def command(
     ctx: click.Context, file: str | None, portals: tuple[str, ...], iqn: tuple[str, ...], lun: tuple[str, ...],
-    name: str | None, state: str | None, log_level: str | None, log_format: str | None, plugin: tuple[str, ...],
-    provider: str | None, data_path: str | None,
+    name: str | None, state: str | None, log_level: str | None, log_format: str | None, run: str | None,
+    plugin: tuple[str, ...], provider: str | None, data_path: str | None,
 ) -> int:  # fmt: skip
     """Serve disks over iSCSI.
 
@@ -82,12 +84,16 @@ def command(
     and without --config, --iqn and --lun it serves what was kept. A configuration that is given wins, and the log says
     what of the kept one it overrides.
 
+    With --run, the shell runs COMMAND once connections are accepted; when it has ended, the server ends too. In its
+    environment are ISCSITOOLS_URL (of the first LUN), ISCSITOOLS_PORTAL and ISCSITOOLS_NAME. What the server itself
+    prints goes to standard error then.
+
     SIGINT and SIGTERM end it cleanly: initiators are asked to log out, running commands finish, data is flushed. A
     second one waits for nobody. Closing the terminal ends it too, except under nohup. SIGHUP sent by hand has the sizes
     of all disks read anew, after a file was made longer, say; initiators are told that the capacity has changed.
 
-    Exit status: 0; 1 when it could not start, when a call of a backstore had not returned at the end, or when a disk
-    could not be flushed then, so that written data may be lost; 2 for wrong options.
+    Exit status: 0, or that of --run; 1 when it could not start, when a call of a backstore had not returned at the end,
+    or when a disk could not be flushed then, so that written data may be lost; 2 for wrong options.
     """
     set_up_logging(log_level or "info", log_format or "text")
     plugins = PluginManager()
@@ -114,7 +120,7 @@ def command(
         config, warnings = load_config(file, plugins.registry, plugins.authenticators, top)
     if kept is None:
         warnings = (*warnings, *overridden(config, plugins))
-    return start(config, warnings, plugins)
+    return start(config, warnings, plugins, run)
 
 
 def kept_state(folder: str) -> Path | None:
@@ -138,8 +144,8 @@ def overridden(config: Config, plugins: PluginManager) -> list[str]:
     return [f"overrides what was kept in {kept}: {change.text}" for change in changes]
 
 
-def start(config: Config, warnings: Sequence[str], plugins: PluginManager) -> int:
-    """Serve until told to stop; returns the exit status."""
+def start(config: Config, warnings: Sequence[str], plugins: PluginManager, run: str | None = None) -> int:
+    """Serve until told to stop, or until the command ``run`` has ended; returns the exit status."""
     # Imported once there is something to serve: wrong options are told sooner.
     from iscsitools.server.log_queue import LogQueue
     from iscsitools.server.main import serve
@@ -152,10 +158,27 @@ def start(config: Config, warnings: Sequence[str], plugins: PluginManager) -> in
         targets = server.assembly.targets
         sizes = {(t.name, n): (u.blocks, u.block_size) for t in targets for n, u in t.device.units.items()}
         addresses = [Portal.parse(address) for address in server.addresses]
-        click.echo(greeting(config, addresses, sizes, watched=server.trace is not None))
+        click.echo(greeting(config, addresses, sizes, watched=server.trace is not None), err=run is not None)
         sys.stdout.flush()
+        if run is not None:
+            beside.append(RunBeside(run, server.shut_down, variables(config, server.name, addresses)))
 
-    return serve(config, plugins, ready)
+    beside: list[RunBeside] = []
+    try:
+        status = serve(config, plugins, ready)
+    finally:
+        ended = [each.finish() for each in beside]
+    return status or max(ended, default=0)
+
+
+def variables(config: Config, name: str, addresses: Sequence[Portal]) -> dict[str, str]:
+    """What a command beside the server finds in its environment."""
+    portal = _reachable(addresses[0])
+    found = {"ISCSITOOLS_NAME": name, "ISCSITOOLS_PORTAL": str(portal)}
+    first = next((target for target in config.targets if target.luns), None)
+    if first is not None:
+        found["ISCSITOOLS_URL"] = f"{_url(portal, first)}/{first.iqn}/{first.luns[0].number}"
+    return found
 
 
 def greeting(
