@@ -165,7 +165,7 @@ def test_what_cannot_be_opened_changes_nothing(served: tuple[Running, Control], 
     server, control = served
     before = control.get()
     luns = luns_of(before.document)
-    luns.append({"number": 2, "store": "ram:1M"})
+    luns.append({"number": 2, "store": f"file:{tmp_path / 'other'},size=1M"})
     luns.append({"number": 3, "store": f"file:{tmp_path / 'disk'}"})  # LUN 1 has it
     with pytest.raises(ControlError, match="in use by another server, or by another LUN") as caught:
         control.apply(before.document)
@@ -174,6 +174,8 @@ def test_what_cannot_be_opened_changes_nothing(served: tuple[Running, Control], 
     assert after.generation == before.generation
     assert [lun["number"] for lun in luns_of(after.document)] == [0, 1]
     assert len(server.server.assembly.stores) == 2
+    del luns[3]
+    assert len(control.apply(before.document).changes) == 1, "what had been opened is still locked"
 
 
 def test_targets_and_users_come_and_go(served: tuple[Running, Control]) -> None:
