@@ -90,7 +90,7 @@ fairness: $(TEST_STAMP) ## what a good initiator gets beside one that floods (AR
 	$(BIN)/python benchmarks/fairness.py $(ARGS)
 
 instructions: $(TEST_STAMP) ## count the instructions of each form of I/O (ARGS: options of the benchmark)
-	$(BIN)/python benchmarks/engine.py $(ARGS)
+	$(BIN)/python benchmarks/instructions.py $(ARGS)
 
 cross: $(TEST_STAMP) ## compile the native parts for other systems, in build/cross
 	$(BIN)/python packaging/cross/build.py
@@ -109,8 +109,6 @@ freshpackages: ## install what make wheels and make deb made on fresh roots of D
 picture: $(TEST_STAMP) ## take README's picture of top anew
 	$(BIN)/python packaging/picture/top.py
 
-sanitize: $(TEST_STAMP) ## the native module's tests under the address and undefined behaviour sanitizers
-	$(BIN)/python -m pytest $(ARGS) tests/provider/test_sanitizers.py
 sanitize: $(TEST_STAMP) ## the native modules' tests under the address and undefined behaviour sanitizers
 	$(BIN)/python -m pytest $(ARGS) tests/provider/test_sanitizers.py tests/datapath/test_sanitizers.py
 

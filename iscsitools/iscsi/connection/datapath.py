@@ -205,7 +205,7 @@ class DataPath:
         ``budget``: bytes of output that this call may add. The first PDU may always be answered, however long. The
         chunk has to be open.
 
-        Hot. Measured by benchmarks/engine.py: local names, one unpack, one pack and one gate for an I/O.
+        Hot. Measured by benchmarks/instructions.py: local names, one unpack, one pack and one gate for an I/O.
         """
         buf = self.receive
         view = self.receive_view

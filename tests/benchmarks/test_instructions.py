@@ -61,7 +61,17 @@ def test_instructions_are_counted_and_compared(tmp_path: Path) -> None:
     before.write_text(json.dumps({form.name: 1}))
     counts = tmp_path / "counts.json"
     done = run_program(
-        "engine.py", "--forms", form.name, "--few", "64", "--many", "64", "--json", str(counts), "--before", str(before)
+        "instructions.py",
+        "--forms",
+        form.name,
+        "--few",
+        "64",
+        "--many",
+        "64",
+        "--json",
+        str(counts),
+        "--before",
+        str(before),
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(counts.read_text())[form.name] > 1000
