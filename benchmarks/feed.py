@@ -1,13 +1,14 @@
 """Feed the engine alone, without sockets, with a recorded stream; ``instructions.py`` runs this under callgrind.
 
-usage: feed.py PACKAGES learn STREAM...
-       feed.py PACKAGES count PROVIDER LIBRARY (STREAM PIECES BYTES)...
+usage: feed.py PACKAGES DATA_PATH learn STREAM...
+       feed.py PACKAGES DATA_PATH count PROVIDER LIBRARY (STREAM PIECES BYTES)...
 
 ``PACKAGES`` is the directory that holds the iscsitools package to measure, ``STREAM`` a file of ``stream.record``.
 ``learn`` fills in the Target Transfer Tags of a stream's Data-Outs, which only the engine knows. ``count`` has the
 instructions counted that all but the first ``PIECES`` take, and checks that there are ``BYTES`` of answers at least.
-``PROVIDER`` is what ``serve --provider`` takes: it is asked at each readable event which probes are enabled.
-``LIBRARY`` is ``load/counting.c``. Nothing here is done for an I/O but the engine's own work.
+``DATA_PATH`` is what ``serve --data-path`` takes. ``PROVIDER`` is what ``serve --provider`` takes: it is asked at each
+readable event which probes are enabled. ``LIBRARY`` is ``load/counting.c``. Nothing here is done for an I/O but the
+engine's own work.
 """
 
 from __future__ import annotations
@@ -36,11 +37,13 @@ from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.executor import InlineExecutor
 from iscsitools.scsi.core.options import UnitOptions
 from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.server.data_path import choose as choose_data_path
 
 TARGET = "iqn.2026-11.example:engine"
 TO_FILL = 1 << 31
 SCSI_RESPONSE, DATA_IN, LOGOUT_RESPONSE, R2T = 0x21, 0x25, 0x26, 0x31
-LEARNING = sys.argv[2] == "learn"
+LEARNING = sys.argv[3] == "learn"
+DATA_PATH, _ = choose_data_path(sys.argv[2])
 
 
 def nothing(*_: object) -> None:
@@ -72,7 +75,7 @@ class Engine:
     def connect(self) -> Connection:
         """A new connection."""
         info = ConnectionInfo(1, "127.0.0.1:3260", "127.0.0.1:50000")
-        return Connection(info, self.buffers, self.probes, self.dispatcher, 0, Timers(), nothing)
+        return Connection(info, self.buffers, self.probes, self.dispatcher, 0, Timers(), nothing, DATA_PATH)
 
     def end_connection(self) -> None:
         """The initiator has closed it."""
@@ -199,10 +202,10 @@ def count_each(provider: str, library: ctypes.CDLL, streams: list[str]) -> None:
 def main() -> None:
     """Count streams, or learn their tags."""
     if LEARNING:
-        for path in sys.argv[3:]:
+        for path in sys.argv[4:]:
             learn(Path(path))
         return
-    count_each(sys.argv[3], ctypes.CDLL(sys.argv[4]), sys.argv[5:])
+    count_each(sys.argv[4], ctypes.CDLL(sys.argv[5]), sys.argv[6:])
 
 
 main()

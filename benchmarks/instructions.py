@@ -36,12 +36,14 @@ class Counter:
         self.few: int = arguments.few
         self.many: int = arguments.many
         self.directory = directory
+        # The probes' call sites can be cut out of Python only.
+        self.data_path: str = "python" if arguments.probes else arguments.data_path
         self.library = build("counting")
 
     def feed(self, packages: Path, *more: str, prefix: Sequence[str] = ()) -> str:
         """One run of feed.py; returns what it printed. Raises RuntimeError when it fails."""
         # -S keeps the installed package away; what feed.py needs from outside the copy is on PYTHONPATH.
-        command = [*prefix, sys.executable, "-S", "-B", str(HERE / "feed.py"), str(packages), *more]
+        command = [*prefix, sys.executable, "-S", "-B", str(HERE / "feed.py"), str(packages), self.data_path, *more]
         env = os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -93,6 +95,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--list", action="store_true", help="print the names of all forms")
     parser.add_argument("--probes", action="store_true", help="what the probes cost while nobody looks")
+    parser.add_argument(
+        "--data-path", choices=["auto", "native", "python"], default="auto",
+        help="which data path to count (default: the one in C, where it was built)",
+    )  # fmt: skip
     parser.add_argument("--package", type=Path, default=PACKAGE, help="another iscsitools directory to measure")
     parser.add_argument("--json", type=Path, help="write the counts to this file")
     parser.add_argument("--before", type=Path, help="compare with the counts in such a file")

@@ -19,7 +19,7 @@ PACKAGES = BENCHMARKS.parent
 
 
 def feed(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / "feed.py"), str(PACKAGES), *arguments]
+    command = [sys.executable, str(BENCHMARKS / "feed.py"), str(PACKAGES), "auto", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 

@@ -158,7 +158,7 @@ class World:
 
     def state(self) -> list[object]:
         """All that has been seen since the last time, and the numbers."""
-        found: list[object] = list(self.seen)
+        found: list[object] = [*self.seen, self.target.store.unflushed]
         self.seen.clear()
         for wire in self.wires:
             path, conn = wire.conn.path, wire.conn
@@ -201,7 +201,7 @@ class Round:
             store = kind(str(SIZE))  # type: ignore[call-arg]
         store.open()
         if kind is not FileBackstore:
-            store.write(0, memoryview(content))
+            store.write(0, memoryview(content)[: SIZE // 2])  # a disk in memory has no chunks behind that
         return store
 
     def make(self, path: type[DataPath], disk: Backstore, keys: dict[str, str]) -> World:
@@ -289,7 +289,17 @@ class Round:
         attribute = rng.choice((1,) * 12 + (0, 2, 3))
         fields: dict[str, int] = {"edtl": edtl, "flags": (0xA0 if writes else 0xC0) | attribute}
         if rng.random() < 0.02:
-            fields |= rng.choice(({"lun": encode_lun(1)}, {"itt": wire.itt}, {"itt": NO_TAG}, {"flags": 0xE1}))
+            busy = next(iter(wire.conn.commands), wire.itt)
+            fields |= rng.choice(
+                (
+                    {"itt": busy},
+                    {"itt": busy},
+                    {"lun": encode_lun(1)},
+                    {"itt": wire.itt},
+                    {"itt": NO_TAG},
+                    {"flags": 0xE1},
+                )
+            )
         if writes:
             cdb[0] |= 2
             data = rng.randbytes(min(edtl, rng.choice((self.immediate,) * 30 + (512, 0))))
