@@ -12,7 +12,7 @@ from typing import Final
 import iscsitools.datapath
 from iscsitools.iscsi.connection.datapath import DataPath
 
-COST: Final = "reads and writes of 4 KiB take three times the processor time"
+COST: Final = "reads and writes of 4 KiB take half as much processor time again"
 """What is lost without the module in C; docs/performance.md has the figures."""
 _MISSING: Final = Path(iscsitools.datapath.__file__).parent / "_native.missing"
 """Written by ``setup.py``: why there is no module."""
