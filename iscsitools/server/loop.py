@@ -9,6 +9,7 @@ import logging
 import os
 import select
 import selectors
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -107,6 +108,7 @@ class Loop:
         self._calls: deque[Callback] = deque()
         self._turns: deque[Callback] = deque()
         self._signalled = False
+        self._wakes_on_signals = False
         self._stopped = False
         self.each_wake_up: list[Callback] = []
         """Called once for every return of the poller, after events and timers: what they made ready goes out."""
@@ -256,12 +258,22 @@ class Loop:
                 except Exception:
                     log.exception("a callback of the event loop failed")
 
+    def wake_on_signals(self) -> None:
+        """Have a signal end the poller's wait, also one that the system delivers to another thread of the process.
+
+        Handlers run on the main thread, which is to be the loop's, between two of its steps: asleep, it takes none.
+        """
+        signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
+        self._wakes_on_signals = True
+
     def stop(self) -> None:
         """Let :meth:`run` return."""
         self._stopped = True
 
     def close(self) -> None:
         """Give the descriptors back."""
+        if self._wakes_on_signals:
+            signal.set_wakeup_fd(-1)
         self.unwatch(self._wake_in)
         os.close(self._wake_in)
         # A worker that returns from here on must not write to a descriptor that is somebody else's by then.

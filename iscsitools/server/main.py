@@ -38,6 +38,7 @@ def serve(config: Config, plugins: PluginManager, on_ready: Callable[[Server], N
         notifier.stopping()
         server.shut_down()
 
+    server.loop.wake_on_signals()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     _serve_hangups(server)

@@ -64,7 +64,9 @@ TARGETS = {
 def build_module(native: Native, target: Target, made: Path) -> Path:
     """Compile a module; its file."""
     (made / "table.h").write_text(table.header())
-    output = made / f"{native.name.rpartition('.')[2]}.abi3.so"
+    # Two modules have one name in two rooms.
+    output = made / native.room / f"{native.name.rpartition('.')[2]}.abi3.so"
+    output.parent.mkdir(parents=True, exist_ok=True)
     sources = [str(ROOT / name) for name in native.sources()]
     include = [f"-I{made}", f"-I{sysconfig.get_path('include')}"]  # of this Python: all are little-endian and LP64
     run([*target.command(), *FLAGS, "-Werror", f"-DPy_LIMITED_API={LIMITED_API}", *include, *sources,

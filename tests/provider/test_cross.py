@@ -45,7 +45,7 @@ def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("target", KINDS)
-@pytest.mark.parametrize("name", ["_native.abi3.so", "_libusdt.so"])
+@pytest.mark.parametrize("name", ["provider/_native.abi3.so", "datapath/_native.abi3.so", "_libusdt.so"])
 def test_each_file_is_of_its_system(built: Path, target: str, name: str) -> None:
     magic, machine = KINDS[target]
     image = (built / target / name).read_bytes()
@@ -58,6 +58,6 @@ def test_each_file_is_of_its_system(built: Path, target: str, name: str) -> None
 
 @pytest.mark.parametrize("target", [target for target in KINDS if target.startswith("linux")])
 def test_all_probes_are_sdt_notes_on_linux(built: Path, target: str) -> None:
-    words = [needs("readelf", "binutils"), "--notes", "--wide", str(built / target / "_native.abi3.so")]
+    words = [needs("readelf", "binutils"), "--notes", "--wide", str(built / target / "provider/_native.abi3.so")]
     notes = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert notes.count("Provider: iscsi") == len(PROVIDER_PROBES)
