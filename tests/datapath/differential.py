@@ -378,10 +378,13 @@ def drain(wire: Wire) -> bytes:
 def check(seed: int, python: type[DataPath], other: type[DataPath]) -> None:
     """One round; AssertionError where the two differ."""
     with tempfile.TemporaryDirectory(prefix="it-twins-") as folder:
+        before = harness.data_path
         try:
             Round(seed, folder, python, other).run()
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
+        finally:
+            harness.data_path = before  # other tests serve by it
 
 
 def main() -> int:
