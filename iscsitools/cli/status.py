@@ -33,10 +33,9 @@ def _print(found: dict[str, Any], utc: bool, as_json: bool) -> int:
     if as_json:
         echo_json(found)
         return _EXIT[found["state"]]
-    click.echo(
-        f"{found['name']}: {found['state']}; {found['targets']} targets, {found['luns']} LUNs, {found['sessions']} "
-        f"sessions, {found['connections']} connections, up since {_clock(found['started'], utc)}"
-    )
+    words = {"targets": "target", "luns": "LUN", "sessions": "session", "connections": "connection"}
+    counts = ", ".join(f"{found[key]} {word}{'' if found[key] == 1 else 's'}" for key, word in words.items())
+    click.echo(f"{found['name']}: {found['state']}; {counts}, up since {_clock(found['started'], utc)}")
     for problem in found["problems"]:
         click.echo(f"{problem['level']}: {problem['text']}")
     for limit in found["limits"]:

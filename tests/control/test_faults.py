@@ -108,7 +108,7 @@ def test_status_says_what_is_the_matter(tmp_path: Path, iscsitools: Run) -> None
     ) as server:
         result = iscsitools("status", "--utc")
         assert result.status == 0
-        assert result.out.startswith("ill: ok; 1 targets, 2 LUNs, 0 sessions, 0 connections, up since 20")
+        assert result.out.startswith("ill: ok; 1 target, 2 LUNs, 0 sessions, 0 connections, up since 20")
         with Control("ill") as control:
             control.set_faults(IQN, 0, {"delay.read": "1ms"})
         result = iscsitools("status")

@@ -53,7 +53,7 @@ class Background(QueuedTask):
 
     def resume(self, step: Callable[[], None]) -> None:
         """Not asked for: it has its own steps."""
-        raise NotImplementedError
+        raise NotImplementedError  # nobody calls it
 
     def start(self) -> None:
         """It is its turn."""

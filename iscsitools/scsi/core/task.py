@@ -77,7 +77,7 @@ class Task(QueuedTask):
 
     def done(self) -> None:
         """The status is known. Called once, on the loop's thread, but not for a task that was aborted."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     def released(self) -> None:
         """The task was aborted, and nothing uses ``data_out`` and ``data_in`` any more. Called once.
@@ -85,7 +85,7 @@ class Task(QueuedTask):
         That is before ``manage`` or ``detach`` returns when no thread is at work for the task, else when that thread's
         call has returned; until then the transport leaves the buffers alone.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     # For commands
 

@@ -51,15 +51,15 @@ class QueuedTask:
 
     def start(self) -> None:
         """Begin: it is this task's turn."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     def end_without_status(self) -> None:
         """It was aborted: give back what it holds, now or when its work has returned, and leave."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     def dropped(self) -> None:
         """For the transport: something other than its own task management function ended the task without status."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     def overlaps(self, other: QueuedTask) -> bool:
         """Whether the two must not work at the same time: blocks of both, which one of them changes."""
