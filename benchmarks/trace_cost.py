@@ -20,6 +20,7 @@ from iscsitools.trace.record import decode
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.counts import EventCounts
+from iscsitools.trace.sums.declared import HISTOGRAMS
 from iscsitools.trace.sums.snapshot import strings_of
 
 RECORDS = 65536
@@ -70,6 +71,12 @@ def sums(probes: Probes) -> Callable[[], None]:
     return lambda: None
 
 
+def all_sums(probes: Probes) -> Callable[[], None]:
+    subscriber = CommandSums(Selection(), HISTOGRAMS)
+    probes.subscribe(subscriber.mask, subscriber)
+    return lambda: None
+
+
 def counts(probes: Probes) -> Callable[[], None]:
     subscriber = EventCounts(Selection())
     probes.subscribe(subscriber.mask, subscriber)
@@ -88,6 +95,7 @@ CASES: dict[str, tuple[int, Callable[[Probes], Callable[[], None]]]] = {
     "ring of 64 KB, all probes": (4, ring(512)),
     "ring, only what top needs": (2, ring(RECORDS, 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9)),
     "sums (top, io, cmds, rwlat)": (2, sums),
+    "sums with all histograms": (2, all_sums),
     "counts (who)": (4, counts),
     "ring and sums at once": (4, both),
 }

@@ -15,6 +15,7 @@ from iscsitools.trace.client.replay import Replay
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import histogram
 from iscsitools.trace.sums.aggregate import MAX_CELLS, MAX_STARTS, CommandSums
+from iscsitools.trace.sums.declared import NAMES
 
 from .support import READ10, Host, bhs, connection, fire_read, fire_write
 
@@ -242,7 +243,7 @@ def test_a_recorded_file_gives_the_same_sums(make_host: Callable[..., Host], sel
     host = make_host(clock=lambda: frozen)
     out = io.BytesIO()
     wanted = {"client": selection.client, "lun": selection.lun}
-    with trace.attach() as source, trace.Sums(events=True, **wanted) as sums:  # type: ignore[arg-type]
+    with trace.attach() as source, trace.Sums(events=True, histograms=NAMES, **wanted) as sums:  # type: ignore[arg-type]
         recorder = Recorder(out, source.server, {})
         for work in mixed_work(host):
             frozen += 12345
@@ -254,7 +255,7 @@ def test_a_recorded_file_gives_the_same_sums(make_host: Callable[..., Host], sel
         recorder.finish(source.drops)
     path = host.watch.parent / "recording"
     path.write_bytes(out.getvalue())
-    replay = Replay(selection, events=True)
+    replay = Replay(selection, events=True, histograms=NAMES)
     with trace.open_file(path) as replayed:
         while not replayed.ended:
             replay.feed(replayed, replayed.read_block())

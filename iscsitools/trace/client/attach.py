@@ -122,7 +122,8 @@ class Sums(Server):
     """Sums that the server keeps while this is open; they begin at 0 and cannot drop events.
 
     ``commands``: counts, bytes and latencies (``Snapshot.commands``); ``events``: how often each probe of ``probes``
-    fired (``Snapshot.events``).
+    fired (``Snapshot.events``). ``histograms``: names of :mod:`iscsitools.trace.sums.declared`, what the rows are to
+    have beside latencies; ``kept`` says which of them an older server does.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Sums(Server):
         *,
         commands: bool = True,
         events: bool = False,
+        histograms: Iterable[str] = (),
         probes: Iterable[str] | None = None,
         client: str | None = None,
         target: str | None = None,
@@ -141,7 +143,12 @@ class Sums(Server):
         selection = Selection(mask_of(probes), client, target, lun)
         super().__init__(name, socket)
         try:
-            self._link.request("aggregate", commands=commands, events=events, **selection.to_json())
+            answer = self._link.request(
+                "aggregate", commands=commands, events=events, histograms=list(histograms), **selection.to_json()
+            )
+            with sense(self.path):
+                self.kept = tuple(map(str, answer.get("histograms", {})))
+                """The histograms that the server keeps."""
         except BaseException:
             self.close()
             raise

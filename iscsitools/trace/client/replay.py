@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from iscsitools.probes.firing import SCSI_COMMAND, ConnectionInfo
@@ -12,14 +13,17 @@ from iscsitools.trace.record import WHOLE, cdb_of
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.counts import EventCounts
+from iscsitools.trace.sums.declared import wanted
 from iscsitools.trace.sums.snapshot import Snapshot, take
 
 
 class Replay:
     """Feeds blocks of records to sums; :meth:`snapshot` then answers as ``client.Sums`` does of a live server."""
 
-    def __init__(self, selection: Selection, *, commands: bool = True, events: bool = False) -> None:
-        self._sums = CommandSums(selection) if commands else None
+    def __init__(
+        self, selection: Selection, *, commands: bool = True, events: bool = False, histograms: Iterable[str] = ()
+    ) -> None:
+        self._sums = CommandSums(selection, wanted(list(histograms))) if commands else None
         self._counts = EventCounts(selection) if events else None
         self._infos: dict[int, ConnectionInfo] = {}
         self._statuses: list[Message] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -19,8 +19,10 @@ from iscsitools.trace.feed.sink import Sink
 from iscsitools.trace.protocol import HEADER, Message, ReaderLimits, encode, encode_list
 from iscsitools.trace.record import SIZE
 from iscsitools.trace.selection import Selection
+from iscsitools.trace.sums import declared
 from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.counts import EventCounts
+from iscsitools.trace.sums.declared import Histogram
 from iscsitools.trace.sums.snapshot import take
 
 _FEWEST_RECORDS: Final = 512
@@ -34,8 +36,10 @@ class Refused(Exception):
 class _Sums:
     """What one reader has the server keep for it."""
 
-    def __init__(self, selection: Selection, commands: bool, events: bool, since: int) -> None:
-        self.commands = CommandSums(selection) if commands else None
+    def __init__(
+        self, selection: Selection, commands: bool, events: bool, histograms: Sequence[Histogram], since: int
+    ) -> None:
+        self.commands = CommandSums(selection, histograms) if commands else None
         self.events = EventCounts(selection) if events else None
         self.since = since
 
@@ -194,10 +198,11 @@ class Requests:
         commands, events = message.get("commands", True), message.get("events", False)
         if not isinstance(commands, bool) or not isinstance(events, bool) or not (commands or events):
             raise Refused("commands and events are not true or false, or both are false")
-        sums = self._sums[peer] = _Sums(Selection.from_json(message), commands, events, self._clock())
+        histograms = declared.wanted(message.get("histograms", [])) if commands else ()
+        sums = self._sums[peer] = _Sums(Selection.from_json(message), commands, events, histograms, self._clock())
         for part in sums.parts:
             self._probes.subscribe(part.mask, part)
-        return {}
+        return {"histograms": declared.described(histograms)}
 
     def _snapshot(self, peer: Peer, message: Message) -> None:
         sums = self._sums.get(peer)

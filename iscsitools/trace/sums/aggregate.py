@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from iscsitools.probes.firing import (
@@ -28,9 +28,12 @@ from iscsitools.probes.firing import (
 )
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
+from iscsitools.trace.sums.arrivals import NONE, Arrivals
+from iscsitools.trace.sums.buckets import Buckets
 from iscsitools.trace.sums.counters import Cell, ConnectionCells, Starts
+from iscsitools.trace.sums.declared import Histogram
 from iscsitools.trace.sums.lun_filter import of_lun
-from iscsitools.wire.operations import service_action
+from iscsitools.wire.operations import extent_of, service_action
 
 MAX_CELLS: Final = 2048
 """Kept per aggregation; commands beyond that are summed up in one cell of no connection."""
@@ -45,6 +48,12 @@ _MAX_ALIASES: Final = 4096
 _COMMAND: Final = struct.Struct(">xB2xI8xI12xB").unpack_from
 # Flags, Response and Status, lengths, ITT of the others.
 _OTHER: Final = struct.Struct(">xBHI8xI").unpack_from
+# Of a SCSI Command PDU, Expected Data Transfer Length and ExpStatSN; ExpStatSN, LBA and TRANSFER LENGTH with the CDBs
+# that the fast path answers; and the StatSN of an answer.
+_LENGTH_AND_STATSN: Final = struct.Struct(">20xI4xI").unpack_from
+_TEN: Final = struct.Struct(">28xI2xIxH").unpack_from
+_SIXTEEN: Final = struct.Struct(">28xI2xQI").unpack_from
+_STATSN: Final = struct.Struct(">24xI").unpack_from
 _REFERENCED: Final = struct.Struct(">I").unpack_from
 _CONDITION_MET: Final = 0x04  # with GOOD (0) what is no failure (SAM-5 5.3)
 
@@ -52,12 +61,14 @@ _CONDITION_MET: Final = 0x04  # with GOOD (0) what is no failure (SAM-5 5.3)
 class CommandSums:
     """Commands, data PDUs, latencies and failures. Give it the events of :attr:`mask`."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, histograms: Sequence[Histogram] = ()) -> None:
         self._selection = selection
+        self.histograms = tuple(histograms)
+        """What is kept beside the latencies."""
         self._connections: dict[int, ConnectionCells] = {}
         self._closed: deque[tuple[ConnectionInfo, Cell]] = deque()
         self._nobody = ConnectionInfo(0)
-        self._overflow = Cell(-1)
+        self._overflow = self._new_cell(ConnectionCells(self._nobody), -1)
         self._count = 0
         self.lost = 0
         """Cells of closed connections that were given up because nobody read them."""
@@ -79,6 +90,14 @@ class CommandSums:
         fast: dict[int, Cell] = {}
         starts: Starts = {}
         state = ConnectionCells(self._nobody)
+        more = bool(self.histograms)
+
+        def arrived(cell: Cell, size: int, lba: int, blocks: int, exp_statsn: int) -> None:
+            assert cell.arrivals is not None
+            unseen = state.statsn - exp_statsn & 0xFFFFFFFF if state.statsn is not None else 0
+            # What an initiator acknowledges before it was sent, or never, is no depth.
+            depth = len(starts) + (unseen if unseen < MAX_STARTS else 0) + 1
+            cell.arrivals.entries.append((cell, size, lba, blocks, depth))
 
         def turn_to(conn: ConnectionInfo) -> bool:
             nonlocal last, generation, aliases, fast, starts, state
@@ -110,6 +129,12 @@ class CommandSums:
                     if flags & 0x20 and length & 0xFFFFFF:  # immediate data of a write
                         cell.out_pdus += 1
                         cell.out_bytes += length & 0xFFFFFF
+                    if more:
+                        size, exp_statsn = _LENGTH_AND_STATSN(buffer, offset)
+                        moves = flags & 0x60
+                        extent = extent_of(cdb) if moves else None
+                        lba, blocks = extent if extent is not None and extent.blocks else (NONE, 0)
+                        arrived(cell, size if moves else NONE, lba, blocks, exp_statsn)
                     if not number & 255:
                         cell.fold()
                         _trim(starts)
@@ -118,6 +143,8 @@ class CommandSums:
                 flags, outcome, length, itt = _OTHER(buffer, offset)
                 if probe == 8:  # data-send, which has no AHS
                     if flags & 1:  # and the status, which ends the command
+                        if more:
+                            state.statsn = _STATSN(buffer, offset)[0] + 1
                         start = starts.pop(itt, None)
                         cell = start[1] if start is not None else self._unknown(state, lun)
                         cell.in_pdus += 1
@@ -129,6 +156,8 @@ class CommandSums:
                         cell.in_bytes += length
                         return
                 elif probe == 7:  # scsi-response
+                    if more:
+                        state.statsn = _STATSN(buffer, offset)[0] + 1
                     start = starts.pop(itt, None)
                 elif probe == 9:  # data-receive
                     start = starts.get(itt)
@@ -168,6 +197,10 @@ class CommandSums:
                 cell.in_pdus += 1
                 cell.in_bytes += length
                 cell.recent.append(clock() - began)
+                if more:
+                    exp_statsn, lba, blocks = (_TEN if operation < 0x8000 else _SIXTEEN)(request, at)
+                    arrived(cell, length, lba, blocks, exp_statsn)
+                    state.statsn = _STATSN(answer, answer_at)[0] + 1
                 if not number & 255:
                     cell.fold()
             except Exception as error:
@@ -188,6 +221,10 @@ class CommandSums:
                 cell.out_pdus += 1
                 cell.out_bytes += length
                 cell.recent.append(clock() - began)
+                if more:
+                    exp_statsn, lba, blocks = (_TEN if operation < 0x8000 else _SIXTEEN)(request, at)
+                    arrived(cell, length, lba, blocks, exp_statsn)
+                    state.statsn = _STATSN(answer, answer_at)[0] + 1
                 if not number & 255:
                     cell.fold()
             except Exception as error:
@@ -204,6 +241,18 @@ class CommandSums:
             state.admitted = self._selection.admits(conn)
         return state
 
+    def _new_cell(
+        self, state: ConnectionCells, lun: int, opcode: int | None = None, action: int | None = None,
+        reads: bool = False, writes: bool = False,
+    ) -> Cell:  # fmt: skip
+        cell = Cell(lun, opcode, action, reads, writes)
+        if self.histograms:
+            cell.histograms = tuple(map(Buckets, self.histograms))
+            cell.arrivals = state.arrivals.get(lun)
+            if cell.arrivals is None:
+                cell.arrivals = state.arrivals[lun] = Arrivals(self.histograms)
+        return cell
+
     def _cell_of(self, state: ConnectionCells, alias: int, lun: int, cdb: bytes, flags: int) -> Cell:
         """Find or make the cell of a command; without a service action the hot path finds it by itself next time."""
         action = service_action(cdb)
@@ -213,7 +262,7 @@ class CommandSums:
             if self._count >= MAX_CELLS:
                 return self._overflow
             self._count += 1
-            cell = state.cells[key] = Cell(lun, cdb[0], action, bool(flags & 0x40), bool(flags & 0x20))
+            cell = state.cells[key] = self._new_cell(state, lun, cdb[0], action, bool(flags & 0x40), bool(flags & 0x20))
         if action is None and len(state.aliases) < _MAX_ALIASES:
             state.aliases[alias] = cell
         return cell
@@ -232,7 +281,7 @@ class CommandSums:
             if self._count >= MAX_CELLS:
                 return self._overflow
             self._count += 1
-            cell = state.cells[key] = Cell(lun)
+            cell = state.cells[key] = self._new_cell(state, lun)
         return cell
 
     def close(self, ident: int) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.trace.sums import histogram
+from iscsitools.trace.sums.arrivals import Arrivals
+from iscsitools.trace.sums.buckets import Buckets
 
 
 @dataclass(slots=True, eq=False)
@@ -31,9 +33,15 @@ class Cell:
     errors: Counter[int] = field(default_factory=Counter)
     recent: list[int] = field(default_factory=list)
     """Latencies that are not in ``ended``, ``latency``, ``maximum`` and ``histogram`` yet: many at once are cheaper."""
+    histograms: tuple[Buckets, ...] = ()
+    """Those of ``sums.declared`` that are kept."""
+    arrivals: Arrivals | None = None
+    """Where its commands wait to be sorted into them, with those of the other cells of its connection and LUN."""
 
     def fold(self) -> None:
-        """Work the recent latencies in."""
+        """Work in what is recent."""
+        if self.arrivals is not None:
+            self.arrivals.fold()
         if self.recent:
             self.ended += len(self.recent)
             self.latency += sum(self.recent)
@@ -52,6 +60,8 @@ class Cell:
         self.in_pdus = self.in_bytes = self.out_pdus = self.out_bytes = 0
         self.histogram = Counter()
         self.errors = Counter()
+        for buckets in self.histograms:
+            buckets.reset()
 
 
 Starts = dict[int, tuple[int, Cell]]
@@ -72,5 +82,9 @@ class ConnectionCells:
     fast: dict[int, Cell] = field(default_factory=dict)
     """The same cells by LUN << 16 | the first two bytes of the CDB: of what the fast path answers."""
     starts: Starts = field(default_factory=dict)
+    arrivals: dict[int, Arrivals] = field(default_factory=dict)
+    """By LUN, where more than latencies are kept."""
+    statsn: int | None = None
+    """The StatSN of the answer that comes next, by the one before it; None before the first one."""
     functions: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """Unanswered task management functions by ITT: function, LUN, Referenced Task Tag."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -11,8 +11,10 @@ from iscsitools.probes.table import Probe
 from iscsitools.trace.events import ConnectionStrings
 from iscsitools.trace.protocol import encode_list
 from iscsitools.trace.sums.aggregate import CommandSums
+from iscsitools.trace.sums.buckets import Distribution
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.counts import EventCounts
+from iscsitools.trace.sums.declared import Histogram
 
 STRINGS: Final = ("ident", "local", "remote", "protocol", "target", "initiator", "isid", "tsih", "transport")
 
@@ -55,6 +57,12 @@ class CommandRow:
     """Latencies by bucket of :mod:`iscsitools.trace.sums.histogram`."""
     errors: dict[int, int] = field(default_factory=dict)
     """Failures by (iSCSI response << 8 | SCSI status) << 24 | sense key << 16 | ASC << 8 | ASCQ."""
+    histograms: dict[str, Distribution] = field(default_factory=dict)
+    """Those that were asked for, by their names in :mod:`iscsitools.trace.sums.declared`."""
+
+
+_COUNTERS: Final = tuple(CommandRow.__slots__[1:-3])
+"""The numbers of a row, in their order."""
 
 
 @dataclass(slots=True)
@@ -122,18 +130,25 @@ def _counts_to_json(row: EventRow) -> list[Any]:
 
 
 def _row_to_json(row: CommandRow) -> list[Any]:
-    fields = [getattr(row, name) for name in CommandRow.__slots__]
-    return [row.conn.ident, *fields[1:-2], list(row.histogram.items()), list(row.errors.items())]
+    fields = [getattr(row, name) for name in _COUNTERS]
+    cells = [row.conn.ident, *fields, list(row.histogram.items()), list(row.errors.items())]
+    if row.histograms:
+        cells.append({name: [d.width, list(d.counts.items())] for name, d in row.histograms.items()})
+    return cells
 
 
 def _row_from_json(conns: dict[int, ConnectionStrings], fields: list[Any]) -> CommandRow:
-    values: list[Any] = [conns[fields[0]], *fields[1:-2], dict(fields[-2]), dict(fields[-1])]
+    end = len(_COUNTERS) + 1
+    latencies, errors, *more = fields[end:]
+    told = more[0] if more else {}
+    histograms = {name: Distribution(width, dict(counts)) for name, (width, counts) in told.items()}
+    values: list[Any] = [conns[fields[0]], *fields[1:end], dict(latencies), dict(errors), histograms]
     return CommandRow(*values)
 
 
 def take(since: int, now: int, sums: CommandSums | None, counts: EventCounts | None, reset: bool) -> Snapshot:
     """Read sums and counts, either of which may be missing; with ``reset`` they begin again from 0."""
-    commands = [_command_row(info, cell) for info, cell in sums.read()] if sums else []
+    commands = [_command_row(info, cell, sums.histograms) for info, cell in sums.read()] if sums else []
     events = (
         [EventRow(strings_of(info), {p: row[p] for p in Probe if row[p]}) for info, row in counts.read()]
         if counts
@@ -147,7 +162,8 @@ def take(since: int, now: int, sums: CommandSums | None, counts: EventCounts | N
     return Snapshot(since, now, commands, events, lost)
 
 
-def _command_row(info: ConnectionInfo, cell: Cell) -> CommandRow:
-    counters: list[Any] = [getattr(cell, name) for name in CommandRow.__slots__[1:-2]]
-    values: list[Any] = [strings_of(info), *counters, dict(cell.histogram), dict(cell.errors)]
+def _command_row(info: ConnectionInfo, cell: Cell, kept: Sequence[Histogram]) -> CommandRow:
+    counters: list[Any] = [getattr(cell, name) for name in _COUNTERS]
+    more = {declared.name: buckets.read() for declared, buckets in zip(kept, cell.histograms, strict=True)}
+    values: list[Any] = [strings_of(info), *counters, dict(cell.histogram), dict(cell.errors), more]
     return CommandRow(*values)

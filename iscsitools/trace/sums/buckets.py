@@ -1,0 +1,74 @@
+"""Values of many commands at once, sorted into the buckets of a declared histogram."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from operator import rshift
+from typing import Final, NamedTuple
+
+from iscsitools.trace.sums import histogram
+from iscsitools.trace.sums.declared import MOST_PLACES, Histogram, Scale
+
+OCTAVES: Final = 0
+"""The width of a distribution whose buckets are those of :mod:`iscsitools.trace.sums.histogram`."""
+
+
+class Distribution(NamedTuple):
+    """A histogram as a reader gets it.
+
+    ``width``: values of a bucket, the first of which is bucket times width; 0: the buckets are those of
+    :mod:`iscsitools.trace.sums.histogram`.
+    """
+
+    width: int
+    counts: dict[int, int]
+
+
+class Buckets:
+    """The counts of one histogram of one row."""
+
+    __slots__ = ("_shift", "_widths", "counts")
+
+    def __init__(self, declared: Histogram) -> None:
+        self.counts: Counter[int] = Counter()
+        self._widths = declared.scale is Scale.WIDTHS
+        self._shift = 0
+
+    def add(self, values: Sequence[int]) -> None:
+        """Count values."""
+        if not self._widths:
+            self.counts.update(histogram.count(values))
+            return
+        widest = max(0, max(values).bit_length() - (MOST_PLACES - 1).bit_length())
+        if widest > self._shift:
+            self.counts = Counter(widened(self.counts, widest - self._shift))
+            self._shift = widest
+        self.counts.update(map(rshift, values, (self._shift,) * len(values)))
+
+    def read(self) -> Distribution:
+        """Return a copy."""
+        return Distribution(1 << self._shift if self._widths else OCTAVES, dict(self.counts))
+
+    def reset(self) -> None:
+        """Begin again from 0; the width stays, so that one interval's buckets are those of the next."""
+        self.counts = Counter()
+
+
+def widened(counts: Mapping[int, int], doublings: int) -> dict[int, int]:
+    """Counts of buckets that are so many times twice as wide."""
+    wide: dict[int, int] = {}
+    for bucket, count in counts.items():
+        wide[bucket >> doublings] = wide.get(bucket >> doublings, 0) + count
+    return wide
+
+
+def merged(distributions: Iterable[Distribution]) -> Distribution:
+    """Add distributions of one histogram up: with equal widths, the widest is what the sum has."""
+    parts = list(distributions)
+    width = max((part.width for part in parts), default=OCTAVES)
+    total: Counter[int] = Counter()
+    for part in parts:
+        doublings = (width // part.width).bit_length() - 1 if part.width else 0
+        total.update(widened(part.counts, doublings) if doublings else part.counts)
+    return Distribution(width, dict(total))
