@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def test_every_make_target_that_is_named_is_there() -> None:
     code = {name for page in PAGES for name in re.findall(r"`make ([a-z-]+)", text(page))}
     assert code <= targets
     assert {"run", "test", "check", "fresh", "lab", "mutants"} <= named & targets
+
+
+def test_make_installs_extras_that_there_are() -> None:
+    """pip only warns of one that is missing, and then the target's program is not there."""
+    extras = tomllib.loads(text("pyproject.toml"))["project"]["optional-dependencies"]
+    named = {name for words in re.findall(r"'\.\[([\w,-]+)\]'", text("Makefile")) for name in words.split(",")}
+    assert "test" in named
+    assert named <= set(extras)
 
 
 def test_a_stranger_finds_the_place() -> None:
