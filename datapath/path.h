@@ -42,6 +42,14 @@ int path_check_open(const struct path *path);
 PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *path_write_in_place(PyObject *self, PyObject *const *args, Py_ssize_t count);
 
+/* The tables of the type; see path_methods.c and path_attributes.c. */
+extern PyMethodDef path_methods[];
+extern PyGetSetDef path_attributes[];
+int path_attributes_init(void);
+
+/* Let go of the open chunk, if there is one. */
+void path_leave_chunk(struct path *path);
+
 /* Make the type and put it into the module; 0, or -1 with an exception. */
 int path_init(PyObject *module);
 

@@ -36,7 +36,12 @@ NATIVE = (
         (
             "module",
             "path",
+            "path_attributes",
+            "path_methods",
             "consume",
+            "reads",
+            "parts",
+            "writes",
             "in_place",
             "command",
             "fire",
@@ -51,6 +56,7 @@ NATIVE = (
         (
             "python",
             "path",
+            "batch",
             "consume",
             "command",
             "wire",

@@ -1,0 +1,43 @@
+/* One call of consume, and what its parts share. */
+#ifndef BATCH_H
+#define BATCH_H
+
+#include "consume.h"
+
+enum { BEHIND = BHS_LENGTH + 2 * DIGEST_LENGTH /* room that is left at the end of a chunk */ };
+
+/* One call of consume. */
+struct batch {
+    struct path *path;
+    struct watch watch;
+    struct numbers numbers;
+    bool in_step;
+    const uint8_t *in;
+    uint8_t *out;
+    size_t pos, end, head; /* head: a header and its digest */
+    size_t tail, full;
+    uint64_t served, read, written;
+    int fired;
+    struct command command;
+    struct gate *gate;
+};
+
+/* Why there is no room for an answer that would end at "done" of the chunk. */
+enum stop no_room(const struct batch *batch, size_t done);
+
+/* Whether the header at "pos" is what its digest says. */
+bool header_intact(const struct batch *batch);
+
+/* One more command has had its turn. */
+void count_served(struct batch *batch);
+
+/* What the probes' calls are told of the command at "pos". */
+struct served served_at(const struct batch *batch, const void *data, size_t done);
+
+/* Serve the READ or WRITE at "pos"; see reads.c, parts.c and writes.c. */
+enum stop serve_read(struct batch *batch);
+enum stop serve_read_in_parts(struct batch *batch);
+enum stop serve_write(struct batch *batch);
+enum attempt read_data(struct batch *batch, size_t data, size_t done);
+
+#endif

@@ -1,0 +1,111 @@
+/* READs that are answered by one Data-In with the status in it (RFC 7143 11.7). */
+#include "batch.h"
+
+#include "crc32c.h"
+
+enum { MAP_MINIMUM = 128 << 10 };
+
+/* Where long data can be sent straight from the backstore's mapping, it is lent: path->mapped is set. */
+static enum attempt try_map(struct batch *batch, uint64_t offset)
+{
+    struct path *path = batch->path;
+    PyObject *range;
+
+    if (batch->command.edtl < MAP_MINIMUM || path->data_digest || batch->gate->shortcut.kind == SHORTCUT_RAM
+        || batch->gate->shortcut.kind == SHORTCUT_NULL)
+        return CANNOT;
+    range = PyObject_CallMethod(batch->gate->store, "try_map", "KI", (unsigned long long)offset, batch->command.edtl);
+    if (range == NULL) {
+        PyErr_Clear();
+        return ASK; /* as anything that raises: the task's way meets it again */
+    }
+    if (range == Py_None) {
+        Py_DECREF(range);
+        return CANNOT;
+    }
+    PyObject *mapped = mapped_new(range, batch->gate->store, offset);
+    Py_DECREF(range);
+    if (mapped == NULL)
+        return ASK;
+    Py_DECREF(path->mapped);
+    path->mapped = mapped;
+    return DONE;
+}
+
+enum attempt read_data(struct batch *batch, size_t data, size_t done)
+{
+    struct gate *gate = batch->gate;
+    uint64_t offset = batch->command.lba * gate->block_size;
+    enum attempt attempt = shortcut_read(&gate->shortcut, offset, batch->out + data, done - data);
+
+    if (attempt == ASK)
+        attempt = ask_store(gate->store, "try_read_into", offset, batch->path->chunk_view, data, done);
+    return attempt;
+}
+
+static int fire_read(struct batch *batch, size_t data, size_t done, PyObject *began)
+{
+    struct served served = served_at(batch, batch->out + data, done);
+
+    batch->fired = FIRED_NOTHING;
+    return began != NULL ? fire_all_of_read(&batch->watch, &served, began) : fire_read_one_by_one(&batch->watch, &served);
+}
+
+/* The data is there, or lent: put the header before it and the digests. Returns where the PDU ends, mapped or not. */
+static size_t put_read(struct batch *batch, size_t data, size_t done, bool mapped)
+{
+    uint8_t *bhs = batch->out + batch->tail;
+
+    count_served(batch);
+    put_data_in(bhs, batch->command.edtl, batch->command.itt, &batch->numbers);
+    batch->numbers.statsn++;
+    if (batch->path->header_digest)
+        put_digest(bhs + BHS_LENGTH, crc32c(0, bhs, BHS_LENGTH));
+    if (batch->path->data_digest && !mapped) {
+        put_digest(batch->out + done, crc32c(0, batch->out + data, done - data));
+        done += DIGEST_LENGTH;
+    }
+    return done;
+}
+
+enum stop serve_read(struct batch *batch)
+{
+    size_t data = batch->tail + batch->head;
+    size_t done = data + batch->command.edtl;
+    PyObject *began = NULL;
+    enum attempt attempt;
+    bool mapped;
+    int raised = 0;
+
+    if (done > batch->full)
+        return no_room(batch, done);
+    if (!header_intact(batch))
+        return CLOSED;
+    if (batch->watch.mask) {
+        struct served served = served_at(batch, NULL, 0);
+        if (batch->watch.read != NULL) {
+            raised = watch_now(&batch->watch, &began);
+        } else {
+            batch->fired = FIRED_COMMAND;
+            raised = fire_command(&batch->watch, &served);
+        }
+        if (raised < 0)
+            return RAISED;
+    }
+    attempt = try_map(batch, batch->command.lba * batch->gate->block_size);
+    mapped = attempt == DONE;
+    if (attempt == CANNOT)
+        attempt = read_data(batch, data, done);
+    if (attempt == DONE) {
+        done = put_read(batch, data, done, mapped);
+        if (batch->watch.mask)
+            raised = fire_read(batch, data, done, began);
+        batch->pos += batch->head;
+        batch->read += batch->command.edtl;
+        batch->tail = mapped ? data : done;
+    }
+    Py_XDECREF(began);
+    if (raised < 0)
+        return RAISED;
+    return attempt != DONE ? OTHER : mapped ? MAPPED : SERVED;
+}
