@@ -7,7 +7,7 @@ import click
 from iscsitools.cli.changing import changing
 from iscsitools.control import Applied, Control, InUse
 
-_PATTERNS = click.argument("patterns", metavar="PATTERN...", nargs=-1, required=True)
+_WHOM = click.argument("whom", metavar="PATTERN|NETWORK...", nargs=-1, required=True)
 
 
 @click.group()
@@ -17,25 +17,28 @@ def command() -> None:
 
 @command.command()
 @click.argument("iqn")
-@_PATTERNS
+@_WHOM
 @changing(takes_away=True)
-def add(control: Control, iqn: str, patterns: tuple[str, ...], in_use: InUse, dry_run: bool) -> Applied:
-    """Let in the initiators whose names match PATTERN (* ? []). The first one keeps all others out."""
-    return control.let_in(iqn, *patterns, in_use=in_use, dry_run=dry_run)
+def add(control: Control, iqn: str, whom: tuple[str, ...], in_use: InUse, dry_run: bool) -> Applied:
+    """Let in the initiators whose names match PATTERN (* ? []), or that come from NETWORK (192.0.2.0/24).
+
+    The first pattern keeps all other names out, the first network all other networks.
+    """
+    return control.let_in(iqn, *whom, in_use=in_use, dry_run=dry_run)
 
 
 @command.command()
 @click.argument("iqn")
-@_PATTERNS
+@_WHOM
 @changing(takes_away=True)
-def remove(control: Control, iqn: str, patterns: tuple[str, ...], in_use: InUse, dry_run: bool) -> Applied:
-    """Take PATTERN from the list; --force ends the sessions of those who are not let in any more."""
-    return control.keep_out(iqn, *patterns, in_use=in_use, dry_run=dry_run)
+def remove(control: Control, iqn: str, whom: tuple[str, ...], in_use: InUse, dry_run: bool) -> Applied:
+    """Take PATTERN or NETWORK from its list; --force ends the sessions of those who are not let in any more."""
+    return control.keep_out(iqn, *whom, in_use=in_use, dry_run=dry_run)
 
 
 @command.command()
 @click.argument("iqn")
 @changing()
 def clear(control: Control, iqn: str, dry_run: bool) -> Applied:
-    """Let every initiator in."""
+    """Let every initiator in, from every network."""
     return control.let_all_in(iqn, dry_run=dry_run)

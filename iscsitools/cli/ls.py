@@ -48,8 +48,11 @@ def tree_lines(found: dict[str, Any]) -> Iterator[str]:
             yield from (f"      {text}" for text in _matters(lun))
         if target["users"]:
             yield f"    users: {', '.join(target['users'])}"
-        if target["initiators"]:
-            yield f"    lets in: {', '.join(target['initiators'])}"
+        if target["initiators"] or target["networks"]:
+            yield f"    lets in: {', '.join(target['initiators'] or ['everybody'])}" + _from(target["networks"])
+        if target["portal_groups"]:
+            yield f"    in portal groups: {', '.join(map(str, target['portal_groups']))}"
+        yield from (f"    {_map(each)}" for each in target["maps"])
         for session in target["sessions"]:
             user = f" as {session['chap']}" if session["chap"] else ""
             yield f"    session {session['id']}: {session['initiator']}{user} from {', '.join(session['addresses'])}"
@@ -57,6 +60,18 @@ def tree_lines(found: dict[str, Any]) -> Iterator[str]:
                 f"      open for {age_text(session['age'])}, {session['in_flight']} commands in flight, heard "
                 f"{age_text(session['silent'])} ago"
             )
+
+
+def _from(networks: list[str]) -> str:
+    return f" from {', '.join(networks)}" if networks else ""
+
+
+def _map(each: dict[str, Any]) -> str:
+    whom = (", ".join(each["initiators"]) or "everybody") + _from(each["networks"])
+    if each["luns"] is None:
+        return f"map {each['name']}: all LUNs for {whom}"
+    luns = [f"{e['number']} as {e['lun']}" if e["lun"] != e["number"] else str(e["lun"]) for e in each["luns"]]
+    return f"map {each['name']}: LUN {', '.join(luns) or 'none'} for {whom}"
 
 
 def _matters(lun: dict[str, Any]) -> Iterator[str]:

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "lun": "Add, remove, resize and move LUNs while a server runs.",
     "user": "Add, change and remove CHAP users while a server runs.",
     "acl": "Change which initiators a target lets in while a server runs.",
+    "map": "Change which LUNs initiators see, and by which numbers, while a server runs.",
     "portal": "Listen at other addresses while a server runs.",
     "limit": "Change limits while a server runs.",
     "config": "Check a configuration file, or print an example.",

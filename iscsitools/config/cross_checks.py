@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from iscsitools.config.auth import check_mutual_secrets
-from iscsitools.config.model import Config, Limits, LunConfig, TargetConfig
+from iscsitools.config.model import Config, Limits, LunConfig, MapConfig, TargetConfig
 from iscsitools.config.positions import Path
 from iscsitools.config.store import check_store
 
@@ -46,6 +47,27 @@ def finish_lun(reader: Reader, values: Mapping[str, Any], path: Path) -> LunConf
     return lun
 
 
+def finish_map(reader: Reader, values: Mapping[str, Any], path: Path) -> MapConfig:
+    """Make a MapConfig: each LUN, and each unit, once; two LUNs of one unit would be two paths to one disk."""
+    found = MapConfig(**values)
+    luns = found.luns or ()
+    for what, numbers in (("LUN", [lun for lun, _ in luns]), ("unit", [number for _, number in luns])):
+        for number, times in Counter(numbers).items():
+            if times > 1:
+                reader.problem((*path, "luns"), f"{what} {number} is mapped twice")
+    return found
+
+
+def _check_maps(reader: Reader, target: TargetConfig, path: Path) -> None:
+    numbers = {lun.number for lun in target.luns}
+    for index, each in enumerate(target.maps):
+        for _, number in each.luns or ():
+            if number not in numbers:
+                reader.problem((*path, "map", index, "luns"), f"there is no LUN {number} in this target")
+        if each.name and any(each.name == other.name for other in target.maps[:index]):
+            reader.problem((*path, "map", index, "name"), f"the map {each.name} is given twice")
+
+
 def finish_target(reader: Reader, values: Mapping[str, Any], path: Path) -> TargetConfig:
     """Make a TargetConfig: LUNs get the numbers that they did not ask for, and are sorted by number."""
     target = TargetConfig(**values)
@@ -65,7 +87,9 @@ def finish_target(reader: Reader, values: Mapping[str, Any], path: Path) -> Targ
         while number in taken:
             number += 1
         taken[number] = replace(lun, number=number)
-    return replace(target, luns=tuple(taken[n] for n in sorted(taken)))
+    target = replace(target, luns=tuple(taken[n] for n in sorted(taken)))
+    _check_maps(reader, target, path)
+    return target
 
 
 def finish_limits(reader: Reader, values: Mapping[str, Any], path: Path) -> Limits:
@@ -90,6 +114,11 @@ def finish_config(reader: Reader, values: Mapping[str, Any], path: Path) -> Conf
     auths = [((*path, "target", index, "auth"), target.auth) for index, target in enumerate(config.targets or ())]
     check_mutual_secrets(reader, [((*path, "discovery"), config.discovery), *auths])
     _refuse_twins(reader, config, path)
+    groups = {portal.group for portal in config.portals}
+    for index, target in enumerate(config.targets or ()):
+        for group in target.groups:
+            if group not in groups:
+                reader.problem((*path, "target", index, "portal_groups"), f"no portal is in portal group {group}")
     for index, portal in enumerate(config.portals):
         if portal.port and portal in config.portals[:index]:
             reader.problem((*path, "portals", index), f"the portal {portal} is given twice")

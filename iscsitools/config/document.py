@@ -14,7 +14,7 @@ from typing import Any, Final
 from iscsitools.backstores.spec import StackSpec
 from iscsitools.config.model import ChapUser, Config, PluginConfig, Secret
 from iscsitools.config.schema import CONFIG, USER
-from iscsitools.config.types import ACCESS, CACHE, RESERVATIONS, Key, ListOf, PluginTables, Store, Table, Tables
+from iscsitools.config.types import ACCESS, CACHE, MAPPED, RESERVATIONS, Key, ListOf, PluginTables, Store, Table, Tables
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 Document = dict[str, Any]
@@ -65,7 +65,7 @@ def _value(key: Key, value: Any) -> Any:
     if isinstance(kind, PluginTables):
         return _plugins(value)
     if isinstance(kind, ListOf):
-        return [f"{item[0]}={item[1]}" if kind.item is ACCESS else _scalar(item) for item in value]
+        return [f"{item[0]}={item[1]}" if kind.item in (ACCESS, MAPPED) else _scalar(item) for item in value]
     if kind is CACHE:
         return "writeback" if value else "writethrough"
     if kind is RESERVATIONS:
@@ -118,7 +118,7 @@ def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
 def _has_header(name: str, value: Any) -> bool:
     if isinstance(value, dict):
         return name not in ("store", "mutual")
-    return name in ("target", "lun") and isinstance(value, list) and bool(value)
+    return name in ("target", "lun", "map") and isinstance(value, list) and bool(value)
 
 
 def _key(name: str) -> str:

@@ -85,9 +85,24 @@ class LunConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MapConfig:
+    """What some initiators see of a target. ``initiators`` and ``networks``: for whom it is; empty: for all.
+
+    ``luns``: pairs of the LUN that they know a unit by, and its number; None: all units, by their own numbers.
+    """
+
+    name: str
+    initiators: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    luns: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TargetConfig:
     """A target node. ``initiators``: shell-style patterns of the initiator names let in; empty: all of them.
 
+    ``networks``: where they have to come from, in CIDR; empty: from anywhere. ``maps``: what each sees, the first that
+    fits; empty: all see everything. ``groups``: the portal groups at which it can be reached; empty: all.
     ``access``: access states of portal groups at the start, by their numbers; those that are not named are optimized.
     """
 
@@ -96,6 +111,9 @@ class TargetConfig:
     luns: tuple[LunConfig, ...] = ()
     auth: AuthConfig = AuthConfig()
     initiators: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
+    maps: tuple[MapConfig, ...] = ()
     access: tuple[tuple[int, str], ...] = ()
 
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from iscsitools.config import types as t
 from iscsitools.config.auth import finish_auth, finish_user
-from iscsitools.config.cross_checks import finish_config, finish_limits, finish_lun, finish_target
-from iscsitools.config.model import AuthConfig, AuthMethod, ChapUser, Config, Limits, LunConfig, TargetConfig
+from iscsitools.config.cross_checks import finish_config, finish_limits, finish_lun, finish_map, finish_target
+from iscsitools.config.model import AuthConfig, AuthMethod, ChapUser, Config, Limits, LunConfig, MapConfig, TargetConfig
 from iscsitools.config.types import Key, ListOf, Table, Tables
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
@@ -77,6 +77,21 @@ LUN: Final = Table(
     finish_lun,
 )  # fmt: skip
 
+MAP: Final = Table(
+    MapConfig,
+    (
+        Key("name", t.NAME, "What it is called, to be changed by.", required=True, example='"web"'),
+        Key("initiators", ListOf(t.PATTERN), "For whom it is: names as patterns with * ? []; empty: all.",
+            example='["iqn.1993-08.org.debian:web*"]'),
+        Key("networks", ListOf(t.NETWORK), "For whom it is: networks that they come from; empty: all.",
+            example='["192.0.2.0/24"]'),
+        Key("luns", ListOf(t.MAPPED),
+            "What they see: their LUN=our number, or a number that is the same for both; not given: all as they are.",
+            example='["5=0"]'),
+    ),
+    finish_map,
+)  # fmt: skip
+
 TARGET: Final = Table(
     TargetConfig,
     (
@@ -85,11 +100,17 @@ TARGET: Final = Table(
         Key("alias", t.ALIAS, "A text for people, given to initiators at login (TargetAlias)."),
         Key("initiators", ListOf(t.PATTERN), "Names of the initiators let in, as patterns with * ? []; empty: all.",
             example='["iqn.1993-08.org.debian:*"]'),
+        Key("networks", ListOf(t.NETWORK), "Networks from which initiators are let in; empty: all.",
+            example='["192.0.2.0/24", "2001:db8::/32"]'),
+        Key("portal_groups", ListOf(t.integer(1, 65535)), "Portal groups at which it can be reached; empty: all.",
+            field="groups", example="[1]"),
         Key("access", ListOf(t.ACCESS),
             "Access states of portal groups at the start (ALUA): GROUP=optimized, non-optimized, standby, unavailable.",
             example='["2=standby"]'),
         Key("auth", AUTH, "Authentication of the sessions to this target."),
         Key("lun", Tables(LUN), "The logical units of the target.", field="luns"),
+        Key("map", Tables(MAP), "What which initiators see of it, the first that fits; none: all see everything.",
+            field="maps"),
     ),
     finish_target,
 )  # fmt: skip
@@ -158,3 +179,4 @@ def tables() -> Iterator[tuple[str, Table]]:
     yield "[[target]]", TARGET
     yield "[target.auth]", AUTH
     yield "[[target.lun]]", LUN
+    yield "[[target.map]]", MAP

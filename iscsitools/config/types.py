@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -205,6 +206,23 @@ def _access(text: str) -> tuple[int, str]:
     return int(group), values.choice(*ACCESS_STATES)(state)
 
 
+def _mapped(text: str) -> tuple[int, int]:
+    lun, equals, number = text.partition("=")
+    number = number if equals else lun
+    if not (re.fullmatch(r"[0-9]{1,5}", lun) and re.fullmatch(r"[0-9]{1,5}", number)):
+        raise ValueError(f"{text!r}: LUN=NUMBER was expected, as 0=7: their LUN 0 is our LUN 7")
+    if max(int(lun), int(number)) > 16383:
+        raise ValueError(f"{text!r}: a LUN is not more than 16383")
+    return int(lun), int(number)
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no network as 192.0.2.0/24 or 2001:db8::/32: {error}") from None
+
+
 def _reservations(text: str) -> bool:
     return values.choice("aptpl", "keep")(text) == "keep"
 
@@ -270,6 +288,8 @@ BLOCK_SIZE: Final = Scalar("512, 1024, 2048 or 4096", _block_size(512, 4096, Fal
 PHYSICAL_BLOCK_SIZE: Final = Scalar("size", _block_size(512, 1 << 20, True), (int,))
 CACHE: Final = Scalar('"writeback", "writethrough"', _cache)
 ACCESS: Final = Scalar("GROUP=STATE", _access)
+MAPPED: Final = Scalar("LUN=NUMBER", _mapped)
+NETWORK: Final = Scalar("network", _network)
 RESERVATIONS: Final = Scalar('"aptpl", "keep"', _reservations)
 TEXT: Final = Scalar("text", _not_empty)
 SECRET: Final = Scalar("text", _not_empty)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from iscsitools.control import edits
@@ -64,21 +65,37 @@ class Control(ControlConnection):
         """Remove a CHAP user; ``force`` ends its sessions."""
         return self.edit(lambda running: edits.remove_user(running.document, iqn, name), in_use=in_use, dry_run=dry_run)
 
-    def let_in(
-        self, iqn: str, *patterns: str, in_use: _How = InUse.REFUSE, dry_run: bool = False
-    ) -> Applied:  # fmt: skip
-        """Add patterns of initiator names to a target's access list; the first one keeps all others out."""
-        return self.edit(lambda running: edits.let_in(running.document, iqn, patterns), in_use=in_use, dry_run=dry_run)
+    def let_in(self, iqn: str, *whom: str, in_use: _How = InUse.REFUSE, dry_run: bool = False) -> Applied:
+        """Add patterns of initiator names, and networks, to a target's access lists.
 
-    def keep_out(self, iqn: str, *patterns: str, in_use: _How = InUse.REFUSE, dry_run: bool = False) -> Applied:
-        """Take patterns from a target's access list; ``force`` ends the sessions of those who are not let in then."""
-        return self.edit(
-            lambda running: edits.keep_out(running.document, iqn, patterns), in_use=in_use, dry_run=dry_run
-        )
+        The first pattern keeps all other names out, the first network all other networks.
+        """
+        return self.edit(lambda running: edits.let_in(running.document, iqn, whom), in_use=in_use, dry_run=dry_run)
+
+    def keep_out(self, iqn: str, *whom: str, in_use: _How = InUse.REFUSE, dry_run: bool = False) -> Applied:
+        """Take patterns and networks from a target's access lists; ``force`` ends the sessions of who is kept out."""
+        return self.edit(lambda running: edits.keep_out(running.document, iqn, whom), in_use=in_use, dry_run=dry_run)
 
     def let_all_in(self, iqn: str, *, dry_run: bool = False) -> Applied:
-        """Empty a target's access list: every initiator may log in."""
+        """Empty a target's access lists: every initiator may log in, from every network."""
         return self.edit(lambda running: edits.let_all_in(running.document, iqn), dry_run=dry_run)
+
+    def set_map(
+        self, iqn: str, name: str, *luns: str, initiators: Sequence[str] = (), networks: Sequence[str] = (),
+        in_use: _How = InUse.REFUSE, dry_run: bool = False,
+    ) -> Applied:  # fmt: skip
+        """Say what initiators of these names, from these networks, see: ``0=7`` is our LUN 7 as their LUN 0.
+
+        No ``luns``: all of them. A map has a name; it takes the place of the one that has it already.
+        """
+        return self.edit(
+            lambda running: edits.set_map(running.document, iqn, name, luns or None, initiators, networks),
+            in_use=in_use, dry_run=dry_run,
+        )  # fmt: skip
+
+    def remove_map(self, iqn: str, name: str, *, in_use: _How = InUse.REFUSE, dry_run: bool = False) -> Applied:
+        """Remove a map; without any, everybody sees everything."""
+        return self.edit(lambda running: edits.remove_map(running.document, iqn, name), in_use=in_use, dry_run=dry_run)
 
     def add_portal(self, portal: str, *, dry_run: bool = False) -> Applied:
         """Listen at one more ``ADDRESS:PORT``."""

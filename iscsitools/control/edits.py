@@ -5,6 +5,7 @@ Each raises ControlError (``not-found``, ``request``) when the document has not 
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -61,9 +62,11 @@ def add_lun(document: Document, iqn: str, store: str, number: int | None = None)
 
 
 def remove_lun(document: Document, iqn: str, number: int) -> None:
-    """Remove a LUN; what it is made of stays where it is."""
+    """Remove a LUN, from the maps too; what it is made of stays where it is."""
     lun = lun_of(document, iqn, number)
-    _list(target_of(document, iqn), "lun").remove(lun)
+    target = target_of(document, iqn)
+    _list(target, "lun").remove(lun)
+    _remap(target, number, None)
 
 
 def resize_lun(document: Document, iqn: str, number: int, size: str | int, size_keys: dict[str, str]) -> None:
@@ -76,11 +79,44 @@ def resize_lun(document: Document, iqn: str, number: int, size: str | int, size_
 
 
 def move_lun(document: Document, iqn: str, number: int, to: int) -> None:
-    """Give a LUN another number."""
+    """Give a LUN another number; who knows it by a map goes on knowing it by the same LUN."""
     lun = lun_of(document, iqn, number)
     if any(other["number"] == to for other in _list(target_of(document, iqn), "lun")):
         raise ControlError(Code.REQUEST, f"there is a LUN {to} of {iqn} already")
     lun["number"] = to
+    _remap(target_of(document, iqn), number, to)
+
+
+def _remap(target: Document, number: int, to: int | None) -> None:
+    """Have the maps of a target name another unit in the place of one, or none."""
+    for each in target.get("map", []):
+        if "luns" in each:
+            pairs = [(int(lun), int(unit or lun)) for lun, _, unit in (str(e).partition("=") for e in each["luns"])]
+            kept = [(lun, to if unit == number else unit) for lun, unit in pairs]
+            each["luns"] = [f"{lun}={unit}" for lun, unit in kept if unit is not None]
+
+
+def set_map(
+    document: Document, iqn: str, name: str, luns: Sequence[str] | None, initiators: Sequence[str] = (),
+    networks: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Add a map behind those that are there, or put it in the place of the one of its name. ``luns`` None: all."""
+    maps = _list(target_of(document, iqn), "map")
+    found: Document = {"name": name, "initiators": list(initiators), "networks": list(networks)}
+    if luns is not None:
+        found["luns"] = list(luns)
+    place = next((n for n, other in enumerate(maps) if other["name"] == name), len(maps))
+    maps[place : place + 1] = [found]
+
+
+def remove_map(document: Document, iqn: str, name: str) -> None:
+    """Remove a map; without any, everybody sees everything."""
+    maps = _list(target_of(document, iqn), "map")
+    kept = [other for other in maps if other["name"] != name]
+    if len(kept) == len(maps):
+        known = ", ".join(other["name"] for other in maps)
+        raise ControlError(Code.NOT_FOUND, f"there is no map {name} of {iqn} (there are: {known or 'none'})")
+    target_of(document, iqn)["map"] = kept
 
 
 def set_user(document: Document, iqn: str, user: Document) -> None:
@@ -100,28 +136,43 @@ def remove_user(document: Document, iqn: str, name: str) -> None:
     auth["users"] = kept
 
 
-def let_in(document: Document, iqn: str, patterns: Iterable[str]) -> None:
-    """Add patterns of initiator names to a target's access list."""
-    names = target_of(document, iqn).setdefault("initiators", [])
-    names += [pattern for pattern in patterns if pattern not in names]
-
-
-def keep_out(document: Document, iqn: str, patterns: Sequence[str]) -> None:
-    """Take patterns from a target's access list; not the last one, for an empty list lets everybody in."""
+def let_in(document: Document, iqn: str, whom: Iterable[str]) -> None:
+    """Add patterns of initiator names, and networks, to a target's access lists."""
     target = target_of(document, iqn)
-    names = target.get("initiators", [])
-    for pattern in patterns:
-        if pattern.lower() not in names:
-            raise ControlError(Code.NOT_FOUND, f"{pattern} is not in the access list of {iqn}")
-    kept = [name for name in names if name not in [pattern.lower() for pattern in patterns]]
-    if not kept:
-        raise ControlError(Code.REQUEST, f"that is the whole access list of {iqn}: an empty one lets everybody in")
-    target["initiators"] = kept
+    for key, given in _by_list(whom):
+        names = target.setdefault(key, [])
+        names += [name for name in given if name not in names]
+
+
+def keep_out(document: Document, iqn: str, whom: Sequence[str]) -> None:
+    """Take patterns and networks from a target's access lists; not all of one, for an empty one lets everybody in."""
+    target = target_of(document, iqn)
+    for key, given in _by_list(whom):
+        names = target.get(key, [])
+        for name in given:
+            if name not in names:
+                raise ControlError(Code.NOT_FOUND, f"{name} is not in the access list of {iqn}")
+        kept = [name for name in names if name not in given]
+        if given and not kept:
+            raise ControlError(Code.REQUEST, f"that is the whole access list of {iqn}: an empty one lets everybody in")
+        target[key] = kept
+
+
+def _by_list(whom: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Patterns and networks apart, each by the key that it stands in. What is no network is a pattern."""
+    patterns, networks = [], []
+    for text in whom:
+        try:
+            networks.append(str(ipaddress.ip_network(text)))
+        except ValueError:
+            patterns.append(text.lower())
+    return [("initiators", patterns), ("networks", networks)]
 
 
 def let_all_in(document: Document, iqn: str) -> None:
-    """Empty a target's access list: every initiator may log in."""
-    target_of(document, iqn).pop("initiators", None)
+    """Empty a target's access lists: every initiator may log in, from every network."""
+    for key in ("initiators", "networks"):
+        target_of(document, iqn).pop(key, None)
 
 
 def add_portal(document: Document, portal: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from iscsitools.backstores.registry import Registry
 from iscsitools.backstores.spec import StackSpec, parse_options, without_password
 from iscsitools.backstores.values import size as parse_size
-from iscsitools.config.model import AuthConfig, Config, Limits, LunConfig, TargetConfig
+from iscsitools.config.model import AuthConfig, Config, Limits, LunConfig, MapConfig, TargetConfig
 
 FIXED: Final = ("name", "log_format", "watch_group", "provider", "data_path", "plugins", "state")
 """Fields of a Config that only a restart can change."""
@@ -24,7 +24,7 @@ class Kind(StrEnum):
     TARGET_ADDED = "target-added"
     TARGET_REMOVED = "target-removed"
     TARGET_CHANGED = "target-changed"
-    """Its alias, its access list or its users."""
+    """Its alias, its access lists, its maps or its users."""
     LUN_ADDED = "lun-added"
     LUN_REMOVED = "lun-removed"
     LUN_RESIZED = "lun-resized"
@@ -69,6 +69,8 @@ def fixed_differences(before: Config, after: Config) -> list[str]:
         names.append("which portal groups there are")
     access = {target.iqn: target.access for target in before.targets}
     names += [f"access of {t.iqn}" for t in after.targets if t.access != access.get(t.iqn, t.access)]
+    groups = {target.iqn: target.groups for target in before.targets}
+    names += [f"portal_groups of {t.iqn}" for t in after.targets if t.groups != groups.get(t.iqn, t.groups)]
     return [f"{name} cannot change while the server runs: restart it" for name in names]
 
 
@@ -124,10 +126,38 @@ def _target(before: TargetConfig, after: TargetConfig, stacks: _Stacks) -> Itera
             texts.append(f"initiator {name} is no longer let in to {iqn}")
     if before.initiators and not after.initiators:
         texts.append(f"every initiator is let in to {iqn}")
+    texts += [f"network {net} is let in to {iqn}" for net in after.networks if net not in before.networks]
+    texts += [f"network {net} is no longer let in to {iqn}" for net in before.networks if net not in after.networks]
+    if before.networks and not after.networks:
+        texts.append(f"every network is let in to {iqn}")
+    texts += _maps(before, after)
     texts += _auth(before.auth, after.auth, iqn)
     for text in texts:
         yield Change(Kind.TARGET_CHANGED, text, iqn)
     yield from _units(before, after, stacks)
+
+
+def _maps(before: TargetConfig, after: TargetConfig) -> Iterator[str]:
+    iqn = after.iqn
+    old, new = ({each.name: each for each in target.maps} for target in (before, after))
+    for name, each in new.items():
+        if each != old.get(name):
+            yield f"map {name} of {iqn} is {'changed' if name in old else 'added'}, {map_text(each)}"
+    yield from (f"map {name} of {iqn} is removed" for name in old if name not in new)
+    if before.maps and not after.maps:
+        yield f"everybody sees all of {iqn}"
+    if not (old.keys() ^ new.keys()) and list(old) != list(new):
+        yield f"the maps of {iqn} are asked in this order: {', '.join(new)}"
+
+
+def map_text(found: MapConfig) -> str:
+    """For whom a map is, and what they see: ``for iqn.a*: LUNs 0=7, 1``."""
+    whom = " and ".join(", ".join(each) for each in (found.initiators, found.networks) if each)
+    if found.luns is None:
+        seen = "all"
+    else:
+        seen = ", ".join(f"{lun}={number}" if lun != number else str(lun) for lun, number in found.luns)
+    return f"for {whom or 'everybody'}: LUNs {seen or 'none'}"
 
 
 def _auth(before: AuthConfig, after: AuthConfig, where: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from iscsitools.iscsi.login.policy import Portal as DirectoryPortal
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.unit import LogicalUnit
-from iscsitools.server.assemble import place
+from iscsitools.server.assemble import place, set_access
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.listeners import address_text
 from iscsitools.server.sizes import read_sizes
@@ -71,9 +71,8 @@ class Arrangement:
     def put_target(self, config: TargetConfig, policy: AuthPolicy) -> None:
         """Accept logins to a new target, which has no unit yet."""
         server = self._server
-        node = TargetNode(
-            config.iqn, ScsiDevice(config.iqn, DISK), config.alias, auth=policy, initiators=config.initiators
-        )
+        node = TargetNode(config.iqn, ScsiDevice(config.iqn, DISK), config.alias, auth=policy)
+        set_access(node, config)
         server.assembly.targets.append(node)
         server.login.directory.add(node)
         server.notices.target_started(node, TargetConfig(config.iqn), server.addresses)
@@ -88,10 +87,20 @@ class Arrangement:
         return stores
 
     def change_target(self, config: TargetConfig, policy: AuthPolicy) -> None:
-        """Take another alias, access list and authentication; sessions go on."""
+        """Take another alias, access list, authentication and other maps; sessions go on.
+
+        One that sees other units now, or the same by other LUNs, gets REPORTED LUNS DATA HAS CHANGED.
+        """
         node = self.target(config.iqn)
-        node.alias, node.initiators, node.auth = config.alias, config.initiators, policy
+        node.alias, node.auth = config.alias, policy
+        set_access(node, config)
         self._server.login.directory.add(node)
+        for session in self._server.table:
+            if session.target is node and session.nexus is not None:
+                seen = node.map_for(session.initiator, session.address)
+                luns = {} if seen is None else seen.luns
+                if luns != session.nexus.luns:
+                    node.device.show(session.nexus, luns)
 
     # -- portals, limits
 

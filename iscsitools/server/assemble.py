@@ -18,6 +18,7 @@ from iscsitools.config import AuthConfig, AuthMethod, LunConfig, TargetConfig
 from iscsitools.config import Limits as LimitsConfig
 from iscsitools.config.types import ACCESS_STATES
 from iscsitools.errors import RunError, UsageError, UserError
+from iscsitools.iscsi.login.access import AccessList, LunMap
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.scsi.commands import DISK
@@ -66,7 +67,19 @@ def assemble(
             fit_unit(unit, config, state, assembly.keeper, groups)
             device.add_unit(unit)
         policy = auth_policy(config.auth, authenticators)
-        assembly.targets.append(TargetNode(config.iqn, device, config.alias, auth=policy, initiators=config.initiators))
+        node = TargetNode(config.iqn, device, config.alias, auth=policy)
+        set_access(node, config)
+        assembly.targets.append(node)
+
+
+def set_access(node: TargetNode, config: TargetConfig) -> None:
+    """Let a target be seen as its configuration says: by whom, from where, at which portals, and what of it."""
+    node.access = AccessList(config.initiators, config.networks)
+    node.groups = config.groups
+    node.maps = tuple(
+        LunMap(AccessList(each.initiators, each.networks), None if each.luns is None else dict(each.luns))
+        for each in config.maps
+    )
 
 
 def place(iqn: str, number: int) -> str:
@@ -116,7 +129,8 @@ def fit_unit(
 
 
 def _port_groups(config: TargetConfig, groups: Iterable[int]) -> PortGroups:
-    """Each portal group is a target port, and a target port group of its own."""
+    """Each portal group that the target is in is a target port, and a target port group of its own."""
+    groups = [number for number in groups if not config.groups or number in config.groups]
     access = dict(config.access)
     for number in access:
         if number not in groups:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iscsitools.backstores.base import stack_name
 from iscsitools.backstores.spec import without_password
+from iscsitools.config import MapConfig
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.assemble import place
 from iscsitools.server.ending import OpenStore
@@ -60,11 +61,19 @@ def tree(server: Server) -> dict[str, Any]:
                 "alias": node.alias,
                 "users": [user.name for user in config.auth.users],
                 "initiators": list(config.initiators),
+                "networks": list(config.networks),
+                "portal_groups": list(config.groups),
+                "maps": [_map(each) for each in config.maps],
                 "luns": [_lun(unit, stores[place(node.name, number)]) for number, unit in units],
                 "sessions": [session for session in sessions if session["target"] == node.name],
             }
         )
     return {"name": server.name, "portals": list(server.addresses), "targets": targets}
+
+
+def _map(config: MapConfig) -> dict[str, Any]:
+    luns = None if config.luns is None else [{"lun": lun, "number": number} for lun, number in config.luns]
+    return {"name": config.name, "initiators": list(config.initiators), "networks": list(config.networks), "luns": luns}
 
 
 def _lun(unit: LogicalUnit, store: OpenStore) -> dict[str, Any]:

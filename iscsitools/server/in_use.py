@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 from iscsitools.config import AuthMethod, TargetConfig
 from iscsitools.config import Portal as PortalConfig
 from iscsitools.control.plan import Change, Kind
-from iscsitools.iscsi.login.policy import Portal, matches
+from iscsitools.iscsi.login.access import matches
+from iscsitools.iscsi.login.policy import Portal, TargetNode
 from iscsitools.iscsi.session.session import Session
+from iscsitools.scsi.commands import DISK
+from iscsitools.scsi.core.device import ScsiDevice
+from iscsitools.scsi.core.nexus import Nexus
+from iscsitools.server.assemble import set_access
 from iscsitools.server.listeners import Listeners
 
 if TYPE_CHECKING:
@@ -57,8 +62,11 @@ def _losses(
             continue
         elif change.kind is Kind.TARGET_REMOVED:
             yield f"target {target}", True
-        elif change.kind is Kind.TARGET_CHANGED and not _admits(targets[target], session):
-            yield f"the access to {target}", True
+        elif change.kind is Kind.TARGET_CHANGED:
+            if not _admits(targets[target], session):
+                yield f"the access to {target}", True
+            else:
+                yield from ((f"LUN {n} of {target}", False) for n in _moved(targets[target], session))
         elif change.kind in _UNITS and session.nexus is not None and change.lun in session.nexus.used:
             yield f"LUN {change.lun} of {target}", False
 
@@ -77,9 +85,26 @@ def _portal(address: str) -> Portal:
     return Portal(host.strip("[]"), int(port))
 
 
+def _as_seen(target: TargetConfig) -> TargetNode:
+    """A target of that configuration, to be asked who sees what of it."""
+    node = TargetNode(target.iqn, ScsiDevice(target.iqn, DISK))
+    set_access(node, target)
+    return node
+
+
+def _moved(target: TargetConfig, session: Session) -> list[int]:
+    """The units that a session uses and would not see any more, or by other LUNs."""
+    nexus = session.nexus
+    seen = _as_seen(target).map_for(session.initiator, session.address)
+    if nexus is None or seen is None:
+        return []
+    after = Nexus("", "", luns=seen.luns)
+    return [number for number in sorted(nexus.used) if nexus.lun_of(number) != after.lun_of(number)]
+
+
 def _admits(target: TargetConfig, session: Session) -> bool:
     """Whether the session could be begun anew, as far as can be said without its secret."""
-    if not matches(session.initiator, target.initiators):
+    if not _as_seen(target).admits(session.initiator, session.address):
         return False
     auth = target.auth
     if auth.method is AuthMethod.NONE or auth.authenticator is not None:

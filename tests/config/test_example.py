@@ -12,8 +12,8 @@ import pytest
 from iscsitools.cli.reference import configuration_page
 from iscsitools.config import Config, TargetConfig
 from iscsitools.config.example import all_keys, example
-from iscsitools.config.model import Limits, LunConfig
-from iscsitools.config.schema import AUTH, CONFIG, LIMITS, LUN, TARGET
+from iscsitools.config.model import Limits, LunConfig, MapConfig
+from iscsitools.config.schema import AUTH, CONFIG, LIMITS, LUN, MAP, TARGET
 from iscsitools.config.types import Table
 
 Load = Callable[[str], tuple[Config, tuple[str, ...]]]
@@ -26,7 +26,8 @@ def test_the_example_is_right_and_all_defaults(load: Load) -> None:
     assert warnings == ()
     assert config.limits == Limits()
     (target,) = config.targets
-    assert config == Config(targets=(TargetConfig(target.iqn, luns=(LunConfig(0, target.luns[0].stack),)),))
+    lun = LunConfig(0, target.luns[0].stack)
+    assert config == Config(targets=(TargetConfig(target.iqn, luns=(lun,), maps=(MapConfig("web"),)),))
 
 
 def test_the_example_shows_every_key() -> None:
@@ -53,7 +54,7 @@ def test_each_commented_line_is_right_without_the_sign(
     assert warnings == ()
 
 
-@pytest.mark.parametrize("table", [CONFIG, LIMITS, AUTH, TARGET, LUN], ids=lambda t: t.model.__name__)
+@pytest.mark.parametrize("table", [CONFIG, LIMITS, AUTH, TARGET, LUN, MAP], ids=lambda t: t.model.__name__)
 def test_every_field_has_a_key(table: Table) -> None:
     fields = set(table.model.__slots__)  # type: ignore[attr-defined]
     assert {key.field or key.name for key in table.keys} == fields

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from iscsi.login_support import DEVICE, INITIATOR, LOCAL
 from iscsitools.iscsi.errors import RejectError
+from iscsitools.iscsi.login.access import AccessList
 from iscsitools.iscsi.login.negotiation import Parameters
 from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
 from iscsitools.iscsi.requests.discovery import TextResponder
@@ -16,7 +17,7 @@ from iscsitools.wire.rfc7143 import RejectReason
 def make(own=None):
     directory = Directory([Portal("0.0.0.0", 3260), Portal("2001:db8::1", 3260)])
     directory.add(TargetNode("iqn.a", DEVICE))
-    directory.add(TargetNode("iqn.hidden", DEVICE, initiators=("iqn.other",)))
+    directory.add(TargetNode("iqn.hidden", DEVICE, access=AccessList(("iqn.other",))))
     directory.add(TargetNode("iqn.b", DEVICE, portals=(Portal("192.0.2.9", 3261, 2),)))
     parameters = Parameters()
     target = directory.find(own) if own else None

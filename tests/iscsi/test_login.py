@@ -23,6 +23,7 @@ from iscsi.login_support import (
 )
 from iscsitools.iscsi.errors import ProtocolError
 from iscsitools.iscsi.login import state_machine as login_module
+from iscsitools.iscsi.login.access import AccessList
 from iscsitools.iscsi.login.messages import LoginPending, LoginRequest
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.policy import Portal, TargetNode
@@ -159,10 +160,10 @@ def test_first_request_refused(keys, status, csg):
 
 def test_access_list():
     failed(
-        request(engine(initiators=("iqn.2026-11.example:other*",)), OPERATIONAL, FULL, names()),
+        request(engine(access=AccessList(("iqn.2026-11.example:other*",))), OPERATIONAL, FULL, names()),
         LoginStatus.NOT_FOUND,
     )
-    assert request(engine(initiators=("nobody", "IQN.2026-11.example:h?st")), OPERATIONAL, FULL, names()).result
+    assert request(engine(access=AccessList(("nobody", "IQN.2026-11.example:h?st"))), OPERATIONAL, FULL, names()).result
 
 
 def test_removed_target():

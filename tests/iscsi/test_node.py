@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from iscsi.login_support import DEVICE
+from iscsitools.iscsi.login.access import AccessList
 from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode, bracketed
 from iscsitools.wire.names import fold_name
 
@@ -118,7 +119,7 @@ def test_portal_accepts(portal, local, accepts):
 def test_visible_targets_are_those_that_admit():
     directory = Directory()
     for name, initiators in (("iqn.a", ()), ("iqn.b", ("iqn.me",)), ("iqn.c", ("iqn.you", "iqn.m*"))):
-        directory.add(TargetNode(name, DEVICE, initiators=initiators))
+        directory.add(TargetNode(name, DEVICE, access=AccessList(initiators)))
     assert [target.name for target in directory.visible("iqn.me")] == ["iqn.a", "iqn.b", "iqn.c"]
     assert [target.name for target in directory.visible("iqn.you")] == ["iqn.a", "iqn.c"]
     assert [target.name for target in directory.visible("iqn.she")] == ["iqn.a"]

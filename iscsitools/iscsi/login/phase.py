@@ -101,8 +101,9 @@ class LoginPhase:
         if login is None:
             admission = SessionAdmission(self.table, self._brake, conn.info.remote, pdu.now)
             engine = LoginEngine(
-                self.directory, self._limits, admission, _portal(conn), self._hooks.random_bytes, self._challenges
-            )
+                self.directory, self._limits, admission, _portal(conn), self._hooks.random_bytes, self._challenges,
+                _address(conn),
+            )  # fmt: skip
             login = self._logins[conn] = _Login(engine, admission, pdu)
             conn.path.statsn = pdu.expstatsn
             conn.path.exp_cmdsn = pdu.cmdsn
@@ -184,7 +185,9 @@ class LoginPhase:
             table=self.table,
         )  # fmt: skip
         if result.target is not None:
-            session.nexus = Nexus(result.initiator, f"{result.initiator},i,0x{result.isid.hex()}", group)
+            seen = result.target.map_for(result.initiator, _address(conn))
+            port = f"{result.initiator},i,0x{result.isid.hex()}"
+            session.nexus = Nexus(result.initiator, port, group, {} if seen is None else seen.luns)
             result.target.device.attach(session.nexus)
         self.table.add(session)
         return session
@@ -198,7 +201,9 @@ class LoginPhase:
         conn.parameters = own
         conn.max_receive = own.max_recv_data_segment_length
         conn.max_send = own.initiator_max_recv_data_segment_length
-        conn.responder = TextResponder(self.directory, session.initiator, session.target, _portal(conn), own)
+        conn.responder = TextResponder(
+            self.directory, session.initiator, session.target, _portal(conn), own, _address(conn)
+        )
         conn.start_full_feature(session, own.header_digest, own.data_digest)
         if opened:
             self._hooks.session_opened(session)
@@ -232,6 +237,11 @@ class LoginPhase:
         if session.nexus is not None and session.device is not None:
             session.device.detach(session.nexus)
         self._hooks.session_closed(session)
+
+
+def _address(conn: Connection) -> str:
+    """The initiator's IP address."""
+    return conn.info.remote.rpartition(":")[0].strip("[]")
 
 
 def _portal(conn: Connection) -> Portal:

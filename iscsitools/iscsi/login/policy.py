@@ -7,10 +7,10 @@ import ipaddress
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.errors import LoginError
+from iscsitools.iscsi.login.access import EVERYTHING, AccessList, LunMap, matches
 from iscsitools.wire.names import fold_name
 from iscsitools.wire.rfc7143 import LoginStatus
 
@@ -95,9 +95,10 @@ class Portal:
 
 @dataclass(slots=True, eq=False)
 class TargetNode:
-    """A target. ``portals``: where it can be reached; none: at every portal of the directory.
+    """A target. ``portals``: where it can be reached; none: at every portal of the directory, or of its ``groups``.
 
-    ``initiators``: patterns of the names that may log in (``*`` and ``?``); none: everybody.
+    ``access``: who may log in. ``maps``: what each sees of it, the first that fits; none: everybody sees everything.
+    Who sees nothing may not log in.
     """
 
     name: str
@@ -105,11 +106,21 @@ class TargetNode:
     alias: str = ""
     portals: tuple[Portal, ...] = ()
     auth: AuthPolicy = field(default_factory=AuthPolicy)
-    initiators: tuple[str, ...] = ()
+    access: AccessList = field(default_factory=AccessList)
+    maps: tuple[LunMap, ...] = ()
+    groups: tuple[int, ...] = ()
+    """Numbers of the portal groups that it is bound to; empty: all."""
 
-    def admits(self, initiator: str) -> bool:
-        """The access list lets this initiator in."""
-        return matches(initiator, self.initiators)
+    def map_for(self, initiator: str, address: str) -> LunMap | None:
+        """What an initiator at an IP address sees of the target; None: nothing."""
+        if not self.maps:
+            return EVERYTHING
+        found = next((each for each in self.maps if each.access.admits(initiator, address)), None)
+        return None if found is None or found.luns == {} else found
+
+    def admits(self, initiator: str, address: str = "") -> bool:
+        """The access list lets this initiator in, and there is something that it sees."""
+        return self.access.admits(initiator, address) and self.map_for(initiator, address) is not None
 
 
 class Directory:
@@ -119,8 +130,8 @@ class Directory:
         self.portals = tuple(portals)
         self.discovery_auth = discovery_auth or AuthPolicy()
         self._targets: dict[str, TargetNode] = {}
-        self._removed: dict[str, tuple[str, ...]] = {}
-        """Targets that were taken out, and the access list of each."""
+        self._removed: dict[str, TargetNode] = {}
+        """Targets that were taken out, for what they let in."""
         self._answers: dict[Hashable, bytes] = {}
         self._addresses: dict[Hashable, list[str]] = {}
 
@@ -138,7 +149,7 @@ class Directory:
         """Take a target out; whom it let in is told from now on that it was removed. Unknown names are no error."""
         target = self._targets.pop(fold_name(name), None)
         if target is not None:
-            self._removed[fold_name(name)] = target.initiators
+            self._removed[fold_name(name)] = target
         self._forget_answers()
 
     def change(self, portals: Iterable[Portal], discovery_auth: AuthPolicy) -> None:
@@ -170,15 +181,18 @@ class Directory:
         """The target of that name; names are compared after normalisation."""
         return self._targets.get(fold_name(name))
 
-    def admit(self, name: str, initiator: str, local: Portal) -> TargetNode:
-        """The target that ``initiator`` may log in to at ``local``, or LoginError with the status that says why not."""
+    def admit(self, name: str, initiator: str, local: Portal, address: str = "") -> TargetNode:
+        """The target that ``initiator`` may log in to at ``local``, or LoginError with the status that says why not.
+
+        ``address``: its own IP address.
+        """
         # One status for a target that is not there, one that is not at this portal, and one whose access list does
         # not let the initiator in: only those whom it lets in may learn that it exists.
         target = self.find(name)
-        if target is not None and not target.admits(initiator):
+        if target is not None and not target.admits(initiator, address):
             raise LoginError(LoginStatus.NOT_FOUND, f"{initiator} may not log in to {name}")
         removed = self._removed.get(fold_name(name))
-        if target is None and removed is not None and matches(initiator, removed):
+        if target is None and removed is not None and removed.admits(initiator, address):
             raise LoginError(LoginStatus.TARGET_REMOVED, f"target {name} was removed")
         if target is None or not self._reachable(target, local):
             raise LoginError(LoginStatus.NOT_FOUND, f"no target {name}")
@@ -186,13 +200,18 @@ class Directory:
 
     def group_at(self, target: TargetNode, local: Portal) -> int:
         """The portal group of the target at which a connection came in at ``local``."""
-        portals = target.portals or self.portals
+        portals = self._portals_of(target)
         exact = [portal for portal in portals if not portal.wildcard and portal.accepts(local)]
         return next((portal.group for portal in (*exact, *portals) if portal.accepts(local)), 1)
 
-    def visible(self, initiator: str) -> list[TargetNode]:
-        """The targets that SendTargets=All shows to an initiator: those that it may log in to."""
-        return [target for target in self._targets.values() if target.admits(initiator)]
+    def visible(self, initiator: str, address: str = "") -> list[TargetNode]:
+        """The targets that SendTargets=All shows to an initiator at an IP address: those that it may log in to."""
+        return [target for target in self._targets.values() if target.admits(initiator, address)]
+
+    def _portals_of(self, target: TargetNode) -> tuple[Portal, ...]:
+        if target.portals or not target.groups:
+            return target.portals or self.portals
+        return tuple(portal for portal in self.portals if portal.group in target.groups)
 
     def addresses(self, target: TargetNode, local: Portal) -> list[str]:
         """The target's TargetAddress values (RFC 7143 13.8) for a connection that came in at ``local``.
@@ -200,7 +219,7 @@ class Directory:
         A portal that listens on every address is shown as the address at which this connection came in, if that is of
         its family. A loopback portal is not shown to who came from elsewhere.
         """
-        question = target.portals, local
+        question = target.portals, target.groups, local
         known = self._addresses.get(question)
         if known is None:
             if len(self._addresses) >= _MOST_ANSWERS:
@@ -210,7 +229,7 @@ class Directory:
 
     def _addresses_of(self, target: TargetNode, local: Portal) -> list[str]:
         found: dict[str, None] = {}
-        for portal in target.portals or self.portals or (local,):
+        for portal in self._portals_of(target) or ((local,) if not target.groups else ()):
             if portal.wildcard and not portal.stands_for(local.address):
                 continue
             address = local.address if portal.wildcard else portal.address
@@ -219,13 +238,9 @@ class Directory:
         return list(found)
 
     def _reachable(self, target: TargetNode, local: Portal) -> bool:
-        return not target.portals or any(portal.accepts(local) for portal in target.portals)
-
-
-def matches(initiator: str, patterns: tuple[str, ...]) -> bool:
-    """Whether an initiator name is among these patterns (``*``, ``?``, ``[]``); no patterns: every name is."""
-    name = fold_name(initiator)
-    return not patterns or any(fnmatchcase(name, fold_name(pattern)) for pattern in patterns)
+        if not target.portals and not target.groups:
+            return True
+        return any(portal.accepts(local) for portal in self._portals_of(target))
 
 
 def bracketed(address: str) -> str:

@@ -47,7 +47,8 @@ _WHEN: Final = {Stage.SECURITY: When.SECURITY, Stage.OPERATIONAL: When.OPERATION
 class LoginEngine:
     """One connection's login: feed it each Login Request, send what it returns.
 
-    ``local``: the address at which the connection came in. ``random_bytes(n)``: n unpredictable bytes. ``challenges``:
+    ``local``: the address at which the connection came in, ``address``: the initiator's IP address.
+    ``random_bytes(n)``: n unpredictable bytes. ``challenges``:
     those of the whole server. Call :meth:`end` when the connection is gone.
     """
 
@@ -59,6 +60,7 @@ class LoginEngine:
         local: Portal,
         random_bytes: Callable[[int], bytes],
         challenges: Challenges,
+        address: str = "",
     ) -> None:
         self.initiator = ""
         self.target: TargetNode | None = None
@@ -66,6 +68,7 @@ class LoginEngine:
         self._limits = limits
         self._admission = admission
         self._local = local
+        self._address = address
         self._random = random_bytes
         self._challenges = challenges
         self._first: LoginRequest | None = None
@@ -212,7 +215,7 @@ class LoginEngine:
         if not discovery:
             if not keys.get("TargetName"):
                 raise LoginError(LoginStatus.MISSING_PARAMETER, "no TargetName in a normal session")
-            self.target = self._directory.admit(keys["TargetName"], self.initiator, self._local)
+            self.target = self._directory.admit(keys["TargetName"], self.initiator, self._local, self._address)
             self._policy = self.target.auth
         if self._policy.required and self._stage is not Stage.SECURITY:
             raise LoginError(LoginStatus.AUTHENTICATION_FAILURE, "authentication is required, and was left out")

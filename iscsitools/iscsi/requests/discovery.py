@@ -18,11 +18,11 @@ _LENGTH: Final = "MaxRecvDataSegmentLength"
 class TextResponder:
     """Answers the text requests of one session. ``target`` is None in a discovery session.
 
-    ``local``: where the connection came in. ``parameters``: the connection's, changed by a new declaration when the
-    exchange that has it is complete (RFC 7143 6.4).
+    ``local``: where the connection came in, ``address``: the initiator's IP address. ``parameters``: the connection's,
+    changed by a new declaration when the exchange that has it is complete (RFC 7143 6.4).
     """
 
-    __slots__ = ("_declared", "_directory", "_initiator", "_local", "_parameters", "_target")
+    __slots__ = ("_address", "_declared", "_directory", "_initiator", "_local", "_parameters", "_target")
 
     def __init__(
         self,
@@ -31,7 +31,9 @@ class TextResponder:
         target: TargetNode | None,
         local: Portal,
         parameters: Parameters,
+        address: str = "",
     ) -> None:
+        self._address = address
         self._directory = directory
         self._initiator = initiator
         self._target = target
@@ -71,7 +73,7 @@ class TextResponder:
             return text.encode_pairs([(name, NOT_UNDERSTOOD)])
         if name == "SendTargets":
             return self._directory.kept_answer(
-                (self._initiator, self._target, self._local, value),
+                (self._initiator, self._address, self._target, self._local, value),
                 lambda: text.encode_pairs(self._send_targets(value)),
             )
         return b"" if _may_declare(key) else text.encode_pairs([(name, REJECT)])
@@ -80,7 +82,7 @@ class TextResponder:
         """All, and any name, in a discovery session; nothing, or its own name, in a normal one (RFC 7143 C)."""
         own = self._target
         if own is None:
-            targets = self._directory.visible(self._initiator)
+            targets = self._directory.visible(self._initiator, self._address)
             if value != "All":
                 targets = [target for target in targets if fold_name(target.name) == fold_name(value)]
             allowed = bool(value)

@@ -16,7 +16,7 @@ from iscsitools.iscsi.errors import ProtocolError, RejectError
 from iscsitools.iscsi.requests import data_out, nop_logout, task_management, text
 from iscsitools.iscsi.requests.scsi_command import cdb_of, start
 from iscsitools.probes.firing import NOP_SEND, REJECT_SEND
-from iscsitools.probes.lun import probe_lun
+from iscsitools.probes.lun import probe_lun, unit_number
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.core.options import MAX_TRANSFER
 from iscsitools.wire.rfc7143 import (
@@ -152,10 +152,10 @@ class Dispatcher:
         lun = 0
         cdb = b""
         if opcode in _WITH_LUN:
-            lun = probe_lun(pdu.lun)
+            lun = _probe_lun(conn, pdu)
         elif opcode == Opcode.DATA_OUT:
             command = conn.commands.get(pdu.itt)
-            lun = command.probe_lun if command is not None else probe_lun(pdu.lun)
+            lun = command.probe_lun if command is not None else _probe_lun(conn, pdu)
         if opcode == Opcode.SCSI_COMMAND:
             try:
                 cdb = cdb_of(pdu)
@@ -239,6 +239,15 @@ def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
     if session.target is None and not _discovers(pdu):
         raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {pdu.opcode:#04x} in a discovery session")
     _SERVE[pdu.opcode](conn, session, pdu)
+
+
+def _probe_lun(conn: Connection, pdu: Pdu) -> int:
+    """What the probes call the unit: its own number, whatever LUN the initiator knows it by."""
+    session = conn.session
+    if session is None or session.nexus is None or session.nexus.luns is None:
+        return probe_lun(pdu.lun)
+    number = session.nexus.unit_of(unit_number(pdu.lun))
+    return number if number >= 0 else probe_lun(pdu.lun)
 
 
 def _discovers(pdu: Pdu) -> bool:

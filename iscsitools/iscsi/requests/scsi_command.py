@@ -62,13 +62,14 @@ class ScsiCommand(Task):
 
     def __init__(self, conn: Connection, nexus: Nexus, pdu: Pdu, cdb: bytes) -> None:
         flags, lun = pdu.flags, pdu.lun
+        number = nexus.unit_of(unit_number(lun))
         super().__init__(
-            nexus, unit_number(lun), pdu.itt, cdb, flags & 7, pdu.word(20) if flags & (Flag.READ | Flag.WRITE) else 0,
+            nexus, number, pdu.itt, cdb, flags & 7, pdu.word(20) if flags & (Flag.READ | Flag.WRITE) else 0,
             bool(flags & Flag.READ), bool(flags & Flag.WRITE),
         )  # fmt: skip
         self.conn = conn
         self.lun_field = lun
-        self.probe_lun = probe_lun(lun)
+        self.probe_lun = number if number >= 0 else probe_lun(lun)
         self.reserved = 0
         self.waits = False
         self.taking = False

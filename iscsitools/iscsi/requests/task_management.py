@@ -33,15 +33,16 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
     device = session.device
     assert device is not None
     assert session.nexus is not None
-    number = unit_number(pdu.lun)
+    lun = unit_number(pdu.lun)
+    number = session.nexus.unit_of(lun)
     response = ManagementResponse.NO_REASSIGNMENT
     ended: list[QueuedTask] = []
     if function != ManagementFunction.TASK_REASSIGN:
         response, ended = device.manage(function, session.nexus, number, pdu.ttt)
     if function == ManagementFunction.ABORT_TASK and response != ManagementResponse.COMPLETE:
-        response = _abort_elsewhere(session, pdu, response)
+        response = _abort_elsewhere(session, pdu, number, response)
     if function in _OF_SEVERAL_TASKS and response == ManagementResponse.COMPLETE:
-        session.give_up_before(pdu.cmdsn, None if function in _OF_ALL_UNITS else number)
+        session.give_up_before(pdu.cmdsn, None if function in _OF_ALL_UNITS else lun)
         _end_waiting(session, function, number)
     for task in ended:
         task.dropped()
@@ -56,8 +57,12 @@ def task_management(conn: Connection, session: Session, pdu: Pdu) -> None:
         _drop_all(session, device)
 
 
-def _abort_elsewhere(session: Session, pdu: Pdu, response: ManagementResponse) -> ManagementResponse:
+def _abort_elsewhere(
+    session: Session, pdu: Pdu, number: int, response: ManagementResponse
+) -> ManagementResponse:  # fmt: skip
     """ABORT TASK of a command that the device server does not have; ``response`` when there is no such command.
+
+    ``number``: of the unit that the function names.
 
     Either its response still waits for its data (RFC 7143 7.8, 11.4.2). Or it has not had its turn, because it came too
     early or its data digest was wrong: then it counts as received, and never runs (11.6.1). RefCmdSN has to be before
@@ -65,7 +70,7 @@ def _abort_elsewhere(session: Session, pdu: Pdu, response: ManagementResponse) -
     """
     for conn in session.connections.values():
         command = conn.commands.get(pdu.ttt)
-        if command is not None and command.waits and command.lun == unit_number(pdu.lun):
+        if command is not None and command.waits and command.lun == number:
             command.dropped()
             return ManagementResponse.COMPLETE
     ref_cmdsn = pdu.word(32)

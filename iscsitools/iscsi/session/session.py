@@ -79,6 +79,12 @@ class Session:
         return self.target.device if self.target is not None else None
 
     @property
+    def address(self) -> str:
+        """The initiator's IP address; empty while it has no connection."""
+        remotes = (conn.info.remote for conn in self.connections.values())
+        return next(remotes, "").rpartition(":")[0].strip("[]")
+
+    @property
     def exp_cmdsn(self) -> int:
         """The next CmdSN in order; those up to MaxCmdSN are taken."""
         return self.path.exp_cmdsn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from iscsitools.scsi.core import task_management
@@ -31,11 +32,12 @@ class ScsiDevice:
         """Add a unit; raises ValueError when its number is taken. Attached nexuses learn that the list changed."""
         if unit.number in self.units:
             raise ValueError(f"LUN {unit.number} is there already")
-        self._luns_changed()
+        self._luns_changed(unit.number)
         self.units[unit.number] = unit
         unit.siblings = self.units
         for nexus in self._nexuses:
-            unit.attach(nexus)
+            if nexus.lun_of(unit.number) >= 0:
+                unit.attach(nexus)
 
     def remove_unit(self, number: int) -> list[Task]:
         """Remove a unit and end its tasks without status; returns them. Raises KeyError when it is not there.
@@ -49,20 +51,41 @@ class ScsiDevice:
             task.dropped()
         unit.refresh()
         unit.itls.clear()
-        self._luns_changed()
+        self._luns_changed(number)
         return [task for task in ended if isinstance(task, Task)]
 
-    def _luns_changed(self) -> None:
+    def _luns_changed(self, number: int) -> None:
+        """A unit comes or goes: who sees it learns that the list has changed."""
         for unit in self.units.values():
-            unit.attention(Asc.REPORTED_LUNS_DATA_HAS_CHANGED)
+            for nexus, itl in unit.itls.items():
+                if nexus.lun_of(number) >= 0:
+                    itl.attention(Asc.REPORTED_LUNS_DATA_HAS_CHANGED)
 
     # Nexuses
 
     def attach(self, nexus: Nexus) -> None:
-        """An I_T nexus was formed: every unit gets its object."""
+        """An I_T nexus was formed: every unit that it sees gets its object."""
         self._nexuses[nexus] = None
-        for unit in self.units.values():
-            unit.attach(nexus)
+        for number, unit in self.units.items():
+            if nexus.lun_of(number) >= 0:
+                unit.attach(nexus)
+
+    def show(self, nexus: Nexus, luns: Mapping[int, int] | None) -> None:
+        """Let a nexus see other units, or the same by other LUNs; it gets REPORTED LUNS DATA HAS CHANGED.
+
+        A unit that it does not see any more, or knows by another LUN now, is a new one to it: its tasks there end
+        without status, and what leads a data path to it by the old LUN is closed.
+        """
+        before = {number: nexus.lun_of(number) for number in self.units}
+        nexus.luns = luns
+        for number, unit in self.units.items():
+            now = nexus.lun_of(number)
+            if now != before[number] >= 0:
+                nexus.used.discard(number)
+                for task in unit.detach(nexus):
+                    task.dropped()
+            if now >= 0:
+                unit.attach(nexus).attention(Asc.REPORTED_LUNS_DATA_HAS_CHANGED)
 
     def detach(self, nexus: Nexus) -> None:
         """I_T nexus loss (SAM-5 6.3.4), told to every unit."""
@@ -72,9 +95,9 @@ class ScsiDevice:
             unit.detach(nexus)
 
     def itl(self, nexus: Nexus, lun: int) -> ItlNexus | None:
-        """What ``nexus`` is to unit ``lun``; None when there is no such unit."""
+        """What ``nexus`` is to unit ``lun``; None when there is no such unit, or it does not see it."""
         unit = self.units.get(lun)
-        return None if unit is None or nexus.lost else unit.attach(nexus)
+        return None if unit is None or nexus.lost or nexus.lun_of(lun) < 0 else unit.attach(nexus)
 
     # Tasks
 
@@ -101,7 +124,8 @@ class ScsiDevice:
 
     def manage(self, function: int, nexus: Nexus, lun: int, tag: int) -> task_management.Result:
         """Perform a task management function (SAM-5 7); see :func:`iscsitools.scsi.core.task_management.manage`."""
-        return task_management.manage(self.units, function, nexus, lun, tag)
+        seen = {number: unit for number, unit in self.units.items() if nexus.lun_of(number) >= 0}
+        return task_management.manage(seen, function, nexus, lun, tag)
 
 
 def _admit(task: Task, itl: ItlNexus) -> None:

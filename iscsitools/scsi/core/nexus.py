@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -16,7 +17,23 @@ class Nexus:
     initiator: str
     initiator_port: str
     target_port: int = 1
+    luns: Mapping[int, int] | None = None
+    """Numbers of the units that it sees, by the LUNs that it knows them by; None: all, by their own numbers."""
     lost: bool = False
     """Set by ``ScsiDevice.detach``: the results of its tasks go nowhere."""
     used: set[int] = field(default_factory=set)
     """The numbers of the units that it has sent a command; kept for the list of sessions."""
+
+    def unit_of(self, lun: int) -> int:
+        """The number of the unit that it knows by this LUN; -1: none that it sees."""
+        return lun if self.luns is None else self.luns.get(lun, -1)
+
+    def lun_of(self, number: int) -> int:
+        """The LUN that it knows a unit by; -1: it does not see that unit."""
+        if self.luns is None:
+            return number
+        return next((lun for lun, unit in self.luns.items() if unit == number), -1)
+
+    def luns_of(self, numbers: Iterable[int]) -> list[int]:
+        """The LUNs that it knows these units by, without those that it does not see."""
+        return [lun for number in numbers if (lun := self.lun_of(number)) >= 0]

@@ -27,7 +27,8 @@ _NOTHING: Final = memoryview(b"")
 class Task(QueuedTask):
     """One command on its way through the device server.
 
-    ``lun``: unit number, already decoded from its 8 bytes; -1 when they name no unit that can exist. ``tag``: the
+    ``lun``: unit number, already decoded from its 8 bytes and mapped (``Nexus.unit_of``); -1 when they name no unit
+    that can exist, or none that the nexus sees. ``tag``: the
     transport's name of the task, unique in its nexus. ``edtl``: bytes that the initiator expects to move, of the
     direction that ``reads``/``writes`` say (both False: none).
 

@@ -140,9 +140,12 @@ class LogicalUnit:
             itl.attention(Asc.POWER_ON_OR_RESET)
         return itl
 
-    def detach(self, nexus: Nexus) -> None:
-        """I_T nexus loss (SAM-5 6.3.4): its tasks end without status, its RESERVE and what parts keep for it too."""
-        self.tasks.abort(task for task in self.tasks if task.nexus is nexus)
+    def detach(self, nexus: Nexus) -> list[QueuedTask]:
+        """I_T nexus loss (SAM-5 6.3.4): its tasks end without status, its RESERVE and what parts keep for it too.
+
+        Returns the tasks.
+        """
+        ended = self.tasks.abort(task for task in self.tasks if task.nexus is nexus)
         itl = self.itls.pop(nexus, None)
         if itl is not None:
             itl.gate.close()
@@ -151,6 +154,7 @@ class LogicalUnit:
         if self.reservations.holder is nexus:
             self.reservations.holder = None
             self.refresh()
+        return ended
 
     def reset(self, asc: Asc) -> list[QueuedTask]:
         """Logical unit reset (SAM-5 6.3.3): tasks, RESERVE and parts; a unit attention for every nexus.

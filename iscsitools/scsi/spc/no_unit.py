@@ -29,7 +29,7 @@ def answer(task: Task, units: Mapping[int, LogicalUnit]) -> None:
         data = standard_data(NO_UNIT, False, _DEFAULTS.vendor, _DEFAULTS.product, _DEFAULTS.revision)
         task.data_in = data[: u16(cdb, 3)]
     elif opcode == _REPORT_LUNS and len(cdb) >= 12:
-        task.data_in = lun_list(list(units), cdb)[: u32(cdb, 6)]
+        task.data_in = lun_list(task.nexus.luns_of(units), cdb)[: u32(cdb, 6)]
     elif opcode == _REQUEST_SENSE and len(cdb) >= 6:
         task.data_in = fixed_sense(SenseKey.ILLEGAL_REQUEST, Asc.LOGICAL_UNIT_NOT_SUPPORTED)[: cdb[4]]
     else:

@@ -48,7 +48,7 @@ def report_luns(task: Task) -> None:
         itl = unit.itls.get(task.nexus)
         if itl is not None:
             itl.clear_attention(Asc.REPORTED_LUNS_DATA_HAS_CHANGED)
-    task.reply(lun_list(list(units), task.cdb), u32(task.cdb, 6))
+    task.reply(lun_list(task.nexus.luns_of(units), task.cdb), u32(task.cdb, 6))
 
 
 def check_operation_codes(task: Task) -> None:
