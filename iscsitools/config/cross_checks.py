@@ -120,7 +120,7 @@ def finish_config(reader: Reader, values: Mapping[str, Any], path: Path) -> Conf
             if group not in groups:
                 reader.problem((*path, "target", index, "portal_groups"), f"no portal is in portal group {group}")
     for index, portal in enumerate(config.portals):
-        if portal.port and portal in config.portals[:index]:
+        if portal.port and any(portal.place[:2] == other.place[:2] for other in config.portals[:index]):
             reader.problem((*path, "portals", index), f"the portal {portal} is given twice")
     return config
 

@@ -61,39 +61,57 @@ def _check_iqn(text: str, name: str) -> None:
 class Portal:
     """An address and a TCP port to listen on. ``host`` is an IP address or a host name, without brackets.
 
-    Port 0 asks the system for a free one. ``group``: its portal group, 1 to 65535 (RFC 7143 4.2.7.1). ``str()`` gives
-    ``127.0.0.1:3260``, ``[::1]:3260``, or ``127.0.0.1:3260,2`` in another group than 1.
+    Port 0 asks the system for a free one. ``group``: its portal group, 1 to 65535 (RFC 7143 4.2.7.1). ``advertise``:
+    what initiators are told instead, behind NAT or in a container: an address with a port, or without for the same one.
+    ``str()`` gives ``127.0.0.1:3260``, ``[::1]:3260``, ``127.0.0.1:3260,2`` in another group than 1, and
+    ``,advertise=ADDRESS`` behind it.
     """
 
     host: str
     port: int = DEFAULT_PORT
     group: int = 1
+    advertise: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Portal:
-        """Read ``ADDR``, ``ADDR:PORT``, ``V6``, ``[V6]`` or ``[V6]:PORT``, and ``,GROUP`` behind any of these.
+        """Read ``ADDR``, ``ADDR:PORT``, ``V6``, ``[V6]`` or ``[V6]:PORT``, then ``,GROUP`` and ``,advertise=``.
 
         Raises ValueError with the reason.
         """
-        place, comma, group = text.partition(",")
-        if not comma:
-            return cls._place(text)
-        if not re.fullmatch(r"[0-9]{1,5}", group) or not 1 <= int(group) <= 65535:
-            raise ValueError(f"{text!r}: {group!r} is no portal group (1 to 65535)")
-        return replace(cls._place(place), group=int(group))
+        place, *more = text.split(",")
+        portal = cls._place(place)
+        for part in more:
+            if part.startswith("advertise="):
+                told = cls._place(part.removeprefix("advertise="), 0)
+                portal = replace(portal, advertise=str(told).removesuffix(":0"))
+            elif re.fullmatch(r"[0-9]{1,5}", part) and 1 <= int(part) <= 65535:
+                portal = replace(portal, group=int(part))
+            else:
+                raise ValueError(f"{text!r}: {part!r} is no portal group (1 to 65535) and no advertise=ADDRESS")
+        return portal
+
+    def told(self, port: int) -> str:
+        """What initiators are told of it, where ``port`` is the one that it listens on; empty: where it listens."""
+        named = re.fullmatch(r"(?:\[.*\]|[^:]*):[0-9]+", self.advertise)
+        return self.advertise if named or not self.advertise else f"{self.advertise}:{port}"
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Where it listens, and its group."""
+        return self.host, self.port, self.group
 
     @classmethod
-    def _place(cls, text: str) -> Portal:
+    def _place(cls, text: str, default: int = DEFAULT_PORT) -> Portal:
         if text.startswith("["):
             host, bracket, rest = text[1:].partition("]")
             if not bracket or (rest and not rest.startswith(":")):
                 raise ValueError(f"{text!r} is no portal: [IPV6-ADDRESS]:PORT was expected")
             _check_ipv6(text, host)
-            return cls(host, _port(text, rest[1:]) if rest else DEFAULT_PORT)
+            return cls(host, _port(text, rest[1:]) if rest else default)
         if text.count(":") > 1:
             _check_no_port(text)
             _check_ipv6(text, text)
-            return cls(text)
+            return cls(text, default)
         host, colon, port = text.partition(":")
         if re.fullmatch(r"[0-9.]+", host):
             try:
@@ -102,11 +120,12 @@ class Portal:
                 raise ValueError(f"{text!r}: {host!r} is no IPv4 address") from None
         elif not all(re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?", label) for label in host.split(".")):
             raise ValueError(f"{text!r} is no portal: ADDRESS, ADDRESS:PORT or [IPV6-ADDRESS]:PORT was expected")
-        return cls(host, _port(text, port) if colon else DEFAULT_PORT)
+        return cls(host, _port(text, port) if colon else default)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}" + (f",{self.group}" if self.group != 1 else "")
+        group = f",{self.group}" if self.group != 1 else ""
+        return f"{host}:{self.port}{group}" + (f",advertise={self.advertise}" if self.advertise else "")
 
 
 def _check_no_port(text: str) -> None:

@@ -151,7 +151,8 @@ CONFIG: Final = Table(
     (
         Key("name", t.NAME, "Names the server's sockets, NAME.watch and NAME.control.", example='"disks"'),
         Key("portals", ListOf(t.PORTAL, 1),
-            "Addresses to listen on; [::]:3260 and 0.0.0.0:3260 mean all. ADDR:PORT,2 is in portal group 2."),
+            "Addresses to listen on; [::]:3260 means all, 0.0.0.0:3260 all of IPv4. ADDR:PORT,2 is in portal group 2; "
+            "ADDR:PORT,advertise=ADDR:PORT tells initiators another address."),
         Key("log_level", t.choice(*LOG_LEVELS), "The least important log lines to write."),
         Key("log_format", t.choice(*LOG_FORMATS), "Log lines for people and grep, or one JSON object each."),
         Key("watch_group", t.GROUP, "The group that may watch the server live; not given: its owner only.",

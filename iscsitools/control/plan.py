@@ -21,6 +21,8 @@ class Kind(StrEnum):
 
     PORTAL_ADDED = "portal-added"
     PORTAL_REMOVED = "portal-removed"
+    PORTAL_CHANGED = "portal-changed"
+    """Initiators are told of it as another address."""
     TARGET_ADDED = "target-added"
     TARGET_REMOVED = "target-removed"
     TARGET_CHANGED = "target-changed"
@@ -80,12 +82,7 @@ def plan(before: Config, after: Config, registry: Registry) -> tuple[Change, ...
 
 
 def _changes(before: Config, after: Config, stacks: _Stacks) -> Iterator[Change]:
-    for portal in after.portals:
-        if portal not in before.portals:
-            yield Change(Kind.PORTAL_ADDED, f"portal {portal} is added", portal=str(portal))
-    for portal in before.portals:
-        if portal not in after.portals:
-            yield Change(Kind.PORTAL_REMOVED, f"portal {portal} is removed", portal=str(portal))
+    yield from _portals(before, after)
     if before.log_level != after.log_level:
         yield Change(Kind.LOG_LEVEL, f"log_level goes from {before.log_level} to {after.log_level}")
     for field in fields(Limits):
@@ -104,6 +101,20 @@ def _changes(before: Config, after: Config, stacks: _Stacks) -> Iterator[Change]
             yield from _target(old_targets[iqn], target, stacks)
         else:
             yield Change(Kind.TARGET_ADDED, f"target {iqn} is added, with {_luns(target)}", iqn)
+
+
+def _portals(before: Config, after: Config) -> Iterator[Change]:
+    old = {portal.place: portal for portal in before.portals}
+    new = {portal.place: portal for portal in after.portals}
+    for place, portal in new.items():
+        if place not in old:
+            yield Change(Kind.PORTAL_ADDED, f"portal {portal} is added", portal=str(portal))
+        elif portal != old[place]:
+            told = f"is told as {portal.advertise}" if portal.advertise else "is told as it is"
+            yield Change(Kind.PORTAL_CHANGED, f"portal {replace(portal, advertise='')} {told}", portal=str(portal))
+    for place, portal in old.items():
+        if place not in new:
+            yield Change(Kind.PORTAL_REMOVED, f"portal {portal} is removed", portal=str(portal))
 
 
 def _plain(value: object) -> str:

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 from iscsitools.config import Config, LunConfig, Portal, TargetConfig
 from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
-from iscsitools.iscsi.login.policy import Portal as DirectoryPortal
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.assemble import place, set_access
 from iscsitools.server.ending import OpenStore
-from iscsitools.server.listeners import address_text
 from iscsitools.server.sizes import read_sizes
 
 if TYPE_CHECKING:
@@ -116,10 +114,8 @@ class Arrangement:
     def settle(self, config: Config, discovery: AuthPolicy) -> None:
         """Bring everything else in line with a configuration: what discovery says, the limits, the log."""
         server = self._server
-        addresses = server.listeners.addresses
-        server.addresses[:] = [address_text(address) for address, _ in addresses]
-        portals = [DirectoryPortal(str(address[0]), int(address[1]), group) for address, group in addresses]
-        server.login.directory.change(portals, discovery)
+        server.addresses[:] = server.listeners.addresses
+        server.login.directory.change(server.listeners.portals, discovery)
         if config.limits != server.config.limits:
             server.take_limits(config.limits)
         if config.log_level != server.config.log_level:

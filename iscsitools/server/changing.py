@@ -174,7 +174,7 @@ class Changer:
         for change in changes:
             if change.kind is Kind.PORTAL_ADDED:
                 portal = Portal.parse(change.portal)
-                prepared.portals.append((portal, listen(portal)))
+                prepared.portals.append((portal, listen(portal, config.portals)))
             elif change.kind is Kind.LUN_ADDED:
                 self._open(config, targets[change.target], change.lun, prepared)
             elif change.kind in (Kind.TARGET_ADDED, Kind.TARGET_CHANGED):
@@ -272,6 +272,8 @@ class Changer:
         for change in changes:
             if change.kind is Kind.PORTAL_REMOVED:
                 arrangement.take_portal(Portal.parse(change.portal))
+            elif change.kind is Kind.PORTAL_CHANGED:
+                self._server.listeners.rename(Portal.parse(change.portal))
             elif change.kind in (Kind.LUN_REMOVED, Kind.LUN_MOVED, Kind.LUN_REPLACED):
                 unit = arrangement.target(change.target).device.units[change.lun]
                 store = arrangement.take_unit(change.target, change.lun)

@@ -72,10 +72,9 @@ def _losses(
 
 
 def _came_by(listeners: Listeners, session: Session, portal: str) -> bool:
-    addresses = listeners.addresses_of(PortalConfig.parse(portal))
     return any(
-        _portal(address).accepts(_portal(conn.info.local))
-        for address in addresses
+        each.accepts(_portal(conn.info.local))
+        for each in listeners.portals_of(PortalConfig.parse(portal))
         for conn in session.connections.values()
     )
 

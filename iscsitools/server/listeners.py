@@ -6,12 +6,14 @@ import errno
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from iscsitools.config import Portal
 from iscsitools.errors import RunError
+from iscsitools.iscsi.login.policy import Portal as DirectoryPortal
 from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.server.loop import Loop
 
@@ -40,11 +42,11 @@ class Listeners:
         self._inherited = dict(inherited)
         self._sockets: dict[Portal, list[socket.socket]] = {}
 
-    def open(self, portals: Iterable[Portal]) -> None:
+    def open(self, portals: Collection[Portal]) -> None:
         """Listen. Raises RunError, and what is open then waits for ``close``."""
         for portal in portals:
             own = self._inherited.pop(portal, None)
-            self.add(portal, listen(portal) if own is None else [own])
+            self.add(portal, listen(portal, portals) if own is None else [own])
 
     def add(self, portal: Portal, sockets: list[socket.socket]) -> None:
         """Take the sockets of :func:`listen` for a portal; nobody is accepted before ``start``."""
@@ -55,14 +57,24 @@ class Listeners:
         for sock in self._sockets.pop(portal, []):
             self._close(sock)
 
-    @property
-    def addresses(self) -> list[tuple[tuple[Any, ...], int]]:
-        """The sockets' own addresses, with the portal group of each."""
-        return [(sock.getsockname(), portal.group) for portal, found in self._sockets.items() for sock in found]
+    def rename(self, portal: Portal) -> None:
+        """Tell initiators of a portal as another address."""
+        old = next(each for each in self._sockets if each.place == portal.place)
+        self._sockets[portal] = self._sockets.pop(old)
 
-    def addresses_of(self, portal: Portal) -> list[str]:
-        """``ADDRESS:PORT`` of a portal's sockets."""
-        return [address_text(sock.getsockname()) for sock in self._sockets.get(portal, [])]
+    @property
+    def addresses(self) -> list[str]:
+        """``ADDRESS:PORT`` of all sockets."""
+        return [address_text(sock.getsockname(), scoped=True) for found in self._sockets.values() for sock in found]
+
+    @property
+    def portals(self) -> list[DirectoryPortal]:
+        """What initiators come in by."""
+        return [_by_socket(portal, sock) for portal, found in self._sockets.items() for sock in found]
+
+    def portals_of(self, portal: Portal) -> list[DirectoryPortal]:
+        """The same of one portal."""
+        return [_by_socket(portal, sock) for sock in self._sockets.get(portal, [])]
 
     def start(self, portal: Portal | None = None) -> None:
         """Accept from now on, at one portal or at all."""
@@ -103,8 +115,18 @@ class Listeners:
             self._accepted(sock)
 
 
-def listen(portal: Portal) -> list[socket.socket]:
-    """Listen on all addresses that a portal's host stands for. Raises RunError with one line."""
+def _by_socket(portal: Portal, sock: socket.socket) -> DirectoryPortal:
+    host, _, port = address_text(sock.getsockname(), scoped=True).rpartition(":")
+    both = host == "[::]" and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return DirectoryPortal("" if both else host.strip("[]"), int(port), portal.group, portal.told(int(port)))
+
+
+def listen(portal: Portal, among: Iterable[Portal] = ()) -> list[socket.socket]:
+    """Listen on all addresses that a portal's host stands for. Raises RunError with one line.
+
+    ``::`` is all addresses of both families, unless ``among`` has a portal of IPv4 with the same port.
+    """
+    both = portal.host == "::" and not any(":" not in each.host and each.port == portal.port != 0 for each in among)
     sockets: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(portal.host, portal.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -116,8 +138,7 @@ def listen(portal: Portal) -> list[socket.socket]:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                # "::" is IPv6 only, so that 0.0.0.0 can be a portal of its own on every system.
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
             sock.bind(address)
             sock.listen(128)
             sock.setblocking(False)
@@ -128,18 +149,24 @@ def listen(portal: Portal) -> list[socket.socket]:
     return sockets
 
 
-def address_text(address: Any) -> str:
-    """``192.0.2.7:3260`` or ``[2001:db8::7]:3260`` of a socket's address."""
+def address_text(address: Any, scoped: bool = False) -> str:
+    """``192.0.2.7:3260`` or ``[2001:db8::7]:3260`` of a socket's address.
+
+    ``scoped``: a link-local one with the name of its interface, ``[fe80::7%eth0]:3260``.
+    """
     host, port = address[0], address[1]
     plain = ipaddress.ip_address(host.partition("%")[0])
     mapped = plain.ipv4_mapped if isinstance(plain, ipaddress.IPv6Address) else None
     shown = str(mapped or plain)
+    if scoped and plain.is_link_local and len(address) == 4 and address[3]:
+        with suppress(OSError):  # the interface is gone
+            shown += f"%{socket.if_indextoname(address[3])}"
     return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
 
 
 def connection_info(ident: int, sock: socket.socket) -> ConnectionInfo:
     """What the probes say of an accepted socket. Raises OSError when it is gone already."""
-    local, remote = address_text(sock.getsockname()), address_text(sock.getpeername())
+    local, remote = address_text(sock.getsockname(), scoped=True), address_text(sock.getpeername())
     return ConnectionInfo(ident, local, remote, "ipv6" if local.startswith("[") else "ipv4")
 
 

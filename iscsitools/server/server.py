@@ -19,7 +19,7 @@ from iscsitools.iscsi.connection.memory import Buffers
 from iscsitools.iscsi.login.brake import Brake
 from iscsitools.iscsi.login.messages import LoginPending
 from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
-from iscsitools.iscsi.login.policy import Directory, Portal
+from iscsitools.iscsi.login.policy import Directory
 from iscsitools.iscsi.requests.dispatch import Dispatcher
 from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.lifecycle import Lifecycle, ServerNotice
@@ -37,7 +37,7 @@ from iscsitools.server.draining import Draining
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.health import LimitWatch
 from iscsitools.server.link import Link
-from iscsitools.server.listeners import Listeners, address_text, connection_info, prepare
+from iscsitools.server.listeners import Listeners, connection_info, prepare
 from iscsitools.server.loop import Loop
 from iscsitools.server.secret_lookup import Lookups
 from iscsitools.server.self_description import ServerState
@@ -112,12 +112,8 @@ class Server:
             sorted({portal.group for portal in config.portals}),
         )  # fmt: skip
         self.listeners.open(config.portals)
-        addresses = self.listeners.addresses
-        self.addresses = [address_text(address) for address, _ in addresses]
-        directory = Directory(
-            [Portal(str(address[0]), int(address[1]), group) for address, group in addresses],
-            auth_policy(config.discovery, plugins.authenticators),
-        )
+        self.addresses = self.listeners.addresses
+        directory = Directory(self.listeners.portals, auth_policy(config.discovery, plugins.authenticators))
         for target in self.assembly.targets:
             directory.add(target)
         notices = self.notices

@@ -49,7 +49,8 @@ def test_removing_what_is_not_there():
         ("192.0.2.1", "192.0.2.1"),
         ("2001:DB8:0::1", "[2001:db8::1]"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("fe80::1%eth0", "[fe80::1]"),
+        ("fe80::1%eth0", "[fe80::1%eth0]"),
+        ("2001:db8::1%eth0", "[2001:db8::1]"),
         ("Storage.Example", "storage.example"),
     ],
 )
@@ -60,6 +61,7 @@ def test_bracketed(address, written):
 V4 = Portal("192.0.2.1", 3260)
 V6 = Portal("2001:db8::1", 3260)
 HOME = Portal("127.0.0.1", 3260)
+LINK = Portal("fe80::1%eth0", 3260)
 
 # (the directory's portals, the target's own, where the connection came in, TargetAddress values)
 ADDRESSES = [
@@ -77,6 +79,16 @@ ADDRESSES = [
     # A wildcard of the other family says nothing of an address of that family.
     ([Portal("0.0.0.0", 3260), Portal("::", 3261)], [], V4, ["192.0.2.1:3260,3"]),
     ([Portal("0.0.0.0", 3261), Portal("::", 3260)], [], V6, ["[2001:db8::1]:3260,3"]),
+    ([Portal("", 3260)], [], V4, ["192.0.2.1:3260,3"]),
+    ([Portal("", 3260)], [], V6, ["[2001:db8::1]:3260,3"]),
+    # A link-local portal is for who came by that link.
+    ([LINK, V6], [], V6, ["[2001:db8::1]:3260,3"]),
+    ([LINK, V6], [], LINK, ["[fe80::1%eth0]:3260,3", "[2001:db8::1]:3260,3"]),
+    ([LINK], [], Portal("fe80::1%eth1", 3260), []),
+    ([Portal("", 3260)], [], LINK, ["[fe80::1%eth0]:3260,3"]),
+    # What is advertised is told to everybody.
+    ([replace(HOME, told="storage.example:3261"), V4], [], V4, ["storage.example:3261,3", "192.0.2.1:3260,3"]),
+    ([Portal("", 3260, told="203.0.113.5:3260")], [], LINK, ["203.0.113.5:3260,3"]),
 ]
 
 
@@ -110,6 +122,8 @@ def test_the_group_at_which_a_connection_came_in():
         (Portal("", 3260), V6, True),
         (V4, Portal("::ffff:192.0.2.1", 3260), True),
         (V4, HOME, False),
+        (LINK, LINK, True),
+        (LINK, Portal("fe80::1%eth1", 3260), False),
     ],
 )
 def test_portal_accepts(portal, local, accepts):

@@ -63,14 +63,17 @@ class AuthPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Portal:
-    """An address, without brackets, and a TCP port. ``0.0.0.0`` and ``::`` stand for every address of this machine.
+    """An address, without brackets, and a TCP port.
 
-    ``group``: the portal group tag (RFC 7143 4.2.7.1), which is the relative target port identifier too.
+    ``0.0.0.0`` and ``::`` stand for every address of their family, an empty one for every address of this machine. A
+    link-local one has its interface behind ``%``. ``group``: the portal group tag (RFC 7143 4.2.7.1), which is the
+    relative target port identifier too. ``told``: ``ADDRESS:PORT`` that initiators are told instead of where it is.
     """
 
     address: str
     port: int
     group: int = 1
+    told: str = ""
 
     @property
     def wildcard(self) -> bool:
@@ -84,7 +87,9 @@ class Portal:
         """
         if self.port != local.port:
             return False
-        return self.stands_for(local.address) or _plain(self.address) == _plain(local.address)
+        return self.stands_for(local.address) or (
+            _plain(self.address) == _plain(local.address) and _same_link(self.address, local.address)
+        )
 
     def stands_for(self, address: str) -> bool:
         """It is a wildcard of the family that ``address`` was given in."""
@@ -217,7 +222,8 @@ class Directory:
         """The target's TargetAddress values (RFC 7143 13.8) for a connection that came in at ``local``.
 
         A portal that listens on every address is shown as the address at which this connection came in, if that is of
-        its family. A loopback portal is not shown to who came from elsewhere.
+        its family. A loopback portal is not shown to who came from elsewhere, nor a link-local one to who did not come
+        by one of the same link; it has its scope. What a portal is to be told as is told to everybody.
         """
         question = target.portals, target.groups, local
         known = self._addresses.get(question)
@@ -230,10 +236,13 @@ class Directory:
     def _addresses_of(self, target: TargetNode, local: Portal) -> list[str]:
         found: dict[str, None] = {}
         for portal in self._portals_of(target) or ((local,) if not target.groups else ()):
+            if portal.told:
+                found[f"{portal.told},{portal.group}"] = None
+                continue
             if portal.wildcard and not portal.stands_for(local.address):
                 continue
             address = local.address if portal.wildcard else portal.address
-            if _loopback(local.address) or not _loopback(address):
+            if _may_be_told(address, local.address):
                 found[f"{bracketed(address)}:{portal.port},{portal.group}"] = None
         return list(found)
 
@@ -244,9 +253,31 @@ class Directory:
 
 
 def bracketed(address: str) -> str:
-    """The address as TargetAddress writes it: IPv6 in brackets, an IPv4 address that came in over IPv6 as IPv4."""
+    """The address as TargetAddress writes it: IPv6 in brackets, an IPv4 address that came in over IPv6 as IPv4.
+
+    A link-local one keeps its scope (RFC 4007 11): without it nobody can connect to it.
+    """
     plain = _plain(address)
+    if _link_local(address):
+        plain += "".join(address.partition("%")[1:])
     return f"[{plain}]" if ":" in plain else plain
+
+
+def _may_be_told(address: str, local: str) -> bool:
+    """Whether who came in at ``local`` may be told of a portal at ``address``."""
+    if _link_local(address):
+        return _link_local(local) and _same_link(address, local)
+    return _loopback(local) or not _loopback(address)
+
+
+def _link_local(address: str) -> bool:
+    return ":" in address and ipaddress.ip_address(address.partition("%")[0]).is_link_local
+
+
+def _same_link(one: str, other: str) -> bool:
+    """Whether two addresses may be on one link: of what is not known it is assumed."""
+    scopes = one.partition("%")[2], other.partition("%")[2]
+    return "" in scopes or scopes[0] == scopes[1]
 
 
 def _loopback(address: str) -> bool:
@@ -257,7 +288,7 @@ def _loopback(address: str) -> bool:
 
 
 def _plain(address: str) -> str:
-    """The address in its one form, without a scope, which means nothing to another machine."""
+    """The address in its one form, without a scope."""
     address = address.partition("%")[0]
     try:
         parsed = ipaddress.ip_address(address)
