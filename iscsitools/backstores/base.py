@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
+from iscsitools.backstores.asynchronous import MiscompareError as MiscompareError
+from iscsitools.backstores.asynchronous import Operation as Operation
+from iscsitools.backstores.asynchronous import Request as Request
 from iscsitools.backstores.shortcut import Shortcut as Shortcut
 from iscsitools.backstores.terms import Allocation as Allocation
 from iscsitools.backstores.terms import BackstoreError as BackstoreError
@@ -167,6 +170,53 @@ class Backstore:
         """
         return None
 
+    # Asynchronous calls, beside the blocking ones
+
+    @property
+    def asynchronous(self) -> frozenset[Operation]:
+        """The operations that :meth:`submit` takes; looked at for every call. Default: none.
+
+        All others go by the blocking methods, in worker threads if ``blocking``; so those have to be there too.
+        """
+        return frozenset()
+
+    def submit(self, request: Request) -> None:
+        """Begin a call and return at once; ``request.complete()`` is said when it is done, here or in any thread.
+
+        Called on the event loop, for one request after the other; requests under way never overlap on blocks that one
+        of them changes. What it raises completes the request. It must not wait.
+        """
+        raise NotImplementedError  # called only for what is in ``asynchronous``
+
+    def cancel(self, request: Request) -> bool:
+        """Take a request back, on the event loop. True: it has done nothing, uses no buffer, and will not complete.
+
+        False, the default: it completes as if this had not been called, or soon with an error.
+        """
+        return False
+
+    @property
+    def completion_fd(self) -> int:
+        """A descriptor that can be read when :meth:`reap` has something to do (an eventfd); -1: there is none.
+
+        Asked for once, before the first request is submitted; it stays open until ``close``.
+        """
+        return -1
+
+    def reap(self) -> None:
+        """``completion_fd`` could be read: make it unreadable again, and complete what is done. On the event loop."""
+
+
+_METHODS: Final[Mapping[Operation, tuple[str, ...]]] = {
+    Operation.READ: ("read_into",),
+    Operation.WRITE: ("write", "write_through"),
+    Operation.FLUSH: ("flush",),
+    Operation.DISCARD: ("write", "discard"),
+    Operation.WRITE_ZEROES: ("write", "write_zeroes"),
+    Operation.COMPARE_AND_WRITE: ("read_into", "write", "write_through"),
+}
+"""What a filter has to leave alone of the blocking methods for an asynchronous call to go past it."""
+
 
 class Filter(Backstore):
     """A backstore over another one. Made with ``cls(inner, **options)``; passes on what it does not change.
@@ -189,6 +239,7 @@ class Filter(Backstore):
     """The same of ``write``."""
     same_disk: ClassVar[bool] = True
     """What is read is what the inner one has, so the identity is that one's; False in a class that changes reads."""
+    _left_alone: ClassVar[frozenset[Operation]] = frozenset(Operation)
 
     def __init__(self, inner: Backstore) -> None:
         self.inner = inner
@@ -213,6 +264,11 @@ class Filter(Backstore):
             cls.passes_writes = False
         if "same_disk" not in own:
             cls.same_disk = parent.same_disk and cls.passes_reads
+        cls._left_alone = frozenset(
+            operation
+            for operation, names in _METHODS.items()
+            if all(getattr(cls, name) is getattr(Filter, name) for name in names)
+        )
 
     # Settings that change while the disk is served
 
@@ -337,6 +393,28 @@ class Filter(Backstore):
         if self.passes_writes:
             return self.inner.try_write(offset, buffer)
         return super().try_write(offset, buffer)
+
+    @property
+    def asynchronous(self) -> frozenset[Operation]:
+        """Those of the inner one of which this class overrides no blocking method: the others are made by those."""
+        return self.inner.asynchronous & self._left_alone
+
+    def submit(self, request: Request) -> None:
+        """Hand it to the inner one."""
+        self.inner.submit(request)
+
+    def cancel(self, request: Request) -> bool:
+        """As the inner one does."""
+        return self.inner.cancel(request)
+
+    @property
+    def completion_fd(self) -> int:
+        """The inner one's."""
+        return self.inner.completion_fd
+
+    def reap(self) -> None:
+        """As the inner one does."""
+        self.inner.reap()
 
 
 def stack_name(store: Backstore) -> str:

@@ -106,8 +106,8 @@ class StoreCloser:
                 log.error("%s: %d calls of its backstore have not returned", where, workers.running)
                 complete = False
             arguments = (number, where, store, bool(workers.running))
-            threading.Thread(target=self._finish, args=arguments, name="close", daemon=True).start()
             workers.close()
+            threading.Thread(target=self._finish, args=arguments, name="close", daemon=True).start()
         waiting = set(range(len(stores)))
         while waiting and (left := self._limit - time.monotonic()) > 0:
             try:

@@ -1,4 +1,4 @@
-"""Worker threads for backstore calls that may block: each logical unit has its own, and a bound on them."""
+"""The calls of a backstore: in threads, of which each logical unit has a bounded number, or asynchronous."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from iscsitools.backstores.base import Backstore, Request
+from iscsitools.server.completions import Completions
 from iscsitools.server.loop import Loop
 
 Work = Callable[[], None]
@@ -32,8 +34,8 @@ class Workers:
     """
 
     def __init__(self, loop: Loop, limit: int, name: str) -> None:
-        self.running = 0
-        """Calls that were submitted and have not been reported or withdrawn."""
+        self._calls = 0
+        self._completions = Completions(loop)
         self._loop = loop
         self._limit = limit
         self._name = name
@@ -43,20 +45,29 @@ class Workers:
         self._wake_ups: queue.SimpleQueue[bool] = queue.SimpleQueue()
         """True wakes a thread, which takes a waiting call; False ends it. What was for a withdrawn call stays."""
 
+    @property
+    def running(self) -> int:
+        """Calls of both kinds that were asked for and have not been reported or withdrawn."""
+        return self._calls + self._completions.running
+
+    def ask(self, store: Backstore, request: Request, done: Done) -> Callable[[], bool]:
+        """Submit an asynchronous call, then call ``done`` on the loop's thread with its error, or None."""
+        return self._completions.ask(store, request, done)
+
     def submit(self, work: Work, done: Done) -> Callable[[], bool]:
         """Run ``work`` in a thread, then call ``done`` on the loop's thread with what it raised, or None.
 
         Returns what takes it back as long as no thread has begun it.
         """
         call = _Call(work, done)
-        self.running += 1
+        self._calls += 1
         self._waiting.append(call)
         # There may be one that was for a withdrawn call. The calls are counted first: a thread that takes one of both
         # in between makes the other number smaller, and one wake-up too many does no harm.
         waiting = len(self._waiting)
         if self._wake_ups.qsize() < waiting:
             self._wake_ups.put(True)
-        if self.running > self._threads and self._threads < self._limit:
+        if self._calls > self._threads and self._threads < self._limit:
             self._threads += 1
             threading.Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
         return partial(self._withdraw, call)
@@ -67,7 +78,7 @@ class Workers:
             self._waiting.remove(call)
         except ValueError:
             return False
-        self.running -= 1
+        self._calls -= 1
         return True
 
     def resume(self, step: Work) -> None:
@@ -100,10 +111,11 @@ class Workers:
             del call, error
 
     def _report(self, done: Done, error: BaseException | None) -> None:
-        self.running -= 1
+        self._calls -= 1
         done(error)
 
     def close(self) -> None:
-        """Let the threads end when they have done what was submitted."""
+        """Let the threads end when they have done what was submitted; the store's descriptor is watched no more."""
+        self._completions.close()
         for _ in range(self._threads):
             self._wake_ups.put(False)

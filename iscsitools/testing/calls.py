@@ -4,16 +4,75 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import queue
+import select
+import time
 from collections.abc import Awaitable
 from typing import Any
 
-from iscsitools.backstores.base import Backstore
+from iscsitools.backstores.base import Backstore, MiscompareError, Operation, Request
+
+_SECONDS = 60.0
 
 
 def call(store: Backstore, name: str, *arguments: Any) -> Any:
-    """Call a method and return what it returns; when that is awaitable, what comes of it."""
+    """Make a call and return what the method returns; when that is awaitable, what comes of it.
+
+    What the store takes asynchronously is submitted, and its completion waited for, as a server does it.
+    """
+    request = _request(name, arguments)
+    if request is not None and request.operation in store.asynchronous:
+        return ask(store, request)
     result = getattr(store, name)(*arguments)
     return asyncio.run(_outcome(result)) if inspect.isawaitable(result) else result
+
+
+def _request(name: str, arguments: tuple[Any, ...]) -> Request | None:
+    """The asynchronous form of a call; None: it has none."""
+    if name in ("read_into", "write", "write_through"):
+        offset, buffer = arguments
+        operation = Operation.READ if name == "read_into" else Operation.WRITE
+        return Request(operation, offset, len(buffer), memoryview(buffer), durable=name == "write_through")
+    if name in ("flush", "discard", "write_zeroes"):
+        return Request(Operation(name), *arguments)
+    return None
+
+
+def ask(store: Backstore, request: Request) -> None:
+    """Submit a request and wait until it is complete; raises what it failed with.
+
+    AssertionError when it is not complete after a minute.
+    """
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    request.begin(lambda _, error: ended.put(error))
+    store.submit(request)
+    until = time.monotonic() + _SECONDS
+    fd = store.completion_fd
+    while True:
+        try:
+            error = ended.get(timeout=0 if fd >= 0 else _SECONDS)
+            break
+        except queue.Empty:
+            assert time.monotonic() < until, f"{store.kind}: {request.operation.name} was not completed"
+        if select.select([fd], [], [], 0.01)[0]:
+            store.reap()
+    if error is not None:
+        raise error
+
+
+def compare_and_write(store: Backstore, offset: int, expected: bytes, data: bytes) -> int:
+    """COMPARE AND WRITE as a server does it; returns the index of the first byte that differs, -1: it was written."""
+    operation = Operation.COMPARE_AND_WRITE
+    whole = Request(operation, offset, len(data), memoryview(data), expected=memoryview(expected))
+    try:
+        for request in (whole,) if operation in store.asynchronous else whole.steps():
+            if request.operation in store.asynchronous:
+                ask(store, request)
+            else:
+                request.perform(store)
+    except MiscompareError as error:
+        return error.index
+    return -1
 
 
 async def _outcome(result: Awaitable[Any]) -> Any:

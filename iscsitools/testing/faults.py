@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from iscsitools.backstores.base import Backstore, Filter, MediumError
+from iscsitools.backstores.base import Backstore, Filter, MediumError, Operation, Request
 from iscsitools.backstores.filters.watching import WatchingFilter
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.testing.calls import call, read
@@ -84,9 +84,36 @@ class FailingStore(WatchingFilter):
         return False
 
 
+class FailingAsynchronousStore(FailingStore):
+    """The same, of which every call but the blocking ones of a filter is asynchronous. ``submits``: it raises there."""
+
+    submits = False
+
+    @property
+    def asynchronous(self) -> frozenset[Operation]:
+        """All of them."""
+        return frozenset(Operation)
+
+    def submit(self, request: Request) -> None:
+        """Do it, and complete it with what came of it."""
+        try:
+            request.perform(self)
+        except BaseException as error:
+            if self.submits:
+                raise
+            request.complete(error)
+        else:
+            request.complete()
+
+
+class _FailsInSubmit(FailingAsynchronousStore):
+    submits = True
+
+
 def check_faults(make: Callable[[Backstore], Filter]) -> int:
     """Try every call of the filter that ``make`` puts over a disk, while each call below fails with each of FAULTS.
 
+    The disk below is called by methods, and asynchronously: then it completes with the fault, or ``submit`` raises it.
     What the disk raises comes out of the filter, itself or as another exception; when nothing came out, nothing may
     have been asked of the failing call. Afterwards the blocks beside those of the call are as they were, and when the
     disk is well again, so is the filter. Returns how many failures there were.
@@ -95,14 +122,14 @@ def check_faults(make: Callable[[Backstore], Filter]) -> int:
     for fault in FAULTS:
         for below in _BELOW:
             for above in _CALLS:
-                failures += _try(make, fault, below, above)
+                for kind in (FailingStore, FailingAsynchronousStore, _FailsInSubmit):
+                    failures += _try(make, kind(fault), below, above)
     return failures
 
 
-def _try(make: Callable[[Backstore], Filter], fault: BaseException, below: str, above: str) -> int:
-    disk = FailingStore(fault)
+def _try(make: Callable[[Backstore], Filter], disk: FailingStore, below: str, above: str) -> int:
     store = make(disk)
-    where = f"check_faults: {above} over a {below} that raises {fault!r}"
+    where = f"check_faults: {above} over a {below} that raises {disk.fault!r} ({type(disk).__name__})"
     store.open()
     try:
         before = bytes(range(1, _BLOCKS + 1)) * 512

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Final
 
 from iscsitools.backstores.base import Allocation, Backstore
-from iscsitools.testing.calls import call, read
+from iscsitools.testing.calls import call, compare_and_write, read
 
 _CHANGES: Final = ("write", "write", "write_through", "try_write", "discard", "write_zeroes")
+_COMPARES: Final = "compare_and_write"
 _OTHERS: Final = ("read_into", "read_into", "try_read_into", "extents", "flush")
 _LONGEST: Final = 48
 
@@ -20,7 +21,8 @@ def check_model(
     """Make a store, open it, do ``steps`` things to it, and compare it with a bytearray all the time.
 
     ``persistent``: after a flush and a close another one of ``make`` has the same bytes; then that is tried too. The
-    same ``seed`` does the same. A read-only store is only read: each range twice, and by every method, the same.
+    same ``seed`` does the same. What the store takes asynchronously is submitted; COMPARE AND WRITE is tried then, too.
+    A read-only store is only read: each range twice, and by every method, the same.
     """
     twin = _Twin(make, random.Random(seed), block_size, persistent)
     done: list[str] = []
@@ -46,6 +48,7 @@ class _Twin:
         self.store = self._open()
         self._content = bytearray(read(self.store, 0, self.store.size))
         self._writable = not self.store.capabilities.read_only
+        self._more = (_COMPARES,) if self.store.asynchronous else ()
 
     def _open(self) -> Backstore:
         store = self._make()
@@ -64,8 +67,10 @@ class _Twin:
         if self._persistent and numbers.random() < 0.03:
             self._reopen()
             return "close and open again"
-        name = numbers.choice((*_OTHERS, *_CHANGES) if self._writable else _OTHERS)
-        if name in _CHANGES:
+        name = numbers.choice((*_OTHERS, *_CHANGES, *self._more) if self._writable else _OTHERS)
+        if name == _COMPARES:
+            self._compare_and_write(offset, length)
+        elif name in _CHANGES:
             self._change(name, offset, length)
         elif name == "flush":
             call(self.store, "flush")
@@ -82,6 +87,18 @@ class _Twin:
             return
         data = self._numbers.randbytes(16) * (length // 16)
         if call(self.store, name, offset, memoryview(data)) is not False:
+            self._content[offset : offset + length] = data
+
+    def _compare_and_write(self, offset: int, length: int) -> None:
+        """With what is there, or with one byte of it changed: then nothing may be written."""
+        expected = bytearray(self._content[offset : offset + length])
+        data = self._numbers.randbytes(16) * (length // 16)
+        index = self._numbers.choice((-1, self._numbers.randrange(length)))
+        if index >= 0:
+            expected[index] ^= 0xFF
+        found = compare_and_write(self.store, offset, bytes(expected), data)
+        assert found == index, f"compare_and_write: the difference is at byte {index}, not {found}"
+        if index < 0:
             self._content[offset : offset + length] = data
 
     def compare(self, offset: int, length: int, name: str = "read_into") -> None:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from iscsitools.backstores.base import Backstore
+from iscsitools.backstores.base import Backstore, Request
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.initiator import NO_TAG, Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.iscsi.connection.connection import Connection, Timers
@@ -69,6 +69,11 @@ class ManualExecutor:
             error = raised
         self.waiting.append(lambda: done(error))
         return lambda: False
+
+    def ask(
+        self, store: Backstore, request: Request, done: Callable[[BaseException | None], None]
+    ) -> Callable[[], bool]:
+        return InlineExecutor().ask(store, request, done)
 
     def resume(self, step: Callable[[], None]) -> None:
         self.waiting.append(step)

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from iscsitools import hookspecs
 from iscsitools.backstores import values
-from iscsitools.backstores.base import Backstore, Capabilities, Filter
+from iscsitools.backstores.base import Backstore, Capabilities, Filter, Operation, Request
 from iscsitools.backstores.filters.cow import CowFilter
 from iscsitools.backstores.registry import LUN_OPTION_NAMES, Registry
 from iscsitools.backstores.spec import build, parse_spec
@@ -23,6 +23,7 @@ from iscsitools.observers import ObserverFeed
 from iscsitools.plugins import PluginManager
 from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.probes.table import Probe
+from iscsitools.testing.model import check_model
 
 HOOKS = [
     name for name, value in vars(hookspecs).items() if inspect.isfunction(value) and hasattr(value, "iscsitools_spec")
@@ -139,8 +140,21 @@ def test_the_guides_backstore_runs(project: Path) -> None:
     store.close()
 
 
-def test_the_guides_filter_runs(project: Path) -> None:
+def test_the_guides_asynchronous_backstore_runs(project: Path) -> None:
     module = module_of(examples(project, "writing-a-backstore.md")[1])
+    submit, submitted = module.Pooled.submit, []
+
+    class Counted(module.Pooled):  # type: ignore[misc,name-defined]
+        def submit(self, request: Request) -> None:
+            submitted.append(request.operation)
+            submit(self, request)
+
+    check_model(lambda: Counted("1M"), 1)
+    assert set(submitted) == {Operation.READ, Operation.WRITE}
+
+
+def test_the_guides_filter_runs(project: Path) -> None:
+    module = module_of(examples(project, "writing-a-backstore.md")[2])
     registry = builtin()
     registry.add_filter(module.Invert)
     store = build(parse_spec("ram+invert:64K"), registry)
@@ -153,7 +167,7 @@ def test_the_guides_filter_runs(project: Path) -> None:
 
 
 def test_the_guides_filter_with_an_option_runs(project: Path) -> None:
-    module = module_of(examples(project, "writing-a-backstore.md")[2])
+    module = module_of(examples(project, "writing-a-backstore.md")[3])
     registry = builtin()
     registry.add_filter(module.SlowReads)
     buffer = memoryview(bytearray(512))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent
+from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent, Request
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.executor import InlineExecutor
@@ -110,6 +110,11 @@ class HeldExecutor:
             return False
         self.held.remove(call)
         return True
+
+    def ask(
+        self, store: Backstore, request: Request, done: Callable[[BaseException | None], None]
+    ) -> Callable[[], bool]:
+        return InlineExecutor().ask(store, request, done)
 
     def resume(self, step: Callable[[], None]) -> None:
         self.steps.append(step)

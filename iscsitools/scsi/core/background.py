@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
+from iscsitools.backstores.base import Backstore, Request
 from iscsitools.scsi.core.command import Command
 from iscsitools.scsi.core.executor import Steps, Withdraw
 from iscsitools.scsi.core.nexus import Nexus
@@ -55,24 +56,36 @@ class Background(QueuedTask):
         """Not asked for: it has its own steps."""
         raise NotImplementedError  # nobody calls it
 
+    def ask(self, store: Backstore, request: Request, done: Callable[[BaseException | None], None]) -> Withdraw:
+        """Not asked for: it has its own steps."""
+        raise NotImplementedError  # nobody calls it
+
     def start(self) -> None:
         """It is its turn."""
         self._unit.tasks.is_at_work(self)
         if self._unit.store.blocking:
-            self._unit.executor.submit(partial(_exhaust, self._steps), self._finish)
+            self._unit.executor.submit(self._do_all, self._finish)
         else:
             self._unit.executor.resume(self._step)
 
-    def _step(self) -> None:
+    def _do_all(self) -> None:
+        for request in self._steps:
+            request.perform(self._unit.store)
+
+    def _step(self, begun: Request | None = None) -> None:
+        """One step, ``begun`` or the first; that it is done is known before the others have their turn."""
         try:
-            ended = next(self._steps, self) is self
+            request = begun or next(self._steps, None)
+            if request is not None:
+                request.perform(self._unit.store)
+                request = next(self._steps, None)
         except BaseException as error:
             self._finish(error)
             return
-        if ended:
+        if request is None:
             self._finish(None)
         else:
-            self._unit.executor.resume(self._step)
+            self._unit.executor.resume(partial(self._step, request))
 
     def _finish(self, error: BaseException | None) -> None:
         if error is not None:
@@ -81,8 +94,3 @@ class Background(QueuedTask):
         self._unit.tasks.leave(self)
         for report in self._reports:
             report(error)
-
-
-def _exhaust(steps: Iterator[None]) -> None:
-    for _ in steps:
-        pass

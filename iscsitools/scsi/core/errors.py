@@ -48,6 +48,11 @@ def parameter_list_length_error() -> ScsiError:
     return illegal_request(Asc.PARAMETER_LIST_LENGTH_ERROR)
 
 
+def miscompare(information: int) -> ScsiError:
+    """MISCOMPARE; for COMPARE AND WRITE ``information`` is the offset into the data-out (SBC-3 5.2)."""
+    return check_condition(SenseKey.MISCOMPARE, Asc.MISCOMPARE_DURING_VERIFY, information)
+
+
 def unit_attention(asc: Asc) -> ScsiError:
     """CHECK CONDITION for a pending unit attention."""
     return check_condition(SenseKey.UNIT_ATTENTION, asc)

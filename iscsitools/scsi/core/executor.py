@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from iscsitools.backstores.base import Backstore, Request
+
 PIECE: Final = 1 << 20
 """Bytes that one step of work on blocks takes at most: less than a millisecond in memory."""
-Steps = Iterator[None]
-"""Medium work in steps: what comes to an end at each ``yield``."""
+Steps = Iterator[Request]
+"""Medium work in steps: what is asked of the backstore, one request after the other. It never blocks by itself."""
 Withdraw = Callable[[], bool]
 """Takes submitted work back; False when a thread has begun it."""
 
@@ -31,6 +33,12 @@ class Executor(Protocol):
         In each turn no more than one step of this executor is called.
         """
 
+    def ask(self, store: Backstore, request: Request, done: Callable[[BaseException | None], None]) -> Withdraw:
+        """Submit an asynchronous call to its store, then call ``done`` on the loop's thread with its error, or None.
+
+        Returns at once, and ``done`` is called later. After it was withdrawn the executor refers to neither of them.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
@@ -42,10 +50,11 @@ class Elsewhere:
     """An abort of the task takes it back, if nobody has begun it."""
 
 
-Work = Callable[[], object] | Steps | Elsewhere
-"""Medium work: may block, touches the backstore and the task's buffers only.
+Work = Callable[[], object] | Request | Steps | Elsewhere
+"""Medium work: touches the backstore and the task's buffers only.
 
-What a call returns does not count, for it is mostly a backstore's method, which may return anything.
+A callable may block, and what it returns does not count. Requests, one or several, are done as the backstore can: by
+asynchronous calls, by blocking ones in a thread, or on the loop.
 """
 
 
@@ -74,6 +83,15 @@ class InlineExecutor:
             while self._steps:
                 self._steps.popleft()()
             self._stepping = False
+
+    def ask(self, store: Backstore, request: Request, done: Callable[[BaseException | None], None]) -> Withdraw:
+        """Submit it; ``done`` is called when the store completes it."""
+        request.begin(lambda _, error: done(error))
+        try:
+            store.submit(request)
+        except Exception as error:
+            request.complete(error)
+        return lambda: store.cancel(request)
 
 
 def _begun() -> bool:

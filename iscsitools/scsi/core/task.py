@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
+from iscsitools.backstores.base import MiscompareError, Operation, Request
 from iscsitools.backstores.caller import call_for
 from iscsitools.scsi.core.cdb import Buffer
-from iscsitools.scsi.core.errors import ScsiError, parameter_list_length_error
+from iscsitools.scsi.core.errors import ScsiError, miscompare, parameter_list_length_error
 from iscsitools.scsi.core.executor import PIECE, Elsewhere, Steps
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.task_set import QueuedTask
@@ -153,7 +154,15 @@ class Task(QueuedTask):
                     self.withdraw = withdraw
             elif unit.store.blocking:
                 unit.tasks.is_at_work(self)
-                self.withdraw = unit.executor.submit(partial(self._work, work), self._worked)
+                taken = unit.store.asynchronous
+                if not taken or callable(work):
+                    self.withdraw = unit.executor.submit(partial(self._work, work), self._worked)
+                elif not isinstance(work, Request):
+                    self._advance(work)
+                elif work.operation in taken or work.operation is not Operation.COMPARE_AND_WRITE:
+                    self._ask(work, self._worked)
+                else:
+                    self._advance(work.steps())
             elif not isinstance(work, Iterator):
                 self._call(work)
             elif unit.tasks.at_work:  # who works already has the next step
@@ -163,36 +172,66 @@ class Task(QueuedTask):
             else:
                 self._step(work)
 
-    def _work(self, work: Callable[[], object] | Steps) -> None:
+    def _work(self, work: Callable[[], object] | Request | Steps) -> None:
         """Do all of the work, in a thread; what is aborted ends at the next step."""
         call_for(self.nexus.initiator, partial(self._do, work))
 
-    def _do(self, work: Callable[[], object] | Steps) -> None:
+    def _do(self, work: Callable[[], object] | Request | Steps) -> None:
+        store = self.unit.store
         if isinstance(work, Iterator):
-            for _ in work:
+            for request in work:
                 if self.aborted:
                     return
+                request.perform(store)
+        elif isinstance(work, Request):
+            work.perform(store)
         else:
             work()
 
-    def _call(self, work: Callable[[], object]) -> None:
+    def _ask(self, request: Request, done: Callable[[BaseException | None], None]) -> None:
+        """Have the store do it asynchronously, or in a thread what it does not take so."""
+        unit = self.unit
+        if request.operation in unit.store.asynchronous:
+            self.withdraw = unit.executor.ask(unit.store, request, done)
+        else:
+            self.withdraw = unit.executor.submit(partial(self._work, request), done)
+
+    def _advance(self, steps: Steps, error: BaseException | None = None) -> None:
+        """Ask for the next step of asynchronous work, or end it."""
+        request = None
+        if error is None and not self.aborted:
+            try:
+                request = next(steps, None)
+            except BaseException as raised:
+                error = raised
+        if request is None:
+            self._worked(error)
+        else:
+            self._ask(request, partial(self._advance, steps))
+
+    def _call(self, work: Callable[[], object] | Request) -> None:
         """Do the work here and now."""
         error: BaseException | None = None
         try:
-            work()
+            self._do(work)
         except BaseException as raised:
             error = raised
         self._worked(error)
 
-    def _step(self, steps: Iterator[None]) -> None:
-        """Do one step of the work here; others get their turn before the next one."""
+    def _step(self, steps: Steps, begun: Request | None = None) -> None:
+        """Do one step of the work here, ``begun`` or the first; others get their turn before the next one."""
+        unit = self.unit
         error: BaseException | None = None
         try:
-            if not self.aborted and next(steps, self) is None:
-                if not self.at_work:
-                    self.unit.tasks.is_at_work(self)
-                self.unit.executor.resume(partial(self._step, steps))
-                return
+            request = begun or next(steps, None)
+            if request is not None and not self.aborted:
+                request.perform(unit.store)
+                request = next(steps, None)
+                if request is not None:
+                    if not self.at_work:
+                        unit.tasks.is_at_work(self)
+                    unit.executor.resume(partial(self._step, steps, request))
+                    return
         except BaseException as raised:
             error = raised
         self._worked(error)
@@ -205,6 +244,8 @@ class Task(QueuedTask):
             self._end()
         elif isinstance(error, ScsiError):
             self._end(error)
+        elif isinstance(error, MiscompareError):
+            self._end(miscompare(error.index))
         else:
             self._end(self.unit.failed(self, error))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from iscsitools.backstores.asynchronous import Operation, Request, flush_request
 from iscsitools.scsi.core.cdb import u16, u32
 from iscsitools.scsi.core.errors import invalid_field, invalid_parameter
 from iscsitools.scsi.core.executor import Steps
@@ -46,6 +49,6 @@ def _check_header(task: Task) -> None:
 
 
 def _format(unit: LogicalUnit) -> Steps:
-    zero = unit.store.discard if unit.thin else unit.store.write_zeroes
+    zero = partial(Request, Operation.DISCARD if unit.thin else Operation.WRITE_ZEROES)
     yield from in_pieces(zero, 0, unit.blocks * unit.block_size, light_piece(unit.store))
-    unit.store.flush()
+    yield flush_request()

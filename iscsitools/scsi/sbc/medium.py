@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iscsitools.backstores.asynchronous import flush_request
 from iscsitools.scsi.core.errors import check_condition, illegal_request, invalid_field
 from iscsitools.scsi.core.executor import Work
 from iscsitools.scsi.core.nexus import Nexus
@@ -74,7 +75,7 @@ def start_stop_unit(task: Task) -> Work | None:
             unit.attention(Asc.MEDIUM_MAY_HAVE_CHANGED, but=task.nexus)
         medium.load(start)
     flush = not start and not cdb[4] & _NO_FLUSH and unit.capabilities.volatile_cache
-    return unit.store.flush if flush else None
+    return flush_request() if flush else None
 
 
 def prevent_allow(task: Task) -> None:

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from iscsitools.backstores.base import Backstore
+from iscsitools.backstores.base import Backstore, Request
 from iscsitools.scsi.core.executor import PIECE, Steps
 
 _LIGHT_PIECE: Final = 8 << 20
 _BLOCKING_PIECE: Final = 1 << 30
 
 
-def in_pieces(work: Callable[[int, int], object], offset: int, length: int, size: int = PIECE) -> Steps:
-    """Do ``work(offset, length)`` for each piece of a range; a step ends between two of them.
+def in_pieces(request: Callable[[int, int], Request], offset: int, length: int, size: int = PIECE) -> Steps:
+    """``request(offset, length)`` for each piece of a range.
 
     Pieces end at multiples of ``size``, so that no cluster of a backstore is cut.
     """
     at, end = offset, offset + length
     while at < end:
-        if at != offset:
-            yield
         n = min(size - at % size, end - at)
-        work(at, n)
+        yield request(at, n)
         at += n
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
+from iscsitools.backstores.asynchronous import Operation, Request, flush_request, write_request
 from iscsitools.backstores.base import Allocation, Backstore
 from iscsitools.scsi.core.cdb import block_range, length_field, u16, u32, u64
 from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
@@ -62,17 +63,16 @@ def unmap(task: Task) -> Work | None:
 
 
 def _discard(store: Backstore, block_size: int, ranges: list[tuple[int, int]]) -> Steps:
-    for index, (lba, blocks) in enumerate(ranges):
-        if index:
-            yield
-        yield from in_pieces(store.discard, lba * block_size, blocks * block_size, light_piece(store))
+    discard = partial(Request, Operation.DISCARD)
+    for lba, blocks in ranges:
+        yield from in_pieces(discard, lba * block_size, blocks * block_size, light_piece(store))
 
 
 def _durable(task: Task, work: Steps) -> Steps:
     """``work``, with a flush after it if the write cache is off."""
     yield from work
     if task.unit.must_write_through(fua=False):
-        task.unit.store.flush()
+        yield flush_request()
 
 
 def check_write_same(task: Task) -> None:
@@ -103,14 +103,14 @@ def write_same(task: Task) -> Work:
     unit, block = task.unit, bytes(task.data_out)
     offset, length = task.lba * unit.block_size, task.blocks * unit.block_size
     if any(block):
-        return _durable(task, _write_block(unit.store, offset, length, block))
-    zero = unit.store.discard if task.cdb[1] & _UNMAP else unit.store.write_zeroes
+        return _durable(task, _write_block(offset, length, block))
+    zero = partial(Request, Operation.DISCARD if task.cdb[1] & _UNMAP else Operation.WRITE_ZEROES)
     return _durable(task, in_pieces(zero, offset, length, light_piece(unit.store)))
 
 
-def _write_block(store: Backstore, offset: int, length: int, block: bytes) -> Steps:
+def _write_block(offset: int, length: int, block: bytes) -> Steps:
     data = memoryview(block * (min(length, PIECE) // len(block)))
-    return in_pieces(lambda at, n: store.write(at, data[:n]), offset, length)
+    return in_pieces(lambda at, n: write_request(at, data[:n]), offset, length)
 
 
 _STATUS = {Allocation.MAPPED: 0, Allocation.HOLE: 1, Allocation.ZERO: 2}

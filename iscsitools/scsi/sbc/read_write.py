@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from iscsitools.backstores.base import Backstore
+from iscsitools.backstores.asynchronous import flush_request, read_request, write_request
 from iscsitools.scsi.core.cdb import block_range, length_field
 from iscsitools.scsi.core.errors import illegal_request, invalid_field
 from iscsitools.scsi.core.executor import Work
@@ -76,15 +74,10 @@ def read(task: Task) -> Work | None:
     task.data_in = buffer[:wanted]
     offset = task.lba * size
     if has_fua(task.cdb) and unit.store.unflushed:
-        return partial(_flush_and_read, unit.store, offset, buffer)
+        return iter((flush_request(), read_request(offset, buffer)))
     if unit.store.try_read_into(offset, buffer):
         return None
-    return partial(unit.store.read_into, offset, buffer)
-
-
-def _flush_and_read(store: Backstore, offset: int, buffer: memoryview) -> None:
-    store.flush()
-    store.read_into(offset, buffer)
+    return read_request(offset, buffer)
 
 
 def arrived_blocks(task: Task) -> memoryview:
@@ -102,15 +95,15 @@ def write(task: Task) -> Work | None:
         return None
     offset = task.lba * unit.block_size
     if unit.must_write_through(has_fua(task.cdb)):
-        return partial(unit.store.write_through, offset, data)
+        return write_request(offset, data, durable=True)
     if unit.store.try_write(offset, data):
         return None
-    return partial(unit.store.write, offset, data)
+    return write_request(offset, data)
 
 
-def synchronize_cache(task: Task) -> Work:
+def synchronize_cache(_task: Task) -> Work:
     """SYNCHRONIZE CACHE(10), (16): the whole cache is written, whatever the range; IMMED does not hasten the status."""
-    return task.unit.store.flush
+    return flush_request()
 
 
 def prefetch(task: Task) -> None:

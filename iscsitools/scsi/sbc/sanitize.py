@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from iscsitools.backstores.asynchronous import Operation, Request, flush_request, write_request
 from iscsitools.scsi.core.background import Background
 from iscsitools.scsi.core.cdb import u16
 from iscsitools.scsi.core.errors import (
@@ -98,12 +99,10 @@ def block_erase(task: Task) -> Work | None:
     size = unit.blocks * unit.block_size
 
     def erase(tell: Callable[[], None]) -> Steps:
-        def piece(at: int, n: int) -> None:
-            unit.store.discard(at, n)
+        for request in in_pieces(partial(Request, Operation.DISCARD), 0, size):
+            yield request
             tell()
-
-        yield from in_pieces(piece, 0, size)
-        unit.store.flush()
+        yield flush_request()
 
     return Sanitation.of(unit).begin(task, 1, erase)
 
@@ -139,13 +138,13 @@ def _overwrite(unit: LogicalUnit, passes: list[bytes], tell: Callable[[], None])
         block = (pattern * (unit.block_size // len(pattern) + 1))[: unit.block_size]
         piece = memoryview(block * (_STEP // unit.block_size))
 
-        def write(at: int, n: int, piece: memoryview = piece) -> None:
-            unit.store.write(at, piece[:n])
-            tell()
+        def write(at: int, n: int, piece: memoryview = piece) -> Request:
+            return write_request(at, piece[:n])
 
-        yield from in_pieces(write, 0, unit.blocks * unit.block_size)
-        unit.store.flush()
-        yield
+        for request in in_pieces(write, 0, unit.blocks * unit.block_size):
+            yield request
+            tell()
+        yield flush_request()
 
 
 def check_exit(task: Task) -> None:

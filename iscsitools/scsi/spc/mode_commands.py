@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from iscsitools.backstores.asynchronous import flush_request
 from iscsitools.scsi.core.cdb import u16, u24, u32, u64
 from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
 from iscsitools.scsi.core.executor import Work
@@ -92,7 +93,7 @@ def mode_select(task: Task) -> Work | None:
     if ModePages.of(unit).select(data[header + descriptor :], header + descriptor):
         unit.attention(Asc.MODE_PARAMETERS_CHANGED, but=task.nexus)
         unit.refresh()
-    return unit.store.flush if cached and not unit.write_cache else None
+    return flush_request() if cached and not unit.write_cache else None
 
 
 def _check_descriptor(unit: LogicalUnit, data: memoryview, base: int) -> None:
