@@ -76,7 +76,7 @@ evidence-lab: ## the same in the virtual machine of tests/lab
 	echo "sh /host/tests/dtrace/in_lab.sh $$(git describe --always --dirty 2>/dev/null)" | \
 		tests/lab/lab run --project --host . --limit 1800 /dev/stdin
 
-torture: $(TEST_STAMP) ## kill servers 30 times over every store, cut the lab's power 30 times, and remove each sync and check (ARGS: options of pytest)
+torture: $(TEST_STAMP) ## kill servers 30 times over every store, cut the power of machines and disks, and remove each sync and check (ARGS: options of pytest)
 	ISCSITOOLS_TORTURE=30 $(BIN)/python -m pytest -s $(ARGS) tests/torture
 	$(BIN)/python tests/torture/removals.py
 
