@@ -23,6 +23,13 @@ from iscsitools.backstores.terms import MediumError as MediumError
 from iscsitools.backstores.terms import Option as Option
 from iscsitools.backstores.terms import Setting as Setting
 
+class Host:
+    """What a backstore may tell the server of its own disk, from any thread. This one, which is there first, is deaf."""
+
+    def size_changed(self) -> None:
+        """``size`` is another: have it read, and the initiators told."""
+
+
 API_VERSION: Final = 1
 """The plugin API's version; a plugin module names the one it was written for as ``ISCSITOOLS_API``."""
 
@@ -49,6 +56,8 @@ class Backstore:
     """Set by the disk before ``open``, to its logical block size; a backstore that has its own says so in ``open``."""
     read_only: bool = False
     """Set before ``open``, by the disk or by a filter: True asks for a medium that this backstore never changes."""
+    host: Host = Host()
+    """The server; set after ``open``, when the disk is made."""
     source: str = ""
     """The text after the colon of ``KIND:WHAT``; set when the backstore is made from a spec."""
 
@@ -253,6 +262,15 @@ class Filter(Backstore):
     @blocking.setter
     def blocking(self, value: bool) -> None:
         self._blocks = value
+
+    @property
+    def host(self) -> Host:
+        """The inner one's: what it tells of itself, it tells of this disk."""
+        return self.inner.host
+
+    @host.setter
+    def host(self, value: Host) -> None:
+        self.inner.host = value
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

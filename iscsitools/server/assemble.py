@@ -30,6 +30,7 @@ from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.loop import Loop
 from iscsitools.server.reservation_file import ReservationFile
+from iscsitools.server.sizes import StoreHost
 from iscsitools.server.workers import Workers
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def fit_unit(
 ) -> None:
     """Give a unit what it shares with the others of its target: reservations' place, clock, ports. Raises UserError."""
     _take_reservations(place(config.iqn, unit.number), unit, state, keeper)
+    unit.store.host = StoreHost(keeper.loop, place(config.iqn, unit.number), unit)
     unit.clock = _milliseconds
     unit.port_groups = _port_groups(config, groups)
 

@@ -36,7 +36,8 @@ class Workers:
     def __init__(self, loop: Loop, limit: int, name: str) -> None:
         self._calls = 0
         self._completions = Completions(loop)
-        self._loop = loop
+        self.loop = loop
+        """Where results are reported."""
         self._limit = limit
         self._name = name
         self._threads = 0
@@ -85,7 +86,7 @@ class Workers:
         """Call ``step`` on the loop's thread after everything that is ready now, one in each turn."""
         self._steps.append(step)
         if len(self._steps) == 1:
-            self._loop.next_turn(self._step)
+            self.loop.next_turn(self._step)
 
     def _step(self) -> None:
         step = self._steps[0]
@@ -94,7 +95,7 @@ class Workers:
         finally:
             self._steps.popleft()
             if self._steps:
-                self._loop.next_turn(self._step)
+                self.loop.next_turn(self._step)
 
     def _run(self) -> None:
         while self._wake_ups.get():
@@ -107,7 +108,7 @@ class Workers:
                 call.work()
             except BaseException as raised:
                 error = raised
-            self._loop.call_soon(partial(self._report, call.done, error))
+            self.loop.call_soon(partial(self._report, call.done, error))
             del call, error
 
     def _report(self, done: Done, error: BaseException | None) -> None:

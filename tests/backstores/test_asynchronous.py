@@ -110,6 +110,7 @@ def test_compare_and_write_that_the_store_does_not_take_is_a_read_and_a_write(se
     ("error", "sense"),
     [
         (OSError(errno.ENOSPC, "full"), (7, 0x27, 0x07)),
+        (OSError(errno.EBUSY, "later"), (0, 0, 0)),
         (OSError(errno.ENODEV, "gone"), (2, 0x04, 0x00)),
         (MediumError("bad", 512), (3, 0x11, 0x00)),
         (ValueError("a defect"), (4, 0x44, 0x00)),
@@ -121,14 +122,31 @@ def test_errors_are_those_of_blocking_calls(
 ) -> None:
     session, store = serve(served, f",way={way}")
     store.error = error
-    told = session.command(read16(0, 1), read=512).sense
-    assert (told[2] & 15, told[12], told[13]) == sense
+    assert _sense(session) == sense
     store.error = None
     store.submit = partial(_raise, error)  # type: ignore[method-assign]
-    told = session.command(read16(0, 1), read=512).sense
-    assert (told[2] & 15, told[12], told[13]) == sense
+    assert _sense(session) == sense
     del store.submit
     assert session.read(0, 1) == bytes(512)
+
+
+def _sense(session: Session) -> tuple[int, int, int]:
+    """Sense key, ASC and ASCQ of a read; all 0: it was BUSY."""
+    result = session.command(read16(0, 1), read=512)
+    if result.status == 0x08:
+        return 0, 0, 0
+    return result.sense[2] & 15, result.sense[12], result.sense[13]
+
+
+def test_a_size_that_a_store_tells_of_below_a_filter_reaches_initiators(served: Serve) -> None:
+    session = served("aram+delay:1M", plugins=(asynchronous_store,))
+    store = STORES[-1]
+    store.resize(2 << 20)
+    store.host.size_changed()
+    while (result := session.command(bytes(6))).good:
+        pass
+    assert (result.sense[2] & 15, result.sense[12], result.sense[13]) == (6, 0x2A, 0x09)
+    assert session.read_capacity() == (4096, 512)
 
 
 def _raise(error: BaseException, *_arguments: object) -> None:

@@ -64,6 +64,7 @@ def reservation_conflict() -> ScsiError:
 
 
 _SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_BUSY = frozenset({errno.EBUSY, errno.EAGAIN})
 _PROTECTED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.EBADF})
 _GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOENT})
 
@@ -86,6 +87,8 @@ def backstore_error(error: BaseException, lba: int, block_size: int, writes: boo
         return ScsiError(Status.BUSY)
     if not isinstance(error, OSError):
         return check_condition(SenseKey.HARDWARE_ERROR, Asc.INTERNAL_TARGET_FAILURE)
+    if error.errno in _BUSY:
+        return ScsiError(Status.BUSY)
     if error.errno in _SPACE:
         return check_condition(SenseKey.DATA_PROTECT, Asc.SPACE_ALLOCATION_FAILED)
     if is_protected(error):

@@ -1,0 +1,286 @@
+"""The backstore on a real Ceph."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from ceph_cluster import Cluster
+from iscsitools.backstores.base import Allocation, BackstoreError
+from iscsitools.testing.calls import read
+from iscsitools.testing.model import check_model
+from iscsitools.testing.serving import serve
+
+from iscsitools_rbd.backstore import RbdBackstore
+from iscsitools_rbd.ceph import modules
+
+pytestmark = pytest.mark.ceph
+Image = Callable[..., str]
+Store = Callable[..., RbdBackstore]
+BUSY = 0x08
+KINDS: dict[str, dict[str, Any]] = {
+    "usual": {},
+    "small objects": {"order": 16},
+    "no object map": {"features": 1},
+    "striped": {"features": 3, "order": 20, "stripe_unit": 65536, "stripe_count": 4},
+    "data pool": {"data_pool": "data"},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_pool(cluster: Cluster) -> None:
+    cluster.command("osd pool create", pool="data", pg_num=8, pgp_num=8)
+    cluster.command("osd pool application enable", pool="data", app="rbd")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_model(image: Image, store: Store, kind: str) -> None:
+    name = image(**KINDS[kind])
+    check_model(lambda: store(name), 1, steps=150, persistent=True)
+
+
+def test_the_model_with_librbds_cache(image: Image, store: Store) -> None:
+    name = image()
+    check_model(lambda: store(name, client_cache=True), 2, steps=150, persistent=True)
+
+
+def test_the_model_of_a_clone(cluster: Cluster, image: Image, store: Store) -> None:
+    parent = image()
+    content = os.urandom(1 << 20)
+    write(store(parent), 1 << 20, content)
+    clone = cloned(cluster, parent, "s")
+    check_model(lambda: store(clone), 3, steps=150, persistent=True)
+    assert content_of(store(parent), 1 << 20, len(content)) == content
+
+
+def write(store: RbdBackstore, offset: int, content: bytes) -> None:
+    store.open()
+    store.write(offset, memoryview(content))
+    store.close()
+
+
+def content_of(store: RbdBackstore, offset: int, length: int) -> bytes:
+    store.open()
+    try:
+        return read(store, offset, length)
+    finally:
+        store.close()
+
+
+def cloned(cluster: Cluster, parent: str, snapshot: str) -> str:
+    _, rbd = modules()
+    pool = cluster.client.open_ioctx("rbd")
+    name = parent.partition("/")[2]
+    with rbd.Image(pool, name) as image:
+        image.create_snap(snapshot)
+        image.protect_snap(snapshot)
+    rbd.RBD().clone(pool, name, snapshot, pool, f"{name}-clone", features=61)
+    pool.close()
+    return f"rbd/{name}-clone"
+
+
+def test_a_cache_that_is_off_is_none_and_one_that_is_on_is_volatile(image: Image, store: Store) -> None:
+    for cache in (False, True):
+        opened = store(image(), client_cache=cache)
+        opened.open()
+        assert opened.capabilities.volatile_cache is cache
+        opened.close()
+
+
+def test_a_cache_that_the_image_itself_sets_is_told(cluster: Cluster, image: Image, store: Store) -> None:
+    _, rbd = modules()
+    name = image()
+    pool = cluster.client.open_ioctx("rbd")
+    with rbd.Image(pool, name.partition("/")[2]) as opened:
+        opened.config_set("rbd_cache", "true")
+    pool.close()
+    backstore = store(name)
+    backstore.open()
+    assert backstore.capabilities.volatile_cache
+    backstore.close()
+
+
+def test_holes_are_told_and_unmap_of_few_blocks_makes_zeros(image: Image, store: Store) -> None:
+    disk = store(image())
+    disk.open()
+    disk.write(4 << 20, memoryview(b"x" * (4 << 20)))
+    states = [(extent.offset, extent.length, extent.state) for extent in disk.extents(0, disk.size)]
+    assert states == [
+        (0, 4 << 20, Allocation.HOLE), (4 << 20, 4 << 20, Allocation.MAPPED), (8 << 20, 8 << 20, Allocation.HOLE),
+    ]  # fmt: skip
+    disk.discard((4 << 20) + 512, 1024)
+    assert read(disk, 4 << 20, 2048) == b"x" * 512 + bytes(1024) + b"x" * 512
+    disk.discard(4 << 20, 4 << 20)
+    assert [extent.state for extent in disk.extents(0, disk.size)] == [Allocation.HOLE] * 1
+    disk.close()
+
+
+def test_an_identity_is_the_images_own(cluster: Cluster, image: Image, store: Store) -> None:
+    _, rbd = modules()
+    one, other = image(), image()
+    first = identity(store(one))
+    assert re.fullmatch(rf"rbd:{cluster.client.get_fsid()}/\d+//[0-9a-f]+", first)
+    assert identity(store(other)) != first
+    pool = cluster.client.open_ioctx("rbd")
+    with rbd.Image(pool, one.partition("/")[2]) as opened:
+        opened.create_snap("s")
+    assert identity(store(f"{one}@s")).startswith(f"{first}@")
+    renamed = f"{one}-renamed"
+    rbd.RBD().rename(pool, one.partition("/")[2], renamed.partition("/")[2])
+    pool.close()
+    assert identity(store(renamed)) == first
+
+
+def identity(store: RbdBackstore) -> str:
+    store.open()
+    store.close()
+    return store.own_identity
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("rbd/nothing", {}, r"rbd: rbd/nothing: .*not found"),
+        ("nowhere/disk", {}, r"rbd: nowhere/disk: .*not found"),
+        ("rbd/disk", {"conf": "/nonexistent/ceph.conf"}, r"rbd: client\.admin: .*"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line(store: Store, name: str, options: dict[str, str], text: str) -> None:
+    disk = RbdBackstore(name, **options) if options else store(name)
+    with pytest.raises(BackstoreError, match=text) as caught:
+        disk.open()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_monitor_that_is_not_there_is_waited_for_and_no_longer(tmp_path: Any) -> None:
+    conf = tmp_path / "ceph.conf"
+    conf.write_text("[global]\nmon host = v1:127.0.0.1:1\nauth client required = none\n")
+    with pytest.raises(BackstoreError, match="no monitor of Ceph has answered within 1 s"):
+        RbdBackstore("rbd/disk", conf=str(conf), connect_wait=1.0).open()
+
+
+# Behind a server
+
+
+@contextmanager
+def serving(cluster: Cluster, name: str, options: str = "") -> Any:
+    with serve(f"rbd:{name},conf={cluster.conf}{options}") as target, target.connect() as session:
+        yield session
+
+
+def test_commands_need_no_threads(cluster: Cluster, image: Image) -> None:
+    content = os.urandom(64 * 4096)
+    with serving(cluster, image()) as session:
+        tasks = [session.start_command(write10(8 * n), write=content[4096 * n :][:4096]) for n in range(64)]
+        assert all(session.wait(task).good for task in tasks)
+        tasks = [session.start_command(read10(8 * n), read=4096) for n in range(64)]
+        assert b"".join(session.wait(task).data for task in tasks) == content
+        compare = bytes([0x89, 0]) + bytes(8) + bytes([0, 0, 0, 8, 0, 0])
+        assert session.command(compare, write=content[:4096] + b"n" * 4096).good
+        assert session.command(compare, write=content[:4096] + b"m" * 4096).sense[12] == 0x1D
+        assert session.read(0, 8) == b"n" * 4096
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("lun0-")]
+
+
+def write10(lba: int, blocks: int = 8) -> bytes:
+    return bytes([0x2A, 0]) + lba.to_bytes(4, "big") + bytes([0]) + blocks.to_bytes(2, "big") + bytes(1)
+
+
+def read10(lba: int, blocks: int = 8) -> bytes:
+    return bytes([0x28]) + write10(lba, blocks)[1:]
+
+
+def test_a_snapshot_can_only_be_read(cluster: Cluster, image: Image, store: Store) -> None:
+    name = image()
+    write(store(name), 0, b"before" + bytes(506))
+    cloned(cluster, name, "s")
+    write(store(name), 0, b"after!" + bytes(506))
+    with serving(cluster, f"{name}@s") as session:
+        assert session.read(0, 1)[:6] == b"before"
+        assert session.command(write10(0, 1), write=bytes(512)).sense_code == (7, 0x27, 0)
+    with serving(cluster, f"{name}-clone") as session:
+        assert session.read(0, 1)[:6] == b"before"
+        session.write(0, b"cloned" + bytes(506))
+        assert session.read(0, 1)[:6] == b"cloned"
+    assert content_of(store(name), 0, 6 * 512)[:6] == b"after!"
+
+
+def test_a_resize_from_outside_is_seen(cluster: Cluster, image: Image) -> None:
+    _, rbd = modules()
+    name = image(16 << 20)
+    with serving(cluster, name) as session:
+        assert session.read_capacity() == (32768, 512)
+        pool = cluster.client.open_ioctx("rbd")
+        with rbd.Image(pool, name.partition("/")[2]) as opened:
+            opened.resize(32 << 20)
+        pool.close()
+        result = until(lambda: session.command(bytes(6)), lambda result: not result.good)
+        assert result.sense_code == (6, 0x2A, 9)
+        assert session.read_capacity() == (65536, 512)
+        session.write(65528, b"e" * 4096)
+        assert session.read(65528, 8) == b"e" * 4096
+
+
+def until(ask: Callable[[], Any], good: Callable[[Any], bool], seconds: float = 30) -> Any:
+    end = time.monotonic() + seconds
+    while not good(answer := ask()):
+        assert time.monotonic() < end, f"still {answer} after {seconds:g} s"
+        time.sleep(0.02)
+    return answer
+
+
+def test_while_ceph_is_gone_commands_get_busy_and_then_it_goes_on(cluster: Cluster, image: Image) -> None:
+    with serving(cluster, image(), ",wait=1s") as session:
+        session.write(0, b"1" * 4096)
+        cluster.command("osd pause")
+        try:
+            until(lambda: session.command(read10(64), read=4096), lambda result: result.status == BUSY)  # it knows now
+            assert session.command(write10(0), write=b"2" * 4096).status == BUSY
+            assert session.command(write10(7), write=b"3" * 4096).status == BUSY  # the first one may still land
+            assert session.command(bytes(6)).good
+        finally:
+            cluster.command("osd unpause")
+        until(lambda: session.command(write10(0), write=b"4" * 4096), lambda result: result.good)
+        assert session.read(0, 8) == b"4" * 4096
+
+
+def test_an_osd_that_is_stopped_costs_time_and_nothing_else(cluster: Cluster, image: Image) -> None:
+    with serving(cluster, image(), ",wait=1s") as session:
+        session.write(0, b"1" * 4096)
+        for name in ("osd.0", "osd.1"):
+            cluster.signal(name, signal.SIGSTOP)
+        try:
+            assert session.command(write10(0), write=b"2" * 4096).status == BUSY
+        finally:
+            for name in ("osd.0", "osd.1"):
+                cluster.signal(name, signal.SIGCONT)
+        until(lambda: session.command(write10(0), write=b"3" * 4096), lambda result: result.good)
+        assert session.read(0, 8) == b"3" * 4096
+        cluster.wait_for(lambda: cluster.osds_up() == 2, "OSDs up again")
+
+
+def test_a_client_that_was_shut_out_is_not_ready(cluster: Cluster, image: Image, store: Store) -> None:
+    disk = store(image())
+    disk.open()
+    address = disk._cluster.get_addrs()
+    cluster.command("osd blocklist", blocklistop="add", addr=address)
+    error = until(lambda: raised(disk), lambda error: error is not None)
+    assert error.errno == errno.ENODEV
+    assert disk.trouble == "Ceph has shut this client out"
+    disk.close()
+
+
+def raised(disk: RbdBackstore) -> OSError | None:
+    try:
+        disk.write(0, memoryview(bytes(512)))
+    except OSError as error:
+        return error
+    return None
