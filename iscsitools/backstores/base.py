@@ -23,8 +23,9 @@ from iscsitools.backstores.terms import MediumError as MediumError
 from iscsitools.backstores.terms import Option as Option
 from iscsitools.backstores.terms import Setting as Setting
 
+
 class Host:
-    """What a backstore may tell the server of its own disk, from any thread. This one, which is there first, is deaf."""
+    """What a backstore may tell the server of its disk, from any thread. This one, which is there first, is deaf."""
 
     def size_changed(self) -> None:
         """``size`` is another: have it read, and the initiators told."""
