@@ -1,0 +1,271 @@
+"""An initiator's view of disks behind real NBD servers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from iscsitools.backstores.base import Allocation, BackstoreError
+from iscsitools.initiator import Session
+from iscsitools.testing.model import check_model
+from iscsitools.testing.serving import serve
+from nbd_server import NbdServer, nbdkit, needs, qemu_nbd
+
+from iscsitools_nbd.backstore import NbdBackstore
+
+MIB = 1 << 20
+
+
+def qemu_img(*arguments: str | Path) -> None:
+    subprocess.run([needs("qemu-img", "qemu-utils"), *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_model_over_nbdkit(tmp_path: Path, seed: int) -> None:
+    with nbdkit(tmp_path, "memory", "1M") as server:
+        check_model(lambda: NbdBackstore(server.uri), seed)
+
+
+@pytest.mark.parametrize("kind", ["raw", "qcow2"])
+def test_the_model_over_qemu_nbd_and_over_restarts(tmp_path: Path, kind: str) -> None:
+    image = tmp_path / "image"
+    qemu_img("create", "-q", "-f", kind, image, "1M")
+    with qemu_nbd(tmp_path, image, kind, "--discard=unmap") as server:
+        check_model(lambda: NbdBackstore(server.uri), seed=1, persistent=True)
+
+
+def test_the_model_over_a_server_that_can_do_nothing_but_read_and_write(tmp_path: Path) -> None:
+    options = ("--filter=nozero", "--filter=noextents", "--filter=fua", "--filter=multi-conn")
+    with nbdkit(tmp_path, "memory", "1M", "zeromode=none", "multi-conn-mode=disable", options=options) as server:
+        check_model(lambda: NbdBackstore(server.uri), seed=2)
+
+
+@pytest.mark.parametrize("kind", ["qcow2", "vmdk", "vhdx", "vdi"])
+def test_images_of_other_formats_read_as_what_they_were_made_of(tmp_path: Path, kind: str) -> None:
+    content = os.urandom(MIB) + bytes(MIB) + os.urandom(MIB)
+    (tmp_path / "raw").write_bytes(content)
+    qemu_img("convert", "-O", kind, tmp_path / "raw", tmp_path / "image")
+    with (
+        qemu_nbd(tmp_path, tmp_path / "image", kind) as server,
+        serve(f"nbd:{server.uri}") as served,
+        served.connect() as session,
+    ):
+        assert b"".join(session.read(lba, 1024) for lba in range(0, len(content) // 512, 1024)) == content
+
+
+def test_a_chain_of_images_is_one_disk_and_its_base_stays_as_it_was(tmp_path: Path) -> None:
+    base = os.urandom(MIB)
+    (tmp_path / "raw").write_bytes(base)
+    qemu_img("convert", "-O", "qcow2", tmp_path / "raw", tmp_path / "base")
+    qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", tmp_path / "base", tmp_path / "top")
+    with (
+        qemu_nbd(tmp_path, tmp_path / "top", "qcow2") as server,
+        serve(f"nbd:{server.uri}") as served,
+        served.connect() as session,
+    ):
+        session.write(8, b"n" * 4096)
+        assert session.read(0, 24) == base[:4096] + b"n" * 4096 + base[8192 : 24 * 512]
+    qemu_img("convert", "-O", "raw", tmp_path / "base", tmp_path / "after")
+    assert (tmp_path / "after").read_bytes() == base
+
+
+def test_a_compressed_image_is_read_and_not_written(tmp_path: Path) -> None:
+    content = os.urandom(4096) + bytes(MIB - 4096)
+    (tmp_path / "image").write_bytes(content)
+    subprocess.run([needs("xz", "xz-utils"), str(tmp_path / "image")], check=True)
+    with (
+        nbdkit(tmp_path, "file", str(tmp_path / "image.xz"), options=("--filter=xz",)) as server,
+        serve(f"nbd:{server.uri}") as served,
+        served.connect() as session,
+    ):
+        assert session.read(0, 2048) == content
+        assert session.command(b"\x2a" + bytes(7) + b"\1\0", write=bytes(512)).sense_code == (7, 0x27, 0)
+
+
+def lba_status(session: Session, lba: int) -> tuple[int, int]:
+    """Blocks and provisioning status of the first extent from there on (SBC-3 5.6)."""
+    data = session.command(b"\x9e\x12" + lba.to_bytes(8, "big") + (24).to_bytes(4, "big") + bytes(2), read=24).data
+    return int.from_bytes(data[16:20], "big"), data[20] & 15
+
+
+def test_holes_are_told_and_unmap_makes_more_of_them(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with disk.open("wb") as file:
+        file.truncate(4 * MIB)
+        file.seek(MIB)
+        file.write(b"x" * MIB)
+    with (
+        nbdkit(tmp_path, "file", str(disk)) as server,
+        serve(f"nbd:{server.uri}") as served,
+        served.connect() as session,
+    ):
+        assert lba_status(session, 0) == (2048, 1)
+        assert lba_status(session, 2048) == (2048, 0)
+        descriptor = (2048).to_bytes(8, "big") + (1024).to_bytes(4, "big") + bytes(4)
+        session.command(b"\x42" + bytes(6) + b"\0\x18\0", write=b"\0\x16\0\x10" + bytes(4) + descriptor)
+        assert session.read(2048, 1025) == bytes(1024 * 512) + b"x" * 512
+        assert lba_status(session, 0) == (3072, 1)
+        assert os.stat(disk).st_blocks * 512 <= MIB // 2 + 65536
+
+
+def test_what_the_server_says_of_itself_is_said_of_the_disk(tmp_path: Path) -> None:
+    with nbdkit(tmp_path, "memory", "1M") as server:
+        store = opened(server)
+        assert store.capabilities.volatile_cache
+        assert store.capabilities.thin
+        assert not store.capabilities.read_only
+        store.close()
+    with nbdkit(tmp_path, "memory", "1M", options=("--readonly",)) as server:
+        store = opened(server)
+        assert store.capabilities.read_only
+        assert not store.capabilities.volatile_cache
+        store.close()
+
+
+def opened(server: NbdServer, **options: object) -> NbdBackstore:
+    store = NbdBackstore(server.uri, **options)  # type: ignore[arg-type]
+    store.open()
+    return store
+
+
+def test_extents_without_structured_replies_are_all_mapped(tmp_path: Path) -> None:
+    with nbdkit(tmp_path, "memory", "1M", options=("--no-sr",)) as server:
+        store = opened(server)
+        assert [tuple(extent) for extent in store.extents(4096, 8192)] == [(4096, 8192, Allocation.MAPPED)]
+        store.close()
+
+
+def test_fua_reaches_the_server_as_fua_and_synchronize_cache_as_flush(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with (
+        nbdkit(tmp_path, "memory", "1M", f"logfile={log}", options=("--filter=log",)) as server,
+        serve(f"nbd:{server.uri}") as served,
+        served.connect() as session,
+    ):
+        log.write_text("")
+        session.command(b"\x2a\x08" + bytes(6) + b"\1\0", write=b"f" * 512)
+        session.write(1, b"p" * 512)
+        assert [line.split(" fua=")[1][0] for line in log.read_text().splitlines() if " Write id=" in line] == [
+            "1",
+            "0",
+        ]
+        assert " Flush " not in log.read_text()
+        session.command(b"\x35" + bytes(9))
+        assert " Flush " in log.read_text()
+
+
+def test_requests_that_are_longer_than_the_server_takes_are_cut(tmp_path: Path) -> None:
+    options = ("--filter=blocksize-policy",)
+    limits = ("blocksize-maximum=64K", "blocksize-error-policy=error")
+    with nbdkit(tmp_path, "memory", "4M", *limits, options=options) as server:
+        store = opened(server)
+        content = os.urandom(MIB)
+        store.write(0, memoryview(content))
+        got = bytearray(MIB)
+        store.read_into(0, memoryview(got))
+        assert got == content
+        store.close()
+
+
+def test_the_server_s_smallest_block_is_the_disk_s(tmp_path: Path) -> None:
+    options = ("--filter=blocksize-policy",)
+    policy = ("blocksize-minimum={0}", "blocksize-preferred={0}", "blocksize-error-policy=error")
+    with (
+        nbdkit(tmp_path, "memory", "1M", *(p.format("4K") for p in policy), options=options) as server,
+        serve(f"nbd:{server.uri}") as served,
+        served.connect() as session,
+    ):
+        assert session.read_capacity() == (256, 4096)
+        session.write(1, b"b" * 4096, block_size=4096)
+        assert session.read(1, 1, block_size=4096) == b"b" * 4096
+    with (
+        nbdkit(tmp_path, "memory", "1M", *(p.format("8K") for p in policy), options=options) as server,
+        pytest.raises(BackstoreError, match="wants requests of 8192 bytes"),
+    ):
+        opened(server)
+
+
+def test_errors_of_the_server_are_the_disk_s(tmp_path: Path) -> None:
+    trigger = tmp_path / "trigger"
+    errors = ("error-pwrite=ENOSPC", "error-pread=EIO", "error-rate=100%", f"error-file={trigger}")
+    with (
+        nbdkit(tmp_path, "memory", "1M", *errors, options=("--filter=error",)) as server,
+        serve(f"nbd:{server.uri}") as served,
+        served.connect() as session,
+    ):
+        trigger.touch()
+        assert session.command(b"\x28" + bytes(7) + b"\1\0", read=512).sense_code == (3, 0x11, 0)
+        assert session.command(b"\x2a" + bytes(7) + b"\1\0", write=bytes(512)).sense_code == (7, 0x27, 7)
+        trigger.unlink()
+        session.write(0, b"w" * 512)
+        assert session.read(0, 1) == b"w" * 512
+
+
+def test_keys_are_asked_for_and_hidden(tmp_path: Path) -> None:
+    key = tmp_path / "keys.psk"
+    key.write_text("alice:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n")
+    stack = contextlib.ExitStack()
+    options = ("--tls=require", f"--tls-psk={key}")
+    uri = "nbds+unix://alice@/?socket={socket}&tls-psk-file=" + str(key)
+    with nbdkit(tmp_path, "memory", "1M", options=options, uri=uri) as server:
+        session = stack.enter_context(stack.enter_context(serve(f"nbd:{server.uri}")).connect())
+        session.write(3, b"t" * 512)
+        assert session.read(3, 1) == b"t" * 512
+        stack.close()
+        assert "alice" not in NbdBackstore(server.uri).identity
+        assert str(key) not in NbdBackstore(server.uri).identity
+        plain = server.uri.replace("nbds", "nbd")
+        with pytest.raises(BackstoreError, match=r"^nbd: .*[Tt][Ll][Ss]"):
+            NbdBackstore(plain, timeout=5.0).open()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("disk.img", "it has to begin with nbd://, nbds:// or nbd\\+unix://"),
+        ("nbd:///export", "there is no host in it"),
+        ("nbd+unix:///export", r"needs \?socket=PATH"),
+        ("nbd://[::1/x", "is no NBD URI"),
+        ("nbd://host:0/x", "there is no port 0"),
+        ("nbd://host:port/x", "is no NBD URI"),
+    ],
+)
+def test_a_text_that_is_no_uri_says_why(text: str, reason: str) -> None:
+    with pytest.raises(BackstoreError, match=reason):
+        NbdBackstore(text)
+
+
+def test_no_server_and_no_export_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BackstoreError, match=r"^nbd: nbd\+unix:///\?socket=\S+: [^\n]*No such file"):
+        NbdBackstore(f"nbd+unix:///?socket={tmp_path}/none", timeout=5.0).open()
+    (tmp_path / "disk").write_bytes(bytes(MIB))
+    qemu_nbd_server = qemu_nbd(tmp_path, tmp_path / "disk", "raw", "--export-name=there")
+    with qemu_nbd_server as server, pytest.raises(BackstoreError, match=r"^nbd: nbd\+unix://"):
+        NbdBackstore(server.uri.replace("///", "///elsewhere"), timeout=5.0).open()
+    assert shutil.which("nbdkit")
+
+
+def test_a_server_that_says_nothing_is_given_up_at_the_start(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "mute"))
+        listener.listen()
+        with pytest.raises(BackstoreError, match="no answer"):
+            NbdBackstore(f"nbd+unix:///?socket={tmp_path}/mute", timeout=0.3).open()
+
+
+def test_the_kernel_s_names_of_errors_come_through(tmp_path: Path) -> None:
+    errors = ("error=EPERM", "error-rate=100%", f"error-file={tmp_path / 'on'}")
+    with nbdkit(tmp_path, "memory", "1M", *errors, options=("--filter=error",)) as server:
+        store = opened(server)
+        (tmp_path / "on").touch()
+        with pytest.raises(OSError, match="Operation not permitted") as refused:
+            store.write(0, memoryview(bytes(512)))
+        assert refused.value.errno == errno.EPERM
+        store.close()
