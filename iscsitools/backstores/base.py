@@ -17,6 +17,7 @@ from iscsitools.backstores.shortcut import Shortcut as Shortcut
 from iscsitools.backstores.terms import Allocation as Allocation
 from iscsitools.backstores.terms import BackstoreError as BackstoreError
 from iscsitools.backstores.terms import Capabilities as Capabilities
+from iscsitools.backstores.terms import CloneSource as CloneSource
 from iscsitools.backstores.terms import Extent as Extent
 from iscsitools.backstores.terms import MappedRange as MappedRange
 from iscsitools.backstores.terms import MediumError as MediumError
@@ -142,6 +143,21 @@ class Backstore:
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """The states of a range, in order, without gaps. Default: all of it is mapped."""
         yield Extent(offset, length, Allocation.MAPPED)
+
+    def clone_source(self) -> CloneSource | None:
+        """What ``clone_from`` of another backstore can copy this one's bytes from, without their passing through here.
+
+        The caller closes it. Default: None, so that they are read and written.
+        """
+        return None
+
+    def clone_from(self, source: CloneSource, source_offset: int, offset: int, length: int) -> bool:
+        """Copy bytes of another backstore, or of this one, by own means: shared blocks, or a copy within the kernel.
+
+        False: it cannot be done, or not whole, and nothing is promised of the range; the caller then reads and writes.
+        Default: False.
+        """
+        return False
 
     def resize(self, size: int) -> None:
         """Change the size. Default: raises BackstoreError."""
@@ -392,6 +408,14 @@ class Filter(Backstore):
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """The inner one's; all mapped where this filter changes reads."""
         return self.inner.extents(offset, length) if self.passes_reads else super().extents(offset, length)
+
+    def clone_source(self) -> CloneSource | None:
+        """The inner one's, where this filter leaves reads alone."""
+        return self.inner.clone_source() if self.passes_reads else None
+
+    def clone_from(self, source: CloneSource, source_offset: int, offset: int, length: int) -> bool:
+        """By the inner one, where this filter leaves writes alone."""
+        return self.passes_writes and self.inner.clone_from(source, source_offset, offset, length)
 
     def resize(self, size: int) -> None:
         """Resize the inner one."""

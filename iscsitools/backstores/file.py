@@ -25,6 +25,7 @@ from iscsitools.backstores.base import (
     Backstore,
     BackstoreError,
     Capabilities,
+    CloneSource,
     Extent,
     MappedRange,
     MediumError,
@@ -33,6 +34,7 @@ from iscsitools.backstores.base import (
 from iscsitools.backstores.devices import Device
 from iscsitools.backstores.direct import DirectIo, direct_alignment
 from iscsitools.backstores.durability import NO_SPACE, Durability
+from iscsitools.backstores.file_clone import FileClone
 from iscsitools.backstores.file_open import OpenFile
 from iscsitools.backstores.holes import file_extents, punch_hole, zero_range
 from iscsitools.backstores.mapping import FileMapping
@@ -249,6 +251,20 @@ class FileBackstore(Backstore):
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Holes and data as SEEK_HOLE and SEEK_DATA tell; a block that is in part data is data."""
         return file_extents(self._fd, offset, length, self.block_size)
+
+    def clone_source(self) -> CloneSource | None:
+        """The file; None with ``direct=yes`` and for block devices."""
+        return None if self._io is not None or self._device is not None else FileClone(self._fd, self._ranges)
+
+    def clone_from(self, source: CloneSource, source_offset: int, offset: int, length: int) -> bool:
+        """By copy_file_range(2), which shares the blocks where the file system can."""
+        if not isinstance(source, FileClone) or self._io is not None or self._device is not None:
+            return False
+        self._check_writable(offset, length)
+        self._durability.unflushed = True
+        done = source.copy_to(source_offset, self._fd, self._ranges, offset, length)
+        self._durability.unflushed = True
+        return done
 
     def resize(self, size: int) -> None:
         """Set a regular file's length."""

@@ -65,6 +65,16 @@ class Extent(NamedTuple):
     state: Allocation
 
 
+class CloneSource:
+    """What another backstore of the same kind copies from by its own means; see ``Backstore.clone_source``.
+
+    Each kind derives its own, which keeps what it reads from open by itself: the backstore that gave it may be closed.
+    """
+
+    def close(self) -> None:
+        """Let go of it. Called once, from any thread."""
+
+
 class MappedRange:
     """Bytes of a file that is mapped into memory, for a transport that sends them without reading them.
 

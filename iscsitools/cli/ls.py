@@ -22,8 +22,8 @@ def command(watch: float | None, as_json: bool, **options: Any) -> None:
     """Show what is served: a tree of targets, LUNs, users and sessions.
 
     Of a LUN: its store, size, serial number, and what is the matter with it: read-only, no write cache, faults that are
-    set, a flush that failed, a file that was deleted. Of a session: who, from where, what is in flight, and for how
-    long it was not heard. Only the server's owner may ask.
+    set, a flush that failed, a file that was deleted, copies that are under way. Of a session: who, from where, what is
+    in flight, and for how long it was not heard. Only the server's owner may ask.
     """
     take_any_name(exact=as_json)
     with connect(options) as control:
@@ -85,3 +85,6 @@ def _matters(lun: dict[str, Any]) -> Iterator[str]:
         client = f" for {fault['client']}" if "client" in fault else ""
         left = f", {fault['left']:g} s left" if "left" in fault else ""
         yield f"fault {fault['option']}={fault['value']}{client}{left}"
+    for copy in lun["copies"]:
+        done = 100 * copy["copied"] // max(1, copy["total"])
+        yield f"copies {size_text(copy['total'])} for {copy['initiator']}, {done}% done"

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from iscsitools.scsi.copy import extended_copy, results, token_commands
+from iscsitools.scsi.copy.manager import Copies
 from iscsitools.scsi.core.command import Command, CommandSet, CommandTable, Flags, never_allowed, no_check
 from iscsitools.scsi.core.executor import Work
 from iscsitools.scsi.core.task import Task
@@ -240,6 +242,46 @@ _THIN = (
 )  # fmt: skip
 
 
+_COPY = (
+    _row(
+        "EXTENDED COPY(LID1)", "83 1f 00 00 00 00 00 00 00 00 ff ff ff ff 00 00", extended_copy.extended_copy,
+        Flags.MEDIUM, extended_copy.check_extended_copy, 0x00,
+    ),
+    _row(
+        "POPULATE TOKEN", "83 1f 00 00 00 00 ff ff ff ff ff ff ff ff 1f 00", token_commands.populate_token, _READ,
+        token_commands.check_populate_token, 0x10,
+    ),
+    _row(
+        "WRITE USING TOKEN", "83 1f 00 00 00 00 ff ff ff ff ff ff ff ff 1f 00", token_commands.write_using_token,
+        _WRITE, token_commands.check_write_using_token, 0x11,
+    ),
+    _row(
+        "COPY OPERATION ABORT", "83 1f ff ff ff ff 00 00 00 00 00 00 00 00 00 00", results.copy_operation_abort,
+        _SHARED, action=0x1C,
+    ),
+    _row(
+        "RECEIVE COPY STATUS(LID1)", "84 1f ff 00 00 00 00 00 00 00 ff ff ff ff 00 00", results.copy_status, _ASKS,
+        action=0x00,
+    ),
+    _row(
+        "RECEIVE COPY OPERATING PARAMETERS", "84 1f ff 00 00 00 00 00 00 00 ff ff ff ff 00 00",
+        results.operating_parameters, _ASKS, action=0x03,
+    ),
+    _row(
+        "RECEIVE COPY FAILURE DETAILS(LID1)", "84 1f ff 00 00 00 00 00 00 00 ff ff ff ff 00 00",
+        results.failed_segment_details, _ASKS, action=0x04,
+    ),
+    _row(
+        "RECEIVE COPY STATUS(LID4)", "84 1f ff ff ff ff 00 00 00 00 ff ff ff ff 00 00", results.copy_status_4, _ASKS,
+        action=0x05,
+    ),
+    _row(
+        "RECEIVE ROD TOKEN INFORMATION", "84 1f ff ff ff ff 00 00 00 00 ff ff ff ff 00 00",
+        results.rod_token_information, _ASKS, action=0x07,
+    ),
+)  # fmt: skip
+
+
 def _in(name: str, action: int, run: Run) -> Command:
     usage = "5e 1f 00 00 00 00 00 ff ff 00"
     return _row(
@@ -284,8 +326,9 @@ _ALWAYS = (
     + _DEFECTS
     + _WRITE_SAME
     + _SANITIZE
+    + _COPY
     + _PERSISTENT
 )
-_PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers, Sanitation)
+_PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers, Sanitation, Copies)
 DISK: Final = CommandSet(CommandTable(_ALWAYS), CommandTable(_ALWAYS + _THIN), _PARTS, no_unit.answer)
 """What makes a disk of a logical unit."""

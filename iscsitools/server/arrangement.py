@@ -14,7 +14,7 @@ from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.unit import LogicalUnit
-from iscsitools.server.assemble import place, set_access
+from iscsitools.server.assemble import place, realm, set_access
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.sizes import read_sizes
 
@@ -69,7 +69,8 @@ class Arrangement:
     def put_target(self, config: TargetConfig, policy: AuthPolicy) -> None:
         """Accept logins to a new target, which has no unit yet."""
         server = self._server
-        node = TargetNode(config.iqn, ScsiDevice(config.iqn, DISK), config.alias, auth=policy)
+        device = ScsiDevice(config.iqn, DISK, server.assembly.domain, realm(config.auth))
+        node = TargetNode(config.iqn, device, config.alias, auth=policy)
         set_access(node, config)
         server.assembly.targets.append(node)
         server.login.directory.add(node)
@@ -81,6 +82,7 @@ class Arrangement:
         server.login.directory.remove(iqn)
         stores = [self.take_unit(iqn, number) for number in list(node.device.units)]
         server.assembly.targets.remove(node)
+        server.assembly.domain.devices.remove(node.device)
         server.notices.target_stopped(iqn)
         return stores
 
@@ -92,6 +94,7 @@ class Arrangement:
         node = self.target(config.iqn)
         node.alias, node.auth = config.alias, policy
         set_access(node, config)
+        node.device.realm = realm(config.auth)
         self._server.login.directory.add(node)
         for session in self._server.table:
             if session.target is node and session.nexus is not None:

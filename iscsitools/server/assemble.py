@@ -23,6 +23,7 @@ from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
+from iscsitools.scsi.core.domain import Domain
 from iscsitools.scsi.core.options import BLOCK_SIZES, UnitOptions
 from iscsitools.scsi.core.port_groups import AccessState, PortGroup, PortGroups
 from iscsitools.scsi.core.registrations import Registrations
@@ -49,6 +50,8 @@ class Assembly:
     stores: list[OpenStore] = field(default_factory=list)
     keeper: Workers | None = None
     """Keeps reservations: a thread of its own, so that no call of a backstore is in its way."""
+    domain: Domain = field(default_factory=lambda: Domain(lambda: time.monotonic_ns() // 1_000_000))
+    """Joins the targets for copies between them."""
     units: list[tuple[str, LogicalUnit]] = field(default_factory=list)
     """Every logical unit, with where it is served, for messages."""
 
@@ -60,7 +63,7 @@ def assemble(
     """Open every backstore and make the targets. Raises UserError naming the LUN; what is open then stands in it."""
     assembly.keeper = Workers(loop, 1, "reservations")
     for config in targets:
-        device = ScsiDevice(config.iqn, DISK)
+        device = ScsiDevice(config.iqn, DISK, assembly.domain, realm(config.auth))
         for lun in config.luns:
             unit = open_unit(config.iqn, lun, registry, loop, assembly.stores.append)
             refuse_twins(place(config.iqn, lun.number), unit, assembly.units)
@@ -233,6 +236,11 @@ def auth_policy(config: AuthConfig, authenticators: Mapping[str, Authenticator])
         known = ", ".join(authenticators) or "none is installed"
         raise UsageError(f"there is no authenticator {config.authenticator!r} ({known})")
     return AuthPolicy(source.secret_for, True, name, secret, config.algorithms)
+
+
+def realm(config: AuthConfig) -> object:
+    """What initiators have to prove; two targets of one realm ask for the same."""
+    return None if config.method is AuthMethod.NONE else config
 
 
 def negotiation_limits(config: LimitsConfig) -> NegotiationLimits:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from iscsitools.backstores.base import stack_name
 from iscsitools.backstores.spec import without_password
 from iscsitools.config import MapConfig
+from iscsitools.scsi.copy.manager import CopyManager
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.assemble import place
 from iscsitools.server.ending import OpenStore
@@ -91,6 +92,11 @@ def _lun(unit: LogicalUnit, store: OpenStore) -> dict[str, Any]:
         "calls": workers.running,
         "trouble": backstore.trouble,
         "faults": faults_of(backstore),
+        "copies": [
+            {"initiator": copy.party.nexus.initiator, "copied": copy.copied, "total": copy.total}
+            for copy in unit.domain.part(CopyManager).running
+            if copy.party.unit is unit
+        ],
     }
 
 

@@ -541,3 +541,26 @@ def test_the_lock_is_flock_so_that_other_programs_can_test_it(opened: Opened, di
     opened(f"file:{disk}")
     with open(disk, "rb") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def test_a_file_is_copied_from_without_its_bytes_passing_through(opened: Opened, tmp_path: Path) -> None:
+    content = os.urandom(256 << 10)
+    (tmp_path / "one.img").write_bytes(content)
+    one, other = opened(f"file:{tmp_path}/one.img"), opened(f"file:{tmp_path}/other.img,size=1M")
+    source = one.clone_source()
+    assert source is not None
+    one.close()  # what is copied from stays open by itself
+    assert other.clone_from(source, 4096, 8192, 128 << 10)
+    assert other.unflushed
+    found = bytearray(128 << 10)
+    other.read_into(8192, memoryview(found))
+    assert found == content[4096 : 4096 + len(found)]
+    assert not other.clone_from(source, 252 << 10, 0, 8192), "the source has no such bytes"
+    own = other.clone_source()
+    assert own is not None
+    assert not other.clone_from(own, 8192, 8192 + 4096, 8192), "the ranges overlap"
+    assert other.clone_from(own, 8192, 512 << 10, 8192)
+    with pytest.raises(MediumError):
+        other.clone_from(own, 0, (1 << 20) - 4096, 8192)
+    own.close()
+    source.close()

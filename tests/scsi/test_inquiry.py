@@ -31,9 +31,9 @@ def test_bad_page_fields(cdb):
 def test_supported_pages_are_the_ones_that_answer():
     a = Bench().initiator()
     pages = a.run("120100010000").data[4:]
-    assert pages.hex() == "00808386b0b1b2"
+    assert pages.hex() == "008083868fb0b1b2"
     for page in pages:
-        data = a.run(bytes([0x12, 1, page, 1, 0, 0])).data
+        data = a.run(bytes([0x12, 1, page, 2, 0, 0])).data
         assert data[1] == page
         assert len(data) == 4 + int.from_bytes(data[2:4], "big")
 

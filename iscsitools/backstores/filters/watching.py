@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iscsitools.backstores.base import Filter, MappedRange
+from iscsitools.backstores.base import CloneSource, Filter, MappedRange
 
 
 class WatchingFilter(Filter):
@@ -60,6 +60,14 @@ class WatchingFilter(Filter):
         """Write zeros, and tell."""
         self.inner.write_zeroes(offset, length)
         self.watch("write_zeroes", offset, length)
+
+    def clone_source(self) -> CloneSource | None:
+        """None: what is copied is read, so that it is watched."""
+        return None
+
+    def clone_from(self, source: CloneSource, source_offset: int, offset: int, length: int) -> bool:
+        """False: what is copied is written, so that it is watched."""
+        return False
 
     def try_read_into(self, offset: int, buffer: memoryview) -> bool:
         """Read at once if that can be, and tell."""

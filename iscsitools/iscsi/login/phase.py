@@ -185,9 +185,10 @@ class LoginPhase:
             table=self.table,
         )  # fmt: skip
         if result.target is not None:
-            seen = result.target.map_for(result.initiator, _address(conn))
+            address = _address(conn)
+            seen = result.target.map_for(result.initiator, address)
             port = f"{result.initiator},i,0x{result.isid.hex()}"
-            session.nexus = Nexus(result.initiator, port, group, {} if seen is None else seen.luns)
+            session.nexus = Nexus(result.initiator, port, group, {} if seen is None else seen.luns, address)
             result.target.device.attach(session.nexus)
         self.table.add(session)
         return session

@@ -7,6 +7,7 @@ from typing import Final
 
 from iscsitools.scsi.core import task_management
 from iscsitools.scsi.core.command import CommandSet
+from iscsitools.scsi.core.domain import Domain
 from iscsitools.scsi.core.errors import ScsiError, illegal_request, invalid_field, unit_attention
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.task import Task
@@ -18,11 +19,17 @@ _NACA: Final = 0x04
 
 
 class ScsiDevice:
-    """A SCSI target device with its task router. ``name``: its SCSI name, for iSCSI the IQN."""
+    """A SCSI target device with its task router. ``name``: its SCSI name, for iSCSI the IQN.
 
-    def __init__(self, name: str, commands: CommandSet) -> None:
+    ``domain``: of the server; it is a member until it leaves. ``realm``: what initiators have to prove, as Member says.
+    """
+
+    def __init__(self, name: str, commands: CommandSet, domain: Domain | None = None, realm: object = None) -> None:
         self.name = name
+        self.domain = Domain() if domain is None else domain
+        self.realm = realm
         self.units: dict[int, LogicalUnit] = {}
+        self.domain.devices.append(self)
         self._no_unit = commands.no_unit
         self._nexuses: dict[Nexus, None] = {}
 
@@ -34,7 +41,7 @@ class ScsiDevice:
             raise ValueError(f"LUN {unit.number} is there already")
         self._luns_changed(unit.number)
         self.units[unit.number] = unit
-        unit.siblings = self.units
+        unit.siblings, unit.domain, unit.device = self.units, self.domain, self
         for nexus in self._nexuses:
             if nexus.lun_of(unit.number) >= 0:
                 unit.attach(nexus)

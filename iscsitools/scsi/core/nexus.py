@@ -19,6 +19,8 @@ class Nexus:
     target_port: int = 1
     luns: Mapping[int, int] | None = None
     """Numbers of the units that it sees, by the LUNs that it knows them by; None: all, by their own numbers."""
+    address: str = ""
+    """Where the initiator is, as far as the transport knows: part of who it is to other targets."""
     lost: bool = False
     """Set by ``ScsiDevice.detach``: the results of its tasks go nowhere."""
     used: set[int] = field(default_factory=set)

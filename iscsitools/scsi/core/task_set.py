@@ -11,6 +11,8 @@ data stops only itself. Of two tasks the one that came in order first is the ear
 - ORDERED, and commands that must run alone: when every earlier task has ended.
 - SIMPLE: when every earlier ORDERED, HEAD OF QUEUE or exclusive task has ended.
 - A task that is exclusive and HEAD OF QUEUE waits as an ORDERED one does: running alone matters more.
+- A range of a larger piece of work (``QueuedTask.unordered``): at once too, and nobody waits for it but for its blocks
+  and, where it is earlier, to run alone. What it is a part of may be a task that an ORDERED one already waits for.
 - Any: when nothing is at work, or was to go first, on blocks that it shares with it, unless both only read; and while
   no exclusive task is at work.
 
@@ -39,6 +41,8 @@ class QueuedTask:
     command: Command
     abortable: ClassVar[bool] = True
     """Task management functions end it."""
+    unordered: ClassVar[bool] = False
+    """It waits for its blocks, and for nothing else."""
 
     def __init__(self, nexus: Nexus, attribute: int) -> None:
         self.nexus = nexus
@@ -192,7 +196,7 @@ class TaskSet:
         for task in self._tasks:
             if task.nexus is not nexus or task in self._in_order:
                 continue
-            at_once = task.barrier and not task.alone
+            at_once = (task.barrier and not task.alone) or task.unordered
             held_up = lacking_barrier or (lacking and task.alone)
             if task.has_data and not task.aborted and (at_once or not held_up):
                 self._in_order[task] = None
@@ -233,8 +237,8 @@ class TaskSet:
         earlier: list[QueuedTask] = []
         for task in self._in_order:
             if not task.started and not task.aborted:
-                may = (oldest or not task.alone) if task.barrier else not blocked
-                at_once = task.barrier and not task.alone
+                at_once = (task.barrier and not task.alone) or task.unordered
+                may = at_once or (oldest if task.barrier else not blocked)
                 if may and not self._is_kept_off(task, () if at_once else earlier):
                     return task
                 earlier.append(task)

@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 from iscsitools.backstores.base import Backstore, MediumError, stack_name
 from iscsitools.repeats import RepeatLimit
 from iscsitools.scsi.core.command import Command, CommandSet, Flags
+from iscsitools.scsi.core.domain import Domain, Member
 from iscsitools.scsi.core.errors import ScsiError, backstore_error, check_condition, is_protected
 from iscsitools.scsi.core.executor import Executor
 from iscsitools.scsi.core.gate import make_gate
@@ -65,6 +66,9 @@ class LogicalUnit:
         """Counts the changes of what decides whether a command may run; a task remembers the one it was checked at."""
         self.siblings: dict[int, LogicalUnit] = {number: self}
         """All units of its device, by number; the device puts its own dictionary here."""
+        self.domain = Domain()
+        """The server's, once it is in a device."""
+        self.device: Member | None = None
         self.port_groups = PortGroups()
         """The target ports through which it can be reached, and their access states."""
         self.reservations = Reservations()

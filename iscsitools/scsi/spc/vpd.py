@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from iscsitools.scsi.copy.third_party_page import third_party_copy
 from iscsitools.scsi.core.task import Task
 
 Page = Callable[[Task], bytes]
@@ -113,6 +114,7 @@ PAGES: Final[dict[int, Page]] = {
     0x80: unit_serial_number,
     0x83: device_identification,
     0x86: extended_inquiry,
+    0x8F: third_party_copy,
     0xB0: block_limits,
     0xB1: block_device_characteristics,
     0xB2: logical_block_provisioning,

@@ -1,0 +1,92 @@
+"""CSCD and segment descriptors of EXTENDED COPY (SPC-4 6.4.4 to 6.4.6)."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from iscsitools.scsi.copy.operation import Segment
+from iscsitools.scsi.copy.rights import Party, not_reachable
+from iscsitools.scsi.core.cdb import Buffer, u16, u64
+from iscsitools.scsi.core.errors import ScsiError, check_condition, illegal_request, invalid_parameter
+from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.wire.sense import Asc, SenseKey
+
+IDENTIFICATION: Final = 0xE4
+BLOCK_TO_BLOCK: Final = 0x02
+SUPPORTED: Final = bytes([BLOCK_TO_BLOCK, IDENTIFICATION])
+"""Descriptor type codes that are known, in order."""
+CSCD_LENGTH: Final = 32
+SEGMENT_LENGTH: Final = 28
+MOST_BLOCKS: Final = 0xFFFF
+_NAA, _T10_VENDOR = 3, 1
+_BINARY = 1
+_DC = 0x02
+
+
+def designators(unit: LogicalUnit) -> dict[tuple[int, bytes], None]:
+    """What names a unit in a CSCD descriptor, by designator type."""
+    vendor = unit.options.vendor.encode("ascii", "replace")[:8].ljust(8)
+    serial = unit.identity.serial.encode("ascii", "replace")
+    return {(_NAA, unit.identity.naa): None, (_T10_VENDOR, vendor + serial): None}
+
+
+def describe(unit: LogicalUnit) -> bytes:
+    """The CSCD descriptor of a unit, by its NAA designator (SPC-4 6.4.5.3)."""
+    naa = unit.identity.naa
+    head = struct.pack(">BBHBBBB", IDENTIFICATION, 0, 0, _BINARY, _NAA, 0, len(naa))
+    return head + naa.ljust(20, b"\0") + unit.block_size.to_bytes(4, "big")
+
+
+def find_unit(party: Party, data: Buffer, at: int) -> LogicalUnit | None:
+    """The unit that an identification CSCD descriptor names, if the party reaches it.
+
+    LU ID TYPE is ignored, as SPC-4 says, and so is NUL, which is obsolete. Raises ScsiError for another type of
+    descriptor, and for one of another type of device.
+    """
+    if data[at] != IDENTIFICATION:
+        raise illegal_request(Asc.UNSUPPORTED_TARGET_DESCRIPTOR)
+    if data[at + 1] & 0x1F:
+        raise invalid_parameter(at + 1, 4)
+    kind, length = data[at + 5] & 0x0F, data[at + 7]
+    if length > 20:
+        raise invalid_parameter(at + 7, 7)
+    key = (kind, bytes(data[at + 8 : at + 8 + length]))
+    for unit in party.unit.domain.units():
+        if key in designators(unit) and next(party.nexuses(unit), None) is not None:
+            found: LogicalUnit = unit
+            return found
+    return None
+
+
+def check_segment(data: Buffer, at: int) -> None:
+    """Raise ScsiError for a segment descriptor of another type than block to block, or of another length."""
+    if data[at] != BLOCK_TO_BLOCK:
+        raise illegal_request(Asc.UNSUPPORTED_SEGMENT_DESCRIPTOR)
+    if u16(data, at + 2) != SEGMENT_LENGTH - 4:
+        raise invalid_parameter(at + 2, 7)
+
+
+def segment_of(data: Buffer, at: int, number: int, units: list[LogicalUnit | None]) -> Segment:
+    """What a block to block segment descriptor asks for (SPC-4 6.4.6.4). Raises ScsiError COPY ABORTED."""
+    source, destination = (_unit(units, u16(data, at + place), number) for place in (4, 6))
+    size = (destination if data[at + 1] & _DC else source).block_size
+    length = u16(data, at + 10) * size
+    if length % source.block_size or length % destination.block_size:
+        raise _aborted(Asc.COPY_SEGMENT_GRANULARITY_VIOLATION, number)
+    start, to = u64(data, at + 12) * source.block_size, u64(data, at + 20) * destination.block_size
+    return Segment(source, start, destination, to, length, number)
+
+
+def _unit(units: list[LogicalUnit | None], index: int, number: int) -> LogicalUnit:
+    if index >= len(units):
+        raise _aborted(Asc.UNREACHABLE_COPY_TARGET, number)
+    unit = units[index]
+    if unit is None:
+        raise not_reachable()
+    return unit
+
+
+def _aborted(asc: Asc, number: int) -> ScsiError:
+    error = check_condition(SenseKey.COPY_ABORTED, asc)
+    return ScsiError(error.status, error.sense[:10] + number.to_bytes(2, "big") + error.sense[12:])
