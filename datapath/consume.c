@@ -65,7 +65,7 @@ static bool may_serve(struct batch *batch)
     batch->gate = gates_find(&path->gates, command->lun);
     if (batch->gate == NULL || !(command->writes ? batch->gate->write_open : batch->gate->read_open))
         return false;
-    if (!is_plain(command, batch->gate, batch->watch.mask != 0))
+    if (!is_plain(command, batch->gate, batch->watch.mask != 0 && batch->watch.tracers == NULL))
         return false;
     if (command->cmdsn != batch->numbers.exp_cmdsn || !lengths_fit(path, command, batch->gate))
         return false;
@@ -83,7 +83,8 @@ struct served served_at(const struct batch *batch, const void *data, size_t done
 {
     struct path *path = batch->path;
 
-    return (struct served){path, &batch->command, batch->gate->number, path->receive.obj, batch->pos,
+    return (struct served){path, &batch->command, batch->gate->number, batch->in + batch->pos,
+                           path->receive.obj, batch->pos,
                            (uint64_t)(uintptr_t)data, batch->tail, done};
 }
 
@@ -162,7 +163,7 @@ PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count)
     if (numbers[0] < 0 || numbers[1] < numbers[0] || numbers[1] > path->receive.len)
         return PyErr_Format(PyExc_ValueError, "positions outside of the receive buffer");
     batch = batch_of(path, (size_t)numbers[0], (size_t)numbers[1], numbers[2] < 0 ? 0 : (size_t)numbers[2]);
-    if (watch_begin(&batch.watch, path->probes) < 0) {
+    if (watch_begin(&batch.watch, path->probes, path->info) < 0) {
         watch_end(&batch.watch);
         return NULL;
     }

@@ -1,11 +1,11 @@
 /* The same calls with the same arguments as the Python twin makes, so that nobody who looks sees which one it is. */
 #include "fire.h"
 
+#include "trace_fire.h"
+
 enum { SHORT_CDB = 10, LONG_CDB = 16, CDB = 32, XFER_READ = 0, XFER_WRITE = 1 };
 
-static PyObject *mask_name, *clock_name, *read_name, *write_name, *pdu_name, *xfer_name, *append_name, *data_name;
-/* Numbers of probes, as in iscsitools/probes/table.py. */
-enum { SCSI_COMMAND = 6, SCSI_RESPONSE = 7, DATA_SEND = 8, XFER_START = 16, XFER_DONE = 17 };
+static PyObject *mask_name, *clock_name, *read_name, *write_name, *pdu_name, *xfer_name, *data_name, *native_name;
 
 static int not_none(PyObject *probes, PyObject *name, PyObject **found)
 {
@@ -19,7 +19,7 @@ static int not_none(PyObject *probes, PyObject *name, PyObject **found)
     return 0;
 }
 
-int watch_begin(struct watch *watch, PyObject *probes)
+int watch_begin(struct watch *watch, PyObject *probes, PyObject *info)
 {
     PyObject *mask = PyObject_GetAttr(probes, mask_name);
 
@@ -32,6 +32,12 @@ int watch_begin(struct watch *watch, PyObject *probes)
         return 0;
     if (watch->mask == (unsigned long)-1 && PyErr_Occurred())
         return -1;
+    if (not_none(probes, native_name, &watch->native) < 0)
+        return -1;
+    if (watch->native != NULL && tracers_check(watch->native)) {
+        watch->tracers = (const struct tracers *)(void *)watch->native;
+        return source_read(&watch->source, info);
+    }
     return not_none(probes, clock_name, &watch->clock) < 0 || not_none(probes, read_name, &watch->read) < 0
                    || not_none(probes, write_name, &watch->write) < 0
                ? -1
@@ -43,6 +49,12 @@ void watch_end(struct watch *watch)
     Py_CLEAR(watch->clock);
     Py_CLEAR(watch->read);
     Py_CLEAR(watch->write);
+    Py_CLEAR(watch->native);
+}
+
+bool watch_takes_times(const struct watch *watch)
+{
+    return watch->tracers != NULL ? !watch->tracers->at_once : watch->write != NULL;
 }
 
 int watch_now(const struct watch *watch, PyObject **time)
@@ -76,20 +88,28 @@ int fire_command(const struct watch *watch, const struct served *served)
 
     if (!(watch->mask & FIRE_SCSI_COMMAND))
         return 0;
+    if (watch->tracers != NULL) {
+        trace_command(watch, served, 0);
+        return 0;
+    }
     pdu = call_of(served, pdu_name);
     if (pdu == NULL)
         return -1;
-    result = PyObject_CallFunction(pdu, "iOKOny#", SCSI_COMMAND, served->path->info, (unsigned long long)served->lun,
+    result = PyObject_CallFunction(pdu, "iOKOny#", PROBE_SCSI_COMMAND, served->path->info, (unsigned long long)served->lun,
                                    served->request, (Py_ssize_t)served->at, bhs + CDB, (Py_ssize_t)length);
     Py_DECREF(pdu);
     return finished(result);
 }
 
-static int fire_xfer(const struct served *served, int probe, int kind)
+static int fire_xfer(const struct watch *watch, const struct served *served, int probe, int kind)
 {
-    PyObject *xfer = call_of(served, xfer_name);
-    PyObject *result;
+    PyObject *xfer, *result;
 
+    if (watch->tracers != NULL) {
+        trace_xfer(watch, served, probe, (uint32_t)kind, 0);
+        return 0;
+    }
+    xfer = call_of(served, xfer_name);
     if (xfer == NULL)
         return -1;
     result = PyObject_CallFunction(xfer, "iOKIIKiIi", probe, served->path->info, (unsigned long long)served->lun,
@@ -101,18 +121,22 @@ static int fire_xfer(const struct served *served, int probe, int kind)
 
 int fire_transfer(const struct watch *watch, const struct served *served)
 {
-    if (watch->mask & FIRE_XFER_START && fire_xfer(served, XFER_START, XFER_WRITE) < 0)
+    if (watch->mask & FIRE_XFER_START && fire_xfer(watch, served, PROBE_XFER_START, XFER_WRITE) < 0)
         return -1;
-    return watch->mask & FIRE_XFER_DONE ? fire_xfer(served, XFER_DONE, XFER_WRITE) : 0;
+    return watch->mask & FIRE_XFER_DONE ? fire_xfer(watch, served, PROBE_XFER_DONE, XFER_WRITE) : 0;
 }
 
 /* A PDU of the open chunk. */
-static int fire_answer(const struct served *served, int probe)
+static int fire_answer(const struct watch *watch, const struct served *served, int probe)
 {
-    PyObject *pdu = call_of(served, pdu_name);
-    PyObject *answer = answer_buffer(served);
-    PyObject *result = NULL;
+    PyObject *pdu, *answer, *result = NULL;
 
+    if (watch->tracers != NULL) {
+        trace_answer(watch, served, probe);
+        return 0;
+    }
+    pdu = call_of(served, pdu_name);
+    answer = answer_buffer(served);
     if (pdu != NULL && answer != NULL)
         result = PyObject_CallFunction(pdu, "iOKOn", probe, served->path->info, (unsigned long long)served->lun, answer,
                                        (Py_ssize_t)served->tail);
@@ -123,29 +147,25 @@ static int fire_answer(const struct served *served, int probe)
 
 int fire_response(const struct watch *watch, const struct served *served)
 {
-    return watch->mask & FIRE_SCSI_RESPONSE ? fire_answer(served, SCSI_RESPONSE) : 0;
+    return watch->mask & FIRE_SCSI_RESPONSE ? fire_answer(watch, served, PROBE_SCSI_RESPONSE) : 0;
 }
 
 /* The output fires xfer-done of the read when the byte before "done" of the chunk was accepted by the socket. */
-static int mark(const struct served *served)
+static int put_mark(const struct served *served)
 {
-    const struct path *path = served->path;
-    unsigned long long place = path->chunk_begin + served->done;
-    PyObject *entry = Py_BuildValue("(KKIKiI)", place, (unsigned long long)served->lun, served->command->itt,
-                                    (unsigned long long)served->address, 0, served->command->edtl);
-    PyObject *result = entry == NULL ? NULL : PyObject_CallMethodObjArgs(path->marks, append_name, entry, NULL);
+    const struct command *command = served->command;
+    struct mark mark = {served->path->chunk_begin + served->done, served->lun, served->address, command->itt, 0, command->edtl};
 
-    Py_XDECREF(entry);
-    return finished(result);
+    return marks_append(served->path->marks, &mark);
 }
 
 int fire_read_one_by_one(const struct watch *watch, const struct served *served)
 {
-    if (watch->mask & FIRE_XFER_START && fire_xfer(served, XFER_START, XFER_READ) < 0)
+    if (watch->mask & FIRE_XFER_START && fire_xfer(watch, served, PROBE_XFER_START, XFER_READ) < 0)
         return -1;
-    if (watch->mask & FIRE_DATA_SEND && fire_answer(served, DATA_SEND) < 0)
+    if (watch->mask & FIRE_DATA_SEND && fire_answer(watch, served, PROBE_DATA_SEND) < 0)
         return -1;
-    return watch->mask & FIRE_XFER_DONE ? mark(served) : 0;
+    return watch->mask & FIRE_XFER_DONE ? put_mark(served) : 0;
 }
 
 int fire_all_of_read(const struct watch *watch, const struct served *served, PyObject *began)
@@ -162,7 +182,7 @@ int fire_all_of_read(const struct watch *watch, const struct served *served, PyO
     Py_XDECREF(answer);
     if (finished(result) < 0)
         return -1;
-    return watch->mask & FIRE_XFER_DONE ? mark(served) : 0;
+    return watch->mask & FIRE_XFER_DONE ? put_mark(served) : 0;
 }
 
 int fire_all_of_write(const struct watch *watch, const struct served *served, PyObject *const *times)
@@ -190,7 +210,7 @@ int fire_init(void)
 {
     return intern(&mask_name, "mask") < 0 || intern(&clock_name, "clock") < 0 || intern(&read_name, "read") < 0
                    || intern(&write_name, "write") < 0 || intern(&pdu_name, "pdu") < 0
-                   || intern(&xfer_name, "xfer") < 0 || intern(&append_name, "append") < 0
+                   || intern(&xfer_name, "xfer") < 0 || intern(&native_name, "native") < 0
                    || intern(&data_name, "data") < 0
                ? -1
                : 0;

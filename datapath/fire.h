@@ -19,7 +19,10 @@ enum { FIRED_NOTHING, FIRED_COMMAND, FIRED_TRANSFER };
 /* Who looks, read once for a batch. With a mask of 0 the rest is not set. */
 struct watch {
     unsigned long mask;
-    PyObject *clock, *read, *write; /* read and write: NULL where each event fires by itself */
+    const struct tracers *tracers;  /* NULL: somebody looks who has to be called in Python */
+    struct source source;           /* with tracers: the connection */
+    PyObject *clock, *read, *write; /* without: read and write are NULL where each event fires by itself */
+    PyObject *native;               /* what keeps the tracers */
 };
 
 /* A command, where its header is, and where its data and its answer are, in bytes of the two buffers. */
@@ -27,15 +30,19 @@ struct served {
     struct path *path;
     const struct command *command;
     uint64_t lun;
-    PyObject *request; /* the object with the header */
+    const uint8_t *header;
+    PyObject *request; /* the object with the header, "at" bytes from its beginning */
     size_t at;
     uint64_t address; /* of the data in memory */
     size_t tail, done;
 };
 
 /* All functions return 0, or -1 with an exception. */
-int watch_begin(struct watch *watch, PyObject *probes);
+int watch_begin(struct watch *watch, PyObject *probes, PyObject *info);
 void watch_end(struct watch *watch);
+
+/* Whether the events of a write may be told when all of them have happened. */
+bool watch_takes_times(const struct watch *watch);
 int watch_now(const struct watch *watch, PyObject **time);
 
 int fire_command(const struct watch *watch, const struct served *served);

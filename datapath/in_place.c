@@ -1,6 +1,7 @@
 /* DataPath.write_in_place: answer a WRITE whose immediate data was received where it belongs. */
 #include "consume.h"
 #include "crc32c.h"
+#include "trace_fire.h"
 
 /* The arguments: a header, its data, and the data's address for the xfer probes. */
 struct place {
@@ -48,26 +49,55 @@ static void put_answer(struct path *path, const struct command *command)
         put_digest(bhs + BHS_LENGTH, crc32c(0, bhs, BHS_LENGTH));
 }
 
+/* When the first three events of a write happened: for tracers in C, or as objects. */
+struct times {
+    uint64_t numbers[3];
+    PyObject *objects[3];
+};
+
+static int times_read(struct times *times, const struct watch *watch)
+{
+    int result = 0;
+
+    for (int i = 0; i < 3 && result == 0; i++)
+        result = watch->tracers != NULL ? trace_now(watch, &times->numbers[i]) : watch_now(watch, &times->objects[i]);
+    return result;
+}
+
+static void times_forget(struct times *times)
+{
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(times->objects[i]);
+}
+
+static int fire_write(const struct watch *watch, const struct served *served, const struct times *times)
+{
+    if (watch->tracers == NULL)
+        return fire_all_of_write(watch, served, times->objects);
+    trace_write(watch, served, times->numbers);
+    return 0;
+}
+
 /* 1: it has been answered. 0: it cannot be. -1 with an exception. */
 static int serve(struct path *path, const struct place *place, const struct watch *watch)
 {
-    PyObject *times[3] = {NULL, NULL, NULL};
+    struct times times = {0};
     struct command command;
     struct gate *gate;
     int result = 0;
 
-    if (!may_write(path, place, watch->mask != 0, &command, &gate) || (watch->mask && watch->write == NULL))
+    if (!may_write(path, place, watch->mask != 0 && watch->tracers == NULL, &command, &gate)
+        || (watch->mask && !watch_takes_times(watch)))
         return 0;
-    for (int i = 0; watch->mask && i < 3 && result == 0; i++)
-        result = watch_now(watch, &times[i]);
+    if (watch->mask)
+        result = times_read(&times, watch);
     if (result == 0 && write_data(place, &command, gate) == DONE) {
-        struct served served = {path, &command, gate->number, place->header, 0, place->address, path->tail, 0};
+        struct served served = {path, &command, gate->number, place->bhs.buf, place->header, 0, place->address, path->tail, 0};
         put_answer(path, &command);
-        result = watch->mask && fire_all_of_write(watch, &served, times) < 0 ? -1 : 1;
+        result = watch->mask && fire_write(watch, &served, &times) < 0 ? -1 : 1;
         path->tail += path->header_digest ? BHS_LENGTH + DIGEST_LENGTH : (uint64_t)BHS_LENGTH;
     }
-    for (int i = 0; i < 3; i++)
-        Py_XDECREF(times[i]);
+    times_forget(&times);
     return result;
 }
 
@@ -100,7 +130,7 @@ PyObject *path_write_in_place(PyObject *self, PyObject *const *args, Py_ssize_t 
     if (path_check_open(path) < 0 || open_place(&place, args) < 0)
         return NULL;
     path->busy = true;
-    if (watch_begin(&watch, path->probes) == 0)
+    if (watch_begin(&watch, path->probes, path->info) == 0)
         result = serve(path, &place, &watch);
     path->busy = false;
     watch_end(&watch);

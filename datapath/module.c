@@ -2,6 +2,7 @@
 #include "path.h"
 
 #include "crc32c.h"
+#include "trace.h"
 
 /* checksum(data, by_table=False): for tests. */
 static PyObject *native_checksum(PyObject *Py_UNUSED(self), PyObject *args)
@@ -33,7 +34,8 @@ PyMODINIT_FUNC PyInit__native(void)
     crc32c_init();
     if (tags_init() < 0 || gate_init() < 0 || (module = PyModule_Create(&definition)) == NULL)
         return NULL;
-    if (PyModule_AddObjectRef(module, "Gate", (PyObject *)gate_type) < 0 || path_init(module) < 0)
+    if (PyModule_AddObjectRef(module, "Gate", (PyObject *)gate_type) < 0 || path_init(module) < 0
+        || trace_init(module) < 0)
         Py_CLEAR(module);
     return module;
 }

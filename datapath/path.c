@@ -5,12 +5,7 @@
 
 static int fill(struct path *path, PyObject *receive, PyObject *info, PyObject *probes)
 {
-    PyObject *collections = PyImport_ImportModule("collections");
-
-    if (collections == NULL)
-        return -1;
-    path->marks = PyObject_CallMethod(collections, "deque", NULL);
-    Py_DECREF(collections);
+    path->marks = (struct marks *)marks_new();
     path->tags = (struct tags *)tags_new();
     path->receive_view = PyMemoryView_FromObject(receive);
     if (path->marks == NULL || path->tags == NULL || path->receive_view == NULL)
@@ -54,7 +49,6 @@ static int path_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(path->receive_view);
     Py_VISIT(path->info);
     Py_VISIT(path->probes);
-    Py_VISIT(path->marks);
     Py_VISIT(path->mapped);
     Py_VISIT(path->chunk_object);
     Py_VISIT(path->chunk_view);
@@ -84,7 +78,7 @@ static void path_dealloc(PyObject *self)
     Py_XDECREF(path->receive_view);
     Py_XDECREF(path->info);
     Py_XDECREF(path->probes);
-    Py_XDECREF(path->marks);
+    Py_XDECREF((PyObject *)path->marks);
     Py_XDECREF((PyObject *)path->tags);
     PyObject_GC_Del(self);
     Py_DECREF(type);

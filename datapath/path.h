@@ -5,6 +5,7 @@
 #include "gates.h"
 #include "python.h"
 #include "tags.h"
+#include "trace_marks.h"
 
 /* Bytes of the largest READ that is answered here; and of the smallest chunk, which has room for it. */
 enum { LARGEST_READ = 512 << 10, SMALLEST_CHUNK = LARGEST_READ * 2 };
@@ -13,7 +14,8 @@ struct path {
     PyObject_HEAD
     Py_buffer receive;      /* the receive buffer; its obj is the bytearray */
     PyObject *receive_view; /* a memoryview of it */
-    PyObject *info, *probes, *marks, *mapped;
+    PyObject *info, *probes, *mapped;
+    struct marks *marks;
     PyObject *chunk_object; /* the open chunk, or NULL */
     PyObject *chunk_view;   /* a memoryview of its bytes */
     Py_buffer chunk;

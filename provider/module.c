@@ -1,4 +1,5 @@
 /* iscsitools.provider._native: the probes' tracepoints, and their arguments, in C. One thread calls it. */
+#include "calls.h"
 #include "connection.h"
 #include "sdt.h"
 #include "table.h"
@@ -85,6 +86,31 @@ static PyObject *native_semaphores(PyObject *Py_UNUSED(self), PyObject *Py_UNUSE
 #endif
 }
 
+/* -- an event, from Python or from the data path */
+
+static int fire_pdu(int probe, PyObject *conn, uint64_t lun, const uint8_t *bhs, const uint8_t *cdb, size_t cdb_length)
+{
+    if (event_set_connection(&event, conn) < 0)
+        return -1;
+    event_from_bhs(&event, probe, lun, bhs, cdb, cdb_length);
+    fire(probe);
+    return 0;
+}
+
+static int fire_xfer(int probe, PyObject *conn, uint64_t lun, uint32_t itt, uint32_t ttt, uint64_t address, uint32_t offset,
+                     uint32_t length, uint32_t kind)
+{
+    uiscsixfer_t xfer = {.xfer_laddr = address, .xfer_loffset = offset, .xfer_len = length, .xfer_type = kind};
+
+    if (event_set_connection(&event, conn) < 0)
+        return -1;
+    event_from_xfer(&event, lun, itt, ttt, &xfer);
+    fire(probe);
+    return 0;
+}
+
+static const struct calls calls = {fire_pdu, fire_xfer};
+
 /* on_pdu(probe, now, conn, lun, bhs, cdb, sense): as Subscriber.on_pdu. */
 static PyObject *native_on_pdu(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
@@ -101,10 +127,9 @@ static PyObject *native_on_pdu(PyObject *Py_UNUSED(self), PyObject *const *args,
         PyErr_Format(PyExc_ValueError, "a basic header segment has 48 bytes, not %zd", bhs_size);
         return NULL;
     }
-    if (get_word(args[3], &lun) < 0 || event_set_connection(&event, args[2]) < 0)
+    if (get_word(args[3], &lun) < 0
+        || fire_pdu((int)probe, args[2], lun, (const uint8_t *)bhs, (const uint8_t *)cdb, (size_t)cdb_size) < 0)
         return NULL;
-    event_from_bhs(&event, (int)probe, lun, (const uint8_t *)bhs, (const uint8_t *)cdb, (size_t)cdb_size);
-    fire((int)probe);
     Py_RETURN_NONE;
 }
 
@@ -113,7 +138,6 @@ static PyObject *native_on_xfer(PyObject *Py_UNUSED(self), PyObject *const *args
 {
     long probe;
     uint64_t lun, numbers[6];
-    uiscsixfer_t xfer = {0};
 
     if (!has_count(count, 5) || !is_probe(probe = PyLong_AsLong(args[0])))
         return NULL;
@@ -124,14 +148,10 @@ static PyObject *native_on_xfer(PyObject *Py_UNUSED(self), PyObject *const *args
     for (int i = 0; i < 6; i++)
         if (get_word(PyTuple_GetItem(args[4], i), &numbers[i]) < 0)
             return NULL;
-    if (get_word(args[3], &lun) < 0 || event_set_connection(&event, args[2]) < 0)
+    if (get_word(args[3], &lun) < 0
+        || fire_xfer((int)probe, args[2], lun, (uint32_t)numbers[0], (uint32_t)numbers[1], numbers[2],
+                     (uint32_t)numbers[3], (uint32_t)numbers[4], (uint32_t)numbers[5]) < 0)
         return NULL;
-    xfer.xfer_laddr = numbers[2];
-    xfer.xfer_loffset = (uint32_t)numbers[3];
-    xfer.xfer_len = (uint32_t)numbers[4];
-    xfer.xfer_type = (uint32_t)numbers[5];
-    event_from_xfer(&event, lun, (uint32_t)numbers[0], (uint32_t)numbers[1], &xfer);
-    fire((int)probe);
     Py_RETURN_NONE;
 }
 
@@ -200,13 +220,22 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_native", "The iscsi provider's probes.", -1, methods, NULL, NULL, NULL, NULL,
 };
 
+static int add_calls(PyObject *module)
+{
+    PyObject *capsule = PyCapsule_New((void *)(uintptr_t)&calls, CALLS_CAPSULE, NULL);
+    int result = capsule == NULL ? -1 : PyModule_AddObjectRef(module, "calls", capsule);
+
+    Py_XDECREF(capsule);
+    return result;
+}
+
 PyMODINIT_FUNC PyInit__native(void)
 {
     PyObject *module;
 
     if (connections_init() < 0 || (module = PyModule_Create(&definition)) == NULL)
         return NULL;
-    if (PyModule_AddIntConstant(module, "HAVE_SDT", HAVE_SDT) < 0
+    if (add_calls(module) < 0 || PyModule_AddIntConstant(module, "HAVE_SDT", HAVE_SDT) < 0
         || PyModule_AddIntConstant(module, "CONVENTION_NONE", CONVENTION_NONE) < 0
         || PyModule_AddIntConstant(module, "CONVENTION_LIBUSDT", CONVENTION_LIBUSDT) < 0
         || PyModule_AddIntConstant(module, "CONVENTION_LINUX", CONVENTION_LINUX) < 0) {

@@ -11,11 +11,12 @@ Nobody attached: one test of a local integer, no argument built. All probes fire
 from __future__ import annotations
 
 import struct
+import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 # One bit per event, as plain integers: an enum member costs an attribute look-up at each test.
 LOGIN_COMMAND: Final = 1 << 0
@@ -80,6 +81,7 @@ class Xfer(NamedTuple):
     type: int
 
 
+@runtime_checkable
 class Subscriber(Protocol):
     """Gets every event of the probes in its mask, on the loop's thread, in the order in which they fired.
 
@@ -189,7 +191,30 @@ class DirectSubscriber(Protocol):
         """Return the calls for the call sites. ``fail`` detaches this subscriber."""
 
 
-AnySubscriber = Subscriber | DirectSubscriber
+class Tracer(Protocol):
+    """An object of the data path's module in C that takes events."""
+
+    @property
+    def pdu(self) -> PduCall:
+        """A PDU's event."""
+
+    @property
+    def xfer(self) -> XferCall:
+        """A transfer's event."""
+
+
+@runtime_checkable
+class NativeSubscriber(Protocol):
+    """A subscriber that has a twin in C, which the data path in C calls without a call of Python."""
+
+    def native(self, module: Any, clock: Callable[[], int] | None, fail: Callable[[Exception], None]) -> Tracer:
+        """Make the tracer; ``module`` is ``iscsitools.datapath._native``, ``fail`` as in :class:`DirectSubscriber`.
+
+        ``clock``: for events that it gets one by one; None: CLOCK_MONOTONIC.
+        """
+
+
+AnySubscriber = Subscriber | DirectSubscriber | NativeSubscriber
 _BHS: Final = struct.Struct("48s").unpack_from  # half the time of bytes() over a slice of a memoryview
 
 
@@ -203,9 +228,15 @@ class Probes:
     ``read`` and ``write`` stand for all events of a command that the fast path answers, ``sent`` for the xfer-done
     events of all reads that were sent at once; they are None while somebody listens who has to see each event when it
     happens, or several do. Then the call site fires one by one.
+
+    ``module``: ``iscsitools.datapath._native``, where that serves. Then subscribers that can be are tracers of it, and
+    while all are, ``native`` is the set of them, which the data path fires into: each event when it happens, however
+    many look.
     """
 
-    __slots__ = ("_calls", "_failed", "_failing", "clock", "mask", "pdu", "read", "sent", "write", "xfer")
+    __slots__ = (
+        "_calls", "_failed", "_failing", "_module", "clock", "mask", "native", "pdu", "read", "sent", "write", "xfer",
+    )  # fmt: skip
 
     mask: int
     pdu: PduCall
@@ -215,17 +246,29 @@ class Probes:
     read: ReadCall | None
     write: WriteCall | None
     sent: SentCall | None
+    native: Any
 
     def __init__(
         self,
         clock: Callable[[], int],
         failed: Callable[[AnySubscriber, Exception], None] | None = None,
+        module: Any = None,
     ) -> None:
         self.clock = clock
         self._failed = failed
         self._failing = False
-        self._calls: tuple[tuple[int, Calls, AnySubscriber], ...] = ()
+        self._module = module
+        self._calls: tuple[tuple[int, Calls, AnySubscriber, Tracer | None], ...] = ()
         self._bind()
+
+    def use_tracers(self, module: Any) -> None:
+        """From now on have who subscribes fired by ``module``, as at the beginning."""
+        self._module = module
+
+    @property
+    def has_tracers(self) -> bool:
+        """Whether what subscribes may have a twin in C."""
+        return self._module is not None
 
     def subscribe(self, mask: int, subscriber: AnySubscriber) -> None:
         """Give ``subscriber`` the events of ``mask`` (bits as above); a second call changes its mask, 0 ends it."""
@@ -235,15 +278,36 @@ class Probes:
             def fail(error: Exception) -> None:
                 self._detach(subscriber, error)
 
-            make = subscriber.direct if isinstance(subscriber, DirectSubscriber) else partial(_adapt, subscriber)
-            kept.append((mask, make(self.clock, fail), subscriber))
+            kept.append((mask, *self._calls_of(subscriber, fail)))
         self._calls = tuple(kept)
         self._bind()
+
+    def _calls_of(
+        self, subscriber: AnySubscriber, fail: Callable[[Exception], None]
+    ) -> tuple[Calls, AnySubscriber, Tracer | None]:
+        if self._module is not None and isinstance(subscriber, NativeSubscriber):
+            tracer = subscriber.native(self._module, self._tracers_clock(), fail)
+            return Calls(tracer.pdu, tracer.xfer), subscriber, tracer
+        if isinstance(subscriber, DirectSubscriber):
+            return subscriber.direct(self.clock, fail), subscriber, None
+        assert isinstance(subscriber, Subscriber)
+        return _adapt(subscriber, self.clock, fail), subscriber, None
+
+    def _tracers_clock(self) -> Callable[[], int] | None:
+        """None where it is the system's CLOCK_MONOTONIC, which C reads by itself."""
+        return None if self.clock is time.monotonic_ns and sys.platform == "linux" else self.clock
 
     def _bind(self) -> None:
         self.mask = 0
         for mask, *_ in self._calls:
             self.mask |= mask
+        tracers = tuple((mask, tracer) for mask, _, _, tracer in self._calls if tracer is not None)
+        if self._calls and len(tracers) == len(self._calls):
+            self.native = self._module.Tracers(self._tracers_clock(), tracers)
+            self.pdu, self.xfer, self.sent = self.native.pdu, self.native.xfer, self.native.sent
+            self.read = self.write = None
+            return
+        self.native = None
         if len(self._calls) == 1 and not self._failing:
             self.pdu, self.xfer, self.read, self.write, self.sent = self._calls[0][1]
         else:
@@ -265,7 +329,7 @@ class Probes:
         cdb: bytes = b"",
         sense: int = 0,
     ) -> None:
-        for mask, calls, _ in self._calls:
+        for mask, calls, *_ in self._calls:
             if mask >> probe & 1:
                 calls.pdu(probe, conn, lun, buffer, offset, cdb, sense)
 
@@ -273,7 +337,7 @@ class Probes:
         self, probe: int, conn: ConnectionInfo, lun: int, itt: int, ttt: int, laddr: int, loffset: int,
         length: int, kind: int,
     ) -> None:  # fmt: skip
-        for mask, calls, _ in self._calls:
+        for mask, calls, *_ in self._calls:
             if mask >> probe & 1:
                 calls.xfer(probe, conn, lun, itt, ttt, laddr, loffset, length, kind)
 

@@ -7,6 +7,9 @@ CONVENTION_NONE: int
 CONVENTION_LIBUSDT: int
 CONVENTION_LINUX: int
 
+calls: object
+"""A capsule with what the data path in C calls."""
+
 def mask() -> int: ...
 def enabled(probe: int, /) -> bool: ...
 def semaphores() -> tuple[int, ...]: ...

@@ -118,6 +118,12 @@ class Backend:
         if self._native is not None:
             self._native.on_xfer(probe, 0, conn, lun, xfer)
 
+    @property
+    def calls(self) -> object:
+        """What the data path in C fires by: a capsule of the native module, which is there when a probe is enabled."""
+        assert self._native is not None
+        return self._native.calls
+
     def close(self) -> None:
         """Take the provider back and leave no file. The backend is as ``none`` afterwards."""
         if self.registration is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
+from collections.abc import Callable
+from typing import Any
+
+from iscsitools.probes.firing import ConnectionInfo, Probes, Tracer, Xfer
 from iscsitools.provider.backend import Backend
 
 
@@ -36,6 +39,11 @@ class ProviderSubscriber:
     def on_pdu(self, probe: int, now: int, conn: ConnectionInfo, lun: int, bhs: bytes, cdb: bytes, sense: int) -> None:
         """As Subscriber.on_pdu. Tracers stamp events with their own clock."""
         self._backend.fire(probe, conn, lun, bhs, cdb)
+
+    def native(self, module: Any, clock: Callable[[], int] | None, fail: Callable[[Exception], None]) -> Tracer:
+        """What the data path in C fires by itself (see ``probes.firing.NativeSubscriber``)."""
+        tracer: Tracer = module.ProviderTracer(self._backend.calls, fail)
+        return tracer
 
     def on_xfer(self, probe: int, now: int, conn: ConnectionInfo, lun: int, xfer: Xfer) -> None:
         """As Subscriber.on_xfer."""

@@ -6,7 +6,9 @@ Both answer the same bytes, fire the same probes and keep the same counters (``t
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import iscsitools.datapath
@@ -50,3 +52,8 @@ def choose(choice: str) -> tuple[type[DataPath], str]:
         if choice == "native":
             raise
         return DataPath, f"{error}; {COST}"
+
+
+def tracers_of(data_path: type[DataPath]) -> ModuleType | None:
+    """The module in C of a data path, which also has what looks at the probes; None: it is the one in Python."""
+    return None if data_path is DataPath else sys.modules[data_path.__module__]

@@ -31,7 +31,7 @@ from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits, state_folder
 from iscsitools.server.callers import MOST_REFUSED, Callers, kept_free
 from iscsitools.server.control import ControlRequests
-from iscsitools.server.data_path import NoNativeError
+from iscsitools.server.data_path import NoNativeError, tracers_of
 from iscsitools.server.data_path import choose as choose_data_path
 from iscsitools.server.draining import Draining
 from iscsitools.server.ending import REASON, Ending, StoreCloser
@@ -127,6 +127,7 @@ class Server:
         self._dispatcher = Dispatcher(self.login)
         self.trace = self._open_trace()
         self._data_path = self._choose_data_path()
+        self.probes.use_tracers(tracers_of(self._data_path))
         self._provider = choose(config.provider)
         for note in self._provider.notes:
             log.info(note)

@@ -11,7 +11,7 @@ from iscsitools.server.loop import Loop
 from iscsitools.server.loop_calls import LoopCalls
 from iscsitools.trace.feed.questions import State
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.sums.aggregate import CommandSums
+from iscsitools.trace.sums.native import Sums, make_sums
 from iscsitools.trace.sums.snapshot import Snapshot, take
 
 
@@ -23,7 +23,7 @@ class View:
         self._probes = probes
         self._state = state
         self._notice = notice
-        self._sums: list[CommandSums] = []
+        self._sums: list[Sums] = []
 
     # -- for plugins, in threads of theirs
 
@@ -42,7 +42,7 @@ class View:
 
     def keep_sums(self) -> _Sums:
         """See ``ServerView``."""
-        sums = CommandSums(Selection())
+        sums = make_sums(self._probes, Selection())
 
         def begin() -> int:
             self._sums.append(sums)
@@ -51,11 +51,11 @@ class View:
 
         return _Sums(self, sums, self._calls.ask(begin))
 
-    def read(self, sums: CommandSums, since: int, reset: bool) -> Snapshot:
+    def read(self, sums: Sums, since: int, reset: bool) -> Snapshot:
         """Read sums, for :class:`_Sums`."""
         return self._calls.ask(lambda: take(since, time.monotonic_ns(), sums, None, reset))
 
-    def drop(self, sums: CommandSums) -> None:
+    def drop(self, sums: Sums) -> None:
         """Keep sums no longer, for :class:`_Sums`."""
 
         def end() -> None:
@@ -86,7 +86,7 @@ class View:
 class _Sums:
     """Sums that are kept for a plugin; a :class:`iscsitools.lifecycle.KeptSums`."""
 
-    def __init__(self, view: View, sums: CommandSums, since: int) -> None:
+    def __init__(self, view: View, sums: Sums, since: int) -> None:
         self._view = view
         self._sums = sums
         self._since = since

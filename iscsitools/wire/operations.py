@@ -124,12 +124,12 @@ SERVICE_ACTIONS: Final[dict[tuple[int, int], str]] = {
 _VARIABLE_LENGTH: Final = 0x7F
 # PERSISTENT RESERVE IN and OUT, the variable-length CDB, EXTENDED COPY, RECEIVE COPY RESULTS, SERVICE ACTION
 # BIDIRECTIONAL, IN (16) and OUT (16), MAINTENANCE IN and OUT, SERVICE ACTION IN (12) and OUT (12).
-_SERVICE_ACTIONS: Final = frozenset({0x5E, 0x5F, 0x7F, 0x83, 0x84, 0x9D, 0x9E, 0x9F, 0xA3, 0xA4, 0xA9, 0xAB})
+SERVICE_ACTION_OPERATIONS: Final = frozenset({0x5E, 0x5F, 0x7F, 0x83, 0x84, 0x9D, 0x9E, 0x9F, 0xA3, 0xA4, 0xA9, 0xAB})
 
 
 def service_action(cdb: bytes) -> int | None:
     """Return the service action, of the commands that have one (SPC-4 4.2.5)."""
-    if cdb[0] not in _SERVICE_ACTIONS:
+    if cdb[0] not in SERVICE_ACTION_OPERATIONS:
         return None
     if cdb[0] == _VARIABLE_LENGTH:
         return int.from_bytes(cdb[8:10], "big")
@@ -147,8 +147,8 @@ class Extent(NamedTuple):
 _TEN = (2, 4, 7, 2)
 _TWELVE = (2, 4, 6, 4)
 _SIXTEEN = (2, 8, 10, 4)
-_THIRTY_TWO = (12, 8, 28, 4)
-_RANGES: Final[dict[int, tuple[int, int, int, int]]] = {
+VARIABLE_LENGTH_RANGE = (12, 8, 28, 4)
+RANGES: Final[dict[int, tuple[int, int, int, int]]] = {
     **dict.fromkeys((0x28, 0x2A, 0x2E, 0x2F, 0x34, 0x35, 0x41, 0x53), _TEN),
     **dict.fromkeys((0xA8, 0xAA, 0xAE, 0xAF), _TWELVE),
     **dict.fromkeys((0x88, 0x8A, 0x8B, 0x8E, 0x8F, 0x90, 0x91, 0x93), _SIXTEEN),
@@ -179,9 +179,9 @@ def extent_of(cdb: bytes) -> Extent | None:
     if cdb[0] in (0x08, 0x0A) and len(cdb) >= 6:
         # SBC-2 5.5: 21 bits of LBA; a TRANSFER LENGTH of 0 is 256 blocks.
         return Extent(int.from_bytes(cdb[1:4], "big") & 0x1FFFFF, cdb[4] or 256)
-    places = _RANGES.get(cdb[0])
+    places = RANGES.get(cdb[0])
     if cdb[0] == 0x7F and service_action(cdb) in range(0x09, 0x0F):
-        places = _THIRTY_TWO
+        places = VARIABLE_LENGTH_RANGE
     if places is None:
         return None
     at, size, length_at, length_size = places

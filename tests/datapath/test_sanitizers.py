@@ -64,6 +64,56 @@ numbers = [n * 2654435761 & 0xFFFFFFFF for n in range(3000)]
 for n in numbers: path.tags.add(n)
 for n in numbers[::2]: path.tags.discard(n)
 assert [n in path.tags for n in numbers] == [False, True] * 1500 and len(path.tags) == 1500
+
+from iscsitools.trace.sums.native import _OPERATIONS as operations
+conn, nothing = ConnectionInfo(1), lambda *a: None
+for marks in (path.marks,):
+    for n in range(200): marks.append((n, 1, 2, 3, 4, 5))
+    assert marks.popleft() == (0, 1, 2, 3, 4, 5) and len(marks) == 199 and marks[198][0] == 199
+    refused(marks.append, (1, 2)); refused(marks.append, 5)
+    marks.clear()
+    for call in (marks.popleft, lambda: marks[0]):
+        try: call()
+        except IndexError: pass
+        else: sys.exit("a mark that is none")
+whole = bytearray(128)
+for memory, offset in ((bytearray(128 * 3), 0), (whole, 1), (whole, -1), (bytes(128), 0), (bytearray(), 0)):
+    refused(_native.RingTracer, memory, offset, nothing, nothing, nothing, None, None)
+for kept in (((9, 0),), ((0, 9),), 5, ((0, 0),) * 17, (5,)):
+    refused(_native.SumsTracer, operations, kept, nothing, nothing, nothing, None, None)
+refused(_native.SumsTracer, b"", (), nothing, nothing, nothing, None, None)
+refused(_native.ProviderTracer, object(), nothing)
+refused(_native.Tracers, None, ((1, object()),))
+refused(_native.Tracers, None, 5)
+failures, grants = [], iter([256, 10, 1 << 60])
+def ring(grant, introduce=lambda conn: True):
+    return _native.RingTracer(bytearray(128 * 512), 0, introduce, grant, failures.append, None, None)
+one = ring(lambda written: next(grants))
+for n in range(300): one.pdu(6, conn, n, bytes(48), 0, bytes(40))
+assert one.written == 256 and len(failures) == 1
+for grant in (lambda written: 1 << 60, lambda written: "x", lambda written: 1 / 0):
+    ring(grant).pdu(6, conn, 0, bytes(48))
+ring(nothing, lambda conn: 1 / 0).pdu(6, conn, 0, bytes(48))
+gone = ring(lambda written: 256)
+gone.release(); gone.pdu(6, conn, 0, bytes(48)); gone.release()
+kept, admit = ((0, 0), (1, 1), (2, 0), (3, 0)), lambda conn: True
+sums = _native.SumsTracer(operations, kept, admit, nothing, failures.append, None, None)
+whole = _native.Tracers(None, ((0xFFFFF, sums), (0xFFFFF, ring(lambda written: written + 256))))
+import random, struct
+rng = random.Random(1)
+for n in range(20000):
+    conn = ConnectionInfo(rng.randrange(1, 20), generation=rng.randrange(3))
+    header = bytes([rng.choice((1, 0x21, 0x25)), rng.choice((0xC0, 0xA0, 0x81, 0x80)), 0, rng.choice((0, 0, 2))])
+    header += rng.randbytes(4) + bytes(8) + struct.pack(">I", rng.randrange(300)) + rng.randbytes(28)
+    cdb = rng.choice((b"", header[32:42], header[32:48], rng.randbytes(rng.randrange(1, 60))))
+    whole.pdu(rng.choice((6, 6, 7, 8, 9, 11, 12, 3)), conn, rng.randrange(9), header, 0, cdb)
+    if n % 501 == 0:
+        sums.read(); sums.close(rng.randrange(1, 20)); sums.under_way()
+        sums.forget(rng.randrange(1, 20), 5); sums.forget_all(rng.randrange(1, 20), None); sums.forget_all(3, 4)
+    if n % 5001 == 0: sums.reset()
+assert whole.pdu(99, conn, 0, bytes(48)) is None and sums.read() and len(failures) == 7, failures
+del whole, sums
+import gc; gc.collect()
 """
 
 

@@ -2,9 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from support.native import needs_data_path
+
+from iscsitools.server import data_path
 
 from .support import Host
 
@@ -17,12 +21,18 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
+@pytest.fixture(params=["python", "native"])
+def twin(request: pytest.FixtureRequest) -> ModuleType | None:
+    """Who writes records and keeps sums: Python (None), or the module of the data path in C."""
+    return None if request.param == "python" else data_path.tracers_of(needs_data_path())
+
+
 @pytest.fixture
-def make_host(run_dir: Path) -> Iterator[Callable[..., Host]]:
+def make_host(run_dir: Path, twin: ModuleType | None) -> Iterator[Callable[..., Host]]:
     hosts: list[Host] = []
 
     def make(**options: Any) -> Host:
-        hosts.append(Host(run_dir, **options))
+        hosts.append(Host(run_dir, **{"tracers": twin, **options}))
         return hosts[-1]
 
     yield make

@@ -90,9 +90,10 @@ class Host:
         state: Any = None,
         clock: Callable[[], int] = time.monotonic_ns,
         group: int | None = None,
+        tracers: Any = None,
     ) -> None:
         self.failures: list[Exception] = []
-        self.probes = Probes(clock, lambda subscriber, error: self.failures.append(error))
+        self.probes = Probes(clock, lambda subscriber, error: self.failures.append(error), tracers)
         self.server = TraceServer(self.probes, name, directory, group, limits=limits, state=state, clock=clock)
         self.loop = TinyLoop()
         self.server.register(self.loop)

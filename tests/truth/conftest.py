@@ -9,12 +9,13 @@ from support.target import RunningTarget, start_target
 
 from iscsitools.trace import attach
 
+from . import paths
 from .commands import watch_socket
 from .rules import FAR, FILE, QUICK, SLOW, TARGET
 
 
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTarget]:
+@pytest.fixture(scope="module", params=paths.BOTH)
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTarget]:
     directory = tmp_path_factory.mktemp("rules")
     luns = {
         QUICK: "ram:8M",
@@ -23,14 +24,16 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTarget]:
         FILE: f"file:{directory / 'disk'},size=8M",
     }
     options = [part for number, what in luns.items() for part in ("--lun", f"{number}={what}")]
-    with start_target(directory, "--iqn", TARGET, *options, portals=("127.0.0.1:0", "[::1]:0")) as running:
+    with start_target(
+        directory, "--data-path", paths.chosen(request), "--iqn", TARGET, *options, portals=("127.0.0.1:0", "[::1]:0")
+    ) as running:
         yield running
 
 
 @pytest.fixture(params=["alone", "beside another"])
 def company(request: pytest.FixtureRequest, target: RunningTarget) -> Iterator[None]:
     """Whether somebody else reads the same events: call sites may take other ways then."""
-    if request.param == "alone":
+    if paths.chosen(request) == "alone":
         yield
     else:
         with attach(socket=watch_socket(target)):

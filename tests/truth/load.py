@@ -15,6 +15,7 @@ BURST = 65536
 TARGET = "iqn.2026-11.example:primes"
 CONFIG = f"""\
 name = "primes"
+data_path = "DATA_PATH"
 [limits]
 max_recv_data_segment_length = {SEGMENT}
 max_burst_length = {BURST}

@@ -13,7 +13,7 @@ from support.target import start_target
 
 from iscsitools.initiator import Log, Opcode
 
-from . import load
+from . import load, paths
 from .commands import AllWatching, records, replay
 
 CLIENTS = ("127.0.0.1", "::1")
@@ -42,11 +42,11 @@ class Seen:
         return records(replay(self.file, *command, "--json"))
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+@pytest.fixture(scope="module", params=paths.BOTH)
+def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     directory = tmp_path_factory.mktemp("primes")
     config, file = directory / "target.toml", directory / "trace"
-    config.write_text(load.CONFIG)
+    config.write_text(load.CONFIG.replace("DATA_PATH", paths.chosen(request)))
     with start_target(directory, "--config", str(config), portals=("127.0.0.1:0", "[::1]:0")) as target:
         watching = AllWatching(target, [*COMMANDS, *AS_JSON, ("record", "--output", str(file))])
         logs = {client: load.run(address) for client, address in zip(CLIENTS, target.addresses, strict=True)}

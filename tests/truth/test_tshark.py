@@ -15,12 +15,13 @@ from iscsitools.initiator import Opcode
 from iscsitools.probes.table import XFER_PROBES, Probe
 from iscsitools.trace import Event, attach
 
-from . import work
+from . import paths, work
 from .capture import Capture, WirePdu
 from .fields import CONSTANT, FIELDS, NOT_IN_THE_PROBE, OF_THE_TASK
 
 CONFIG = """\
 name = "truth"
+data_path = "{data_path}"
 [limits]
 nop_interval = 1
 max_recv_data_segment_length = 8192
@@ -58,13 +59,15 @@ Stream = tuple[str, bool]
 """The initiator's ``address:port``, and whether the target sent."""
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]:
-    """The same work as tshark saw it and as the live trace told it, by connection and direction."""
+@pytest.fixture(scope="module", params=paths.BOTH)
+def both(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]:
+    """Over each data path, the same work as tshark saw it and as the trace told it, by connection and direction."""
     directory = tmp_path_factory.mktemp("tshark")
     luns = ", ".join(f'{{ number = {number}, store = "{store}" }}' for number, store in work.LUNS.items())
     config = directory / "target.toml"
-    config.write_text(CONFIG.format(target=work.TARGET, luns=luns))
+    config.write_text(CONFIG.format(target=work.TARGET, luns=luns, data_path=paths.chosen(request)))
     with start_target(directory, "--config", str(config), portals=("127.0.0.1:0", "[::1]:0")) as target:
         four, six = target.addresses
         with (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final
 
@@ -20,9 +20,8 @@ from iscsitools.trace.protocol import HEADER, Message, ReaderLimits, encode, enc
 from iscsitools.trace.record import SIZE
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import declared
-from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.counts import EventCounts
-from iscsitools.trace.sums.declared import Histogram
+from iscsitools.trace.sums.native import Sums, make_sums
 from iscsitools.trace.sums.snapshot import take
 
 _FEWEST_RECORDS: Final = 512
@@ -36,15 +35,13 @@ class Refused(Exception):
 class _Sums:
     """What one reader has the server keep for it."""
 
-    def __init__(
-        self, selection: Selection, commands: bool, events: bool, histograms: Sequence[Histogram], since: int
-    ) -> None:
-        self.commands = CommandSums(selection, histograms) if commands else None
-        self.events = EventCounts(selection) if events else None
+    def __init__(self, commands: Sums | None, events: EventCounts | None, since: int) -> None:
+        self.commands = commands
+        self.events = events
         self.since = since
 
     @property
-    def parts(self) -> list[CommandSums | EventCounts]:
+    def parts(self) -> list[Sums | EventCounts]:
         return [part for part in (self.commands, self.events) if part is not None]
 
 
@@ -199,7 +196,12 @@ class Requests:
         if not isinstance(commands, bool) or not isinstance(events, bool) or not (commands or events):
             raise Refused("commands and events are not true or false, or both are false")
         histograms = declared.wanted(message.get("histograms", [])) if commands else ()
-        sums = self._sums[peer] = _Sums(Selection.from_json(message), commands, events, histograms, self._clock())
+        selection = Selection.from_json(message)
+        sums = self._sums[peer] = _Sums(
+            make_sums(self._probes, selection, histograms) if commands else None,
+            EventCounts(selection) if events else None,
+            self._clock(),
+        )
         for part in sums.parts:
             self._probes.subscribe(part.mask, part)
         return {"histograms": declared.described(histograms)}

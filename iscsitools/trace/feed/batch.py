@@ -68,8 +68,8 @@ class BatchSink(Sink):
             self._outlet.send(encode({"drops": self.drops}))
         if self.written != self._sent:
             self._schedule()
-        elif self._writer is not None:
-            self._writer.revoke()  # so that the next event asks for room, which schedules the next flush
+        else:
+            self._revoke()  # so that the next event asks for room, which schedules the next flush
 
     def connection_closed(self, ident: int) -> None:
         """See :class:`Sink`."""

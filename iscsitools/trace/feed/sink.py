@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from iscsitools.probes.firing import (
     DATA_SEND,
@@ -13,6 +13,7 @@ from iscsitools.probes.firing import (
     XFER_START,
     Calls,
     ConnectionInfo,
+    Tracer,
 )
 from iscsitools.trace.feed.writer import Writer, make_writer
 from iscsitools.trace.memory import words_of
@@ -27,6 +28,20 @@ _WRITE: Final = SCSI_COMMAND | XFER_START | XFER_DONE | SCSI_RESPONSE
 """The events that one call stands for."""
 _CHUNK: Final = 256
 """Records granted to the writer at a time."""
+
+
+class RingTracer(Tracer, Protocol):
+    """``iscsitools.datapath._native.RingTracer``."""
+
+    @property
+    def written(self) -> int:
+        """Records so far."""
+
+    def revoke(self) -> None:
+        """Take back what was granted and not used."""
+
+    def release(self) -> None:
+        """Let go of the memory."""
 
 
 def connection_message(conn: ConnectionInfo) -> Message:
@@ -62,6 +77,8 @@ class Sink:
         """Of each connection: the generation of its strings when last seen, and whether its records are wanted."""
         self._words = words_of(memory)
         self._writer: Writer | None = None
+        self._tracer: RingTracer | None = None
+        """The writer's twin in C, where that writes."""
         self._zeros = memoryview(bytes(_CHUNK * 8)).cast("Q")
 
     def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
@@ -82,10 +99,34 @@ class Sink:
         )
         return of_lun(self.selection.lun, whole)
 
+    def native(self, module: Any, clock: Callable[[], int] | None, fail: Callable[[Exception], None]) -> Tracer:
+        """Make the writer in C (see ``probes.firing.NativeSubscriber``)."""
+
+        def failed(error: Exception) -> None:
+            fail(error)
+            self._lost()
+
+        # Of what the view is of, and not of the view: the collector would break that before it breaks the tracer.
+        offset = memoryview(self._memory.obj).nbytes - self._memory.nbytes
+        tracer: RingTracer = module.RingTracer(
+            self._memory.obj, offset, self.introduce, self._grant, failed, clock, self.selection.lun
+        )
+        self._tracer = tracer
+        return tracer
+
     @property
     def written(self) -> int:
         """Return how many records were written."""
+        if self._tracer is not None:
+            return self._tracer.written
         return self._writer.written() if self._writer else 0
+
+    def _revoke(self) -> None:
+        """Have the next event ask for room."""
+        if self._tracer is not None:
+            self._tracer.revoke()
+        elif self._writer is not None:
+            self._writer.revoke()
 
     def introduce_early(self, conn: ConnectionInfo) -> None:
         """Tell the strings of a connection that was there when the reader attached."""
@@ -111,6 +152,8 @@ class Sink:
 
     def release(self) -> None:
         """Let go of the memory; the sink must no longer be subscribed."""
+        if self._tracer is not None:
+            self._tracer.release()
         self._words.release()
         self._memory.release()
 

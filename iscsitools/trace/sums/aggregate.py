@@ -35,6 +35,8 @@ from iscsitools.trace.sums.declared import Histogram
 from iscsitools.trace.sums.lun_filter import of_lun
 from iscsitools.wire.operations import extent_of, service_action
 
+MASK: Final = SCSI_COMMAND | SCSI_RESPONSE | DATA_SEND | DATA_RECEIVE | TASK_COMMAND | TASK_RESPONSE
+"""The probes that the sums are made of."""
 MAX_CELLS: Final = 2048
 """Kept per aggregation; commands beyond that are summed up in one cell of no connection."""
 MAX_CLOSED: Final = 16384
@@ -76,7 +78,7 @@ class CommandSums:
     @property
     def mask(self) -> int:
         """The probes to subscribe to."""
-        return SCSI_COMMAND | SCSI_RESPONSE | DATA_SEND | DATA_RECEIVE | TASK_COMMAND | TASK_RESPONSE
+        return MASK
 
     def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
         """Make the calls for the call sites (see ``probes.sites.DirectSubscriber``).

@@ -40,11 +40,18 @@ class Buckets:
         if not self._widths:
             self.counts.update(histogram.count(values))
             return
-        widest = max(0, max(values).bit_length() - (MOST_PLACES - 1).bit_length())
-        if widest > self._shift:
-            self.counts = Counter(widened(self.counts, widest - self._shift))
-            self._shift = widest
+        self._widen(max(values).bit_length() - (MOST_PLACES - 1).bit_length())
         self.counts.update(map(rshift, values, (self._shift,) * len(values)))
+
+    def add_sorted(self, shift: int, counts: Mapping[int, int]) -> None:
+        """Count what was sorted elsewhere, into buckets of ``1 << shift`` values where the widths are equal."""
+        self._widen(shift)
+        self.counts.update(counts if shift == self._shift else widened(counts, self._shift - shift))
+
+    def _widen(self, shift: int) -> None:
+        if shift > self._shift:
+            self.counts = Counter(widened(self.counts, shift - self._shift))
+            self._shift = shift
 
     def read(self) -> Distribution:
         """Return a copy."""

@@ -88,3 +88,12 @@ class ConnectionCells:
     """The StatSN of the answer that comes next, by the one before it; None before the first one."""
     functions: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """Unanswered task management functions by ITT: function, LUN, Referenced Task Tag."""
+
+    def forget(self, itt: int) -> None:
+        """A command gets no status."""
+        self.starts.pop(itt, None)
+
+    def forget_all(self, lun: int | None) -> None:
+        """No command to a LUN, or to any, gets one."""
+        for tag in [tag for tag, (_, cell) in self.starts.items() if lun is None or cell.lun == lun]:
+            del self.starts[tag]

@@ -10,11 +10,11 @@ from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.events import ConnectionStrings
 from iscsitools.trace.protocol import encode_list
-from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.buckets import Distribution
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.counts import EventCounts
 from iscsitools.trace.sums.declared import Histogram
+from iscsitools.trace.sums.native import Sums
 
 STRINGS: Final = ("ident", "local", "remote", "protocol", "target", "initiator", "isid", "tsih", "transport")
 
@@ -146,7 +146,7 @@ def _row_from_json(conns: dict[int, ConnectionStrings], fields: list[Any]) -> Co
     return CommandRow(*values)
 
 
-def take(since: int, now: int, sums: CommandSums | None, counts: EventCounts | None, reset: bool) -> Snapshot:
+def take(since: int, now: int, sums: Sums | None, counts: EventCounts | None, reset: bool) -> Snapshot:
     """Read sums and counts, either of which may be missing; with ``reset`` they begin again from 0."""
     commands = [_command_row(info, cell, sums.histograms) for info, cell in sums.read()] if sums else []
     events = (

@@ -1,0 +1,96 @@
+/* What the sums count in: rows (cells) by connection, LUN and command, and histograms by declaration. */
+#ifndef TRACE_CELLS_H
+#define TRACE_CELLS_H
+
+#include "trace.h"
+#include "trace_map.h"
+
+/* As in iscsitools/trace/sums/declared.py. */
+enum value { VALUE_SIZE, VALUE_PLACE, VALUE_DISTANCE, VALUE_DEPTH, VALUES };
+enum scale { SCALE_OCTAVES, SCALE_WIDTHS, SCALES };
+enum { MOST_KEPT = 16 };
+
+/* A line of that table. */
+struct kept {
+    enum value value;
+    enum scale scale;
+};
+
+struct histogram {
+    struct map counts;
+    unsigned shift; /* of equal widths: a bucket has 1 << shift values */
+};
+
+/* One row. "key" says which command: see cell_key. */
+struct cell {
+    struct unit *unit;
+    uint32_t key;
+    uint64_t commands, ended, latency, maximum, failed, in_pdus, in_bytes, out_pdus, out_bytes;
+    struct map latencies, errors;
+    struct histogram kept[];
+};
+
+/* What is kept of a LUN of a connection. */
+struct unit {
+    uint64_t lun;
+    bool has_end;
+    uint64_t end;     /* the block behind the last command's range */
+    struct map cells; /* by key */
+};
+
+/* A command that has begun. They are in a list, in that order. */
+struct start {
+    uint64_t began;
+    uint32_t itt;
+    struct cell *cell;
+    struct start *before, *after;
+};
+
+/* What is kept of a connection. */
+struct counted {
+    PyObject *info;
+    uint32_t ident;
+    int64_t generation;
+    bool admitted, has_statsn;
+    uint32_t statsn;   /* of the answer that comes next, by the one before it */
+    struct map units;  /* by LUN */
+    struct map starts; /* by ITT */
+    struct start *oldest, *newest, *spare;
+};
+
+/* The command of a row: KNOWN, or nothing else but 0: data of commands that began before the sums. */
+#define KEY_KNOWN (UINT32_C(1) << 31)
+#define KEY_ACTION (UINT32_C(1) << 30)
+#define KEY_READS (UINT32_C(1) << 29)
+#define KEY_WRITES (UINT32_C(1) << 28)
+
+static inline uint32_t cell_key(uint8_t opcode, bool has_action, uint16_t action, uint8_t flags)
+{
+    return KEY_KNOWN | (has_action ? KEY_ACTION | (uint32_t)action << 8 : 0) | opcode | (flags & 0x40 ? KEY_READS : 0)
+           | (flags & 0x20 ? KEY_WRITES : 0);
+}
+
+/* A new one; NULL with MemoryError. */
+struct cell *cell_new(struct unit *unit, uint32_t key, size_t kept);
+void cell_free(struct cell *cell, size_t kept);
+void cell_reset(struct cell *cell, size_t kept);
+bool cell_used(const struct cell *cell);
+
+/* Count a value; 0, or -1 with MemoryError. */
+int count_octave(struct map *counts, double value);
+int count_width(struct histogram *histogram, uint64_t value);
+
+/*
+ * A tuple: info, LUN, operation code and service action or None, reads, writes, the nine numbers, latencies, errors, and
+ * a tuple of (shift, counts). NULL with an exception.
+ */
+PyObject *cell_to_tuple(const struct cell *cell, PyObject *info, size_t kept);
+
+/* Begin, find and end a command of a connection; NULL: there is none, or MemoryError. */
+struct start *start_new(struct counted *counted, uint32_t itt);
+struct start *start_find(const struct counted *counted, uint32_t itt);
+void start_end(struct counted *counted, struct start *start);
+
+void counted_free(struct counted *counted, size_t kept);
+
+#endif

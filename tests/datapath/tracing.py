@@ -1,0 +1,95 @@
+"""The ring's records and the sums over one data path, to be compared with those over the other."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.table import ALL_MASK
+from iscsitools.trace.feed.sink import Sink
+from iscsitools.trace.record import SIZE
+from iscsitools.trace.selection import Selection
+from iscsitools.trace.sums.declared import HISTOGRAMS
+from iscsitools.trace.sums.native import make_sums
+from iscsitools.trace.sums.snapshot import take
+
+RECORDS = 8192
+_ADDRESS = slice(56, 64)
+"""Of a transfer, in its record."""
+_TRANSFERS = (16, 17)
+
+
+class Records(Sink):
+    """Keeps records in memory of its own, as many as one step makes."""
+
+    def __init__(self) -> None:
+        self.kept = bytearray(RECORDS * SIZE)
+        self.read = 0
+        super().__init__(Selection(), memoryview(self.kept), self._told, self._told, lambda: None)
+
+    @staticmethod
+    def _told(message: object) -> bool:
+        return True
+
+    def _free(self, written: int) -> int:
+        return RECORDS - (written - self.read)
+
+    def take(self) -> list[bytes]:
+        """The records since the last time, without what may differ: addresses, and which command's come first.
+
+        Some commands are tasks in one of the data paths, and then are answered a little later.
+        """
+        found = []
+        for number in range(self.read, self.written):
+            at = number % RECORDS * SIZE
+            record = bytearray(self.kept[at : at + SIZE])
+            record[:8] = bytes(8)
+            if record[32] in _TRANSFERS:
+                record[_ADDRESS] = bytes(8)
+            found.append(bytes(record))
+        self.read = self.written
+        return sorted(found, key=_command_of)
+
+
+def _command_of(record: bytes) -> bytes:
+    """Connection, and Initiator Task Tag."""
+    at = 48 if record[32] in _TRANSFERS else 64
+    return record[24:28] + record[at : at + 4]
+
+
+class Tracing:
+    """A ring and sums that are attached together; ``module``: the twin in C that writes both, or None."""
+
+    def __init__(self, probes: Probes, module: ModuleType | None) -> None:
+        probes.use_tracers(module)
+        self._probes = probes
+        self._records = Records()
+        self._sums = make_sums(probes, Selection(), HISTOGRAMS)
+        self.ring = self.sums = False
+
+    def attach(self, ring: bool, sums: bool) -> None:
+        """Have them look, or not. Sums begin once, and then go on."""
+        if ring != self.ring:
+            self._probes.subscribe(ALL_MASK if ring else 0, self._records)
+            self.ring = ring
+        if sums and not self.sums:
+            self._probes.subscribe(self._sums.mask, self._sums)
+            self.sums = True
+
+    def state(self) -> list[Any]:
+        """All that was recorded since the last time, and the sums so far."""
+        rows = take(0, 0, self._sums, None, False).commands if self.sums else []
+        rows.sort(
+            key=lambda row: (row.conn.ident, row.lun, row.opcode or -1, row.service_action or 0, row.reads, row.writes)
+        )
+        under_way = sorted((info.ident, lun, count) for info, lun, count in self._sums.under_way())
+        return [*self._records.take(), *map(repr_of, rows), under_way, self._records.drops]
+
+
+def repr_of(row: Any) -> str:
+    """A row with its histograms in order."""
+    row.histogram = dict(sorted(row.histogram.items()))
+    row.errors = dict(sorted(row.errors.items()))
+    row.histograms = {name: (d.width, sorted(d.counts.items())) for name, d in row.histograms.items()}
+    return repr(row)
