@@ -11,8 +11,6 @@ Nobody attached: one test of a local integer, no argument built. All probes fire
 from __future__ import annotations
 
 import struct
-import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -235,7 +233,7 @@ class Probes:
     """
 
     __slots__ = (
-        "_calls", "_failed", "_failing", "_module", "clock", "mask", "native", "pdu", "read", "sent", "write", "xfer",
+        "_calls", "_failed", "_failing", "_module", "_monotonic", "clock", "mask", "native", "pdu", "read", "sent", "write", "xfer",
     )  # fmt: skip
 
     mask: int
@@ -258,12 +256,17 @@ class Probes:
         self._failed = failed
         self._failing = False
         self._module = module
+        self._monotonic = False
         self._calls: tuple[tuple[int, Calls, AnySubscriber, Tracer | None], ...] = ()
         self._bind()
 
-    def use_tracers(self, module: Any) -> None:
-        """From now on have who subscribes fired by ``module``, as at the beginning."""
+    def use_tracers(self, module: Any, *, monotonic: bool = False) -> None:
+        """From now on have who subscribes fired by ``module``, as at the beginning.
+
+        ``monotonic``: the clock is CLOCK_MONOTONIC, which C reads by itself.
+        """
         self._module = module
+        self._monotonic = monotonic
 
     @property
     def has_tracers(self) -> bool:
@@ -294,8 +297,8 @@ class Probes:
         return _adapt(subscriber, self.clock, fail), subscriber, None
 
     def _tracers_clock(self) -> Callable[[], int] | None:
-        """None where it is the system's CLOCK_MONOTONIC, which C reads by itself."""
-        return None if self.clock is time.monotonic_ns and sys.platform == "linux" else self.clock
+        """None: CLOCK_MONOTONIC."""
+        return None if self._monotonic else self.clock
 
     def _bind(self) -> None:
         self.mask = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -127,7 +128,7 @@ class Server:
         self._dispatcher = Dispatcher(self.login)
         self.trace = self._open_trace()
         self._data_path = self._choose_data_path()
-        self.probes.use_tracers(tracers_of(self._data_path))
+        self.probes.use_tracers(tracers_of(self._data_path), monotonic=sys.platform == "linux")
         self._provider = choose(config.provider)
         for note in self._provider.notes:
             log.info(note)
