@@ -115,6 +115,8 @@ class Lifecycle:
 
     def __init__(self, calls: Callable[[str], list[HookCall]], limit: int = QUEUE_LENGTH) -> None:
         self._calls = calls
+        self._found: dict[str, list[HookCall]] = {}
+        """Who implements a hook; nothing is queued for one that nobody does."""
         self._logged: set[tuple[str, str]] = set()
         self._worker = Worker("lifecycle hooks", limit, self._deliver)
 
@@ -125,39 +127,46 @@ class Lifecycle:
 
     def server_started(self, server: ServerView) -> None:
         """Report that a server accepts connections."""
-        self._worker.put(("server_started", {"server": server}))
+        self._put("server_started", {"server": server})
 
     def server_stopped(self, server: ServerNotice) -> None:
         """Report that it has closed its connections."""
-        self._worker.put(("server_stopped", {"server": server}))
+        self._put("server_stopped", {"server": server})
 
     def target_started(self, target: TargetNotice) -> None:
         """Report that a target accepts logins."""
-        self._worker.put(("target_started", {"target": target}))
+        self._put("target_started", {"target": target})
 
     def target_stopped(self, target: TargetNotice) -> None:
         """Report that a target accepts no logins any more."""
-        self._worker.put(("target_stopped", {"target": target}))
+        self._put("target_stopped", {"target": target})
 
     def lun_added(self, lun: LunNotice) -> None:
         """Report that a logical unit can be used."""
-        self._worker.put(("lun_added", {"lun": lun}))
+        self._put("lun_added", {"lun": lun})
 
     def lun_removed(self, lun: LunNotice) -> None:
         """Report that a logical unit cannot be used any more."""
-        self._worker.put(("lun_removed", {"lun": lun}))
+        self._put("lun_removed", {"lun": lun})
 
     def session_opened(self, session: SessionNotice) -> None:
         """Report that a session has reached the full feature phase."""
-        self._worker.put(("session_opened", {"session": session}))
+        self._put("session_opened", {"session": session})
 
     def session_closed(self, session: SessionNotice) -> None:
         """Report that a session has ended."""
-        self._worker.put(("session_closed", {"session": session}))
+        self._put("session_closed", {"session": session})
 
     def login_failed(self, login: LoginNotice) -> None:
         """Report that a login was answered with a status that ends it."""
-        self._worker.put(("login_failed", {"login": login}))
+        self._put("login_failed", {"login": login})
+
+    def _put(self, hook: str, arguments: dict[str, object]) -> None:
+        found = self._found.get(hook)
+        if found is None:
+            found = self._found[hook] = self._calls(hook)
+        if found:
+            self._worker.put((hook, arguments))
 
     def close(self, timeout: float = 1.0) -> None:
         """Let what is queued be delivered, for ``timeout`` seconds at most."""
@@ -165,7 +174,7 @@ class Lifecycle:
 
     def _deliver(self, item: tuple[str, dict[str, object]]) -> None:
         hook, arguments = item
-        for plugin, call in self._calls(hook):
+        for plugin, call in self._found[hook]:
             try:
                 call(**arguments)
             except BaseException:

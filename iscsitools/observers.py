@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 QUEUE_LENGTH: Final = 65536
 """Events that wait for one observer before further ones are dropped."""
 
+_PAUSE: Final = 0.005
+"""Seconds that a thread sleeps when it has delivered all."""
 _CDB_KEPT: Final = 32
 _STRINGS_KEPT: Final = 1024
 
@@ -95,8 +98,22 @@ class Worker:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            self._deliver(item)
+        """Deliver until None comes.
+
+        When all was delivered the thread sleeps a moment: one that waits in ``get`` is woken by each single item, and
+        takes the interpreter from the loop, which costs a login more than most of its own steps.
+        """
+        while True:
+            item = self._queue.get()
+            while item is not None:
+                self._deliver(item)
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            if item is None:
+                return
+            time.sleep(_PAUSE)
 
 
 class ObserverFeed:

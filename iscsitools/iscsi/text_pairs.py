@@ -41,19 +41,17 @@ def parse_pairs(data: bytes) -> list[tuple[str, str]]:
         raise TextError(f"text of {len(data)} bytes, {MAX_TEXT} are allowed")
     if data and data[-1]:
         raise TextError("text does not end with NUL")
-    pairs: list[tuple[str, str]] = []
-    seen: set[str] = set()
+    found: dict[str, str] = {}
     for item in bytes(data).split(b"\0"):
         if not item:
             continue
         key, value = _parse_pair(item)
-        if key in seen:
+        if key in found:
             raise TextError(f"key {key} comes twice")
-        if len(pairs) == MAX_PAIRS:
+        if len(found) == MAX_PAIRS:
             raise TextError(f"more than {MAX_PAIRS} keys")
-        seen.add(key)
-        pairs.append((key, value))
-    return pairs
+        found[key] = value
+    return list(found.items())
 
 
 def _parse_pair(item: bytes) -> tuple[str, str]:
@@ -64,18 +62,18 @@ def _parse_pair(item: bytes) -> tuple[str, str]:
         raise TextError(f"value of {len(raw_value)} bytes, {MAX_VALUE} are allowed")
     try:
         key = raw_key.decode("ascii")
-        matters = key in KEYS and key not in _FOR_PEOPLE
-        value = raw_value.decode("utf-8", "strict" if matters else "replace")
+        known = key in KEYS
+        value = raw_value.decode("utf-8", "strict" if known and key not in _FOR_PEOPLE else "replace")
     except UnicodeDecodeError as error:
         raise TextError(f"text is not UTF-8: {item[:80]!r}") from error
-    if not _KEY.fullmatch(key):
+    if not known and not _KEY.fullmatch(key):
         raise TextError(f"not a key name: {key[:80]!r}")
     return key, value
 
 
 def encode_pairs(pairs: Iterable[tuple[str, str]]) -> bytes:
     """Turn pairs into a logical text data segment, each pair with its NUL."""
-    return b"".join(f"{key}={value}".encode() + b"\0" for key, value in pairs)
+    return "".join([f"{key}={value}\0" for key, value in pairs]).encode()
 
 
 def split_text(data: bytes, size: int) -> list[bytes]:
@@ -88,19 +86,21 @@ def split_text(data: bytes, size: int) -> list[bytes]:
 
 def parse_number(value: str) -> int:
     """Read a numerical-value, decimal or hex, less than 2**64; TextError if it is none."""
+    if _DECIMAL.fullmatch(value) and (number := int(value)) < 1 << 64:
+        return number
     match = _HEX.fullmatch(value)
     if match and len(match[1]) <= 16:
         return int(match[1], 16)
-    if _DECIMAL.fullmatch(value) and (number := int(value)) < 1 << 64:
-        return number
     raise TextError(f"not a number: {value[:80]!r}")
 
 
 def parse_boolean(value: str) -> bool:
     """Read a boolean-value, ``Yes`` or ``No`` exactly; TextError if it is neither."""
-    if value not in ("Yes", "No"):
+    if value == "Yes":
+        return True
+    if value != "No":
         raise TextError(f"neither Yes nor No: {value[:80]!r}")
-    return value == "Yes"
+    return False
 
 
 def encode_boolean(value: bool) -> str:

@@ -1,4 +1,10 @@
-"""The adapter between a TCP socket and the engine of its connection. Nothing is decided here."""
+"""The adapter between a TCP socket and the engine of its connection. Nothing is decided here.
+
+What is served at once is a connection in full feature phase: the turn of one costs what its budget says. A login's
+steps, and the end of any connection, wait for a turn of the loop, of which a few are run between two looks at the
+sockets (:meth:`Loop.next_turn`). So a flood of logins, or a thousand connections that end at once, go ahead of nobody's
+command but by those few.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from iscsitools.iscsi.connection.connection import Connection
@@ -18,6 +25,10 @@ _LINGER_NS: Final = 5_000_000_000
 """How long a connection that is to be closed may take to accept its last output."""
 
 
+def _close(sock: socket.socket) -> None:
+    sock.close()
+
+
 class Link:
     """One accepted socket. ``gone`` is called once, when it has been closed.
 
@@ -26,7 +37,7 @@ class Link:
 
     def __init__(
         self, loop: Loop, sock: socket.socket, gone: Callable[[Link], None],
-        hand_over: Callable[[socket.socket], None] = lambda sock: sock.close(),
+        hand_over: Callable[[socket.socket], None] = _close,
     ) -> None:  # fmt: skip
         self._hand_over = hand_over
         self.sock = sock
@@ -40,11 +51,32 @@ class Link:
         self._in_line = False
         """Its next turn has been asked for."""
         self._close_by = 0
+        self._rest_of_end: Callable[[], None] | None = None
+        """What is left to do of its end, when its turn comes."""
 
     def start(self, conn: Connection) -> None:
         """Begin to serve ``conn`` with this socket."""
         self.conn = conn
-        self._loop.watch(self._fd, READ, self.on_event)
+        self._loop.watch(self._fd, READ, self._on_login_event)
+
+    def _on_login_event(self, what: int) -> None:
+        """Wait for a turn with what came in the login phase."""
+        if not what & ~WRITE:
+            self.on_event(what)
+        elif not self._in_line:
+            self._in_line = True
+            self._loop.next_turn(self._log_in)
+        elif self._interest & READ:
+            self._interest &= ~READ  # so many are waiting that it was reported again: once is enough
+            self._loop.change(self._fd, self._interest)
+
+    def _log_in(self) -> None:
+        """A turn of the login phase."""
+        self._in_line = False
+        if self._open:
+            self.on_event(READ)
+            if self._open and self.conn.session is not None:
+                self._loop.hand_on(self._fd, self.on_event)
 
     def on_event(self, what: int) -> None:
         """Take one readable event and answer it.
@@ -57,7 +89,7 @@ class Link:
             if self._open:
                 self.flush()
         except OSError as error:
-            self.close(error.strerror or str(error))
+            self._end_in_turn(error.strerror or str(error))
         except (Exception, SystemExit):
             self._broken()
 
@@ -75,7 +107,7 @@ class Link:
             except BlockingIOError:
                 return
             if not count:
-                self.close("connection closed by the initiator")
+                self._end_in_turn("connection closed by the initiator")
                 return
             conn.received(count, time.monotonic_ns())
             if not conn.in_place or conn.stalled or conn.unfinished or conn.close_reason:
@@ -104,7 +136,7 @@ class Link:
                     break
             unsent = out.unsent() if unsent else 0
             if conn.close_reason and not unsent:
-                self._end(conn.close_reason, self._hand_over)
+                self._end_in_turn(conn.close_reason, self._hand_over)
                 return
             if conn.stalled and not unsent:
                 conn.resume(time.monotonic_ns())  # within the turn's budget, so not for ever
@@ -143,7 +175,7 @@ class Link:
         try:
             step()
         except OSError as error:
-            self.close(error.strerror or str(error))
+            self._end_in_turn(error.strerror or str(error))
         except (Exception, SystemExit):
             self._broken()
 
@@ -158,7 +190,7 @@ class Link:
         if conn.close_reason:
             self._close_by = self._close_by or now + _LINGER_NS
             if now >= self._close_by:
-                self.close(conn.close_reason)
+                self._end_in_turn(conn.close_reason)
         elif self._open and 0 < conn.deadline <= now:
             conn.on_time(now)
             self.flush_safely()
@@ -166,19 +198,32 @@ class Link:
     def _broken(self) -> None:
         """A defect of ours, or a backstore that raises on the loop what it must not: it ends this connection only."""
         log.exception("internal error", extra={"remote": self.conn.info.remote})
-        self.close("internal error")
+        self._end_in_turn("internal error")
 
     def close(self, reason: str) -> None:
-        """Close the socket and tell the engine."""
-        self._end(reason, lambda sock: sock.close())
+        """Close the socket and tell the engine, now."""
+        self._begin_end(reason, _close)
+        self._finish()
 
-    def _end(self, reason: str, dispose: Callable[[socket.socket], None]) -> None:
-        if not self._open:
+    def _end_in_turn(self, reason: str, dispose: Callable[[socket.socket], None] = _close) -> None:
+        """The same when its turn comes: a session's end takes as long as a few commands, and many may come at once."""
+        if self._open:
+            self._begin_end(reason, dispose)
+            self._loop.next_turn(self._finish)
+
+    def _begin_end(self, reason: str, dispose: Callable[[socket.socket], None]) -> None:
+        """Take no more input and output."""
+        if self._open:
+            self._open = False
+            self._loop.unwatch(self._fd)
+            self.conn.close(reason)
+            self._rest_of_end = partial(dispose, self.sock)
+
+    def _finish(self) -> None:
+        dispose, self._rest_of_end = self._rest_of_end, None
+        if dispose is None:
             return
-        self._open = False
-        self._loop.unwatch(self._fd)
-        self.conn.close(reason)
-        dispose(self.sock)
+        dispose()
         try:
             self.conn.closed()
         except Exception:

@@ -19,8 +19,8 @@ from iscsitools.server.loop import Loop
 
 log = logging.getLogger(__name__)
 
-_ACCEPTS: Final = 16
-"""Connections accepted in one go, so that a flood of them does not starve the others."""
+ACCEPTS_AT_ONCE: Final = 4
+"""Connections that a portal accepts in one turn of the loop, so that a flood of them keeps nobody waiting."""
 _PAUSE: Final = 1.0
 """Seconds for which nobody is accepted when the process is out of descriptors."""
 _PEERS_FAULT: Final = frozenset(
@@ -41,6 +41,8 @@ class Listeners:
         self._accepted = accepted
         self._inherited = dict(inherited)
         self._sockets: dict[Portal, list[socket.socket]] = {}
+        self._in_line: set[socket.socket] = set()
+        """Those whose turn has been asked for."""
 
     def open(self, portals: Collection[Portal]) -> None:
         """Listen. Raises RunError, and what is open then waits for ``close``."""
@@ -96,10 +98,19 @@ class Listeners:
 
     def _watch(self, sock: socket.socket) -> None:
         if sock.fileno() >= 0:
-            self._loop.add_reader(sock.fileno(), partial(self._accept, sock))
+            self._loop.add_reader(sock.fileno(), partial(self._take_place, sock))
+
+    def _take_place(self, listener: socket.socket) -> None:
+        """Somebody has come: accept when the loop comes to it."""
+        if listener not in self._in_line:
+            self._in_line.add(listener)
+            self._loop.next_turn(partial(self._accept, listener))
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_ACCEPTS):
+        self._in_line.discard(listener)
+        if listener.fileno() < 0:
+            return
+        for _ in range(ACCEPTS_AT_ONCE):
             try:
                 sock, _ = listener.accept()
             except BlockingIOError:
@@ -155,6 +166,8 @@ def address_text(address: Any, scoped: bool = False) -> str:
     ``scoped``: a link-local one with the name of its interface, ``[fe80::7%eth0]:3260``.
     """
     host, port = address[0], address[1]
+    if ":" not in host:
+        return f"{host}:{port}"
     plain = ipaddress.ip_address(host.partition("%")[0])
     mapped = plain.ipv4_mapped if isinstance(plain, ipaddress.IPv6Address) else None
     shown = str(mapped or plain)

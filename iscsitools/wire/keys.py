@@ -6,7 +6,7 @@ The negotiation and the documentation read this table; nothing else knows a key'
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, Flag, auto
+from enum import Enum
 from typing import Final
 
 
@@ -40,22 +40,22 @@ class Type(Enum):
     LIST = "list"
 
 
-class Side(Flag):
-    """Who may send a key."""
+class Side:
+    """Who may send a key. Bits, for each key of each login is tested: one ``&`` of two Flags takes 1 us."""
 
-    INITIATOR = auto()
-    TARGET = auto()
-    BOTH = INITIATOR | TARGET
+    INITIATOR: Final = 1
+    TARGET: Final = 2
+    BOTH: Final = 3
 
 
-class When(Flag):
-    """When a key may be sent."""
+class When:
+    """When a key may be sent; bits, as :class:`Side`."""
 
-    SECURITY = auto()
-    OPERATIONAL = auto()
-    FULL_FEATURE = auto()
-    LOGIN = SECURITY | OPERATIONAL
-    ANY = LOGIN | FULL_FEATURE
+    SECURITY: Final = 1
+    OPERATIONAL: Final = 2
+    FULL_FEATURE: Final = 4
+    LOGIN: Final = 3
+    ANY: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class Key:
     name: str
     section: str
     rule: Rule
-    when: When
+    when: int
     type: Type = Type.TEXT
-    sender: Side = Side.BOTH
+    sender: int = Side.BOTH
     default: str = ""
     low: int = 0
     high: int = 0
@@ -80,7 +80,7 @@ class Key:
     attribute: str = ""
 
 
-def _declared(name: str, section: str, when: When, sender: Side, *, leading: bool = True, default: str = "") -> Key:
+def _declared(name: str, section: str, when: int, sender: int, *, leading: bool = True, default: str = "") -> Key:
     return Key(name, section, Rule.DECLARATIVE, when, sender=sender, leading=leading, default=default)
 
 

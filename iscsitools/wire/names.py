@@ -12,5 +12,7 @@ MAX_NAME: Final = 223
 
 def fold_name(name: str) -> str:
     """Bring a name into the form in which names are compared: RFC 3722's mapping (case folding and NFKC)."""
+    if name.isascii():
+        return name.lower()  # what the tables make of ASCII; they take 100 us for a name, twice in each login
     mapped = "".join(stringprep.map_table_b2(c) for c in name if not stringprep.in_table_b1(c))
     return unicodedata.normalize("NFKC", mapped)

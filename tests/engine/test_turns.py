@@ -124,10 +124,10 @@ def test_answers_to_sendtargets_are_made_once_until_the_targets_change() -> None
     asked = 0
     before = target.directory.visible
 
-    def visible(initiator: str) -> list[TargetNode]:
+    def visible(initiator: str, address: str) -> list[TargetNode]:
         nonlocal asked
         asked += 1
-        return before(initiator)
+        return before(initiator, address)
 
     target.directory.visible = visible  # type: ignore[method-assign]
 

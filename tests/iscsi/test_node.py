@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import stringprep
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,13 @@ def test_names_that_are_the_same(name, same):
     directory.add(target)
     assert directory.find(name) is target
     assert directory.find(name + "x") is None
+
+
+def test_ascii_is_folded_as_the_tables_say():
+    """Names in ASCII do not go through the tables of RFC 3722; these say the same of every character."""
+    for number in range(128):
+        mapped = "" if stringprep.in_table_b1(chr(number)) else stringprep.map_table_b2(chr(number))
+        assert fold_name(chr(number)) == mapped
 
 
 def test_adding_again_replaces():

@@ -18,6 +18,10 @@ class Loop:
     def next_turn(self, callback: Any) -> None:
         self.turns.append(callback)
 
+    def run_turns(self) -> None:
+        for _ in range(len(self.turns)):
+            self.turns.pop(0)()
+
     def watch(self, fd: int, interest: int, handler: Any) -> None:
         self.interest = interest
 
@@ -141,27 +145,45 @@ def test_output_that_nobody_takes_does_not_keep_a_connection(parts):
     link.on_time(_LINGER_NS)
     assert not sock.closed
     link.on_time(1 + _LINGER_NS)
+    assert (loop.interest, sock.closed, gone) == (-1, False, [])
+    loop.run_turns()
     assert (sock.closed, gone) == (True, [link])
     link.on_time(2 + _LINGER_NS)
+    assert (gone, loop.turns) == ([link], [])
+
+
+def test_an_end_that_waits_for_its_turn_is_done_at_once_when_the_server_ends(parts):
+    link, loop, sock, engine, gone = parts
+    engine.stalled = False
+    engine.close("logged out")
+    link.flush()
+    link.flush()
+    assert (sock.closed, gone, len(loop.turns)) == (False, [], 1)
+    link.close("the server ends")
+    assert (sock.closed, gone, engine.close_reason) == (True, [link], "logged out")
+    loop.run_turns()
+    link.close("again")
     assert gone == [link]
 
 
 def test_the_last_output_leaves_before_the_close(parts):
-    link, _, sock, engine, gone = parts
+    link, loop, sock, engine, gone = parts
     engine.stalled, engine.waiting, sock.full = False, 500, True
     engine.close("logged out")
     link.flush_safely()
     sock.full = False
     link.on_event(WRITE)
+    loop.run_turns()
     assert (engine.waiting, sock.closed, gone) == (0, True, [link])
 
 
 @pytest.mark.parametrize("error", [OSError(104, "Connection reset by peer"), ValueError("a defect"), SystemExit(1)])
 @pytest.mark.parametrize("way", ["flush_safely", "on_event"])
 def test_whatever_is_raised_ends_this_connection_only(parts, error, way):
-    link, _, sock, engine, gone = parts
+    link, loop, sock, engine, gone = parts
     engine.raises = error
     link.flush_safely() if way == "flush_safely" else link.on_event(WRITE)
+    loop.run_turns()
     assert (sock.closed, gone) == (True, [link])
     assert engine.close_reason == ("Connection reset by peer" if isinstance(error, OSError) else "internal error")
 

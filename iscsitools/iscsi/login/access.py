@@ -17,8 +17,10 @@ from iscsitools.wire.names import fold_name
 
 def matches(initiator: str, patterns: Sequence[str]) -> bool:
     """Whether an initiator name is among these patterns (``*``, ``?``, ``[]``); no patterns: every name is."""
+    if not patterns:
+        return True
     name = fold_name(initiator)
-    return not patterns or any(fnmatchcase(name, fold_name(pattern)) for pattern in patterns)
+    return any(fnmatchcase(name, fold_name(pattern)) for pattern in patterns)
 
 
 def within(address: str, networks: Sequence[str]) -> bool:

@@ -57,7 +57,10 @@ class Brake:
 
 def network_of(remote: str) -> str:
     """The address of ``ADDRESS:PORT`` or ``[ADDRESS]:PORT``; of IPv6 its /64, all of which one host may have."""
-    host = remote.rpartition(":")[0].strip("[]").partition("%")[0]
+    host = remote.rpartition(":")[0]
+    if ":" not in host:
+        return host
+    host = host.strip("[]").partition("%")[0]
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -53,6 +53,8 @@ class LoginResult:
     chap_user: str
     leading: bool
     """It began a session (TSIH 0 in its request); otherwise it joins the session of ``tsih``."""
+    group: int
+    """The portal group at which the initiator came in."""
 
     @property
     def discovery(self) -> bool:

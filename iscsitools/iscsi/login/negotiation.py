@@ -14,12 +14,12 @@ Rules, beside each key's own in ``keys.py``:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from iscsitools.iscsi import text_pairs as text
 from iscsitools.iscsi.errors import LoginError, TextError
-from iscsitools.wire.keys import KEYS, Key, Rule, Side, Type, When
+from iscsitools.wire.keys import KEYS, Key, Rule, Side, Type
 from iscsitools.wire.rfc7143 import LoginStatus
 
 REJECT: Final = "Reject"
@@ -29,6 +29,16 @@ _NEVER_OFFERED: Final = frozenset({"DefaultTime2Retain"})
 ANSWERS_ONLY: Final = frozenset({REJECT, IRRELEVANT, NOT_UNDERSTOOD})
 
 Value = int | bool | str
+
+# Members of an Enum under names of their own: to look one up in its class is a function call, and there are ten of them
+# for each key of each login.
+_DECLARATIVE: Final = Rule.DECLARATIVE
+_OBSOLETE: Final = Rule.OBSOLETE
+_AUTHENTICATION: Final = Rule.AUTHENTICATION
+_AND: Final = Rule.AND
+_MAX: Final = Rule.MAX
+_LIST: Final = Type.LIST
+_BOOLEAN: Final = Type.BOOLEAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,11 @@ class NegotiationLimits:
     error_recovery_level: int = 0
     task_reporting: tuple[str, ...] = ("ResponseFence", "RFC3720")
     protocol_level: int = 1
+    beyond: tuple[Key, ...] = field(init=False, repr=False, compare=False)
+    """The keys whose default is not acceptable to us, to be offered by us when the initiator does not."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "beyond", tuple(key for key in KEYS.values() if _default_is_beyond(self, key)))
 
 
 @dataclass(slots=True)
@@ -79,6 +94,29 @@ class Parameters:
     error_recovery_level: int = 0
     task_reporting: str = "RFC3720"
     protocol_level: int = 1
+
+
+def _default_is_beyond(limits: NegotiationLimits, key: Key) -> bool:
+    """A key's default would not be acceptable to us."""
+    if not key.attribute or key.rule is _DECLARATIVE or key.name in _NEVER_OFFERED:
+        return False
+    result = _result(limits, key, key.default)
+    return result is None or _encode(result) != key.default
+
+
+def _result(limits: NegotiationLimits, key: Key, value: str) -> Value | None:
+    """The rule's result of the initiator's value and our limit; None when no member of a list is acceptable."""
+    ours = getattr(limits, key.attribute)
+    if key.type is _LIST:
+        for member in text.parse_list(value):
+            if member in ours:
+                return member
+        return None
+    if key.type is _BOOLEAN:
+        theirs = text.parse_boolean(value)
+        return bool(theirs and ours) if key.rule is _AND else bool(theirs or ours)
+    number = _in_range(key, value)
+    return max(number, int(ours)) if key.rule is _MAX else min(number, int(ours))
 
 
 def bad(message: str) -> LoginError:
@@ -107,21 +145,25 @@ class Negotiator:
         """No offer of ours waits for its answer."""
         return not self._offered
 
-    def receive(self, pairs: list[tuple[str, str]], stage: When) -> list[tuple[str, str]]:
+    def receive(self, pairs: list[tuple[str, str]], stage: int) -> list[tuple[str, str]]:
         """Apply what the initiator said in one logical text data segment and give the answers, in its order.
 
-        Authentication keys are for ``auth.py``; one that comes here came at the wrong stage. Raises LoginError for
-        what RFC 7143 calls a protocol error.
+        Authentication keys are for ``authentication.py``; one that comes here came at the wrong stage. ``stage``: one
+        of :class:`When`. Raises LoginError for what RFC 7143 calls a protocol error.
         """
-        answers: dict[str, str] = {}
-        # FirstBurstLength depends on InitialR2T, ImmediateData and MaxBurstLength: it is decided after them.
-        for name, value in sorted(pairs, key=lambda pair: pair[0] == "FirstBurstLength"):
-            answer = self._receive_one(name, value, stage)
-            if answer is not None:
-                answers[name] = answer
-        return [(name, answers[name]) for name, _ in pairs if name in answers]
+        answers: dict[str, str | None] = {}
+        first_burst = None
+        for name, value in pairs:
+            if name == "FirstBurstLength":
+                # It depends on InitialR2T, ImmediateData and MaxBurstLength: it is decided after them.
+                answers[name], first_burst = None, value
+            else:
+                answers[name] = self._receive_one(name, value, stage)
+        if first_burst is not None:
+            answers["FirstBurstLength"] = self._receive_one("FirstBurstLength", first_burst, stage)
+        return [(name, answer) for name, answer in answers.items() if answer is not None]
 
-    def _receive_one(self, name: str, value: str, stage: When) -> str | None:
+    def _receive_one(self, name: str, value: str, stage: int) -> str | None:
         key = KEYS.get(name)
         if key is not None and name in self._offered:
             self._accept_answer(key, value)
@@ -132,7 +174,7 @@ class Negotiator:
             return NOT_UNDERSTOOD
         if not key.sender & Side.INITIATOR:
             raise bad(f"an initiator may not send {name}")
-        if key.rule is Rule.DECLARATIVE:
+        if key.rule is _DECLARATIVE:
             self._declare(key, value, stage)
             return None
         if name in self._seen:
@@ -141,7 +183,7 @@ class Negotiator:
             self._seen.add(name)
         return self._answer(key, value, stage)
 
-    def _declare(self, key: Key, value: str, stage: When) -> None:
+    def _declare(self, key: Key, value: str, stage: int) -> None:
         if not key.when & stage:
             raise bad(f"{key.name} may not be sent at this stage")
         if self.declared.setdefault(key.name, value) != value:
@@ -149,16 +191,16 @@ class Negotiator:
         if key.name == "MaxRecvDataSegmentLength":
             self.parameters.initiator_max_recv_data_segment_length = declared_length(value)
 
-    def _answer(self, key: Key, value: str, stage: When) -> str:
-        if key.rule is Rule.OBSOLETE:
+    def _answer(self, key: Key, value: str, stage: int) -> str:
+        if key.rule is _OBSOLETE:
             # RFC 7143 13.25 allows No for the marker keys; initiators of RFC 3720 take a Reject for a failure.
             return "No" if key.name.endswith("Marker") else REJECT
-        if key.rule is Rule.AUTHENTICATION or not key.when & stage or (key.leading and not self.leading):
+        if key.rule is _AUTHENTICATION or not key.when & stage or (key.leading and not self.leading):
             return REJECT
         if self._irrelevant(key):
             return IRRELEVANT
         try:
-            result = self._result(key, value)
+            result = _result(self._limits, key, value)
         except TextError:
             return REJECT
         if result is None:
@@ -174,20 +216,9 @@ class Negotiator:
 
     def _refuse(self, key: Key) -> str:
         """Nothing offered was acceptable: Reject leaves the default, so that must be acceptable (RFC 7143 7.12)."""
-        if self._beyond_limits(key):
+        if key in self._limits.beyond:
             raise bad(f"no offered value of {key.name} is acceptable")
         return REJECT
-
-    def _result(self, key: Key, value: str) -> Value | None:
-        """The rule's result of the initiator's value and our limit; None when no member of a list is acceptable."""
-        ours = getattr(self._limits, key.attribute)
-        if key.type is Type.LIST:
-            return next((member for member in text.parse_list(value) if member in ours), None)
-        if key.type is Type.BOOLEAN:
-            theirs = text.parse_boolean(value)
-            return bool(theirs and ours) if key.rule is Rule.AND else bool(theirs or ours)
-        number = _in_range(key, value)
-        return max(number, int(ours)) if key.rule is Rule.MAX else min(number, int(ours))
 
     def _store(self, key: Key, result: Value) -> None:
         if key.attribute in ("header_digest", "data_digest"):
@@ -199,17 +230,9 @@ class Negotiator:
         """The keys that :meth:`offer` would offer: what the initiator left at a default beyond our limits."""
         return [
             key.name
-            for key in KEYS.values()
-            if key.attribute and key.rule is not Rule.DECLARATIVE and key.name not in self._seen
-            and not (key.leading and not self.leading) and not self._irrelevant(key) and self._beyond_limits(key)
-        ]  # fmt: skip
-
-    def _beyond_limits(self, key: Key) -> bool:
-        """The default would not be acceptable to us."""
-        if key.name in _NEVER_OFFERED:
-            return False
-        result = self._result(key, key.default)
-        return result is None or _encode(result) != key.default
+            for key in self._limits.beyond
+            if key.name not in self._seen and not (key.leading and not self.leading) and not self._irrelevant(key)
+        ]
 
     def declare(self) -> list[tuple[str, str]]:
         """Our declaration of MaxRecvDataSegmentLength, once per login."""
@@ -233,7 +256,7 @@ class Negotiator:
         if value == IRRELEVANT:
             return
         try:
-            result = self._result(key, value)
+            result = _result(self._limits, key, value)
         except TextError as error:
             raise bad(f"{key.name}={value} does not answer {_encode(ours)}") from error
         if result is None or _encode(result) != value:

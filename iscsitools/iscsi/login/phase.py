@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.login.admission import SessionAdmission
 from iscsitools.iscsi.login.brake import Brake
@@ -32,6 +32,9 @@ from iscsitools.wire.rfc7143 import ANSWER, LoginStatus, Opcode, Pdu
 if TYPE_CHECKING:
     from iscsitools.iscsi.connection.connection import Connection
 
+LOGIN_WORK: Final = 96 << 10
+"""What a Login Request takes of its connection's turn, beside what every PDU does (``connection.REQUEST_WORK``)."""
+
 
 @dataclass(slots=True, eq=False)
 class _Login:
@@ -39,6 +42,7 @@ class _Login:
 
     engine: LoginEngine
     admission: SessionAdmission
+    local: Portal
     pdu: Pdu
 
 
@@ -89,6 +93,7 @@ class LoginPhase:
         if conn.refusal:
             self.refuse(conn, pdu, LoginStatus.OUT_OF_RESOURCES, conn.refusal)
             return
+        conn.spend(LOGIN_WORK)
         reply = login.engine.on_request(pdu.bhs, bytes(pdu.data))
         if isinstance(reply, LoginPending):
             self._hooks.look_up(conn, reply)
@@ -100,11 +105,17 @@ class LoginPhase:
         login = self._logins.get(conn)
         if login is None:
             admission = SessionAdmission(self.table, self._brake, conn.info.remote, pdu.now)
+            local = _portal(conn)
             engine = LoginEngine(
-                self.directory, self._limits, admission, _portal(conn), self._hooks.random_bytes, self._challenges,
+                self.directory,
+                self._limits,
+                admission,
+                local,
+                self._hooks.random_bytes,
+                self._challenges,
                 _address(conn),
-            )  # fmt: skip
-            login = self._logins[conn] = _Login(engine, admission, pdu)
+            )
+            login = self._logins[conn] = _Login(engine, admission, local, pdu)
             conn.path.statsn = pdu.expstatsn
             conn.path.exp_cmdsn = pdu.cmdsn
             conn.path.window = self._window
@@ -151,7 +162,7 @@ class LoginPhase:
             conn.probes.pdu(Probe.LOGIN_RESPONSE, info, 0, header)
         conn.out.put(header, reply.data)
         if session is not None and reply.result is not None:
-            self._begin(conn, session, reply.result.parameters)
+            self._begin(conn, login, session, reply.result.parameters)
         elif reply.done:
             self._hooks.login_failed(conn, reply)
             conn.close(f"login failed: {reply.message}")
@@ -173,8 +184,7 @@ class LoginPhase:
             self._replace(old_connection, "connection reinstated")
             return session
         if result.target is not None:
-            group = self.directory.group_at(result.target, _portal(conn))
-            old = self.table.find(result.initiator, result.isid, result.target.name, group)
+            old = self.table.find(result.initiator, result.isid, result.target.name, result.group)
             if old is not None:
                 for before in old.connections.values():
                     self._tell_of_another_address(old, before, conn)
@@ -188,12 +198,12 @@ class LoginPhase:
             address = _address(conn)
             seen = result.target.map_for(result.initiator, address)
             port = f"{result.initiator},i,0x{result.isid.hex()}"
-            session.nexus = Nexus(result.initiator, port, group, {} if seen is None else seen.luns, address)
+            session.nexus = Nexus(result.initiator, port, result.group, {} if seen is None else seen.luns, address)
             result.target.device.attach(session.nexus)
         self.table.add(session)
         return session
 
-    def _begin(self, conn: Connection, session: Session, own: Parameters) -> None:
+    def _begin(self, conn: Connection, login: _Login, session: Session, own: Parameters) -> None:
         """Full feature phase begins for ``conn``; digests and segment lengths are its own (RFC 7143 13.1, 13.12)."""
         del self._logins[conn]
         opened = not session.full_feature
@@ -203,7 +213,7 @@ class LoginPhase:
         conn.max_receive = own.max_recv_data_segment_length
         conn.max_send = own.initiator_max_recv_data_segment_length
         conn.responder = TextResponder(
-            self.directory, session.initiator, session.target, _portal(conn), own, _address(conn)
+            self.directory, session.initiator, session.target, login.local, own, _address(conn)
         )
         conn.start_full_feature(session, own.header_digest, own.data_digest)
         if opened:

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.errors import LoginError
@@ -87,9 +88,9 @@ class Portal:
         """
         if self.port != local.port:
             return False
-        return self.stands_for(local.address) or (
-            _plain(self.address) == _plain(local.address) and _same_link(self.address, local.address)
-        )
+        if self.address == local.address or self.stands_for(local.address):
+            return True
+        return _plain(self.address) == _plain(local.address) and _same_link(self.address, local.address)
 
     def stands_for(self, address: str) -> bool:
         """It is a wildcard of the family that ``address`` was given in."""
@@ -287,6 +288,7 @@ def _loopback(address: str) -> bool:
         return address.lower() == "localhost"
 
 
+@lru_cache(maxsize=_MOST_ANSWERS)
 def _plain(address: str) -> str:
     """The address in its one form, without a scope."""
     address = address.partition("%")[0]

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from iscsitools.iscsi import text_pairs as text
@@ -36,12 +37,16 @@ from iscsitools.wire.keys import KEYS, Rule, When
 from iscsitools.wire.names import MAX_NAME, fold_name
 from iscsitools.wire.rfc7143 import LoginStatus, Stage
 
+_AUTHENTICATION_KEYS: Final = frozenset(key.name for key in KEYS.values() if key.rule is Rule.AUTHENTICATION)
 MAX_REQUESTS: Final = 128
 """Login Requests in one login; 64 KiB of text in 512-byte pieces, or any exchange that exists, takes fewer."""
 LOGIN_DATA: Final = 8192
 """Bytes of a data segment in the login phase: MaxRecvDataSegmentLength's default (RFC 7143 13.12)."""
 
-_WHEN: Final = {Stage.SECURITY: When.SECURITY, Stage.OPERATIONAL: When.OPERATIONAL}
+_WHEN: Final[dict[int, int]] = {0: When.SECURITY, 1: When.OPERATIONAL}
+"""Keys of which time belong into each stage."""
+_OPEN: Final = AuthPolicy()
+"""The policy of a login that has not said yet what it wants."""
 
 
 class LoginEngine:
@@ -69,8 +74,8 @@ class LoginEngine:
         self._admission = admission
         self._local = local
         self._address = address
-        self._random = random_bytes
-        self._challenges = challenges
+        self._group = 1
+        """The portal group at which the initiator came in."""
         self._first: LoginRequest | None = None
         self._stage = Stage.SECURITY
         self._requests = 0
@@ -78,8 +83,12 @@ class LoginEngine:
         self._to_send: deque[bytes] = deque()
         self._agreed = False
         self._negotiator: Negotiator | None = None
-        self._policy = AuthPolicy()
-        self._auth = Authentication(self._policy, self._begin_exchange)
+        self._policy = _OPEN
+        # Not a method of this object: that would tie each login into a circle, for the garbage collector to find.
+        self._begin_exchange = partial(
+            ChapExchange, random_bytes=random_bytes, challenges=challenges, is_mutual_secret=directory.is_mutual_secret
+        )
+        self._auth = Authentication(_OPEN, self._begin_exchange)
         self._held_back = False
         self._pending: tuple[LoginRequest, list[tuple[str, str]]] | None = None
         self._ended = False
@@ -169,7 +178,7 @@ class LoginEngine:
             answers += self._introduction()
         secure: dict[str, str] = {}
         if self._stage is Stage.SECURITY:
-            secure = {name: value for name, value in pairs if _is_authentication(name)}
+            secure = {name: value for name, value in pairs if name in _AUTHENTICATION_KEYS}
         operational = [pair for pair in pairs if pair[0] not in secure]
         answers += self._negotiator.receive(operational, _WHEN[self._stage])
         proof = self._auth.receive(secure)
@@ -196,15 +205,12 @@ class LoginEngine:
             raise LoginError(LoginStatus.AUTHORIZATION_FAILURE, f"{user} may not be used by {self.initiator}")
         return proof
 
-    def _begin_exchange(self, policy: AuthPolicy) -> ChapExchange:
-        return ChapExchange(policy, self._random, self._challenges, self._directory.is_mutual_secret)
-
     def _identify(self, request: LoginRequest, keys: dict[str, str]) -> Negotiator:
         """Find out who logs in to what, and by which policy (RFC 7143 6.3, 11.12.6, 11.12.7)."""
         initiator = fold_name(keys.get("InitiatorName", ""))
         if not initiator:
             raise LoginError(LoginStatus.MISSING_PARAMETER, "no InitiatorName")
-        if len(initiator.encode()) > MAX_NAME or not all(c.isprintable() and c != " " for c in initiator):
+        if len(initiator.encode()) > MAX_NAME or " " in initiator or not initiator.isprintable():
             raise bad(f"InitiatorName={initiator[:80]} is no iSCSI name")
         self.initiator = initiator  # only now: logs and probes show it as it is
         session_type = keys.get("SessionType", "Normal")
@@ -217,17 +223,13 @@ class LoginEngine:
                 raise LoginError(LoginStatus.MISSING_PARAMETER, "no TargetName in a normal session")
             self.target = self._directory.admit(keys["TargetName"], self.initiator, self._local, self._address)
             self._policy = self.target.auth
+            self._group = self._directory.group_at(self.target, self._local)
         if self._policy.required and self._stage is not Stage.SECURITY:
             raise LoginError(LoginStatus.AUTHENTICATION_FAILURE, "authentication is required, and was left out")
         if request.tsih:
             self._admission.join(self.initiator, request.isid, self.target, request.tsih, request.cid, self._group)
         self._auth = Authentication(self._policy, self._begin_exchange)
         return Negotiator(self._limits, discovery=discovery, leading=not request.tsih)
-
-    @property
-    def _group(self) -> int:
-        """The portal group at which the initiator came in."""
-        return 1 if self.target is None else self._directory.group_at(self.target, self._local)
 
     def _introduction(self) -> list[tuple[str, str]]:
         """What the first response of a normal session says of the target (RFC 7143 13.6, 13.9)."""
@@ -293,12 +295,8 @@ class LoginEngine:
             parameters=negotiator.finish(),
             chap_user=self._auth.user,
             leading=not request.tsih,
+            group=self._group,
         )
 
     def _new_tsih(self, request: LoginRequest) -> int:
         return self._admission.new_tsih(self.initiator, request.isid, self.target, self._auth.user, self._group)
-
-
-def _is_authentication(name: str) -> bool:
-    key = KEYS.get(name)
-    return key is not None and key.rule is Rule.AUTHENTICATION
