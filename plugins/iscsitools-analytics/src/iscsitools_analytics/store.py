@@ -1,0 +1,355 @@
+"""The history: one SQLite file, which is written each second, thins out as it ages, and stays under its size.
+
+What was committed outlives a kill -9 (write-ahead log); a loss of power may cost the last seconds. A minute is added up
+from the seconds in the file when it is over, an hour from the minutes, so that nothing is kept in memory for that, and
+whoever starts after a kill goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from iscsitools_analytics import schema
+from iscsitools_analytics.schema import BLOBS, COLUMNS, LEVELS, Level
+from iscsitools_analytics.series import Series
+from iscsitools_analytics.tally import NUMBERS, Tally, pack, unpack
+
+LEAST_SIZE: Final = 4 << 20
+"""Bytes below which no history fits."""
+_STEPS: Final = 200
+"""When the file is full, this part of a level is dropped at a time."""
+_LATE: Final = 5
+"""Seconds for which an answer may come later than that of another server."""
+
+
+class StoreError(Exception):
+    """The file cannot be used; the text is one line for the user."""
+
+
+class Store:
+    """The one writer of a file, and its readers; every method may be called from any thread. Raises StoreError."""
+
+    def __init__(self, path: str | Path, size: int = 200 << 20) -> None:
+        self.path = os.fspath(path)
+        self._size = max(size, LEAST_SIZE)
+        self._writing = threading.Lock()
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._ids: dict[Series, int] = {}
+        self._spans: dict[str, list[int]] = {}
+        with self._told():
+            # A file is one process's: two that add the same servers up would count everything twice.
+            self._lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._lock)
+                raise StoreError(f"{self.path}: in use by another iscsitools analytics") from None
+            try:
+                self._open()
+            except BaseException:
+                self.close()
+                raise
+
+    def _open(self) -> None:
+        with suppress(FileExistsError):  # it names initiators, which are nobody else's business
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        db = self._db
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            db.executescript(schema.statements())
+        elif version != schema.VERSION:
+            raise StoreError(f"{self.path}: not a history of this version")
+        for number, *texts in db.execute("SELECT * FROM series"):
+            self._ids[Series(*texts)] = number
+        for server, begin, end in db.execute("SELECT server, max(begin), end FROM watched GROUP BY server"):
+            self._spans[server] = [begin, end]
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """The connection of the thread that asks."""
+        db: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if db is None:
+            # Closed by whichever thread ends the store.
+            db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA journal_size_limit = 4194304")
+            self._local.db = db
+            self._all.append(db)
+        return db
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from None
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}") from None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._told(), self._writing:
+            db = self._db
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                self._ids = {Series(*texts): number for number, *texts in db.execute("SELECT * FROM series")}
+                raise
+            db.execute("COMMIT")
+
+    def add(self, server: str, t: int, tallies: Mapping[Series, Tally], since: int | None = None) -> None:
+        """Keep what a server counted in the second that begins at ``t``, or from ``since`` on; then thin out.
+
+        A second that is there already (the clock was set back) is added to.
+        """
+        with self._transaction() as db:
+            self._watched(db, server, t if since is None else since, t + 1)
+            for series, tally in tallies.items():
+                self._put(db, LEVELS[0], t, self._id(db, series), tally)
+            self._thin(db, t)
+
+    def _id(self, db: sqlite3.Connection, series: Series) -> int:
+        number = self._ids.get(series)
+        if number is None:
+            added = db.execute(
+                "INSERT INTO series (server, client, initiator, target, lun, command) VALUES (?, ?, ?, ?, ?, ?)", series
+            )
+            number = self._ids[series] = int(added.lastrowid or 0)
+        return number
+
+    def _watched(self, db: sqlite3.Connection, server: str, begin: int, end: int) -> None:
+        span = self._spans.get(server)
+        if span is None or not span[0] <= begin <= span[1]:
+            self._spans[server] = [begin, end]
+        elif end > span[1]:
+            span[1] = end
+        db.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (server, *self._spans[server]))
+
+    def _put(self, db: sqlite3.Connection, level: Level, t: int, series: int, tally: Tally) -> None:
+        marks = ", ".join("?" * (2 + len(COLUMNS)))
+        put = f"INTO {level.table} (t, series, {', '.join(COLUMNS)}) VALUES ({marks})"
+        try:
+            db.execute(f"INSERT {put}", (t, series, *_row(tally)))
+        except sqlite3.IntegrityError:
+            there = db.execute(
+                f"SELECT {', '.join(COLUMNS)} FROM {level.table} WHERE series = ? AND t = ?", (series, t)
+            )
+            both = _tally(there.fetchone())
+            both.add(tally)
+            db.execute(f"REPLACE {put}", (t, series, *_row(both)))
+
+    def _thin(self, db: sqlite3.Connection, now: int) -> None:
+        """Add up what is over, and drop what is too old or too much."""
+        for finer, coarser in pairwise(LEVELS):
+            until = (now - _LATE) // coarser.step * coarser.step
+            done = self._summed(db, finer, coarser)
+            if done is None or done >= until:
+                continue
+            while done < until:
+                self._sum_up(db, finer, coarser, done)
+                done += coarser.step
+                oldest = _oldest(db, finer, done)
+                # Nothing happened in between: the next that has anything.
+                done = until if oldest is None else max(done, min(until, oldest // coarser.step * coarser.step))
+            db.execute("INSERT OR REPLACE INTO summed VALUES (?, ?)", (coarser.table, until))
+            self._age(db, now)
+        _drop(db, LEVELS[0], now - LEVELS[0].age)
+        self._shrink(db)
+
+    def _summed(self, db: sqlite3.Connection, finer: Level, coarser: Level) -> int | None:
+        """Until when a level is complete; at first until where the finer one begins; None: there is nothing."""
+        until: int | None = _first(db, "SELECT until FROM summed WHERE level = ?", coarser.table)
+        if until is None:
+            begin = _oldest(db, finer)
+            until = None if begin is None else begin // coarser.step * coarser.step
+        return until
+
+    def _sum_up(self, db: sqlite3.Connection, finer: Level, coarser: Level, t: int) -> None:
+        added: dict[int, Tally] = {}
+        for series, *row in db.execute(
+            f"SELECT x.series, {', '.join(COLUMNS)} FROM {_within(finer)}", (t, t + coarser.step)
+        ):
+            tally = _tally(row)
+            if series in added:
+                added[series].add(tally)
+            else:
+                added[series] = tally
+        for series, tally in added.items():
+            self._put(db, coarser, t, series, tally)
+
+    def _age(self, db: sqlite3.Connection, now: int) -> None:
+        for level in LEVELS[1:]:
+            _drop(db, level, now - level.age)
+        db.execute("DELETE FROM watched WHERE end < ?", (now - LEVELS[-1].age,))
+        used = " UNION ".join(f"SELECT series FROM {level.table}" for level in LEVELS)
+        gone = db.execute(f"DELETE FROM series WHERE id NOT IN ({used}) RETURNING id").fetchall()
+        if gone:
+            lost = {number for (number,) in gone}
+            self._ids = {series: number for series, number in self._ids.items() if number not in lost}
+
+    def _shrink(self, db: sqlite3.Connection) -> None:
+        """Drop the oldest of the finest level that has more than its newest step, until the file has room again.
+
+        Pages that are free are used again, so that the file does not grow; a little is kept free for the next rows.
+        """
+        page = _first(db, "PRAGMA page_size") or 4096
+        for level in LEVELS:
+            while (_first(db, "PRAGMA page_count") or 0) - (_first(db, "PRAGMA freelist_count") or 0) > (
+                self._size * 9 // 10 // page
+            ):
+                first, last = _oldest(db, level), _newest(db, level)
+                if first is None or last is None or first == last:
+                    break
+                until = min(first + max(level.step, (last - first) // _STEPS), last)
+                _drop(db, level, until)
+                db.execute("INSERT OR REPLACE INTO dropped VALUES (?, ?)", (level.table, until))
+
+    def seen(self) -> dict[str, list[tuple[int, int]]]:
+        """When each server was watched: beginnings and ends, seconds since 1970, oldest first."""
+        spans: dict[str, list[tuple[int, int]]] = {}
+        with self._told():
+            for server, begin, end in self._db.execute("SELECT server, begin, end FROM watched ORDER BY begin"):
+                spans.setdefault(server, []).append((begin, end))
+        return spans
+
+    def series(self) -> dict[int, Series]:
+        """All series that the history knows, by number."""
+        with self._told():
+            return {number: Series(*texts) for number, *texts in self._db.execute("SELECT * FROM series")}
+
+    def level_at(self, t: int) -> int:
+        """The finest step, in seconds, that is kept of the time ``t`` and all after it."""
+        latest = max((end for _, end in list(self._spans.values())), default=t)
+        with self._told():
+            for level in LEVELS[:-1]:
+                dropped = _first(self._db, "SELECT until FROM dropped WHERE level = ?", level.table) or 0
+                if t >= latest - level.age and t >= dropped:
+                    return level.step
+        return LEVELS[-1].step
+
+    def read(
+        self, begin: int, end: int, step: int, wanted: Iterable[int], blobs: Iterable[str]
+    ) -> Iterator[tuple[int, int, Tally]]:
+        """The counts of the series ``wanted`` in a span of time: (column, series, counts) for each ``step`` seconds.
+
+        ``begin`` is a multiple of ``step``. Without ``blobs`` (names of histograms, or ``errors``) the database adds
+        up, and there is one piece for a column and series; with them there may be several.
+        """
+        numbers = sorted(wanted)
+        pieces = list(self._pieces(begin, end, step))
+        chosen: list[str] = [name for name in BLOBS if name in set(blobs)]
+        for level, first, last in pieces:
+            yield from self._rows(level, first, last, begin, step, numbers, chosen)
+
+    def _pieces(self, begin: int, end: int, step: int) -> Iterator[tuple[Level, int, int]]:
+        """Which level has which part of a span: the coarsest that fits the step, up to where it is complete."""
+        with self._told():
+            until = {level.table: _first(self._db, "SELECT until FROM summed WHERE level = ?", level.table)
+                     for level in LEVELS}  # fmt: skip
+        for level in reversed(LEVELS):
+            if level.step > step:
+                continue
+            last = end if level is LEVELS[0] else min(end, until[level.table] or 0)
+            if begin < last:
+                yield level, begin, last
+                begin = last
+
+    def _rows(
+        self, level: Level, first: int, last: int, begin: int, step: int, numbers: list[int], blobs: list[str]
+    ) -> Iterator[tuple[int, int, Tally]]:
+        column = f"(t - {begin}) / {step}"
+        marks = ", ".join(map(str, numbers))
+        where = f"FROM {level.table} WHERE series IN ({marks}) AND t >= ? AND t < ?"
+        with self._told():
+            if not blobs:
+                added = ", ".join(f"max({name})" if name == "maximum" else f"sum({name})" for name in NUMBERS)
+                rows = self._db.execute(
+                    f"SELECT {column} AS c, series, {added} {where} GROUP BY c, series", (first, last)
+                )
+            else:
+                rows = self._db.execute(
+                    f"SELECT {column}, series, {', '.join((*NUMBERS, *blobs))} {where}", (first, last)
+                )
+            for place, series, *values in rows:
+                counts = values[: len(NUMBERS)]
+                yield place, series, _filled(Tally(*counts), dict(zip(blobs, values[len(NUMBERS) :], strict=True)))
+
+    def size(self) -> int:
+        """Bytes of the file, without its log."""
+        with self._told():
+            return os.stat(self.path).st_size
+
+    def close(self) -> None:
+        """Close the file; nobody uses the store any more."""
+        for db in self._all:
+            with suppress(sqlite3.Error):
+                db.close()
+        os.close(self._lock)
+
+
+def _first(db: sqlite3.Connection, question: str, *values: Any) -> Any:
+    row = db.execute(question, values).fetchone()
+    return None if row is None else row[0]
+
+
+def _within(level: Level) -> str:
+    """The rows from one time to before another, found by the table's key, which begins with the series."""
+    table = level.table
+    return f"series AS s CROSS JOIN {table} AS x ON x.series = s.id AND x.t >= ? AND x.t < ?"
+
+
+def _oldest(db: sqlite3.Connection, level: Level, after: int = 0) -> int | None:
+    found: int | None = _first(
+        db, f"SELECT min((SELECT min(t) FROM {level.table} WHERE series = s.id AND t >= ?)) FROM series AS s", after
+    )
+    return found
+
+
+def _newest(db: sqlite3.Connection, level: Level) -> int | None:
+    found: int | None = _first(
+        db, f"SELECT max((SELECT max(t) FROM {level.table} WHERE series = s.id)) FROM series AS s"
+    )
+    return found
+
+
+def _drop(db: sqlite3.Connection, level: Level, before: int) -> None:
+    for (series,) in db.execute("SELECT id FROM series").fetchall():
+        db.execute(f"DELETE FROM {level.table} WHERE series = ? AND t < ?", (series, before))
+
+
+def _row(tally: Tally) -> list[Any]:
+    packed: Callable[[str], bytes | None] = lambda name: (  # noqa: E731
+        pack(tally.histograms[name].counts, tally.histograms[name].width) if name in tally.histograms else None
+    )
+    errors = pack(tally.errors) if tally.errors else None
+    return [*(getattr(tally, name) for name in NUMBERS), errors, *map(packed, BLOBS[1:])]
+
+
+def _tally(row: list[Any]) -> Tally:
+    return _filled(Tally(*row[: len(NUMBERS)]), dict(zip(BLOBS, row[len(NUMBERS) :], strict=True)))
+
+
+def _filled(tally: Tally, blobs: Mapping[str, bytes | None]) -> Tally:
+    try:
+        for name, data in blobs.items():
+            if data is None:
+                continue
+            if name == "errors":
+                tally.errors = unpack(data).counts
+            else:
+                tally.histograms[name] = unpack(data)
+    except ValueError as error:
+        raise sqlite3.DatabaseError(str(error)) from None
+    return tally

@@ -1,0 +1,137 @@
+"""One attachment to each server: each second its sums are read with reset, and told on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from iscsitools import trace
+from iscsitools.probes.table import Probe
+from iscsitools.trace.names import ServerEntry
+from iscsitools.trace.views import header_fields
+
+from iscsitools_analytics.commands import Buffer, Follower
+from iscsitools_analytics.series import Roster, Series, logins_of, series_of
+from iscsitools_analytics.tally import HISTOGRAMS, Tally, tally_of
+
+log = logging.getLogger(__name__)
+
+_LOOK: Final = 1.0
+"""Seconds between two looks for servers that are new, or that have come back."""
+_AFTER: Final = 0.002
+"""Seconds, so that a timer that is early does not end a second before its time."""
+_LOGIN_RING: Final = 1 << 16
+Told = Callable[[str, int, Mapping[Series, Tally], int], None]
+"""Called with the server's name, the second that has ended, what it counted, and since when."""
+
+
+class Watcher:
+    """Watches one server until it ends; a thread of its own."""
+
+    def __init__(self, entry: ServerEntry, tell: Told, stopping: threading.Event) -> None:
+        self._entry = entry
+        self._tell = tell
+        self._stopping = stopping
+        self._roster = Roster()
+        self.thread = threading.Thread(target=self._run, name=f"watch {entry.name}", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        name, socket = self._entry.name, self._entry.paths.watch
+        try:
+            with (
+                trace.Sums(socket=socket, histograms=[h for h in HISTOGRAMS if h != "latency"]) as sums,
+                # A login is rare: its events cost nothing while there is none.
+                trace.attach(socket=socket, probes=["login-response"], ring_size=_LOGIN_RING) as logins,
+            ):
+                log.info("%s: attached", name)
+                self._watch(sums, logins)
+        except trace.TraceError as error:
+            if not self._stopping.is_set():
+                log.info("%s: no longer attached: %s", name, error)
+
+    def _watch(self, sums: trace.Sums, logins: trace.Trace) -> None:
+        self._wait()
+        sums.snapshot(reset=True)  # the part of a second is nobody's
+        begin = int(time.time())
+        while not self._wait():
+            rows = sums.snapshot(reset=True).commands
+            t = int(time.time()) - 1
+            counted = self._counted(rows, t)
+            self._add_logins(counted, logins, t)
+            # A server that answered late tells of several seconds at once.
+            self._tell(self._entry.name, t, counted, min(begin, t))
+            begin = t + 1
+
+    def _wait(self) -> bool:
+        """Until just after the next second begins; True: it is time to stop."""
+        return self._stopping.wait(1 - time.time() % 1 + _AFTER)
+
+    def _counted(self, rows: Iterable[trace.CommandRow], t: int) -> dict[Series, Tally]:
+        counted: dict[Series, Tally] = {}
+        for row in rows:
+            self._count(counted, series_of(self._entry.name, row), tally_of(row), t)
+        return counted
+
+    def _count(self, counted: dict[Series, Tally], series: Series, tally: Tally, t: int) -> None:
+        place = self._roster.place(series, t)
+        if place in counted:
+            counted[place].add(tally)
+        else:
+            counted[place] = tally
+
+    def _add_logins(self, counted: dict[Series, Tally], logins: trace.Trace, t: int) -> None:
+        for event in logins.poll(0):
+            status = header_fields.login_status(event)
+            if event.probe is Probe.LOGIN_RESPONSE and (status or header_fields.is_final_login(event)):
+                tally = Tally(1, 0 if status else 1, 1 if status else 0, errors={status: 1})
+                self._count(counted, logins_of(self._entry.name, event.conn), tally, t)
+
+
+class Watchers:
+    """Finds the servers that run, those that come later too, and watches each once.
+
+    With a ``buffer`` their commands are kept as well, by a second attachment.
+    """
+
+    def __init__(self, tell: Told, find: Callable[[], list[ServerEntry]], buffer: Buffer | None = None) -> None:
+        self._tell = tell
+        self._find = find
+        self._buffer = buffer
+        self._followers: list[Follower] = []
+        self._stopping = threading.Event()
+        self._watching: dict[str, Watcher] = {}
+        self._thread = threading.Thread(target=self._look, name="look", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    @property
+    def attached(self) -> list[str]:
+        """The servers that are being watched."""
+        return sorted(name for name, watcher in list(self._watching.items()) if watcher.thread.is_alive())
+
+    def _look(self) -> None:
+        while True:
+            for entry in self._find():
+                watcher = self._watching.get(entry.name)
+                if watcher is None or not watcher.thread.is_alive():
+                    self._watching[entry.name] = Watcher(entry, self._tell, self._stopping)
+                    if self._buffer is not None:
+                        self._followers.append(Follower(entry, self._buffer, self._stopping))
+            self._followers = [each for each in self._followers if each.thread.is_alive()]
+            if self._stopping.wait(_LOOK):
+                return
+
+    def stop(self) -> None:
+        """End, and let the servers go."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        threads = [*(watcher.thread for watcher in self._watching.values()), *(each.thread for each in self._followers)]
+        for thread in threads:
+            thread.join()
