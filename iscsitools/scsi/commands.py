@@ -15,7 +15,7 @@ from iscsitools.scsi.copy.manager import Copies
 from iscsitools.scsi.core.command import Command, CommandSet, CommandTable, Flags, never_allowed, no_check
 from iscsitools.scsi.core.executor import Work
 from iscsitools.scsi.core.task import Task
-from iscsitools.scsi.sbc import capacity, defects, format_unit, medium, provisioning, sanitize, verify
+from iscsitools.scsi.sbc import capacity, defects, format_unit, medium, provisioning, sanitize, verify, write_atomic
 from iscsitools.scsi.sbc import read_write as readwrite
 from iscsitools.scsi.sbc.medium import Medium
 from iscsitools.scsi.sbc.sanitize import Sanitation
@@ -330,5 +330,11 @@ _ALWAYS = (
     + _PERSISTENT
 )
 _PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers, Sanitation, Copies)
-DISK: Final = CommandSet(CommandTable(_ALWAYS), CommandTable(_ALWAYS + _THIN), _PARTS, no_unit.answer)
+_ATOMIC = (
+    _row(
+        "WRITE ATOMIC(16)", "9c 18 ff ff ff ff ff ff ff ff 00 00 ff ff 1f 00", write_atomic.write_atomic, _WRITE,
+        write_atomic.check_write_atomic,
+    ),
+)  # fmt: skip
+DISK: Final = CommandSet(CommandTable(_ALWAYS), CommandTable(_ALWAYS + _THIN), _PARTS, no_unit.answer, _ATOMIC)
 """What makes a disk of a logical unit."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iscsitools.backstores.base import Backstore, BackstoreError
+from iscsitools.backstores.base import Backstore, BackstoreError, MediumError
 from iscsitools.backstores.registry import Registry
 from iscsitools.backstores.spec import build, without_password
 from iscsitools.backstores.values import MAX_SIZE
@@ -28,6 +28,7 @@ from iscsitools.scsi.core.options import BLOCK_SIZES, UnitOptions
 from iscsitools.scsi.core.port_groups import AccessState, PortGroup, PortGroups
 from iscsitools.scsi.core.registrations import Registrations
 from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.server.atomic_file import AtomicFile
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.loop import Loop
 from iscsitools.server.reservation_file import ReservationFile
@@ -128,6 +129,7 @@ def fit_unit(
 ) -> None:
     """Give a unit what it shares with the others of its target: reservations' place, clock, ports. Raises UserError."""
     _take_reservations(place(config.iqn, unit.number), unit, state, keeper)
+    _take_atomic(place(config.iqn, unit.number), unit, state)
     unit.store.host = StoreHost(keeper.loop, place(config.iqn, unit.number), unit)
     unit.clock = _milliseconds
     unit.port_groups = _port_groups(config, groups)
@@ -177,6 +179,24 @@ def _take_reservations(where: str, unit: LogicalUnit, state: Path | None, keeper
             f"{where}: its reservations, {kept.path}, are damaged: {error}; remove the file to begin without any"
         ) from None
     unit.reservation_place = kept
+
+
+def _take_atomic(where: str, unit: LogicalUnit, state: Path | None) -> None:
+    """Give a unit what makes its writes atomic, and finish the one that a power cut has broken off.
+
+    A store that never blocks keeps nothing over a power cut, and one that is never written has nothing to be atomic.
+    """
+    if state is None or not unit.store.blocking or not AtomicFile.can_keep(state):
+        return
+    writer = AtomicFile(state / "atomic" / f"{unit.identity.naa.hex()}.journal")
+    try:
+        length = writer.recover(unit.store)
+    except (OSError, MediumError) as error:
+        raise RunError(f"{where}: a write of {writer.path} that a power cut broke off: {error}") from None
+    if length:
+        log.info("%s: an atomic write of %d bytes was finished", where, length)
+    if not unit.capabilities.read_only:
+        unit.take_atomic(writer)
 
 
 def refuse_twins(where: str, unit: LogicalUnit, others: Iterable[tuple[str, LogicalUnit]]) -> None:

@@ -157,10 +157,12 @@ class CommandSet:
     """What makes a device server of a kind, for instance a disk: it is handed to the unit and to the device.
 
     ``parts``: makes the state that the commands keep in a unit (``core.unit.Part``), in this order. ``no_unit``: sets
-    the result of a task for a LUN that names no unit, or raises ScsiError; it takes the task and the units.
+    the result of a task for a LUN that names no unit, or raises ScsiError; it takes the task and the units. ``atomic``:
+    the commands that a unit has besides where something makes its writes atomic.
     """
 
     fully_provisioned: CommandTable
     thin: CommandTable
     parts: tuple[Callable[[Any], Any], ...]
     no_unit: Callable[[Any, Any], None]
+    atomic: tuple[Command, ...] = ()

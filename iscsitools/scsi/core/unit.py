@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from iscsitools.backstores.base import Backstore, MediumError, stack_name
 from iscsitools.repeats import RepeatLimit
-from iscsitools.scsi.core.command import Command, CommandSet, Flags
+from iscsitools.scsi.core.command import Command, CommandSet, CommandTable, Flags
 from iscsitools.scsi.core.domain import Domain, Member
 from iscsitools.scsi.core.errors import ScsiError, backstore_error, check_condition, is_protected
 from iscsitools.scsi.core.executor import Executor
@@ -30,6 +30,16 @@ from iscsitools.wire.sense import Asc, SenseKey
 _log = logging.getLogger(__name__)
 _log.addFilter(RepeatLimit())
 _PartT = TypeVar("_PartT", bound="Part")
+
+
+class AtomicWriter(Protocol):
+    """Writes blocks so that a power cut leaves all of them or none, in a thread that may wait."""
+
+    longest: int
+    """Bytes of one write at most."""
+
+    def write(self, store: Backstore, offset: int, data: memoryview) -> None:
+        """Write, durably; raises what the store raises, and OSError."""
 
 
 class LogicalUnit:
@@ -74,6 +84,9 @@ class LogicalUnit:
         self.reservations = Reservations()
         self.reservation_place: ReservationPlace | None = None
         """Where registrations can be kept; None: nowhere, so PTPL_C is 0."""
+        self.atomic: AtomicWriter | None = None
+        """What makes writes atomic through a power cut; None: nothing does, so there is no such command."""
+        self._atomic_commands = commands.atomic
         self.kept_states = 0
         """How many states of the registrations were given to that place."""
         self.itls: dict[Nexus, ItlNexus] = {}
@@ -93,6 +106,12 @@ class LogicalUnit:
         found = self._parts[kind]
         assert isinstance(found, kind)
         return found
+
+    def take_atomic(self, writer: AtomicWriter) -> None:
+        """Write atomically by this from now on. Called before the unit is served."""
+        if self.atomic is None:
+            self.commands = CommandTable([*self.commands, *self._atomic_commands])
+        self.atomic = writer
 
     # State
 

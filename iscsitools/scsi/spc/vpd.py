@@ -74,7 +74,7 @@ def block_limits(task: Task) -> bytes:
     limits = unit.limits
     per_physical = unit.physical_blocks
     body = struct.pack(
-        ">BBHIIIIIIIQ20x",
+        ">BBHIIIIIIIQI16x",
         0,  # WSNZ 0: WRITE SAME of 0 blocks means all up to the end
         limits.compare_and_write,
         per_physical,
@@ -86,6 +86,7 @@ def block_limits(task: Task) -> bytes:
         per_physical if unit.thin else 0,
         0x80000000 if unit.thin else 0,  # UGAVALID, alignment 0
         limits.write_same,
+        0 if unit.atomic is None else unit.atomic.longest // unit.block_size,  # at any place, of any length up to it
     )  # fmt: skip
     return _page(0xB0, body)
 
