@@ -11,7 +11,7 @@ struct batch {
     struct path *path;
     struct watch watch;
     struct numbers numbers;
-    bool in_step;
+    bool numbers_fit, in_step;
     const uint8_t *in;
     uint8_t *out;
     size_t pos, end, head; /* head: a header and its digest */
@@ -27,6 +27,16 @@ enum stop no_room(const struct batch *batch, size_t done);
 
 /* Whether the header at "pos" is what its digest says. */
 bool header_intact(const struct batch *batch);
+
+/* Whether the data from "data" to "done" of the receive buffer is what its digest says. */
+bool data_intact(const struct batch *batch, size_t data, size_t done);
+
+/* A batch that begins at "pos"; and what it has done becomes the path's. */
+struct batch batch_of(struct path *path, size_t pos, size_t end, size_t budget);
+void batch_commit(const struct batch *batch);
+
+/* Whether a header is a command that is next, whose gate is open, and which means no more than its blocks. */
+bool is_next(struct batch *batch, const uint8_t *bhs);
 
 /* One more command has had its turn. */
 void count_served(struct batch *batch);

@@ -10,6 +10,7 @@ enum {
     READ_DONE = 0x25810000, /* the first four bytes of a Data-In with status GOOD, and of a SCSI Response */
     WRITE_DONE = 0x21800000,
     DATA_IN = 0x25000000,
+    R2T = 0x31800000,
     FINAL = 0x800000,
     STATUS = 0x010000,
 };
@@ -83,9 +84,11 @@ bool command_read(struct command *command, const uint8_t *bhs)
     uint32_t attribute = first & ATTRIBUTE;
 
     first &= ~(uint32_t)ATTRIBUTE;
-    if ((first != READ_COMMAND && first != WRITE_COMMAND) || attribute == ORDERED || attribute >= ACA)
+    if ((first != READ_COMMAND && (first | FINAL) != WRITE_COMMAND) || attribute == ORDERED || attribute >= ACA)
         return false;
-    command->writes = first == WRITE_COMMAND;
+    command->writes = first != READ_COMMAND;
+    command->final = (first & FINAL) != 0;
+    command->attribute = (uint8_t)(attribute >> 16);
     command->segment = be32(bhs + 4);
     command->lun = be64(bhs + 8);
     command->itt = be32(bhs + 16);
@@ -115,6 +118,12 @@ void put_data_in(uint8_t *bhs, uint32_t length, uint32_t itt, const struct numbe
 void put_response(uint8_t *bhs, uint32_t itt, const struct numbers *numbers)
 {
     put_answer(bhs, WRITE_DONE, 0, itt, 0, numbers);
+}
+
+void put_request(uint8_t *bhs, const uint8_t *lun, uint32_t itt, uint32_t ttt, const struct numbers *numbers)
+{
+    put_answer(bhs, R2T, 0, itt, ttt, numbers);
+    memcpy(bhs + 8, lun, 8);
 }
 
 void put_part(uint8_t *bhs, const struct part *part, uint32_t itt, const struct numbers *numbers)

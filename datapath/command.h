@@ -8,10 +8,12 @@
 
 /*
  * A READ or WRITE. "segment": TotalAHSLength and DataSegmentLength in one, so that what has additional header segments is
- * longer than any data. "count": blocks. "unwatched": the probes' calls for whole commands do not know such a CDB.
+ * longer than any data. "count": blocks. "unwatched": the probes' calls for whole commands do not know such a CDB. "final":
+ * no unsolicited Data-Out follows. "attribute": the task attribute (RFC 7143 11.3.1).
  */
 struct command {
-    bool writes, fua, unwatched;
+    bool writes, final, fua, unwatched;
+    uint8_t attribute;
     uint32_t segment, itt, edtl, cmdsn, operation;
     uint64_t lun, lba, count;
 };
@@ -29,6 +31,9 @@ void put_data_in(uint8_t *bhs, uint32_t length, uint32_t itt, const struct numbe
 
 /* A SCSI Response with status GOOD (RFC 7143 11.4). */
 void put_response(uint8_t *bhs, uint32_t itt, const struct numbers *numbers);
+
+/* An R2T (RFC 7143 11.8) all but its number, offset and length. "lun": its 8 bytes. */
+void put_request(uint8_t *bhs, const uint8_t *lun, uint32_t itt, uint32_t ttt, const struct numbers *numbers);
 
 /* One of several Data-Ins of a READ: "final" of its sequence, "last" of all, which carries the status. */
 struct part {

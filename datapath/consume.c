@@ -2,13 +2,14 @@
  * DataPath.consume: serve the PDUs of the receive buffer, one after the other, until one is none of ours.
  *
  * The steps of the Python twin, and the same answers. What is asked of a command before it may be served stands in
- * may_serve; after it nothing of the connection's state has been changed, and whoever takes the PDU instead finds all as
+ * is_next and lengths_fit; after them nothing of the connection's state has been changed, and whoever takes the PDU instead finds all as
  * it was. Nothing is committed to the path before the batch ends.
  */
 #include "consume.h"
 #include "batch.h"
 
 #include "crc32c.h"
+#include "data_out.h"
 
 #define SERIAL_LIMIT (SERIAL_MASK - RECEIVE_SIZE / BHS_LENGTH) /* nothing is served near the end of the numbers */
 enum { RECEIVE_SIZE = 256 << 10 };
@@ -43,33 +44,40 @@ bool is_plain(const struct command *command, const struct gate *gate, bool watch
     return unflushed < 0 ? !store_unflushed(gate->store) : !unflushed;
 }
 
+bool lba_fits(uint64_t lba, uint64_t count, const struct gate *gate)
+{
+    return count <= gate->blocks && lba <= gate->blocks - count;
+}
+
 bool lengths_fit(const struct path *path, const struct command *command, const struct gate *gate)
 {
     uint64_t length = command->count * gate->block_size;
 
-    if (command->edtl != length || command->segment != (command->writes ? command->edtl : 0))
+    if (!command->final || command->edtl != length || command->segment != (command->writes ? command->edtl : 0))
         return false;
     if (length > (command->writes ? path->largest_write : path->largest_in_parts))
         return false;
-    return command->count <= gate->blocks && command->lba <= gate->blocks - command->count;
+    return lba_fits(command->lba, command->count, gate);
 }
 
-/* Whether the PDU at "pos" is a command to be answered here, now. */
-static bool may_serve(struct batch *batch)
+bool tag_is_free(const struct path *path, uint32_t itt)
+{
+    return itt != RESERVED_TAG && !tags_contain(path->tags, itt) && transfers_find(&path->transfers, itt) == NULL;
+}
+
+bool is_next(struct batch *batch, const uint8_t *bhs)
 {
     const struct path *path = batch->path;
     struct command *command = &batch->command;
 
-    if (!batch->in_step || !command_read(command, batch->in + batch->pos))
+    if (!batch->in_step || !command_read(command, bhs))
         return false;
     batch->gate = gates_find(&path->gates, command->lun);
     if (batch->gate == NULL || !(command->writes ? batch->gate->write_open : batch->gate->read_open))
         return false;
     if (!is_plain(command, batch->gate, batch->watch.mask != 0 && batch->watch.tracers == NULL))
         return false;
-    if (command->cmdsn != batch->numbers.exp_cmdsn || !lengths_fit(path, command, batch->gate))
-        return false;
-    return command->itt != RESERVED_TAG && !tags_contain(path->tags, command->itt);
+    return command->cmdsn == batch->numbers.exp_cmdsn && tag_is_free(path, command->itt);
 }
 
 void count_served(struct batch *batch)
@@ -90,6 +98,17 @@ struct served served_at(const struct batch *batch, const void *data, size_t done
 
 /* -- the loop */
 
+static enum stop serve_command(struct batch *batch)
+{
+    if (!is_next(batch, batch->in + batch->pos))
+        return OTHER;
+    if (!lengths_fit(batch->path, &batch->command, batch->gate))
+        return may_begin(batch) ? serve_begin(batch) : OTHER;
+    if (batch->command.writes)
+        return serve_write(batch);
+    return batch->command.edtl <= batch->path->largest_read ? serve_read(batch) : serve_read_in_parts(batch);
+}
+
 static enum stop serve_all(struct batch *batch)
 {
     enum stop stop = SERVED;
@@ -97,14 +116,7 @@ static enum stop serve_all(struct batch *batch)
     while (stop == SERVED) {
         if (batch->end - batch->pos < batch->head)
             return INCOMPLETE;
-        if (!may_serve(batch))
-            return OTHER;
-        if (batch->command.writes)
-            stop = serve_write(batch);
-        else if (batch->command.edtl <= batch->path->largest_read)
-            stop = serve_read(batch);
-        else
-            stop = serve_read_in_parts(batch);
+        stop = batch->in[batch->pos] == DATA_OUT ? serve_data_out(batch) : serve_command(batch);
     }
     return stop;
 }
@@ -114,7 +126,7 @@ static size_t least(size_t one, size_t other)
     return one < other ? one : other;
 }
 
-static struct batch batch_of(struct path *path, size_t pos, size_t end, size_t budget)
+struct batch batch_of(struct path *path, size_t pos, size_t end, size_t budget)
 {
     struct batch batch = {.path = path, .pos = pos, .end = end, .tail = path->tail};
     size_t most = (size_t)path->chunk.len - BEHIND;
@@ -123,14 +135,15 @@ static struct batch batch_of(struct path *path, size_t pos, size_t end, size_t b
     batch.out = path->chunk.buf;
     batch.head = BHS_LENGTH + (path->header_digest ? DIGEST_LENGTH : 0);
     batch.numbers = (struct numbers){(uint32_t)path->statsn, (uint32_t)path->exp_cmdsn, max_cmdsn_of(path)};
-    batch.in_step = path->in_order && batch.numbers.exp_cmdsn < SERIAL_LIMIT && batch.numbers.statsn < SERIAL_LIMIT
-                    && batch.numbers.max_cmdsn < SERIAL_LIMIT;
+    batch.numbers_fit = batch.numbers.exp_cmdsn < SERIAL_LIMIT && batch.numbers.statsn < SERIAL_LIMIT
+                        && batch.numbers.max_cmdsn < SERIAL_LIMIT;
+    batch.in_step = path->in_order && batch.numbers_fit;
     budget = least(budget, most);
     batch.full = least(most, batch.tail + (budget > batch.head + LARGEST_READ ? budget : batch.head + LARGEST_READ));
     return batch;
 }
 
-static void commit(const struct batch *batch)
+void batch_commit(const struct batch *batch)
 {
     struct path *path = batch->path;
 
@@ -173,6 +186,6 @@ PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count)
     watch_end(&batch.watch);
     if (stop == RAISED)
         return NULL;
-    commit(&batch);
+    batch_commit(&batch);
     return stopped_at(batch.pos, stop);
 }

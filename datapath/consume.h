@@ -13,8 +13,14 @@ enum stop { INCOMPLETE, OTHER, OUTPUT_FULL, BUDGET, CLOSED, MAPPED, STOPS, SERVE
 /* Whether a command means no more than its blocks: no FUA that would have to flush, and nothing the watchers do not know. */
 bool is_plain(const struct command *command, const struct gate *gate, bool watched);
 
+/* Whether so many blocks from "lba" on are inside the unit. */
+bool lba_fits(uint64_t lba, uint64_t count, const struct gate *gate);
+
 /* Whether a command's lengths agree with each other, with what was agreed on, and with the unit's size. */
 bool lengths_fit(const struct path *path, const struct command *command, const struct gate *gate);
+
+/* Whether a tag may be given to another command. */
+bool tag_is_free(const struct path *path, uint32_t itt);
 
 /* What the backstore's own method, try_read_into or try_write, makes of a part of a view. */
 enum attempt ask_store(PyObject *store, const char *method, uint64_t offset, PyObject *view, size_t from, size_t to);

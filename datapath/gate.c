@@ -9,6 +9,12 @@ static int fill(struct gate *gate, PyObject *const *values)
     if (number_of(values[0], UINT64_MAX, &gate->number) < 0 || number_of(values[2], UINT32_MAX, &gate->block_size) < 0
         || number_of(values[3], UINT64_MAX, &gate->blocks) < 0 || shortcut_open(&gate->shortcut, values[1]) < 0)
         return -1;
+    if (PyObject_GetBuffer(values[4], &gate->words, PyBUF_WRITABLE) < 0)
+        return -1;
+    if (gate->words.len < (Py_ssize_t)(UNIT_WORDS * sizeof(int64_t))) {
+        PyErr_SetString(PyExc_ValueError, "not the words of a unit");
+        return -1;
+    }
     Py_INCREF(values[1]);
     gate->store = values[1];
     return 0;
@@ -16,15 +22,31 @@ static int fill(struct gate *gate, PyObject *const *values)
 
 static PyObject *gate_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
-    static char *names[] = {"number", "store", "block_size", "blocks", NULL};
-    PyObject *self, *values[4];
+    static char *names[] = {"number", "store", "block_size", "blocks", "words", NULL};
+    PyObject *self, *values[5];
 
-    if (!PyArg_ParseTupleAndKeywords(args, named, "OOOO:Gate", names, &values[0], &values[1], &values[2], &values[3]))
+    if (!PyArg_ParseTupleAndKeywords(args, named, "OOOOO:Gate", names, &values[0], &values[1], &values[2], &values[3],
+                                     &values[4]))
         return NULL;
     self = PyType_GenericAlloc(type, 0);
     if (self != NULL && fill((struct gate *)self, values) < 0)
         Py_CLEAR(self);
     return self;
+}
+
+bool gate_has_room(const struct gate *gate)
+{
+    const int64_t *words = gate->words.buf;
+
+    return words[UNIT_TASKS] + words[UNIT_TRANSFERS] < words[UNIT_DEPTH];
+}
+
+void gate_count_transfer(struct gate *gate, int more)
+{
+    int64_t *words = gate->words.buf;
+
+    words[UNIT_TRANSFERS] += more;
+    gate->transfers += (uint64_t)(int64_t)more;
 }
 
 static PyObject *gate_close(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -51,6 +73,7 @@ static int gate_traverse(PyObject *self, visitproc visit, void *arg)
 
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(gate->store);
+    Py_VISIT(gate->words.obj);
     return shortcut_visit(&gate->shortcut, visit, arg);
 }
 
@@ -66,10 +89,13 @@ static int gate_clear(PyObject *self)
 
 static void gate_dealloc(PyObject *self)
 {
+    struct gate *gate = (struct gate *)self;
     PyTypeObject *type = Py_TYPE(self);
 
     PyObject_GC_UnTrack(self);
     gate_clear(self);
+    if (gate->words.obj != NULL) /* kept until now: transfers count in them */
+        PyBuffer_Release(&gate->words);
     PyObject_GC_Del(self);
     Py_DECREF(type);
 }
@@ -85,10 +111,13 @@ static struct word blocks = {offsetof(struct gate, blocks), UINT64_MAX};
 static struct word read_open = {offsetof(struct gate, read_open), 1};
 static struct word write_open = {offsetof(struct gate, write_open), 1};
 
+static struct word transfers = {offsetof(struct gate, transfers), UINT64_MAX};
+
 static PyGetSetDef attributes[] = {
     {"number", word_get, NULL, "The unit number.", &number},
     {"store", get_store, NULL, "The backstore.", NULL},
     {"block_size", word_get, NULL, "Bytes of a block.", &block_size},
+    {"transfers", word_get, NULL, "How many of its WRITEs wait for data in data paths.", &transfers},
     {"blocks", word_get, word_set, "Blocks of the unit now.", &blocks},
     {"read_open", flag_get, flag_set, "Whether a READ needs no look at the unit's state.", &read_open},
     {"write_open", flag_get, flag_set, "The same of a WRITE.", &write_open},

@@ -5,16 +5,27 @@
 #include "shortcut.h"
 #include "python.h"
 
+/* Words of a unit, as in gate.py. */
+enum { UNIT_TASKS, UNIT_DEPTH, UNIT_TRANSFERS, UNIT_WORDS };
+
 struct gate {
     PyObject_HEAD
     PyObject *store;
     struct shortcut shortcut;
+    Py_buffer words; /* the unit's, see UNIT_TASKS */
     uint64_t number, block_size, blocks;
     uint64_t read_open, write_open;
+    uint64_t transfers; /* how many of its WRITEs wait for data in data paths */
 };
 
 /* The type, after gate_init. */
 extern PyTypeObject *gate_type;
+
+/* Whether another task finds a place without a look at whose tasks there are. */
+bool gate_has_room(const struct gate *gate);
+
+/* Count a transfer, or one less. */
+void gate_count_transfer(struct gate *gate, int more);
 
 /* Make the type; 0, or -1 with an exception. */
 int gate_init(void);

@@ -1,5 +1,6 @@
-/* DataPath.write_in_place: answer a WRITE whose immediate data was received where it belongs. */
-#include "consume.h"
+/* PDUs whose data segment was received where it belongs: DataPath.write_in_place and data_in_place. */
+#include "data_out.h"
+
 #include "crc32c.h"
 #include "trace_fire.h"
 
@@ -9,43 +10,32 @@ struct place {
     PyObject *header, *view;
     uint64_t address;
 };
+enum { NOT_HERE, ANSWERED, BEGUN }; /* what write_in_place returns */
 
-static bool may_write(const struct path *path, const struct place *place, bool watched, struct command *command,
-                      struct gate **gate)
+static bool has_room(const struct batch *batch)
 {
-    if (!command_read(command, place->bhs.buf) || !command->writes)
-        return false;
-    *gate = gates_find(&path->gates, command->lun);
-    if (*gate == NULL || !(*gate)->write_open || !is_plain(command, *gate, watched) || !lengths_fit(path, command, *gate))
-        return false;
-    if (!path->in_order || command->cmdsn != path->exp_cmdsn || path->exp_cmdsn == SERIAL_MASK)
-        return false;
-    if (command->itt == RESERVED_TAG || tags_contain(path->tags, command->itt))
-        return false;
-    return path->tail <= (uint64_t)path->chunk.len - BHS_LENGTH - DIGEST_LENGTH
-           && command->edtl == (uint64_t)place->data.len;
+    return batch->tail <= (size_t)batch->path->chunk.len - BHS_LENGTH - DIGEST_LENGTH;
 }
 
-static enum attempt write_data(const struct place *place, const struct command *command, struct gate *gate)
+static enum attempt write_data(const struct batch *batch, const struct place *place)
 {
-    uint64_t offset = command->lba * gate->block_size;
+    struct gate *gate = batch->gate;
+    uint64_t offset = batch->command.lba * gate->block_size;
     size_t length = (size_t)place->data.len;
     enum attempt attempt = shortcut_write(&gate->shortcut, offset, place->data.buf, length);
 
     return attempt == ASK ? ask_store(gate->store, "try_write", offset, place->view, 0, length) : attempt;
 }
 
-static void put_answer(struct path *path, const struct command *command)
+static void put_answer(struct batch *batch)
 {
-    uint8_t *bhs = (uint8_t *)path->chunk.buf + path->tail;
-    struct numbers numbers = {(uint32_t)path->statsn, (uint32_t)++path->exp_cmdsn, 0};
+    uint8_t *bhs = batch->out + batch->tail;
 
-    numbers.max_cmdsn = max_cmdsn_of(path);
-    path->statsn = (uint32_t)(path->statsn + 1);
-    path->commands++;
-    path->written_bytes += command->edtl;
-    put_response(bhs, command->itt, &numbers);
-    if (path->header_digest)
+    count_served(batch);
+    put_response(bhs, batch->command.itt, &batch->numbers);
+    batch->numbers.statsn++;
+    batch->written += batch->command.edtl;
+    if (batch->path->header_digest)
         put_digest(bhs + BHS_LENGTH, crc32c(0, bhs, BHS_LENGTH));
 }
 
@@ -78,27 +68,61 @@ static int fire_write(const struct watch *watch, const struct served *served, co
     return 0;
 }
 
-/* 1: it has been answered. 0: it cannot be. -1 with an exception. */
-static int serve(struct path *path, const struct place *place, const struct watch *watch)
+/* A command whose data is all there. -1 with an exception. */
+static int answer(struct batch *batch, const struct place *place)
 {
+    const struct watch *watch = &batch->watch;
     struct times times = {0};
-    struct command command;
-    struct gate *gate;
-    int result = 0;
+    int result = NOT_HERE;
 
-    if (!may_write(path, place, watch->mask != 0 && watch->tracers == NULL, &command, &gate)
-        || (watch->mask && !watch_takes_times(watch)))
-        return 0;
+    if (watch->mask && !watch_takes_times(watch))
+        return NOT_HERE;
     if (watch->mask)
         result = times_read(&times, watch);
-    if (result == 0 && write_data(place, &command, gate) == DONE) {
-        struct served served = {path, &command, gate->number, place->bhs.buf, place->header, 0, place->address, path->tail, 0};
-        put_answer(path, &command);
-        result = watch->mask && fire_write(watch, &served, &times) < 0 ? -1 : 1;
-        path->tail += path->header_digest ? BHS_LENGTH + DIGEST_LENGTH : (uint64_t)BHS_LENGTH;
+    if (result == 0 && write_data(batch, place) == DONE) {
+        struct served served = {batch->path, &batch->command, batch->gate->number, place->bhs.buf, place->header, 0,
+                                place->address, batch->tail, 0};
+        put_answer(batch);
+        result = watch->mask && fire_write(watch, &served, &times) < 0 ? -1 : ANSWERED;
+        batch->tail += batch->head;
     }
     times_forget(&times);
     return result;
+}
+
+/* More data is to come, and will lie in the same buffer. */
+static int begin(struct batch *batch, const struct place *place)
+{
+    PyObject *buffer = PyObject_GetAttrString(place->view, "obj");
+    struct arrival arrival = {place->bhs.buf, place->data.buf, (size_t)place->data.len, buffer};
+    int result = NOT_HERE;
+
+    if (buffer == NULL)
+        return -1;
+    if (begin_transfer(batch, &arrival) == SERVED)
+        result = BEGUN;
+    Py_DECREF(buffer);
+    return result;
+}
+
+static int serve_write_at(struct batch *batch, const struct place *place)
+{
+    if (!has_room(batch) || !is_next(batch, place->bhs.buf) || !batch->command.writes
+        || batch->command.segment != (uint64_t)place->data.len)
+        return NOT_HERE;
+    if (lengths_fit(batch->path, &batch->command, batch->gate))
+        return answer(batch, place);
+    return may_begin(batch) && answers_fit(batch) ? begin(batch, place) : NOT_HERE;
+}
+
+static int serve_data_at(struct batch *batch, const struct place *place)
+{
+    const uint8_t *bhs = place->bhs.buf;
+    struct arrival arrival = {bhs, place->data.buf, (size_t)place->data.len, NULL};
+
+    if (!answers_fit(batch) || be32(bhs + 4) != arrival.length)
+        return NOT_HERE;
+    return take_data_out(batch, &arrival) == SERVED ? ANSWERED : NOT_HERE;
 }
 
 static int open_place(struct place *place, PyObject *const *args)
@@ -118,23 +142,40 @@ static int open_place(struct place *place, PyObject *const *args)
     return -1;
 }
 
-PyObject *path_write_in_place(PyObject *self, PyObject *const *args, Py_ssize_t count)
+/* Serve one PDU by itself: a batch of it alone. */
+static PyObject *alone(struct path *path, PyObject *const *args, int (*serve)(struct batch *, const struct place *))
 {
-    struct path *path = (struct path *)self;
     struct place place;
-    struct watch watch;
+    struct batch batch;
     int result = -1;
 
-    if (count != 3)
-        return PyErr_Format(PyExc_TypeError, "takes 3 arguments, not %zd", count);
     if (path_check_open(path) < 0 || open_place(&place, args) < 0)
         return NULL;
+    batch = batch_of(path, 0, 0, (size_t)path->chunk.len);
     path->busy = true;
-    if (watch_begin(&watch, path->probes, path->info) == 0)
-        result = serve(path, &place, &watch);
+    if (watch_begin(&batch.watch, path->probes, path->info) == 0)
+        result = serve(&batch, &place);
     path->busy = false;
-    watch_end(&watch);
+    watch_end(&batch.watch);
     PyBuffer_Release(&place.data);
     PyBuffer_Release(&place.bhs);
-    return result < 0 ? NULL : PyBool_FromLong(result);
+    if (result > 0)
+        batch_commit(&batch);
+    return result < 0 ? NULL : PyLong_FromLong(result);
+}
+
+/* write_in_place(bhs, data, address): a command. 1: it has been answered. 2: it has begun, and keeps the buffer. 0. */
+PyObject *path_write_in_place(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3)
+        return PyErr_Format(PyExc_TypeError, "takes 3 arguments, not %zd", count);
+    return alone((struct path *)self, args, serve_write_at);
+}
+
+/* data_in_place(bhs, data, address): a Data-Out, in what place_for returned. 1: it has been taken. 0. */
+PyObject *path_data_in_place(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3)
+        return PyErr_Format(PyExc_TypeError, "takes 3 arguments, not %zd", count);
+    return alone((struct path *)self, args, serve_data_at);
 }

@@ -53,7 +53,13 @@ static int path_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(path->chunk_object);
     Py_VISIT(path->chunk_view);
     Py_VISIT(path->chunk.obj);
-    return gates_visit(&path->gates, visit, arg);
+    Py_VISIT(path->memory.reserve);
+    Py_VISIT(path->memory.release);
+    Py_VISIT(path->memory.take);
+    Py_VISIT(path->memory.give);
+    int result = transfers_visit(&path->transfers, visit, arg);
+
+    return result ? result : gates_visit(&path->gates, visit, arg);
 }
 
 static int path_clear(PyObject *self)
@@ -61,7 +67,12 @@ static int path_clear(PyObject *self)
     struct path *path = (struct path *)self;
 
     path_leave_chunk(path);
+    transfers_clear(&path->transfers);
     gates_clear(&path->gates);
+    Py_CLEAR(path->memory.reserve);
+    Py_CLEAR(path->memory.release);
+    Py_CLEAR(path->memory.take);
+    Py_CLEAR(path->memory.give);
     Py_CLEAR(path->mapped);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "python.h"
 #include "tags.h"
 #include "trace_marks.h"
+#include "transfers.h"
 
 /* Bytes of the largest READ that is answered here; and of the smallest chunk, which has room for it. */
 enum { LARGEST_READ = 512 << 10, SMALLEST_CHUNK = LARGEST_READ * 2 };
@@ -21,14 +22,17 @@ struct path {
     Py_buffer chunk;
     struct tags *tags;
     struct gates gates;
+    struct transfers transfers;
+    struct memory memory;
     /* Serial numbers, all of 32 bits, and the command window (RFC 7143 4.2.2). */
     uint64_t exp_cmdsn, window, statsn, in_order;
     uint64_t header_digest, data_digest;
     /* What was agreed on. largest_in_parts: of a READ that is answered by several Data-Ins. */
-    uint64_t largest_read, largest_in_parts, largest_write, max_send, max_burst;
+    uint64_t largest_read, largest_in_parts, largest_write, max_send, max_burst, first_burst, initial_r2t, outstanding;
     uint64_t tail, chunk_begin;
     uint64_t commands, read_bytes, written_bytes;
     uint64_t fired;
+    uint64_t ttt, now; /* the last Target Transfer Tag; monotonic nanoseconds of the turn */
     bool busy; /* inside of consume, whose buffers may not be exchanged now */
 };
 
@@ -43,6 +47,13 @@ int path_check_open(const struct path *path);
 /* The methods that serve; see consume.c and in_place.c. */
 PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *path_write_in_place(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *path_data_in_place(PyObject *self, PyObject *const *args, Py_ssize_t count);
+
+/* Who else has to see or take over a transfer; see path_transfers.c. */
+PyObject *path_lend_by(PyObject *self, PyObject *args);
+PyObject *path_place_for(PyObject *self, PyObject *args);
+PyObject *path_take_over(PyObject *self, PyObject *itt);
+PyObject *path_pending(PyObject *self, PyObject *unused);
 
 /* The tables of the type; see path_methods.c and path_attributes.c. */
 extern PyMethodDef path_methods[];

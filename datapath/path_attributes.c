@@ -72,6 +72,19 @@ static PyObject *get_max_cmdsn(PyObject *self, void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLong(max_cmdsn_of((struct path *)self));
 }
 
+static PyObject *get_waiting_since(PyObject *self, void *Py_UNUSED(closure))
+{
+    const struct transfers *transfers = &((struct path *)self)->transfers;
+    uint64_t first = 0;
+
+    for (size_t i = 0; transfers->count != 0 && i < TRANSFER_SLOTS; i++) {
+        const struct transfer *transfer = transfers->slots[i];
+        if (transfer != NULL && (first == 0 || transfer->since < first))
+            first = transfer->since;
+    }
+    return PyLong_FromUnsignedLongLong(first);
+}
+
 static PyObject *get_receive(PyObject *self, void *Py_UNUSED(closure))
 {
     PyObject *receive = ((struct path *)self)->receive.obj;
@@ -93,6 +106,10 @@ static struct word read_bytes = {offsetof(struct path, read_bytes), UINT64_MAX};
 static struct word written_bytes = {offsetof(struct path, written_bytes), UINT64_MAX};
 static struct word fired = {offsetof(struct path, fired), UINT64_MAX};
 
+static struct word ttt = {offsetof(struct path, ttt), UINT32_MAX - 1};
+static struct word now = {offsetof(struct path, now), UINT64_MAX};
+static struct word pending = {offsetof(struct path, transfers.count), UINT64_MAX};
+
 /* Where an object stands in its path: a closure of get_object. */
 #define PLACE(member) ((void *)offsetof(struct path, member))
 
@@ -110,6 +127,10 @@ PyGetSetDef path_attributes[] = {
     {"read_bytes", word_get, word_set, NULL, &read_bytes},
     {"written_bytes", word_get, word_set, NULL, &written_bytes},
     {"fired", word_get, word_set, NULL, &fired},
+    {"ttt", word_get, word_set, NULL, &ttt},
+    {"now", word_get, word_set, NULL, &now},
+    {"transfers", word_get, NULL, NULL, &pending},
+    {"waiting_since", get_waiting_since, NULL, NULL, NULL},
     {"receive", get_receive, NULL, NULL, NULL},
     {"info", get_object, NULL, NULL, PLACE(info)},
     {"probes", get_object, NULL, NULL, PLACE(probes)},

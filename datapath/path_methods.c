@@ -49,11 +49,13 @@ static PyObject *continue_numbers(PyObject *self, PyObject *other)
 
 static PyObject *agree(PyObject *self, PyObject *args, PyObject *named)
 {
-    static char *names[] = {"max_send", "max_burst", "immediate", NULL};
+    static char *names[] = {"max_send", "max_burst", "immediate", "first_burst", "initial_r2t", "outstanding", NULL};
     struct path *path = (struct path *)self;
-    unsigned long long max_send, max_burst, immediate;
+    unsigned long long max_send, max_burst, immediate, first_burst = 0, outstanding = 0;
+    int initial_r2t = 1;
 
-    if (!PyArg_ParseTupleAndKeywords(args, named, "KKK:agree", names, &max_send, &max_burst, &immediate))
+    if (!PyArg_ParseTupleAndKeywords(args, named, "KKK|KpK:agree", names, &max_send, &max_burst, &immediate, &first_burst,
+                                     &initial_r2t, &outstanding))
         return NULL;
     path->largest_read = max_send < max_burst ? max_send : max_burst;
     if (path->largest_read > LARGEST_READ)
@@ -64,6 +66,9 @@ static PyObject *agree(PyObject *self, PyObject *args, PyObject *named)
     path->max_send = max_send;
     path->max_burst = max_burst;
     path->largest_write = immediate;
+    path->first_burst = first_burst;
+    path->initial_r2t = initial_r2t != 0;
+    path->outstanding = outstanding;
     Py_RETURN_NONE;
 }
 
@@ -100,6 +105,12 @@ PyMethodDef path_methods[] = {
     {"consume", (PyCFunction)(void (*)(void))path_consume, METH_FASTCALL, "Serve the PDUs of the receive buffer."},
     {"write_in_place", (PyCFunction)(void (*)(void))path_write_in_place, METH_FASTCALL,
      "Answer a WRITE whose data was received elsewhere."},
+    {"data_in_place", (PyCFunction)(void (*)(void))path_data_in_place, METH_FASTCALL,
+     "Take a Data-Out whose data was received in the place that it was given."},
+    {"lend_by", path_lend_by, METH_VARARGS, "How the memory of commands that wait for data is held."},
+    {"place_for", path_place_for, METH_VARARGS, "Where the data of a Data-Out belongs."},
+    {"take_over", path_take_over, METH_O, "Let another take a command that waits for data."},
+    {"pending", path_pending, METH_NOARGS, "Tags and unit numbers of the commands that wait for data."},
     {"next_statsn", next_statsn, METH_NOARGS, "The StatSN of a response that is being made."},
     {"advance", advance, METH_NOARGS, "A request that was next has been taken, not by this path."},
     {"continue_numbers", continue_numbers, METH_O, "Go on with the session of another path."},

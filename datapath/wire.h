@@ -9,6 +9,7 @@
 enum {
     BHS_LENGTH = 48,
     DIGEST_LENGTH = 4,
+    DATA_OUT = 0x05, /* the first byte of a Data-Out (11.7) */
 };
 #define RESERVED_TAG 0xffffffffu
 #define SERIAL_MASK 0xffffffffu

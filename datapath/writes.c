@@ -3,7 +3,7 @@
 
 #include "crc32c.h"
 
-static bool data_intact(const struct batch *batch, size_t data, size_t done)
+bool data_intact(const struct batch *batch, size_t data, size_t done)
 {
     uint8_t digest[DIGEST_LENGTH];
 

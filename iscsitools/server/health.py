@@ -88,7 +88,7 @@ def _lun(unit: LogicalUnit, store: OpenStore) -> dict[str, Any]:
         "naa": unit.identity.naa.hex(),
         "write_cache": unit.write_cache,
         "readonly": unit.write_protected,
-        "in_flight": sum(1 for _ in unit.tasks),
+        "in_flight": unit.in_flight,
         "calls": workers.running,
         "trouble": backstore.trouble,
         "faults": faults_of(backstore),
@@ -107,7 +107,8 @@ def _sessions(server: Server) -> list[dict[str, Any]]:
         for session in server.table
     }
     flight = {
-        str(session.ident): sum(len(conn.commands) for conn in session.connections.values()) for session in server.table
+        str(session.ident): sum(len(conn.commands) + conn.path.transfers for conn in session.connections.values())
+        for session in server.table
     }
     kept = ("id", "initiator", "addresses", "target", "age", "chap", "luns", "commands")
     return [

@@ -83,6 +83,7 @@ class ServerState:
 
 def _in_flight(conn: Connection) -> list[dict[str, Any]]:
     counts = Counter(command.probe_lun for command in conn.commands.values())
+    counts.update(lun for _, lun in conn.path.pending())
     info = conn.info
     return [
         {"remote": info.remote, "initiator": info.initiator, "target": info.target, "lun": lun, "commands": count}

@@ -10,12 +10,14 @@ is made of its seed, which a difference is reported with.
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import sys
 import tempfile
 import time
+import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,10 +34,11 @@ from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.null import NullBackstore
 from iscsitools.backstores.ram import RamBackstore
-from iscsitools.initiator.pdu import NO_TAG, Opcode, encode_lun, make_bhs
+from iscsitools.initiator.pdu import NO_TAG, Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.memory import RECEIVE_SIZE
 from iscsitools.probes.firing import Buffer, Calls, ConnectionInfo, Mark, Xfer
+from iscsitools.probes.table import Probe
 from iscsitools.server.data_path import native, tracers_of
 
 SIZE = 4 << 20
@@ -48,21 +51,18 @@ LENGTHS = (0, 1, 1, 7, 8, 8, 8, 16, 32, 64, 128, 255, 256, 300, 512, 700, 1024, 
 class OwnMethods(RamBackstore):
     """Reached by its methods alone. Some calls fail, some would have to wait."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.calls = 0
-
-    def _how(self) -> bool:
-        self.calls += 1
-        if self.calls % 13 == 5:
+    @staticmethod
+    def _how(offset: int) -> bool:
+        """By the place: a data path may ask once more often than a task."""
+        if offset // 4096 % 13 == 5:
             raise OSError(5, "Input/output error")
-        return self.calls % 7 != 3
+        return offset // 4096 % 7 != 3
 
     def try_read_into(self, offset: int, buffer: memoryview) -> bool:
-        return self._how() and super().try_read_into(offset, buffer)
+        return self._how(offset) and super().try_read_into(offset, buffer)
 
     def try_write(self, offset: int, buffer: memoryview) -> bool:
-        return self._how() and super().try_write(offset, buffer)
+        return self._how(offset) and super().try_write(offset, buffer)
 
 
 class Watcher:
@@ -165,7 +165,7 @@ class World:
 
     def state(self) -> list[object]:
         """All that has been seen since the last time, and the numbers."""
-        found: list[object] = [*self.seen, self.target.store.unflushed]
+        found: list[object] = [*ends_sorted(self.seen), self.target.store.unflushed]
         self.seen.clear()
         if self.tracing is not None:
             found += self.tracing.state()
@@ -193,8 +193,13 @@ class Round:
         if kind is OwnMethods:
             self.traced = False  # READ(6) is a task in Python then, so that other calls would fail
         keys = fuzz.keys(self.rng)
-        if self.rng.random() < 0.8:  # mostly what lets the data path serve writes
+        if self.rng.random() < 0.7:  # mostly what lets the data path serve writes
             keys |= {"ImmediateData": "Yes", "FirstBurstLength": "65536", "MaxBurstLength": "262144"}
+        self.unasked = int(keys["FirstBurstLength"]) if keys["InitialR2T"] == "No" else 0
+        self.asked: tuple[list[Pdu], list[Pdu]] = ([], [])
+        """R2Ts of each session that have not been answered."""
+        self.busy: int | None = None
+        """The tag of a task of the session whose turn it is, if it has one."""
         self.immediate = int(keys["FirstBurstLength"]) if keys["ImmediateData"] == "Yes" else 0
         content = self.rng.randbytes(SIZE // 2) + bytes(SIZE // 2)
         self.worlds = [
@@ -227,7 +232,7 @@ class Round:
 
     def run(self) -> None:
         """All steps; raises AssertionError at the first difference."""
-        kinds = ((self.io, 20), (self.clear, 8), (self.watch, 3), (self.meddle, 3), (self.noise, 2))
+        kinds = ((self.io, 20), (self.data, 16), (self.clear, 2), (self.watch, 3), (self.meddle, 3), (self.noise, 2))
         makers, weights = zip(*kinds, strict=True)
         for _ in range(STEPS):
             self.rng.choices(makers, weights)[0]()
@@ -248,13 +253,14 @@ class Round:
     def compare(self) -> None:
         one, other = (world.state() for world in self.worlds)
         for left, right in zip(one, other, strict=False):
-            assert left == right, f"\npython {left}\nnative {right}"
-        assert len(one) == len(other), f"\npython {one}\nnative {other}"
+            assert left == right, f"\npython {short(left)}\nnative {short(right)}"
+        assert len(one) == len(other), f"\npython {short(one)}\nnative {short(other)}"
 
     def feed(self, number: int, made: Callable[[Wire], bytes]) -> None:
         """Give a session of each world the same bytes, cut in the same way, and keep what it sends."""
         piece = self.rng.choice((0, 0, 0, 1000, 5000, 70000))
         at_once = self.rng.random() < 0.7
+        self.busy = next(iter(self.worlds[0].wires[number].conn.commands), None)
         for world in self.worlds:
             wire = world.wires[number]
             state = self.rng.getstate()
@@ -263,7 +269,10 @@ class Round:
                 self.rng.setstate(state)
             for part in (data,) if at_once else (data[: len(data) // 2], data[len(data) // 2 :]):
                 sent = fuzz_feed(wire, part, piece)
-                world.seen.append(("sent", sent))
+                pdus = cut(wire, sent)
+                world.seen += [("sent", pdu.bhs, pdu.data) for pdu in pdus]
+                if world is self.worlds[0]:
+                    self.asked[number].extend(pdu for pdu in pdus if pdu.opcode == Opcode.R2T)
 
     # -- steps
 
@@ -283,13 +292,40 @@ class Round:
         for number, wire in enumerate(self.worlds[0].wires):
             if wire.conn.commands:
                 self.feed(number, made)
+                self.asked[number].clear()
+
+    def data(self) -> None:
+        """What R2Ts have asked for, mostly as it should be; or only a part of it for now."""
+        number = self.rng.choice([0, 1] if all(self.asked) else [0] if self.asked[0] else [1])
+        asked = self.asked[number]
+        r2ts = [asked.pop(self.rng.choice((0, 0, 0, -1))) for _ in range(min(len(asked), self.rng.randrange(1, 12)))]
+        if r2ts:
+            self.feed(number, lambda wire: b"".join(self.answer(wire, r2t) for r2t in r2ts))
+
+    def answer(self, wire: Wire, r2t: Pdu) -> bytes:
+        """The Data-Outs of one R2T."""
+        end = r2t.buffer_offset + r2t.desired_length + self.rng.choice((0,) * 60 + (-4, 512))
+        return self.data_outs(wire, r2t.itt, r2t.buffer_offset, end, r2t.ttt)
+
+    def data_outs(self, wire: Wire, itt: int, begin: int, end: int, ttt: int = NO_TAG) -> bytes:
+        """A sequence of Data-Outs, hardly ever with one that is missing, or has something wrong."""
+        rng, out = self.rng, bytearray()
+        step = rng.choice((512, 4096, 8192, 9000, 65536, 262144))
+        for sn, offset in enumerate(range(begin, end, step)):
+            data = rng.randbytes(min(step, end - offset))
+            wrong = rng.random()
+            pdu = wire.data_out(
+                itt, data, offset + 4 * (wrong < 0.002), ttt=ttt, sn=sn + (wrong > 0.998), final=offset + step >= end
+            )
+            out += b"" if 0.5 < wrong < 0.502 else self.spoiled(wire, pdu)
+        return bytes(out)
 
     def one(self, wire: Wire) -> bytes:
         rng = self.rng
         make = rng.choice((read6, read10, read10, read10, read10, read12, read16, read16))
         blocks = rng.choice(LENGTHS)
         writes = rng.random() < 0.5
-        if writes and rng.random() < 0.98:
+        if writes and rng.random() < 0.7:
             blocks = min(blocks, self.immediate // 512)
         lba = rng.choice(
             (rng.randrange(BLOCKS), rng.randrange(BLOCKS - 2000), 0, 8 * rng.randrange(900), BLOCKS - blocks)
@@ -303,7 +339,7 @@ class Round:
         attribute = rng.choice((1,) * 12 + (0, 2, 3))
         fields: dict[str, int] = {"edtl": edtl, "flags": (0xA0 if writes else 0xC0) | attribute}
         if rng.random() < 0.02:
-            busy = next(iter(wire.conn.commands), wire.itt)
+            busy = wire.itt if self.busy is None else self.busy
             fields |= rng.choice(
                 (
                     {"itt": busy},
@@ -316,9 +352,19 @@ class Round:
             )
         if writes:
             cdb[0] |= 2
-            data = rng.randbytes(min(edtl, rng.choice((self.immediate,) * 30 + (512, 0))))
-            return self.spoiled(wire, wire.request(bytes(cdb), write=data, **fields))
+            return self.write(wire, bytes(cdb), edtl, fields)
         return self.spoiled(wire, wire.request(bytes(cdb), **fields))
+
+    def write(self, wire: Wire, cdb: bytes, edtl: int, fields: dict[str, int]) -> bytes:
+        """With all of its data, or as much as may come unasked, or less: the rest by R2Ts."""
+        rng = self.rng
+        data = rng.randbytes(min(edtl, self.immediate, rng.choice((1 << 24,) * 6 + (4096, 512, 0, 0))))
+        unasked = min(edtl, self.unasked)
+        if len(data) >= unasked or rng.random() < 0.4:
+            return self.spoiled(wire, wire.request(cdb, write=data, **fields))
+        fields["flags"] &= 0x7F
+        command = wire.request(cdb, write=data, **fields)
+        return self.spoiled(wire, command) + self.data_outs(wire, fields.get("itt", wire.itt), len(data), unasked)
 
     def spoiled(self, wire: Wire, pdu: bytes) -> bytes:
         """Mostly as it is; a wrong digest, a command out of its turn, or one that comes late."""
@@ -364,6 +410,31 @@ class Round:
             return wire.seal(bhs) + wire.request(bytes(6))
 
         self.feed(self.rng.randrange(2), made)
+
+
+def ends_sorted(seen: list[tuple[object, ...]]) -> Iterator[object]:
+    """What was seen. Ends of transfers, one behind the other, of tasks that one thing ended, have no order."""
+    for is_end, events in itertools.groupby(seen, lambda event: event[:2] == ("xfer", Probe.XFER_DONE)):
+        run: list[Any] = list(events)
+        yield from sorted(repr((*end[:2], *end[3:])) for end in run) if is_end else run
+
+
+def short(what: object) -> str:
+    """Something to print of what may be megabytes."""
+    text = repr(what)
+    return text if len(text) < 500 else f"{text[:500]}... ({zlib.crc32(text.encode()):08x})"
+
+
+def cut(wire: Wire, sent: bytes) -> list[Pdu]:
+    """The PDUs of what was sent; digests belong to the data."""
+    head = 48 + 4 * wire.header_digest
+    found, at = [], 0
+    while at < len(sent):
+        length = int.from_bytes(sent[at + 5 : at + 8], "big")
+        end = at + head + (length + 3 & ~3) + (4 if wire.data_digest and length else 0)
+        found.append(Pdu(sent[at : at + 48], b"", sent[at + 48 : end]))
+        at = end
+    return found
 
 
 def fuzz_feed(wire: Wire, data: bytes, piece: int) -> bytes:

@@ -15,6 +15,7 @@ sys.argv[0] = sys.argv.pop(1)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 MISUSE = """
+from array import array
 from iscsitools.datapath import _native
 from iscsitools.probes.firing import ConnectionInfo, Probes
 
@@ -51,13 +52,15 @@ for name, value in (("exp_cmdsn", 1 << 32), ("statsn", -1), ("tail", 1 << 64), (
     refused(delattr, path, name)
 refused(_native.DataPath)
 refused(_native.DataPath, b"", None, None)
-refused(_native.Gate, 0, object(), -1, 1)
+words = array('q', [0, 64, 0])
+refused(_native.Gate, 0, object(), -1, 1, words)
+refused(_native.Gate, 0, object(), 512, 1, words[:2])
 refused(_native.Gate, 0)
 class Store:
     def __init__(self, offer): self.offer = offer
     def shortcut(self): return self.offer
 for offer in ((), ("file", bytearray(8), None, None), ("ram", bytearray(8), [], None), ("file", b"", 1, 2), 7):
-    refused(_native.Gate, 0, Store(offer), 512, 8)
+    refused(_native.Gate, 0, Store(offer), 512, 8, words)
 for tag in (-1, 1 << 32, "x"):
     refused(path.tags.add, tag)
 numbers = [n * 2654435761 & 0xFFFFFFFF for n in range(3000)]

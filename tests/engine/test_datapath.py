@@ -10,7 +10,7 @@ from iscsitools.iscsi.connection.datapath import Stop
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Chunk
 from iscsitools.probes.firing import ConnectionInfo, Probes
-from iscsitools.scsi.core.gate import make_gate
+from iscsitools.scsi.core.gate import make_gate, unit_words
 
 from . import harness
 from .harness import read10, write10
@@ -34,7 +34,7 @@ class Bench:
     def __init__(self, store: type[RamBackstore] = RamBackstore, max_send: int = 262144) -> None:
         self.store = store("1M")
         self.store.open()
-        self.gate = make_gate(0, self.store, 512, 2048)
+        self.gate = make_gate(0, self.store, 512, 2048, unit_words(64))
         self.gate.read_open = self.gate.write_open = True
         self.path = harness.data_path(bytearray(256 << 10), ConnectionInfo(1), Probes(lambda: 0))
         self.path.window = 128

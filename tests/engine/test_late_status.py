@@ -7,6 +7,7 @@ import pytest
 from iscsitools.initiator import Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.commands import DISK
+from iscsitools.scsi.core.gate import DEPTH
 from iscsitools.scsi.core.options import UnitOptions
 from iscsitools.scsi.core.unit import LogicalUnit
 
@@ -244,7 +245,7 @@ def test_the_tag_is_taken_until_the_response(slow):
 def test_what_waits_has_no_place_in_the_task_set():
     target = Target()
     wire = target.session()
-    target.unit.tasks.depth = 1
+    target.unit.tasks.words[DEPTH] = 1
     waiting = [refused(wire) for _ in range(3)]
     wire.feed(wire.request(write10(0, 1), edtl=512, writes=1))
     (r2t,) = wire.receive()

@@ -17,9 +17,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from iscsitools.iscsi.connection.datapath import CLOSED, MAPPED, OTHER, OUTPUT_FULL, DataPath, Stop
+from iscsitools.iscsi.connection.datapath import ANSWERED, CLOSED, MAPPED, OTHER, OUTPUT_FULL, DataPath, Stop
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import RECEIVE_SIZE, Buffers, Holding, address_of
 from iscsitools.iscsi.connection.output import OUTPUT_LIMIT, Output
@@ -55,6 +56,8 @@ from others."""
 _SEGMENT_GRACE: Final = 30 * SECOND
 _TIGHT_OUTPUT: Final = 64 << 10
 """Bytes of unsent output above which input waits while memory is tight."""
+_COMMAND: Final = 0x01
+_DATA_OUT: Final = 0x05
 _segment: Final = struct.Struct(">4xI").unpack_from
 
 
@@ -107,6 +110,7 @@ class Connection:
         self.buffers = buffers
         self.memory = Holding(buffers, info.remote.rpartition(":")[0])
         self.path = data_path(buffers.receive, info, probes)
+        self.path.lend_by(self.memory.reserve, self.memory.release, buffers.take, buffers.give)
         self.out = Output(buffers, self.memory, self.path)
         self.session: Session | None = None
         self.cid = 0
@@ -139,12 +143,12 @@ class Connection:
         self._arriving: _Arriving | None = None
         self._heard = now
         self._pinged = 0
-        self._ttt = 0
 
     def next_ttt(self) -> int:
         """A Target Transfer Tag that is not in use: they go round all 32 bits but the reserved one."""
-        self._ttt = (self._ttt + 1) % RESERVED_TAG
-        return self._ttt
+        path = self.path
+        path.ttt = (path.ttt + 1) % RESERVED_TAG
+        return path.ttt
 
     # -- bytes in
 
@@ -209,6 +213,7 @@ class Connection:
 
     def _process(self, end: int, now: int) -> None:
         pos = 0
+        self.path.now = now
         if self._arriving is not None:
             pos = self._arrived(end, now)
         pos = self._serve(pos, end, now)
@@ -351,15 +356,20 @@ class Connection:
         return after
 
     def _answered_at_once(self, pdu: Pdu, trailer: memoryview) -> bool:
-        """Whether the data path has answered a PDU that was received in place, and its buffer is free again."""
+        """Whether the data path has taken a PDU that was received in place, and looks after its buffer."""
         place = pdu.data.obj
-        if pdu.bhs[0] != 0x01 or type(place) is not bytearray or not self._intact(pdu, trailer):
+        first = pdu.bhs[0]
+        if first not in (_COMMAND, _DATA_OUT) or type(place) is not bytearray or not self._intact(pdu, trailer):
             return False
         self.out.open_chunk()
-        if not self.path.write_in_place(pdu.bhs, pdu.data, address_of(pdu.data) if self.probes.mask else 0):
+        address = address_of(pdu.data) if self.probes.mask else 0
+        serve = self.path.write_in_place if first == _COMMAND else self.path.data_in_place
+        done = serve(pdu.bhs, pdu.data, address)
+        if not done:
             return False
         self.spend(BHS_LENGTH)
-        self.buffers.give(place)
+        if first == _COMMAND and done == ANSWERED:
+            self.buffers.give(place)
         return True
 
     def _deliver(self, pdu: Pdu, trailer: memoryview) -> None:
@@ -397,10 +407,18 @@ class Connection:
         arriving.reserved += length
         return True
 
+    def now_owned_by(self, command: ScsiCommand) -> None:
+        """A command has become a task: what is being received into its buffer just now is its own."""
+        arriving = self._arriving
+        if arriving is not None and arriving.data.obj is command.buffer:
+            arriving.owner = command
+
     def start_full_feature(self, session: Session, header_digest: bool, data_digest: bool) -> None:
         """Leave the login phase with what was negotiated; digests hold from the next PDU on (RFC 7143 6.2)."""
         self.session = session
         self._full_feature = True
+        if session.nexus is not None:
+            session.nexus.gather = partial(self._requests.gather, self)
         self.memory.become(session.initiator)
         self.path.header_digest = header_digest
         self.path.data_digest = data_digest
@@ -413,7 +431,10 @@ class Connection:
         if session is not None and session.target is not None:
             agreed = session.parameters
             immediate = agreed.first_burst_length if agreed.immediate_data else 0
-            self.path.agree(length, agreed.max_burst_length, immediate)
+            self.path.agree(
+                length, agreed.max_burst_length, immediate, agreed.first_burst_length, agreed.initial_r2t,
+                agreed.max_outstanding_r2t,
+            )  # fmt: skip
 
     # -- bytes out
 
@@ -442,7 +463,10 @@ class Connection:
         """By when the data that a command waits for has to be there; 0: none does."""
         if not self.timers.data_out:
             return 0
-        return min((command.data_by for command in self.commands.values() if command.sequences), default=0)
+        times = [command.data_by for command in self.commands.values() if command.sequences]
+        if self.path.transfers:
+            times.append(self.path.waiting_since + self.timers.data_out)
+        return min(times, default=0)
 
     def _peer_by(self) -> int:
         """By when the initiator has to do something, or is asked for a sign of life; 0: never."""
@@ -460,9 +484,7 @@ class Connection:
     def on_time(self, now: int) -> None:
         """End commands whose data does not come; ask a silent initiator (RFC 7143 11.18, 11.19), or give it up."""
         if 0 < self._data_by() <= now:
-            for command in list(self.commands.values()):
-                if command.sequences and command.data_by <= now:
-                    command.give_up_data()
+            self._requests.give_up_waiting(self, now)
         if not 0 < self._peer_by() <= now:
             return
         if self._arriving is not None:

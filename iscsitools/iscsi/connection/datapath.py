@@ -16,8 +16,9 @@ Serial numbers (CmdSN, StatSN) only count up here: near their end, where they be
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from iscsitools.backstores.base import Backstore, MappedRange
 from iscsitools.iscsi.connection.digest import crc32c_wire
@@ -70,6 +71,14 @@ Form = tuple[bool, int, int, Gate | None]
 """Of commands with one form: whether they write, their data segment, the most bytes to serve at once, and the gate."""
 
 
+NOT_HERE: Final = 0
+ANSWERED: Final = 1
+BEGUN: Final = 2
+Transfer = tuple[bytes, bytearray | None, int, int, int, int, int, list[tuple[int, int, int, int, int]]]
+"""A command that waits for data: header; its buffer, if any byte of it was kept; bytes that are wanted, have come and
+were asked for; R2Ts so far; since when it waits; and its sequences (``requests.data_out.Sequence``)."""
+
+
 class Mapped(NamedTuple):
     """Data that a backstore has lent, where it comes from, and from which byte on."""
 
@@ -120,8 +129,8 @@ class DataPath:
     __slots__ = (
         "_forms", "_gates", "_largest_in_parts", "_largest_read", "_largest_write", "_max_burst", "_max_send",
         "_receive_address", "chunk", "chunk_begin", "commands", "data_digest", "exp_cmdsn", "fired", "header_digest",
-        "in_order", "info", "mapped", "marks", "probes", "read_bytes", "receive", "receive_view", "statsn", "tags",
-        "tail", "window", "written_bytes",
+        "in_order", "info", "mapped", "marks", "now", "probes", "read_bytes", "receive", "receive_view", "statsn",
+        "tags", "tail", "ttt", "window", "written_bytes",
     )  # fmt: skip
 
     def __init__(self, receive: bytearray, info: ConnectionInfo, probes: Probes) -> None:
@@ -157,6 +166,10 @@ class DataPath:
         self.read_bytes = 0
         """Data that commands have read; :attr:`written_bytes`: written."""
         self.written_bytes = 0
+        self.ttt = 0
+        """The last Target Transfer Tag that was given."""
+        self.now = 0
+        """When this turn began, in monotonic nanoseconds."""
         self.fired = FIRED_NOTHING
         """What has fired of the PDU at which :meth:`consume` stopped with OTHER; whoever takes that resets it."""
 
@@ -182,8 +195,14 @@ class DataPath:
         self.exp_cmdsn = other.exp_cmdsn
         self.commands = other.commands
 
-    def agree(self, max_send: int, max_burst: int, immediate: int) -> None:
-        """What login or a Text negotiation agreed on, in bytes; ``immediate``: of immediate data, 0 for none."""
+    def agree(
+        self, max_send: int, max_burst: int, immediate: int, first_burst: int = 0, initial_r2t: bool = True,
+        outstanding: int = 0,
+    ) -> None:  # fmt: skip
+        """What login or a Text negotiation agreed on, in bytes; ``immediate``: of immediate data, 0 for none.
+
+        ``first_burst``, ``initial_r2t`` and ``outstanding`` (MaxOutstandingR2T) are for a path that takes data-out.
+        """
         self._largest_read = self._largest_in_parts = min(max_send, max_burst, LARGEST_READ)
         if not (self.header_digest or self.data_digest or max_send & 3 or max_burst & 3):
             self._largest_in_parts = LARGEST_READ
@@ -196,6 +215,35 @@ class DataPath:
         if self._gates.get(lun) is not gate:
             self._gates[lun] = gate
             self._forms.clear()
+
+    # -- commands that wait for data: in Python each of them is a task
+
+    transfers: ClassVar[int] = 0
+    """How many WRITEs this path has begun that wait for data."""
+    waiting_since: ClassVar[int] = 0
+    """When the first of them began to wait, in monotonic nanoseconds."""
+
+    def lend_by(
+        self, reserve: Callable[[int], bool], release: Callable[[int], None], take: Callable[[int], bytearray],
+        give: Callable[[bytearray], None],
+    ) -> None:  # fmt: skip
+        """How the memory of such commands is held: in the account, and in buffers."""
+
+    def pending(self) -> list[tuple[int, int]]:
+        """Tag and unit number of each."""
+        return []
+
+    def place_for(self, itt: int, ttt: int, offset: int, length: int) -> memoryview | None:
+        """Where ``length`` bytes of a Data-Out belong; None when its command is not here."""
+        return None
+
+    def data_in_place(self, bhs: bytes, data: memoryview, address: int) -> int:
+        """Take a Data-Out whose data was received in :meth:`place_for`; NOT_HERE: it has to go the other way."""
+        return NOT_HERE
+
+    def take_over(self, itt: int) -> Transfer | None:
+        """All that is known of the command with that tag, which leaves this path; None when it is not here."""
+        return None
 
     # -- the loop
 
@@ -436,8 +484,10 @@ class DataPath:
 
     # -- a write that was received in place
 
-    def write_in_place(self, bhs: bytes, data: memoryview, address: int) -> bool:
-        """Answer a WRITE whose immediate data was received elsewhere, as :meth:`consume` does; False: it cannot.
+    def write_in_place(self, bhs: bytes, data: memoryview, address: int) -> int:
+        """Answer a WRITE whose immediate data was received elsewhere, as :meth:`consume` does: ANSWERED.
+
+        NOT_HERE: it cannot. BEGUN, of a path that takes data-out: more is to come, and the buffer is in its hands.
 
         Its digests are right. ``address``: of the data, for the xfer probes. Hot: measured, the task's way round costs
         60 us more for 256 KiB.
@@ -445,25 +495,25 @@ class DataPath:
         form, itt, edtl, cmdsn, operation, lba, length = COMMAND.unpack(bhs)
         writes, segment, largest, gate = self._forms.get(form) or self._form(form)
         if gate is None or not writes or not gate.write_open:
-            return False
+            return NOT_HERE
         if operation != 0x2A00:
             lba, length = other_range(bhs, 0, 0x2A00, gate.store, self.probes.mask)
         count = length >> 8
         if not length or length & 0xFF or edtl != segment or edtl != count * gate.block_size or edtl > largest:
-            return False
+            return NOT_HERE
         if not self.in_order or cmdsn != self.exp_cmdsn or lba + count > gate.blocks or self.exp_cmdsn == SERIAL_MASK:
-            return False
+            return NOT_HERE
         if itt == RESERVED_TAG or itt in self.tags or self.tail > CHUNK_SIZE - BHS_LENGTH - DIGEST_LENGTH:
-            return False
+            return NOT_HERE
         probes = self.probes
         if probes.mask and probes.write is None:
-            return False
+            return NOT_HERE
         began, started, moved = (probes.clock(), probes.clock(), probes.clock()) if probes.mask else (0, 0, 0)
         try:
             if not gate.store.try_write(lba * gate.block_size, data):
-                return False
+                return NOT_HERE
         except BaseException:
-            return False  # the task's way meets it again, and makes sense data of it
+            return NOT_HERE  # the task's way meets it again, and makes sense data of it
         chunk, tail = self.chunk, self.tail
         assert chunk is not None
         self.exp_cmdsn += 1
@@ -481,7 +531,7 @@ class DataPath:
             self.tail = self._add_digests(
                 chunk.view, tail, tail + BHS_LENGTH + DIGEST_LENGTH, self.tail + DIGEST_LENGTH
             )
-        return True
+        return ANSWERED
 
     # -- digests
 

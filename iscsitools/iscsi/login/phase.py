@@ -225,6 +225,8 @@ class LoginPhase:
 
     @staticmethod
     def _replace(old: Connection, reason: str) -> None:
+        if old.session is not None and old.session.nexus is not None:
+            old.session.nexus.gather()  # what its data path has begun ends with the others
         for command in list(old.commands.values()):
             command.abort()
         old.session = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.errors import ProtocolError, RejectError
 from iscsitools.iscsi.requests import data_out, nop_logout, task_management, text
+from iscsitools.iscsi.requests.adoption import adopt, adopt_all, adopt_before
 from iscsitools.iscsi.requests.scsi_command import cdb_of, start
 from iscsitools.probes.firing import NOP_SEND, REJECT_SEND
 from iscsitools.probes.lun import probe_lun, unit_number
@@ -69,6 +70,8 @@ class Dispatcher:
     def take(self, conn: Connection, pdu: Pdu) -> None:
         """Serve one whole PDU, or say what is wrong with it."""
         session = conn.session
+        if conn.path.transfers and pdu.opcode == Opcode.DATA_OUT:
+            adopt(conn, pdu.itt)  # the data path left it: something of it is not as it should be
         if pdu.fault is Fault.TOO_LONG:
             self._oversized(conn, pdu)
             return
@@ -173,6 +176,8 @@ class Dispatcher:
         if session is not None and session.full_feature:
             if pdu.opcode == Opcode.DATA_OUT:
                 place, command = data_out.place_for(conn, pdu, length)
+                if place is None and conn.path.transfers:
+                    place = conn.path.place_for(pdu.itt, pdu.ttt, pdu.word(40), length)
                 if place is not None:
                     return place, command, 0
             elif pdu.opcode == Opcode.SCSI_COMMAND and pdu.flags & Flag.WRITE:
@@ -215,12 +220,24 @@ class Dispatcher:
             conn.probes.pdu(Probe.NOP_SEND, conn.info, 0, header)
         conn.out.put(header)
 
+    def gather(self, conn: Connection) -> None:
+        """The device server looks at its tasks: have it see all of this connection's."""
+        adopt_all(conn)
+
+    def give_up_waiting(self, conn: Connection, now: int) -> None:
+        """End the commands whose data was to come by ``now``."""
+        adopt_all(conn)
+        for command in list(conn.commands.values()):
+            if command.sequences and command.data_by <= now:
+                command.give_up_data()
+
     def login_answered(self, conn: Connection, secret: bytes | None) -> None:
         """The secret that a login waited for has been looked up."""
         self._login.secret_found(conn, secret)
 
     def connection_lost(self, conn: Connection) -> None:
         """End what hangs on a connection: its tasks, and its session when this was the last one."""
+        adopt_all(conn)
         for command in list(conn.commands.values()):
             command.abort()
         text.end_exchange(conn)
@@ -238,6 +255,8 @@ def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
         raise RejectError(RejectReason.LONG_OPERATION_REJECT, "no memory for its data")
     if session.target is None and not _discovers(pdu):
         raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {pdu.opcode:#04x} in a discovery session")
+    if conn.path.transfers and pdu.opcode == Opcode.SCSI_COMMAND:
+        adopt_before(conn, pdu)
     _SERVE[pdu.opcode](conn, session, pdu)
 
 

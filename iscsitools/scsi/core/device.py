@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from iscsitools.scsi.core import task_management
@@ -51,9 +52,10 @@ class ScsiDevice:
 
         Threads may still work for these tasks: the backstore may be closed once each is released.
         """
+        tasks = list(self.units[number].tasks)
         unit = self.units.pop(number)
         unit.removed = True
-        ended = unit.tasks.abort(unit.tasks)
+        ended = unit.tasks.abort(tasks)
         for task in ended:
             task.dropped()
         unit.refresh()
@@ -127,6 +129,24 @@ class ScsiDevice:
             task.refuse(error)
             task.done()
             return False
+        return True
+
+    def bring_in(self, task: Task) -> bool:
+        """Enter a WRITE that passed all checks when a data path began it; False: its unit is gone.
+
+        Its data is still to come, for ``task.execute()``; then it is checked again. No unit attention is reported:
+        those that were pending came before it, or after.
+        """
+        itl = self.itl(task.nexus, task.lun)
+        if itl is None:
+            return False
+        unit = itl.unit
+        task.unit, task.itl, task.command = unit, itl, unit.commands.find(task.cdb)
+        task.generation = -1
+        with suppress(ScsiError):  # the unit may have become smaller
+            task.command.check(task)
+        unit.tasks.enter(task)
+        task.accepted = True
         return True
 
     def manage(self, function: int, nexus: Nexus, lun: int, tag: int) -> task_management.Result:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from iscsitools.backstores.base import Backstore
+
+# Words of a unit, that all of its gates share.
+TASKS: Final = 0
+"""Tasks in its task set."""
+DEPTH: Final = 1
+"""The most that are accepted without a look at whose they are."""
+TRANSFERS: Final = 2
+"""WRITEs that wait for data in data paths, and are no tasks yet; see ``Nexus.gather``."""
+
+
+def unit_words(depth: int) -> array[int]:
+    """The words of a unit without a task."""
+    return array("q", [0, depth, 0])
 
 
 @dataclass(slots=True, eq=False)
@@ -18,22 +32,25 @@ class Gate:
     task. One test stands for all of those: no unit attention, no reservation of another, a medium, no write protection,
     a write cache that is on, no ordered or exclusive task about.
 
-    ``number``: the unit number. ``blocks``: how many of ``block_size`` bytes the unit has now.
+    ``number``: the unit number. ``blocks``: how many of ``block_size`` bytes the unit has now. ``words``: the unit's.
     """
 
     number: int
     store: Backstore
     block_size: int
     blocks: int
+    words: array[int] = field(default_factory=lambda: unit_words(1))
     read_open: bool = False
     write_open: bool = False
+    transfers: int = 0
+    """How many of the unit's transfers are of this nexus."""
 
     def close(self) -> None:
         """Let no command through: what the gate leads to is gone for this nexus."""
         self.read_open = self.write_open = False
 
 
-def _find() -> Callable[[int, Backstore, int, int], Gate]:
+def _find() -> Callable[[int, Backstore, int, int, array[int]], Gate]:
     try:
         from iscsitools.datapath import _native
     except ImportError:
@@ -42,7 +59,7 @@ def _find() -> Callable[[int, Backstore, int, int], Gate]:
 
 
 make_gate: Final = _find()
-"""Make a gate of a unit number, a backstore, a block size and a number of blocks.
+"""Make a gate of a unit number, a backstore, a block size, a number of blocks and the unit's words.
 
 Where there is a data path in C, the words lie where that reads them; the one in Python takes either kind.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -23,6 +23,8 @@ class Nexus:
     """Where the initiator is, as far as the transport knows: part of who it is to other targets."""
     lost: bool = False
     """Set by ``ScsiDevice.detach``: the results of its tasks go nowhere."""
+    gather: Callable[[], None] = lambda: None
+    """Has the transport bring in commands that it has begun and not handed over (``ScsiDevice.bring_in``)."""
     used: set[int] = field(default_factory=set)
     """The numbers of the units that it has sent a command; kept for the list of sessions."""
 

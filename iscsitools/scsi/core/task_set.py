@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 from iscsitools.scsi.core.command import Command
+from iscsitools.scsi.core.gate import DEPTH, TASKS, TRANSFERS, unit_words
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.wire.scsi import Attribute
 
@@ -78,26 +79,34 @@ class QueuedTask:
 class TaskSet:
     """The tasks of a unit.
 
+    ``gather`` is called before somebody looks at the tasks: what a data path has begun enters now.
     ``changed`` is called when one of ``barriers``, ``reading`` or ``writing`` becomes 0 or stops being 0. The latter
     count the tasks at work that read or write blocks.
     """
 
-    __slots__ = ("_at_work", "_changed", "_in_order", "_pumping", "_tasks", "_waiting", "barriers", "depth", "reading",
-                 "writing")  # fmt: skip
+    __slots__ = ("_at_work", "_changed", "_gather", "_in_order", "_pumping", "_tasks", "_waiting", "barriers",
+                 "reading", "words", "writing")  # fmt: skip
 
-    def __init__(self, depth: int, changed: Callable[[], None]) -> None:
-        self.depth = depth
+    def __init__(self, depth: int, changed: Callable[[], None], gather: Callable[[], None] = lambda: None) -> None:
+        self.words = unit_words(depth)
         self.barriers = self.reading = self.writing = 0
         self._tasks: dict[QueuedTask, None] = {}
         self._in_order: dict[QueuedTask, None] = {}
         self._at_work: dict[QueuedTask, None] = {}
         self._waiting = 0
         self._changed = changed
+        self._gather = gather
         self._pumping = False
 
     def __iter__(self) -> Iterator[QueuedTask]:
         """The tasks, oldest first; they may leave meanwhile."""
+        self._gather()
         return iter(list(self._tasks))
+
+    @property
+    def depth(self) -> int:
+        """How many tasks are accepted, whosever they are."""
+        return self.words[DEPTH]
 
     @property
     def at_work(self) -> int:
@@ -112,8 +121,9 @@ class TaskSet:
 
         Its own places are a sixteenth of the depth, at least one.
         """
-        if len(self._tasks) < self.depth:
+        if self.words[TASKS] + self.words[TRANSFERS] < self.words[DEPTH]:
             return True
+        self._gather()
         own_places = max(1, self.depth // 16)
         own = [task for task in self._tasks if task.nexus is nexus]
         if len(own) < own_places:
@@ -125,6 +135,7 @@ class TaskSet:
         task.alone = task.attribute == Attribute.ORDERED or task.command.exclusive
         task.barrier = task.alone or task.attribute == Attribute.HEAD_OF_QUEUE
         self._tasks[task] = None
+        self.words[TASKS] += 1
         if task.barrier:
             self.barriers += 1
             if self.barriers == 1:
@@ -163,6 +174,7 @@ class TaskSet:
             return
         had_barriers = self.barriers
         del self._tasks[task]
+        self.words[TASKS] -= 1
         if task in self._in_order:
             del self._in_order[task]
             self._waiting -= not task.started

@@ -17,7 +17,7 @@ from iscsitools.scsi.core.command import Command, CommandSet, CommandTable, Flag
 from iscsitools.scsi.core.domain import Domain, Member
 from iscsitools.scsi.core.errors import ScsiError, backstore_error, check_condition, is_protected
 from iscsitools.scsi.core.executor import Executor
-from iscsitools.scsi.core.gate import make_gate
+from iscsitools.scsi.core.gate import TRANSFERS, make_gate
 from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import TransferLimits, UnitOptions
@@ -90,7 +90,7 @@ class LogicalUnit:
         self.kept_states = 0
         """How many states of the registrations were given to that place."""
         self.itls: dict[Nexus, ItlNexus] = {}
-        self.tasks = TaskSet(options.queue_depth, self._gates_changed)
+        self.tasks = TaskSet(options.queue_depth, self._gates_changed, self._gather)
         self.failures: Counter[str] = Counter()
         """How often a command of that name failed because the backstore did."""
         self.clock: Callable[[], int] = lambda: 0
@@ -148,6 +148,16 @@ class LogicalUnit:
             gate = itl.gate
             gate.read_open = read and itl.may_read
             gate.write_open = write and itl.may_write
+
+    def _gather(self) -> None:
+        for nexus, itl in list(self.itls.items()):
+            if itl.gate.transfers:
+                nexus.gather()
+
+    @property
+    def in_flight(self) -> int:
+        """How many tasks it has, those included that wait for data in a data path."""
+        return len(self.tasks) + self.tasks.words[TRANSFERS]
 
     def attention(self, asc: Asc, but: Nexus | None = None) -> None:
         """Queue a unit attention for every nexus, or for all others than ``but``."""
@@ -274,7 +284,7 @@ class ItlNexus:
         self.unit = unit
         self.attentions: list[Asc] = []
         self.may_read = self.may_write = False
-        self.gate = make_gate(unit.number, unit.store, unit.block_size, unit.blocks)
+        self.gate = make_gate(unit.number, unit.store, unit.block_size, unit.blocks, unit.tasks.words)
 
     def attention(self, asc: Asc) -> None:
         """Queue a unit attention condition (SAM-5 5.14).

@@ -1,0 +1,155 @@
+#include "transfers.h"
+
+/* -- the table: open addressing, at most a quarter full */
+
+static size_t home(uint32_t itt)
+{
+    return (size_t)(itt * 0x9e3779b1u >> 7) % TRANSFER_SLOTS;
+}
+
+static size_t place_of(const struct transfers *transfers, uint32_t itt)
+{
+    size_t at = home(itt);
+
+    while (transfers->slots[at] != NULL && transfers->slots[at]->itt != itt)
+        at = (at + 1) % TRANSFER_SLOTS;
+    return at;
+}
+
+struct transfer *transfers_find(const struct transfers *transfers, uint32_t itt)
+{
+    return transfers->count == 0 ? NULL : transfers->slots[place_of(transfers, itt)];
+}
+
+struct transfer *transfers_add(struct transfers *transfers, uint32_t itt, struct gate *gate)
+{
+    struct transfer *transfer;
+
+    if (transfers->count == MOST_TRANSFERS || (transfer = PyMem_Calloc(1, sizeof *transfer)) == NULL)
+        return NULL;
+    Py_INCREF((PyObject *)gate);
+    gate_count_transfer(gate, 1);
+    transfer->gate = gate;
+    transfer->itt = itt;
+    transfer->number = transfers->begun++;
+    transfers->slots[place_of(transfers, itt)] = transfer;
+    transfers->count++;
+    return transfer;
+}
+
+/* Empty a slot, and move those behind it that would not be found any more. */
+static void take_out(struct transfers *transfers, size_t hole)
+{
+    struct transfer **slots = transfers->slots;
+
+    for (size_t at = (hole + 1) % TRANSFER_SLOTS; slots[at] != NULL; at = (at + 1) % TRANSFER_SLOTS) {
+        size_t from_home = (at - home(slots[at]->itt)) % TRANSFER_SLOTS;
+        if (from_home >= (at - hole) % TRANSFER_SLOTS) {
+            slots[hole] = slots[at];
+            hole = at;
+        }
+    }
+    slots[hole] = NULL;
+    transfers->count--;
+}
+
+static void destroy(struct transfer *transfer)
+{
+    gate_count_transfer(transfer->gate, -1);
+    Py_DECREF((PyObject *)transfer->gate);
+    Py_XDECREF(transfer->buffer);
+    PyMem_Free(transfer);
+}
+
+void transfers_remove(struct transfers *transfers, struct transfer *transfer)
+{
+    take_out(transfers, place_of(transfers, transfer->itt));
+    destroy(transfer);
+}
+
+int transfers_visit(const struct transfers *transfers, visitproc visit, void *arg)
+{
+    for (size_t i = 0; transfers->count != 0 && i < TRANSFER_SLOTS; i++)
+        if (transfers->slots[i] != NULL)
+            Py_VISIT(transfers->slots[i]->gate);
+    return 0;
+}
+
+void transfers_clear(struct transfers *transfers)
+{
+    for (size_t i = 0; transfers->count != 0 && i < TRANSFER_SLOTS; i++) {
+        struct transfer *transfer = transfers->slots[i];
+        transfers->slots[i] = NULL;
+        if (transfer != NULL)
+            destroy(transfer);
+    }
+    transfers->count = 0;
+}
+
+/* -- one of them */
+
+struct sequence *transfer_sequence(struct transfer *transfer, uint32_t ttt)
+{
+    for (uint32_t i = 0; i < transfer->sequence_count; i++)
+        if (transfer->sequences[i].ttt == ttt)
+            return &transfer->sequences[i];
+    return NULL;
+}
+
+void transfer_end_sequence(struct transfer *transfer, struct sequence *sequence)
+{
+    size_t after = (size_t)(&transfer->sequences[--transfer->sequence_count] - sequence);
+
+    memmove(sequence, sequence + 1, after * sizeof *sequence);
+}
+
+bool memory_reserve(const struct memory *memory, uint32_t length)
+{
+    PyObject *result = memory->reserve == NULL ? NULL : PyObject_CallFunction(memory->reserve, "I", length);
+    int fits = result == NULL ? -1 : PyObject_IsTrue(result);
+
+    Py_XDECREF(result);
+    if (fits < 0)
+        PyErr_Clear(); /* the task's way meets it again */
+    return fits > 0;
+}
+
+void memory_release(const struct memory *memory, uint32_t length)
+{
+    PyObject *result = PyObject_CallFunction(memory->release, "I", length);
+
+    if (result == NULL)
+        PyErr_WriteUnraisable(memory->release);
+    Py_XDECREF(result);
+}
+
+bool transfer_open_buffer(struct transfer *transfer, const struct memory *memory, PyObject *place)
+{
+    if (transfer->buffer != NULL)
+        return true;
+    if (place != NULL && PyByteArray_Check(place) && PyByteArray_Size(place) >= (Py_ssize_t)transfer->wanted) {
+        Py_INCREF(place);
+    } else {
+        place = PyObject_CallFunction(memory->take, "I", transfer->wanted);
+        if (place != NULL && (!PyByteArray_Check(place) || PyByteArray_Size(place) < (Py_ssize_t)transfer->wanted))
+            Py_CLEAR(place);
+        PyErr_Clear();
+    }
+    transfer->buffer = place;
+    transfer->data = place == NULL ? NULL : (uint8_t *)PyByteArray_AsString(place);
+    return place != NULL;
+}
+
+void transfer_end(struct transfers *transfers, struct transfer *transfer, const struct memory *memory)
+{
+    PyObject *result;
+
+    memory_release(memory, transfer->wanted);
+    if (transfer->buffer != NULL) {
+        result = PyObject_CallFunctionObjArgs(memory->give, transfer->buffer, NULL);
+        if (result == NULL)
+            PyErr_WriteUnraisable(memory->give);
+        Py_XDECREF(result);
+    }
+    transfers_remove(transfers, transfer);
+}

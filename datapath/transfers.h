@@ -1,0 +1,70 @@
+/* WRITEs whose data-out is on its way: by ITT, at most MOST_TRANSFERS of a connection. */
+#ifndef TRANSFERS_H
+#define TRANSFERS_H
+
+#include "gate.h"
+
+#include "wire.h"
+
+enum { MOST_TRANSFERS = 128, MOST_SEQUENCES = 8, TRANSFER_SLOTS = 4 * MOST_TRANSFERS };
+
+/* One Data-Out sequence, as iscsitools.iscsi.requests.data_out.Sequence: unsolicited, or what one R2T asked for. */
+struct sequence {
+    uint32_t ttt, offset, length, received, datasn;
+};
+
+/*
+ * A command that has begun. "buffer": a bytearray of its data, and "data" its first byte; NULL while no byte had to be
+ * kept. "since": when it came, or its last sequence ended, in monotonic nanoseconds.
+ */
+struct transfer {
+    uint8_t bhs[BHS_LENGTH];
+    struct gate *gate;
+    PyObject *buffer;
+    uint8_t *data;
+    uint64_t since, lba, number; /* number: of all that have begun, in order */
+    uint32_t itt, wanted, received, asked, r2tsn, sequence_count;
+    struct sequence sequences[MOST_SEQUENCES];
+};
+
+struct transfers {
+    struct transfer *slots[TRANSFER_SLOTS];
+    uint64_t count, begun;
+};
+
+/* The memory of the connection, as four functions of Python. */
+struct memory {
+    PyObject *reserve, *release, *take, *give;
+};
+
+/* The transfer of a tag, or NULL. */
+struct transfer *transfers_find(const struct transfers *transfers, uint32_t itt);
+
+/* A new transfer, all but its tag and gate 0; NULL when there is no memory, or no place, for it. */
+struct transfer *transfers_add(struct transfers *transfers, uint32_t itt, struct gate *gate);
+
+/* Take a transfer out and free it. Its buffer goes with it, unless that was taken over before. */
+void transfers_remove(struct transfers *transfers, struct transfer *transfer);
+
+/* The sequence of a Target Transfer Tag, or NULL. */
+struct sequence *transfer_sequence(struct transfer *transfer, uint32_t ttt);
+
+/* A sequence has come whole. */
+void transfer_end_sequence(struct transfer *transfer, struct sequence *sequence);
+
+/* See that there is a buffer, of "place" if that is a bytearray of enough bytes; false: there is none. */
+bool transfer_open_buffer(struct transfer *transfer, const struct memory *memory, PyObject *place);
+
+/* The command has ended: give back what was reserved and lent for it, and forget it. */
+void transfer_end(struct transfers *transfers, struct transfer *transfer, const struct memory *memory);
+
+/* Hold so many bytes more; false: they do not fit. */
+bool memory_reserve(const struct memory *memory, uint32_t length);
+
+/* Hold so many bytes less. */
+void memory_release(const struct memory *memory, uint32_t length);
+
+int transfers_visit(const struct transfers *transfers, visitproc visit, void *arg);
+void transfers_clear(struct transfers *transfers);
+
+#endif
