@@ -81,7 +81,14 @@ class Tracing:
         """All that was recorded since the last time, and the sums so far."""
         rows = take(0, 0, self._sums, None, False).commands if self.sums else []
         rows.sort(
-            key=lambda row: (row.conn.ident, row.lun, row.opcode or -1, row.service_action or 0, row.reads, row.writes)
+            key=lambda row: (
+                row.conn.ident,
+                row.lun,
+                -1 if row.opcode is None else row.opcode,
+                row.service_action or 0,
+                row.reads,
+                row.writes,
+            )  # fmt: skip
         )
         under_way = sorted((info.ident, lun, count) for info, lun, count in self._sums.under_way())
         return [*self._records.take(), *map(repr_of, rows), under_way, self._records.drops]
