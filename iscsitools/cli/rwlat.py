@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from iscsitools.cli.distribution import check_plot, plot_caption
 from iscsitools.cli.watching import Watch, source_options, watch_events, watch_sums
 from iscsitools.errors import RunError, UsageError
 from iscsitools.trace.views.heatmap import COLUMNS as HEATMAP_COLUMNS
 from iscsitools.trace.views.heatmap import heatmap_report
 from iscsitools.trace.views.over_time import GridView, PhaseView
 from iscsitools.trace.views.plot import COLUMNS as PLOT_COLUMNS
-from iscsitools.trace.views.plot import PlotError, check_plot_file, write_plot
+from iscsitools.trace.views.plot import PlotError, write_plot
 from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.rwlat import percentile_report, rwlat_report
 from iscsitools.trace.views.width import fold
@@ -44,17 +45,13 @@ def command(watch: Watch, percentiles: bool, heatmap: bool, plot: Path | None, p
 
 
 def _plot(watch: Watch, path: Path) -> None:
-    if watch.source.interval is not None and watch.source.count != 1:
-        raise UsageError("--plot draws one picture: give no INTERVAL, or INTERVAL and a COUNT of 1")
-    try:
-        check_plot_file(path)
-    except PlotError as error:
-        raise UsageError(str(error)) from None
+    check_plot(watch, path)
     grid = GridView(PLOT_COLUMNS)
+    caption = plot_caption(watch.source)
 
     def report(elapsed: int) -> Report:
         try:
-            write_plot(grid, path)
+            write_plot(grid, path, caption)
         except PlotError as error:
             raise RunError(str(error)) from None
         return Report(["plot"], [[str(path)]], list(fold(f"Plot written to {path}", "")))

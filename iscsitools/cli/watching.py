@@ -123,12 +123,18 @@ def one_server(source: Source) -> None:
 
 
 def watch_sums(
-    watch: Watch, report: Callable[[Any, int], Report], *, commands: bool = True, events: bool = False
+    watch: Watch,
+    report: Callable[[Any, int], Report],
+    *,
+    commands: bool = True,
+    events: bool = False,
+    histograms: Sequence[str] = (),
 ) -> None:
     """Print ``report(snapshot, nanoseconds of the interval)`` for each interval, or once at the end."""
     one_server(watch.source)
     with Stop() as stop:
-        for snapshot, elapsed in snapshots(watch.source, watch, stop, commands=commands, events=events):
+        pieces = snapshots(watch.source, watch, stop, commands=commands, events=events, histograms=histograms)
+        for snapshot, elapsed in pieces:
             watch.write(report(snapshot, snapshot.time - snapshot.since), elapsed)
 
 

@@ -112,7 +112,7 @@ def test_a_closed_pipe_is_quiet(recorded: Path) -> None:
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["io", "who", "rwlat", "cmds", "snoop", "top"])
+@pytest.mark.parametrize("command", ["io", "who", "rwlat", "cmds", "size", "seek", "queue", "snoop", "top"])
 def test_json_and_csv_of_a_file(recorded: Path, command: str) -> None:
     from_json = run(command, "--read", str(recorded), "--json")
     assert (from_json.returncode, from_json.stderr) == (0, "")
@@ -128,6 +128,7 @@ def test_json_and_csv_of_a_file(recorded: Path, command: str) -> None:
     "command",
     [
         ["who"], ["who", "--by", "lun"], ["io"], ["rwlat"], ["rwlat", "--phases"], ["rwlat", "--heatmap"], ["cmds"],
+        ["size"], ["seek", "--percentiles"], ["queue"],
         ["snoop"], ["top", "--batch"],
     ],
     ids=" ".join,

@@ -18,7 +18,7 @@ from iscsitools.trace.views import cmds, io
 from iscsitools.trace.views.top.model import TopModel
 from iscsitools.trace.views.top.text import batch_lines
 
-WATCHING = ("top", "who", "io", "rwlat", "snoop", "cmds", "sessions")
+WATCHING = ("top", "who", "io", "rwlat", "snoop", "cmds", "size", "seek", "queue", "sessions")
 HEADINGS = ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "FIELDS", "OVERHEAD", "EXAMPLES", "SEE ALSO")
 
 
@@ -73,6 +73,9 @@ def test_every_option_is_described(project: Path, command: str) -> None:
         ("top", batch_lines(TopModel(), "client, target, LUN", "ALL/s")[0].replace("LAST", "LAST MIN").split("  ")),
         ("who", ["REMOTE IP", "iSCSI EVENT", "COUNT"]),
         ("snoop", ["TIME(s)", "CLIENT", "EVENT", "LUN", "ITT", "DETAIL"]),
+        ("size", ["value", "Distribution", "count", "COUNT", "p10", "p50", "p90", "p99"]),
+        ("seek", ["value", "Distribution", "count", "COUNT", "SEQ%", "p10", "p50", "p90", "p99"]),
+        ("queue", ["value", "Distribution", "count", "COUNT", "p10", "p50", "p90", "p99"]),
         ("rwlat", ["value", "Distribution", "count", "BACKSTORE", "WAITING", "SENDING", "TOTAL", "max"]),
     ],
 )

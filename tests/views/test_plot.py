@@ -24,7 +24,7 @@ def test_a_picture_is_written(tmp_path: Path, name: str, begins: bytes) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / name
     plot.check_plot_file(path)
-    plot.write_plot(view(), path)
+    plot.write_plot(view(), path, "server a")
     assert path.read_bytes().startswith(begins)
 
 
@@ -42,4 +42,4 @@ def test_a_name_that_cannot_be_is_refused_before_tracing(tmp_path: Path, name: s
 
 def test_nothing_to_plot(tmp_path: Path) -> None:
     with pytest.raises(plot.PlotError, match="nothing to plot"):
-        plot.write_plot(GridView(60), tmp_path / "a.png")
+        plot.write_plot(GridView(60), tmp_path / "a.png", "server a")

@@ -18,6 +18,8 @@ _DOUBLE: Final = struct.Struct(">d")
 _BUCKET: Final = struct.Struct(">H6x")
 _FIRST: Final = 3 if sys.byteorder == "little" else 0
 _EXPONENT_BIAS: Final = 1023
+_SIGN: Final = 0x8000
+"""The bit of a bucket of negative values; its other bits are as of the value without the sign."""
 
 
 def index_of(value: int) -> int:
@@ -47,19 +49,37 @@ def merged(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
 
 
 def powers(histogram: Mapping[int, int]) -> dict[int, int]:
-    """Return quantize's rows: counts by the power of two that is the row's lower bound, 0 for the value 0."""
+    """Return quantize's rows: counts by the power of two that is the row's lower bound, 0 for the value 0.
+
+    The rows of negative values are named by the bound that is nearer to 0, as dtrace names them.
+    """
     rows: dict[int, int] = {}
     for index, number in histogram.items():
-        bound = 1 << (index >> 4) - _EXPONENT_BIAS if index else 0
+        size = index & ~_SIGN
+        bound = 1 << (size >> 4) - _EXPONENT_BIAS if size else 0
+        bound = -bound if index & _SIGN else bound
         rows[bound] = rows.get(bound, 0) + number
     return dict(sorted(rows.items()))
 
 
 def percentile(histogram: Mapping[int, int], share: float) -> int:
     """Return the middle of the bucket in which ``share`` (0 to 1) of the values is reached; 0 for no values."""
+    if not histogram:
+        return 0
+    index = value_at(histogram, share)
+    return int(lower_bound(index) + lower_bound(index + 1)) // 2
+
+
+def value_at(histogram: Mapping[int, int], share: float) -> int:
+    """Return the bucket in which ``share`` (0 to 1) of the values is reached; that of 0 for no values."""
     left = share * sum(histogram.values())
-    for index in sorted(histogram):
+    for index in sorted(histogram, key=_place):
         left -= histogram[index]
         if left <= 0:
-            return int(lower_bound(index) + lower_bound(index + 1)) // 2
+            return index
     return 0
+
+
+def _place(index: int) -> int:
+    """Where a bucket stands when they are ordered by their values."""
+    return _SIGN - index if index & _SIGN else index

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from iscsitools.trace.sums.histogram import merged, percentile
 from iscsitools.trace.sums.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.report import INDENT, Column, Report, microseconds, table
 from iscsitools.trace.views.width import sentence
@@ -13,12 +14,13 @@ from iscsitools.wire.scsi import status_name
 from iscsitools.wire.sense import sense_text
 
 _CHECK_CONDITION = 0x02
-_NAMES = ("command", "count", "bytes", "average_ns", "max_ns", "check_conditions", "failures")
+_NAMES = ("command", "count", "bytes", "average_ns", "p99_ns", "max_ns", "check_conditions", "failures")
 _COLUMNS = (
-    Column("COMMAND", -28),
+    Column("COMMAND", -22),
     Column("COUNT", 8),
-    Column("Kbytes", 10),
+    Column("Kbytes", 8),
     Column("AVG(us)", 9, microseconds),
+    Column("P99(us)", 9, microseconds),
     Column("MAX(us)", 9, microseconds),
     Column("CHECKS", 6),
 )
@@ -31,6 +33,7 @@ class _Sums:
     ended: int = 0
     latency: int = 0
     maximum: int = 0
+    histogram: dict[int, int] = field(default_factory=dict)
     errors: Counter[int] = field(default_factory=Counter)
 
     def add(self, row: CommandRow) -> None:
@@ -39,6 +42,7 @@ class _Sums:
         self.ended += row.ended
         self.latency += row.latency
         self.maximum = max(self.maximum, row.maximum)
+        self.histogram = merged([self.histogram, row.histogram])
         self.errors.update(row.errors)
 
     @property
@@ -49,6 +53,11 @@ class _Sums:
     @property
     def average(self) -> int:
         return self.latency // self.ended if self.ended else 0
+
+    @property
+    def p99(self) -> int:
+        """Nanoseconds that 99 of 100 took at most."""
+        return min(percentile(self.histogram, 0.99), self.maximum)
 
 
 def cmds_report(snapshot: Snapshot, elapsed: int) -> Report:
@@ -63,8 +72,8 @@ def cmds_report(snapshot: Snapshot, elapsed: int) -> Report:
     for name in order:
         s = sums[name]
         failed = {failure_text(error): n for error, n in sorted(s.errors.items())}
-        exact.append((name, s.count, s.size, s.average, s.maximum, s.checks, failed))
-        rows.append((name, s.count, s.size // 1024, s.average, s.maximum, s.checks))
+        exact.append((name, s.count, s.size, s.average, s.p99, s.maximum, s.checks, failed))
+        rows.append((name, s.count, s.size // 1024, s.average, s.p99, s.maximum, s.checks))
         failures += [(n, name, text) for text, n in failed.items()]
     lines = table(_COLUMNS, rows)
     if failures:

@@ -33,14 +33,18 @@ def check_plot_file(path: Path) -> None:
         raise PlotError("--plot needs matplotlib, which the extra `plot` brings: pip install 'iscsitools[plot]'")
 
 
-def write_plot(view: GridView, path: Path) -> None:
-    """Draw one row of two pictures per operation: percentiles over time, and the distribution of all."""
+def write_plot(view: GridView, path: Path, caption: str) -> None:
+    """Draw one row of two pictures per operation: percentiles over time, and the distribution of all.
+
+    ``caption``: what it is of, above all of them.
+    """
     from matplotlib.figure import Figure
 
     grids = view.level()
     if not grids:
         raise PlotError("No read or write has ended: there is nothing to plot.")
     figure = Figure(figsize=(11, 3.6 * len(grids)), layout="constrained")
+    figure.suptitle(caption, fontsize="medium")
     axes = figure.subplots(len(grids), 2, squeeze=False, width_ratios=[2.2, 1])
     end = max(len(grid.columns) * grid.width for _, grid in grids) / 1e9
     for row, (operation, grid) in zip(axes, grids, strict=True):
@@ -81,6 +85,7 @@ def _distribution(axes: Axes, operation: str, grid: TimeGrid) -> None:
     axes.bar(left, list(counts.values()), width=left, align="edge", color=_COLORS[operation], edgecolor="white")
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis, axes.get_xlim())
+    axes.tick_params(axis="x", labelrotation=45)
     axes.set_xlabel("latency (ms)")
     axes.set_ylabel("commands")
     axes.set_title(f"{every.count} {operation}s, p99 {every.percentile(0.99) / 1e6:.3g} ms")

@@ -20,24 +20,27 @@ def quantize_lines(histogram: Mapping[int, int]) -> list[str]:
     counts = powers(histogram)
     total = sum(counts.values())
     lines = [_HEADER]
-    value = _below(min(counts, default=0))
-    last = _above(max(counts, default=0))
+    value = row_below(min(counts, default=0))
+    last = row_above(max(counts, default=0))
     while value <= last:
         count = counts.get(value, 0)
         # dtrace: the bar is count * 40 / total, rounded to the nearest
         bar = int(count * _WIDTH / total + 0.5) if total else 0
         lines.append(f"{value:>16} |{'@' * bar:<{_WIDTH}} {count:<9}")
-        value = _above(value)
+        value = row_above(value)
     return lines
 
 
-def _below(value: int) -> int:
+def row_below(value: int) -> int:
     """The row before: 0 is between -1 and 1."""
+    if value < 0:
+        return value * 2
     return value // 2 if value else -1
 
 
-def _above(value: int) -> int:
-    return value * 2 if value > 0 else value + 1
+def row_above(value: int) -> int:
+    """The row behind."""
+    return -row_below(-value)
 
 
 def keyed_quantize(key: str, histogram: Mapping[int, int]) -> list[str]:

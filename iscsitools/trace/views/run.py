@@ -6,7 +6,7 @@ Without an interval there is one piece, at the end: at Ctrl-C, at the end of the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from iscsitools.probes.table import ALL_MASK, BY_LABEL
@@ -38,18 +38,30 @@ class Batch(NamedTuple):
 
 
 def snapshots(
-    source: Source, listener: Listener, stop: Stop, *, commands: bool = True, events: bool = False
+    source: Source,
+    listener: Listener,
+    stop: Stop,
+    *,
+    commands: bool = True,
+    events: bool = False,
+    histograms: Sequence[str] = (),
 ) -> Iterator[tuple[Snapshot, int]]:
-    """The sums of each interval, with the nanoseconds since tracing began."""
+    """The sums of each interval, with the nanoseconds since tracing began.
+
+    ``histograms``: names of :mod:`iscsitools.trace.sums.declared`. Raises TraceError for a server that is older than
+    one of them.
+    """
     if source.read is not None:
-        return _replayed(source, listener, stop, commands, events)
-    return _asked(source, listener, stop, commands, events)
+        return _replayed(source, listener, stop, commands, events, histograms)
+    return _asked(source, listener, stop, commands, events, histograms)
 
 
 def _asked(
-    source: Source, listener: Listener, stop: Stop, commands: bool, events: bool
+    source: Source, listener: Listener, stop: Stop, commands: bool, events: bool, histograms: Sequence[str]
 ) -> Iterator[tuple[Snapshot, int]]:
-    with Sums(commands=commands, events=events, **source.live()) as sums:
+    with Sums(commands=commands, events=events, histograms=histograms, **source.live()) as sums:
+        if older := set(histograms) - set(sums.kept):
+            raise TraceError(f"the server is an older one: it keeps no distribution of {', '.join(sorted(older))}")
         listener.started()
         pieces = Countdown(source)
         latest = sums.snapshot()
@@ -74,10 +86,10 @@ def _asked(
 
 
 def _replayed(
-    source: Source, listener: Listener, stop: Stop, commands: bool, events: bool
+    source: Source, listener: Listener, stop: Stop, commands: bool, events: bool, histograms: Sequence[str]
 ) -> Iterator[tuple[Snapshot, int]]:
     assert source.read is not None
-    replay = Replay(source.selection(ALL_MASK), commands=commands, events=events)
+    replay = Replay(source.selection(ALL_MASK), commands=commands, events=events, histograms=histograms)
     pieces = Countdown(source)
     with open_file(source.read) as trace:
         cutter = Cutter(source.interval)
