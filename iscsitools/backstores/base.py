@@ -31,6 +31,15 @@ class Host:
     def size_changed(self) -> None:
         """``size`` is another: have it read, and the initiators told."""
 
+    def access_changed(self) -> None:
+        """``access`` is another: have it read; when this returns, commands are let through or refused by it.
+
+        Waits for the event loop, two seconds at most.
+        """
+
+    def reservations_changed(self) -> None:
+        """``reservations`` is another: have it read; when this returns it is in force. Waits as ``access_changed``."""
+
 
 API_VERSION: Final = 1
 """The plugin API's version; a plugin module names the one it was written for as ``ISCSITOOLS_API``."""
@@ -195,6 +204,33 @@ class Backstore:
         does not inherit it, for it may change what is read.
         """
         return None
+
+    # A disk that several servers export
+
+    @property
+    def access(self) -> Mapping[int, str] | None:
+        """The target port groups of all servers that export it, with their states; None, the default: it has one.
+
+        A number is that of a portal group (the relative target port identifier is the same); the states are those of
+        the configuration's ``access``, such as ``optimized`` and ``standby``. Asked for on the event loop.
+        """
+        return None
+
+    def request_access(self, states: Mapping[int, str]) -> None:
+        """An initiator asks for these states (SET TARGET PORT GROUPS): return when they are reached, or raise.
+
+        Called in a thread, and only where ``access`` is not None.
+        """
+        raise NotImplementedError  # abstract for those
+
+    @property
+    def reservations(self) -> str | None:
+        """The text of the persistent reservations that the servers share; empty: none; None: they share nothing."""
+        return None
+
+    def keep_reservations(self, text: str) -> None:
+        """Keep this text, and return when all servers obey it. In a thread; raises OSError when it is not kept."""
+        raise NotImplementedError  # abstract for those that have ``reservations``
 
     # Asynchronous calls, beside the blocking ones
 
@@ -436,6 +472,24 @@ class Filter(Backstore):
         if self.passes_writes:
             return self.inner.try_write(offset, buffer)
         return super().try_write(offset, buffer)
+
+    @property
+    def access(self) -> Mapping[int, str] | None:
+        """The inner one's."""
+        return self.inner.access
+
+    def request_access(self, states: Mapping[int, str]) -> None:
+        """Ask the inner one."""
+        self.inner.request_access(states)
+
+    @property
+    def reservations(self) -> str | None:
+        """The inner one's."""
+        return self.inner.reservations
+
+    def keep_reservations(self, text: str) -> None:
+        """The inner one keeps it."""
+        self.inner.keep_reservations(text)
 
     @property
     def asynchronous(self) -> frozenset[Operation]:

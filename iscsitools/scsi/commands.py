@@ -297,7 +297,12 @@ def _in(name: str, action: int, run: Run) -> Command:
 def _out(name: str, action: int, run: Callable[[Task], None], check: Check) -> Command:
     usage = "5f 1f ff 00 00 ff ff ff ff 00"
     return _row(
-        f"PERSISTENT RESERVE OUT, {name}", usage, persistentout.kept(run), _SHARED | Flags.ESSENTIAL, check, action
+        f"PERSISTENT RESERVE OUT, {name}",
+        usage,
+        persistentout.kept(run),
+        _SHARED | Flags.ESSENTIAL | _STANDBY,
+        check,
+        action,
     )
 
 

@@ -16,7 +16,6 @@ from iscsitools.backstores.spec import build, without_password
 from iscsitools.backstores.values import MAX_SIZE
 from iscsitools.config import AuthConfig, AuthMethod, LunConfig, TargetConfig
 from iscsitools.config import Limits as LimitsConfig
-from iscsitools.config.types import ACCESS_STATES
 from iscsitools.errors import RunError, UsageError, UserError
 from iscsitools.iscsi.login.access import AccessList, LunMap
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
@@ -25,14 +24,14 @@ from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.domain import Domain
 from iscsitools.scsi.core.options import BLOCK_SIZES, UnitOptions
-from iscsitools.scsi.core.port_groups import AccessState, PortGroup, PortGroups
+from iscsitools.scsi.core.port_groups import PortGroup, PortGroups
 from iscsitools.scsi.core.registrations import Registrations
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.atomic_file import AtomicFile
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.loop import Loop
 from iscsitools.server.reservation_file import ReservationFile
-from iscsitools.server.sizes import StoreHost
+from iscsitools.server.store_host import STATES, SharedReservations, StoreHost
 from iscsitools.server.workers import Workers
 
 if TYPE_CHECKING:
@@ -128,11 +127,15 @@ def fit_unit(
     unit: LogicalUnit, config: TargetConfig, state: Path | None, keeper: Workers, groups: Iterable[int]
 ) -> None:
     """Give a unit what it shares with the others of its target: reservations' place, clock, ports. Raises UserError."""
-    _take_reservations(place(config.iqn, unit.number), unit, state, keeper)
-    _take_atomic(place(config.iqn, unit.number), unit, state)
-    unit.store.host = StoreHost(keeper.loop, place(config.iqn, unit.number), unit)
+    where = place(config.iqn, unit.number)
+    _take_reservations(where, unit, state, keeper)
+    _take_atomic(where, unit, state)
+    unit.store.host = StoreHost(keeper.loop, where, unit)
     unit.clock = _milliseconds
     unit.port_groups = _port_groups(config, groups)
+    access = unit.store.access
+    if access is not None:  # what the servers that export it have agreed on
+        unit.take_access({number: STATES[name] for number, name in access.items()})
 
 
 def _port_groups(config: TargetConfig, groups: Iterable[int]) -> PortGroups:
@@ -142,8 +145,7 @@ def _port_groups(config: TargetConfig, groups: Iterable[int]) -> PortGroups:
     for number in access:
         if number not in groups:
             raise UsageError(f"{config.iqn}: access says something of portal group {number}, which no portal is in")
-    states = {name: AccessState[name.upper().replace("-", "_")] for name in ACCESS_STATES}
-    return PortGroups({number: PortGroup((number,), states[access.get(number, "optimized")]) for number in groups})
+    return PortGroups({number: PortGroup((number,), STATES[access.get(number, "optimized")]) for number in groups})
 
 
 def _milliseconds() -> int:
@@ -164,6 +166,11 @@ def state_folder(configured: str | None) -> Path | None:
 
 def _take_reservations(where: str, unit: LogicalUnit, state: Path | None, keeper: Workers) -> None:
     """Give a unit the place where its reservations are kept, and what is there; a damaged fence is not forgotten."""
+    shared = unit.store.reservations
+    if shared is not None:
+        unit.reservation_place = SharedReservations(unit.store, keeper)
+        unit.reservations.persistent = Registrations.from_text(shared) if shared else Registrations()
+        return
     if state is None:
         return
     kept = ReservationFile(state / "reservations" / f"{unit.identity.naa.hex()}.json", keeper)
@@ -236,7 +243,7 @@ def make_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) -> L
         naa=lun.naa or b"",
         target=iqn,
         queue_depth=lun.queue_depth,
-        keep_reservations=lun.keep_reservations,
+        keep_reservations=lun.keep_reservations or store.reservations is not None,
     )
     return LogicalUnit(lun.number, store, workers, options, DISK)
 

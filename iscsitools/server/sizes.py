@@ -6,23 +6,9 @@ import logging
 from collections.abc import Iterable
 from functools import partial
 
-from iscsitools.backstores.base import Host
 from iscsitools.scsi.core.unit import LogicalUnit
-from iscsitools.server.loop import Loop
 
 log = logging.getLogger(__name__)
-
-
-class StoreHost(Host):
-    """What one disk's backstore tells the server; its methods are for any thread."""
-
-    def __init__(self, loop: Loop, where: str, unit: LogicalUnit) -> None:
-        self._loop = loop
-        self._units = ((where, unit),)
-
-    def size_changed(self) -> None:
-        """Read the size on the loop, and tell the initiators."""
-        self._loop.call_soon(partial(read_sizes, self._units))
 
 
 def read_sizes(units: Iterable[tuple[str, LogicalUnit]]) -> None:

@@ -21,7 +21,7 @@ from iscsitools.scsi.core.gate import TRANSFERS, make_gate
 from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import TransferLimits, UnitOptions
-from iscsitools.scsi.core.port_groups import ACTIVE, AccessState, PortGroups, StatusCode
+from iscsitools.scsi.core.port_groups import ACTIVE, AccessState, PortGroup, PortGroups, StatusCode
 from iscsitools.scsi.core.registrations import ReservationPlace
 from iscsitools.scsi.core.reservations import Reservations
 from iscsitools.scsi.core.task_set import QueuedTask, TaskSet
@@ -234,6 +234,16 @@ class LogicalUnit:
         if changed:
             self.attention(Asc.ACCESS_STATE_CHANGED, but)
             self.refresh()
+
+    def take_access(self, states: Mapping[int, AccessState]) -> None:
+        """Have these target port groups and states, which another one decides on; initiators learn of a change."""
+        groups = self.port_groups.groups
+        if any(number not in groups for number in states):
+            more = {number: PortGroup((number,), state) for number, state in states.items() if number not in groups}
+            self.port_groups = PortGroups({**groups, **more})
+            self.attention(Asc.ACCESS_STATE_CHANGED)
+        self.set_access(states, StatusCode.BY_TARGET)
+        self.refresh()
 
     def check_state(self, command: Command, cdb: bytes, nexus: Nexus) -> None:
         """Raise when the port's access state, a reservation, the medium or write protection forbids the command now."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import Final
 
 from iscsitools.scsi.core.cdb import Buffer, u16, u32
 from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
+from iscsitools.scsi.core.executor import Elsewhere, Work
 from iscsitools.scsi.core.port_groups import AccessState, PortGroup, StatusCode
 from iscsitools.scsi.core.task import Task
 from iscsitools.wire.sense import Asc
@@ -50,14 +52,22 @@ def check_set(task: Task) -> None:
     task.take(length)
 
 
-def set_states(task: Task) -> None:
-    """SET TARGET PORT GROUPS: all is checked before the first state changes; the other nexuses learn of it."""
+def set_states(task: Task) -> Work | None:
+    """SET TARGET PORT GROUPS: all is checked before the first state changes; the other nexuses learn of it.
+
+    Where several servers export the disk, its backstore brings the states about, and it takes the time that it takes.
+    """
     data, unit = task.parameters(), task.unit
     wanted: dict[int, AccessState] = {}
     for at in range(4, len(data), _DESCRIPTOR):
         number, state = _wanted(task, data, at)
         wanted[number] = state
+    place = unit.reservation_place
+    if unit.store.access is not None and place is not None:
+        names = {number: state.name.lower().replace("_", "-") for number, state in wanted.items()}
+        return Elsewhere(place.executor, partial(unit.store.request_access, names))
     unit.set_access(wanted, StatusCode.BY_COMMAND, but=task.nexus)
+    return None
 
 
 def _wanted(task: Task, data: Buffer, at: int) -> tuple[int, AccessState]:

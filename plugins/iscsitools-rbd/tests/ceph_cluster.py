@@ -87,7 +87,7 @@ class Cluster:
             (self._folder / f"osd-{number}").mkdir()
             self._run("ceph-osd", "--mkfs", "-i", str(number), "--osd-uuid", ident)
             self.start(f"osd.{number}")
-        self.wait_for(lambda: self.osds_up() == osds, "OSDs up")
+        self.wait_for(lambda: self._all_up(osds), "OSDs up")
         self.command("osd pool create", pool="rbd", pg_num=8, pgp_num=8)
         self.command("osd pool application enable", pool="rbd", app="rbd")
 
@@ -115,8 +115,11 @@ class Cluster:
         daemon.wait()
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """Stop or continue a daemon."""
-        self.daemons[name].send_signal(number)
+        """Stop or continue a daemon; when this returns, all of its threads stand still."""
+        daemon = self.daemons[name]
+        daemon.send_signal(number)
+        if number == signal.SIGSTOP:
+            self.wait_for(lambda: _stands_still(daemon.pid), f"{name} stopped")
 
     def command(self, prefix: str, **arguments: Any) -> str:
         """A monitor's answer to a command; raises AssertionError with what it says otherwise."""
@@ -127,6 +130,13 @@ class Cluster:
             code, out, status = self.client.mon_command(text, b"")
         assert code == 0, f"{prefix}: {status}"
         return str(out.decode())
+
+    def _all_up(self, osds: int) -> bool:
+        """Whether they are; one that has ended, as a monitor that is just beginning may make it, is started again."""
+        for name, daemon in list(self.daemons.items()):
+            if daemon.poll() is not None:
+                self.start(name)
+        return self.osds_up() == osds
 
     def osds_up(self) -> int:
         """How many the monitor takes for up."""
@@ -146,6 +156,11 @@ class Cluster:
             daemon.wait()
         if hasattr(self, "client"):
             self.client.shutdown()
+
+
+def _stands_still(pid: int) -> bool:
+    states = [file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
 
 
 if __name__ == "__main__":

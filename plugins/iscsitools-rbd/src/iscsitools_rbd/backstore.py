@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from iscsitools.backstores import values
@@ -21,11 +20,16 @@ from iscsitools.backstores.base import (
     Request,
 )
 
-from iscsitools_rbd.ceph import Account, connect, failure, modules, reason
+from iscsitools_rbd.ceph import Account, failure, modules, reason
+from iscsitools_rbd.head import Head
+from iscsitools_rbd.image import OpenImage
 from iscsitools_rbd.names import ImageName
 from iscsitools_rbd.patience import Patience
+from iscsitools_rbd.shared import SharedObject
 
 _ASYNCHRONOUS: Final = frozenset(Operation) - {Operation.COMPARE_AND_WRITE}
+_CONTROL: Final = {"rados_osd_op_timeout": "3", "rados_mon_op_timeout": "5"}
+"""Of a head's second client, which never writes to the image: what it asks for is asked for again."""
 _PIECE: Final = 1 << 30
 """Bytes of which the extents are asked for at once."""
 _LOOK: Final = 0.25
@@ -47,6 +51,8 @@ class RbdBackstore(Backstore):
         Option("user", values.text, "admin", "the Ceph user, without client."),
         Option("wait", values.duration, 20.0, "how long a command waits for Ceph before it gets BUSY"),
         Option("connect_wait", values.duration, 10.0, "how long to wait for a monitor at the start"),
+        Option("head", values.integer, 0, "the number of this head, and of its portal group, where several export it"),
+        Option("takeover", values.duration, 5.0, "how long an active head may be silent before another takes over"),
         Option("client_cache", values.yes_no, False, "librbd's write-back cache, which a flush empties"),
     )
 
@@ -64,9 +70,17 @@ class RbdBackstore(Backstore):
             "rbd_skip_partial_discard": "false",  # UNMAP of any blocks makes them zeros
         }
         self._patience = Patience(chosen["wait"])
-        self._cluster: Any = None
-        self._pool: Any = None
-        self._image: Any = None
+        self._number = int(chosen["head"])
+        self._takeover = float(chosen["takeover"])
+        if self._number < 0 or self._takeover < 2 or (self._number and self.name.snapshot):
+            raise BackstoreError("rbd: head is a number from 1 on, not of a snapshot, and takeover at least 2s")
+        if self._number and chosen["client_cache"]:
+            raise BackstoreError("rbd: a head has no client_cache: another head could not know what is in it")
+        self._head: Head | None = None
+        self._shown: OpenImage | None = None
+        """What size and identity are read from: the image itself, or a head's second client."""
+        self._data: OpenImage | None = None
+        """What is read and written; None: this head is not active."""
         self._size = 0
         self._cached = False
         self._identity = ""
@@ -77,54 +91,83 @@ class RbdBackstore(Backstore):
     # Opening
 
     def open(self) -> None:
-        """Connect a client of this disk's own, and open the image."""
-        self._cluster = connect(self._account, self._settings)
-        try:
-            self._open_image()
-        except BackstoreError:
-            self._cluster.shutdown()
-            raise
+        """Connect a client of this disk's own, and open the image; a head joins the others."""
+        self.read_only = self.read_only or bool(self.name.snapshot)
+        settings = {**self._settings, **_CONTROL} if self._number else self._settings
+        shown = OpenImage(self._account, settings, self.name, self.read_only or bool(self._number))
+        self._shown = shown
+        self._size, self._cached, self._identity = shown.size, shown.cached, shown.identity
+        if self._number:
+            shared = SharedObject(shown.pool, shown.ident)
+            self._head = Head(self._number, self, shared, shown.cluster, self._open_data, self._takeover)
+            try:
+                self._head.begin()
+            except BaseException:
+                shown.close()
+                raise
+        else:
+            self._data = shown
         for work in (self._look_after_requests, self._look_after_size):
             thread = threading.Thread(target=work, name=f"rbd-{work.__name__[12:]}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _open_image(self) -> None:
-        rados, rbd = modules()
-        name = self.name
-        self.read_only = self.read_only or bool(name.snapshot)
-        try:
-            self._pool = self._cluster.open_ioctx(name.pool)
-            self._pool.set_namespace(name.namespace)
-            self._image = rbd.Image(self._pool, name.image, snapshot=name.snapshot or None, read_only=self.read_only)
-            self._size = self._image.size()
-            self._cached = self._setting("rbd_cache") == "true"
-            self._identity = self._find_identity()
-        except (rados.Error, rbd.Error) as error:
-            raise BackstoreError(f"rbd: {name}: {reason(error)}") from None
-
-    def _setting(self, name: str) -> str:
-        """What is in force for the image, which may have settings of its own in the pool."""
-        return next((str(option["value"]) for option in self._image.config_list() if option["name"] == name), "")
-
-    def _find_identity(self) -> str:
-        """Cluster, pool and image by their ids, which no renaming changes; a snapshot is another disk."""
-        image = self._image.id() or self.name.image
-        identity = f"rbd:{self._cluster.get_fsid()}/{self._pool.get_pool_id()}/{self.name.namespace}/{image}"
-        if self.name.snapshot:
-            identity += f"@{self._image.snap_get_id(self.name.snapshot)}"
-        return identity
-
     def close(self) -> None:
-        """Close the image, which gives its lock back, and the client."""
+        """Close the image, which gives its lock back, and the client; an active head leaves the disk to another."""
         self._closing.set()
-        if not self._shut_out and not self._patience.late:  # librbd would wait for Ceph without an end
-            with contextlib.suppress(modules()[1].Error):
-                self._image.close()
-            self._pool.close()
-            self._cluster.shutdown()
+        left = self._head is None or self._head.end()
+        if left and self._shown is not None and not self._shut_out and not self._patience.late:  # else it may hang
+            self._shown.close()
         for thread in self._threads:
             thread.join(timeout=1)
+
+    # As a head
+
+    def _open_data(self) -> OpenImage:
+        return OpenImage(self._account, self._settings, self.name, self.read_only)
+
+    def activate(self, image: OpenImage) -> None:
+        """Serve from this image."""
+        self._shut_out = False
+        self._data = image
+
+    def deactivate(self) -> None:
+        """Serve no more; the client is closed when librbd lets go of it."""
+        data, self._data = self._data, None
+        self._patience.give_up(OSError(errno.ENODEV, "another head serves the disk"))
+        if data is not None:
+            closer = threading.Thread(target=data.close, name="rbd-close", daemon=True)
+            closer.start()
+            closer.join(timeout=2)
+
+    def access_changed(self) -> None:
+        """Tell the server."""
+        self.host.access_changed()
+
+    def reservations_changed(self) -> None:
+        """Tell the server."""
+        self.host.reservations_changed()
+
+    @property
+    def access(self) -> Mapping[int, str] | None:
+        """The heads' states."""
+        return dict(self._head.access) if self._head is not None else None
+
+    def request_access(self, states: Mapping[int, str]) -> None:
+        """Take over when this head is to be active. Only the others make it standby."""
+        assert self._head is not None
+        if states.get(self._number) in ("optimized", "non-optimized"):
+            self._head.take_over()
+
+    @property
+    def reservations(self) -> str | None:
+        """The text that all heads share."""
+        return self._head.reservations if self._head is not None else None
+
+    def keep_reservations(self, text: str) -> None:
+        """Share it."""
+        assert self._head is not None
+        self._head.keep_reservations(text)
 
     # What it is
 
@@ -161,7 +204,7 @@ class RbdBackstore(Backstore):
         """Notice a new size, which librbd learns from Ceph by itself. It may wait for Ceph."""
         while not self._closing.wait(_LOOK):
             try:
-                size = self._image.size()
+                size = self._shown.image.size() if self._shown is not None else self._size
             except modules()[1].Error:
                 continue
             if size != self._size and not self._closing.is_set():
@@ -181,14 +224,21 @@ class RbdBackstore(Backstore):
         if operation is not Operation.READ and operation is not Operation.FLUSH and self.read_only:
             request.complete(OSError(errno.EROFS, f"{self.name} is read-only"))
             return
+        data = self._data
+        if operation is Operation.FLUSH and not self._cached:
+            request.complete()  # nothing is volatile
+            return
+        if data is None:
+            request.complete(OSError(errno.ENODEV, "another head serves the disk"))
+            return
         if not self._patience.begin(request):
             return
-        image = self._image
+        image = data.image
         try:
             if operation is Operation.READ:
                 image.aio_read(offset, length, lambda done, data: self._read(request, done, data))
             elif operation is Operation.WRITE:
-                image.aio_write(bytes(request.buffer), offset, lambda done: self._written(request, done))
+                image.aio_write(bytes(request.buffer), offset, lambda done: self._written(data, request, done))
             elif operation is Operation.FLUSH:
                 image.aio_flush(lambda done: self._done(request, done))
             elif operation is Operation.DISCARD:
@@ -214,10 +264,10 @@ class RbdBackstore(Backstore):
         else:
             self._failed(request, code if code < 0 else -errno.EIO)
 
-    def _written(self, request: Request, done: Any) -> None:
+    def _written(self, data: OpenImage, request: Request, done: Any) -> None:
         if request.durable and self._cached and done.get_return_value() >= 0:
             try:
-                self._image.aio_flush(lambda flushed: self._done(request, flushed))
+                data.image.aio_flush(lambda flushed: self._done(request, flushed))
                 return
             except BaseException as error:
                 self._patience.end(request)
@@ -235,7 +285,10 @@ class RbdBackstore(Backstore):
 
     def _failed(self, request: Request, code: int) -> None:
         if code == -errno.ESHUTDOWN:
-            self._shut_out = True
+            if self._head is None:
+                self._shut_out = True
+            else:
+                self._head.look_soon()
         request.complete(failure(code, request.operation.name))
 
     # The blocking ones
@@ -282,10 +335,11 @@ class RbdBackstore(Backstore):
 
     def _extents(self, offset: int, length: int) -> Iterator[Extent]:
         found: list[tuple[int, int]] = []
+        image = self._serving()
         try:
-            self._image.diff_iterate(
+            image.diff_iterate(
                 offset, length, None, lambda at, n, there: found.append((at, n)) if there else None, True,
-                self._has_fast_diff(),
+                _has_fast_diff(image),
             )  # fmt: skip
         except modules()[1].Error as error:
             raise self._refused(error, Operation.READ) from None
@@ -301,17 +355,24 @@ class RbdBackstore(Backstore):
         if at < end:
             yield Extent(at, end - at, Allocation.HOLE)
 
-    def _has_fast_diff(self) -> bool:
-        _, rbd = modules()
-        flag = rbd.RBD_FLAG_FAST_DIFF_INVALID
-        return bool(self._image.features() & rbd.RBD_FEATURE_FAST_DIFF and not self._image.flags() & flag)
+    def _serving(self) -> Any:
+        """The image that is served; raises OSError when another head serves it."""
+        data = self._data
+        if data is None:
+            raise OSError(errno.ENODEV, "another head serves the disk")
+        return data.image
 
     def resize(self, size: int) -> None:
         """Change the image's size."""
         if self.read_only:
             raise BackstoreError(f"rbd: {self.name} is read-only")
         try:
-            self._image.resize(size)
+            self._serving().resize(size)
         except modules()[1].Error as error:
             raise BackstoreError(f"rbd: {self.name}: {reason(error)}") from None
         self._size = size
+
+
+def _has_fast_diff(image: Any) -> bool:
+    _, rbd = modules()
+    return bool(image.features() & rbd.RBD_FEATURE_FAST_DIFF and not image.flags() & rbd.RBD_FLAG_FAST_DIFF_INVALID)

@@ -64,6 +64,15 @@ class Patience:
                 self.late[oldest] = self._under_way.pop(oldest)
             oldest.complete(OSError(errno.EBUSY, f"Ceph has not answered within {self._seconds:g} s"))
 
+    def give_up(self, error: OSError) -> None:
+        """Fail all that is under way, and forget what is late: the client was shut out, so nothing of it can land."""
+        with self._lock:
+            ended = list(self._under_way)
+            self._under_way.clear()
+            self.late.clear()
+        for request in ended:
+            request.complete(error)
+
     @property
     def waiting_for(self) -> float:
         """Seconds since the oldest request that was late was sent; 0: none is late."""

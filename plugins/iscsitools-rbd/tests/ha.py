@@ -1,0 +1,369 @@
+"""Two heads of one image under a verified load, while one of them, or an OSD, is killed, stopped or cut off.
+
+``python3 ha.py [ROUNDS]`` makes a Ceph, and after each fault prints how long writes stood still; see ``make ha``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ceph_cluster import Cluster, missing
+from iscsitools.initiator import InitiatorError, Session
+from iscsitools.wire.scsi import Status
+
+IQN = "iqn.2026-11.example:ha"
+INITIATOR = "iqn.2026-11.example:ha-client"
+LIMIT = 15.0
+"""Seconds within which another head has to answer."""
+_BLOCKS = 8
+_SLOTS = 64
+_REGISTER, _RESERVE = 0, 1
+_KEY = (0x1234).to_bytes(8, "big")
+
+
+class HeadProcess:
+    """A target that exports the image as head ``number``; the port stays when it is started again."""
+
+    def __init__(self, cluster: Cluster, image: str, number: int, log: Path) -> None:
+        self._cluster = cluster
+        self._image = image
+        self.number = number
+        self._log = log
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it accepts connections."""
+        command = [
+            sys.executable, "-m", "iscsitools", "serve", "--iqn", IQN,
+            "--portal", f"127.0.0.1:{self.port},{self.number}",
+            "--state", str(self._log.parent / f"state-{self.number}"), "--provider", "none",
+            "--lun", f"0=rbd:{self._image},conf={self._cluster.conf},head={self.number},wait=3s,takeover=5s",
+        ]  # fmt: skip
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, args=(self.process, lines), daemon=True)
+        self._reader.start()
+        until = time.monotonic() + 60
+        while True:
+            line = lines.get(timeout=max(0.1, until - time.monotonic()))
+            assert line, f"head {self.number} has ended: {self._log.read_text()[-2000:]}"
+            found = re.search(r"127\.0\.0\.1:(\d+)", line)
+            if found:
+                self.port = int(found[1])
+            if "ready" in line.lower() or found:
+                return
+
+    @staticmethod
+    def _read(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line)
+        lines.put("")
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to it."""
+        self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            self._ended()
+
+    def stop(self) -> int:
+        """End it in an orderly way; returns its status."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        return self._ended()
+
+    def _ended(self) -> int:
+        status = self.process.wait()
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+
+class Paths:
+    """An initiator with a path to each head, as dm-multipath has: it goes on by the next one when one fails."""
+
+    def __init__(self, ports: list[int], isid: int) -> None:
+        self._ports = ports
+        self._isid = isid
+        self._sessions: dict[int, Session] = {}
+        self._at = 0
+
+    def command(self, cdb: bytes, **data: Any) -> Any:
+        """Repeat the command, by one path and the other, until one answers GOOD or RESERVATION CONFLICT."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                result = self._session().command(cdb, **data)
+            except (InitiatorError, OSError):
+                self._fail()
+                continue
+            if result.status in (Status.GOOD, Status.RESERVATION_CONFLICT):
+                return result
+            if result.status == Status.CHECK_CONDITION and result.sense_code[0] == 6:
+                continue  # a unit attention
+            if result.status != Status.BUSY:
+                self._at += 1
+            time.sleep(0.05)
+        raise AssertionError("no path has answered for a minute")
+
+    def on(self, path: int, cdb: bytes, **data: Any) -> Any:
+        """The command by that path only; unit attentions are taken."""
+        self._at = path
+        while True:
+            result = self._session().command(cdb, **data)
+            if result.status != Status.CHECK_CONDITION or result.sense_code[0] != 6:
+                return result
+
+    def _session(self) -> Session:
+        port = self._ports[self._at % len(self._ports)]
+        if port not in self._sessions:
+            self._sessions[port] = Session.connect(
+                ("127.0.0.1", port), IQN, initiator=INITIATOR, isid=self._isid, timeout=4.0
+            )
+        return self._sessions[port]
+
+    def _fail(self) -> None:
+        session = self._sessions.pop(self._ports[self._at % len(self._ports)], None)
+        if session is not None:
+            with contextlib.suppress(OSError):
+                session.close()
+        self._at += 1
+        time.sleep(0.05)
+
+    def close(self) -> None:
+        """Close both."""
+        for session in self._sessions.values():
+            with contextlib.suppress(OSError):
+                session.close()
+
+
+class Load:
+    """Writes and reads slots of 4 KiB in threads, each with slots of its own, and checks every byte that it reads.
+
+    ``wrong``: what was lost, stale or torn. ``gap``: the longest time without a write that was answered.
+    """
+
+    def __init__(self, ports: list[int], threads: int = 3) -> None:
+        self.wrong: list[str] = []
+        self.writes = self.reads = 0
+        self._ends = threading.Event()
+        self._lock = threading.Lock()
+        self._last = time.monotonic()
+        self.gap = 0.0
+        self._threads = [
+            threading.Thread(target=self._run, args=(number, Paths(ports, 0x400001370000 + number)))
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, number: int, paths: Paths) -> None:
+        numbers = random.Random(number)
+        versions = [0] * _SLOTS
+        try:
+            while not self._ends.is_set():
+                slot = numbers.randrange(_SLOTS)
+                lba = (number * _SLOTS + slot) * _BLOCKS
+                if versions[slot] and numbers.random() < 0.5:
+                    found = paths.command(_cdb(0x28, lba), read=4096).data
+                    self.reads += 1
+                    if found != _content(number, slot, versions[slot]):
+                        self.wrong.append(f"slot {number}.{slot} should be {versions[slot]}: {_told(found)}")
+                else:
+                    data = _content(number, slot, versions[slot] + 1)
+                    assert paths.command(_cdb(0x2A, lba), write=data).good
+                    versions[slot] += 1
+                    self._wrote()
+            for slot, version in enumerate(versions):
+                if version:
+                    found = paths.command(_cdb(0x28, (number * _SLOTS + slot) * _BLOCKS), read=4096).data
+                    if found != _content(number, slot, version):
+                        self.wrong.append(f"at the end slot {number}.{slot} should be {version}: {_told(found)}")
+        except BaseException as error:
+            self.wrong.append(f"{type(error).__name__}: {error}")
+        finally:
+            paths.close()
+
+    def _wrote(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self.gap = max(self.gap, now - self._last)
+            self._last = now
+            self.writes += 1
+
+    def take_gap(self) -> float:
+        """The longest time without an answered write since this was called last, up to now."""
+        with self._lock:
+            gap, self.gap = max(self.gap, time.monotonic() - self._last), 0.0
+            return gap
+
+    def wait_for_writes(self, count: int) -> None:
+        """Until so many more have been answered."""
+        goal = self.writes + count
+        until = time.monotonic() + 60
+        while self.writes < goal and not self.wrong:
+            assert time.monotonic() < until, "writes stand still"
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        """Stop, and read all once more."""
+        self._ends.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def _cdb(code: int, lba: int) -> bytes:
+    return bytes([code, 0]) + lba.to_bytes(4, "big") + bytes([0]) + _BLOCKS.to_bytes(2, "big") + bytes(1)
+
+
+def _content(thread: int, slot: int, version: int) -> bytes:
+    return b"%02d %04d %08d" % (thread, slot, version) * (4096 // 16)
+
+
+def _told(found: bytes) -> str:
+    stamps = sorted({found[at : at + 16] for at in range(0, len(found), 16)})
+    return f"{'torn' if len(stamps) > 1 else 'stale or lost'}, {stamps[:3]}"
+
+
+class Pair:
+    """Two heads, and the load."""
+
+    def __init__(self, cluster: Cluster, image: str, folder: Path) -> None:
+        self.cluster = cluster
+        self.heads = [HeadProcess(cluster, image, number, folder / f"head-{number}.log") for number in (1, 2)]
+        self.ports = [head.port for head in self.heads]
+
+    def active(self) -> int:
+        """The index of the head that reads; waits for one."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            for index, port in enumerate(self.ports):
+                with contextlib.suppress(InitiatorError, OSError):
+                    session = Session.connect(("127.0.0.1", port), IQN, initiator=f"{INITIATOR}-looks", timeout=3.0)
+                    with session:
+                        for _ in range(5):
+                            result = session.command(_cdb(0x28, 0), read=4096)
+                            if result.good or result.status == Status.RESERVATION_CONFLICT:
+                                return index
+            time.sleep(0.1)
+        raise AssertionError("no head is active")
+
+    def reserve(self) -> None:
+        """Register both paths of a key, and reserve: write exclusive, for registrants only, type 5."""
+        for isid in range(3):
+            paths = Paths(self.ports, 0x400001370000 + isid)
+            for path in (0, 1):
+                result = paths.on(path, bytes([0x5F, 0x06]) + bytes(6) + b"\x18\0", write=bytes(8) + _KEY + bytes(8))
+                assert result.good, result
+            paths.close()
+        paths = Paths(self.ports, 0x400001370000)
+        at = self.active()
+        assert paths.on(at, bytes([0x5F, _RESERVE, 5]) + bytes(5) + b"\x18\0", write=_KEY + bytes(16)).good
+        paths.close()
+
+    def is_reserved(self) -> bool:
+        """Whether the active head keeps a stranger from writing, and knows all six registrations."""
+        port = self.ports[self.active()]
+        with Session.connect(("127.0.0.1", port), IQN, initiator=f"{INITIATOR}-not", timeout=10.0) as session:
+            result = session.command(bytes(6))
+            result = session.command(_cdb(0x2A, 8192), write=bytes(4096))
+            while result.status == Status.CHECK_CONDITION and result.sense_code[0] == 6:
+                result = session.command(_cdb(0x2A, 8192), write=bytes(4096))
+            keys = session.command(bytes([0x5E, 0]) + bytes(5) + b"\1\0\0", read=256).data
+        return result.status == Status.RESERVATION_CONFLICT and int.from_bytes(keys[4:8], "big") == 6 * 8
+
+    def fault(self, kind: str, load: Load) -> float:
+        """Do it to the active head, or to an OSD; returns how long no write was answered."""
+        load.wait_for_writes(30)
+        load.take_gap()
+        if kind == "osd":
+            self.cluster.kill("osd.1")
+            load.wait_for_writes(100)
+            return load.take_gap()
+        head = self.heads[self.active()]
+        head.send(signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
+        load.wait_for_writes(100)
+        gap = load.take_gap()
+        if kind == "kill":
+            head.start()
+        else:
+            head.send(signal.SIGCONT)  # what it held comes back, and has to be refused
+        load.wait_for_writes(100)
+        return gap
+
+    def stop(self) -> None:
+        """End both."""
+        for head in self.heads:
+            assert head.stop() == 0, f"head {head.number} has not ended well"
+
+
+@contextlib.contextmanager
+def pair(cluster: Cluster, image: str) -> Iterator[Pair]:
+    """Two heads until the end of the block."""
+    folder = Path(tempfile.mkdtemp(prefix="heads-", dir="/tmp"))
+    made = Pair(cluster, image, folder)
+    try:
+        yield made
+    finally:
+        made.stop()
+    shutil.rmtree(folder)
+
+
+def _main(rounds: int) -> int:
+    if reason := missing():
+        print(reason, file=sys.stderr)
+        return 1
+    folder = Path(tempfile.mkdtemp(prefix="ceph-", dir="/tmp"))
+    cluster = Cluster(folder)
+    wrong = 0
+    try:
+        from iscsitools_rbd.ceph import modules
+
+        pool = cluster.client.open_ioctx("rbd")
+        modules()[1].RBD().create(pool, "ha", 64 << 20)
+        pool.close()
+        with pair(cluster, "rbd/ha") as made:
+            made.reserve()
+            load = Load(made.ports)
+            for number in range(1, rounds + 1):
+                kind = ("kill", "stop")[number % 2]
+                gap = made.fault(kind, load)
+                kept = made.is_reserved()
+                told = "kept" if kept else "LOST"
+                print(f"{number:3} {kind:5} no write answered for {gap:5.1f} s, reservation {told}", flush=True)
+                wrong += gap > LIMIT or not kept
+            gap = made.fault("osd", load)
+            print(f"    osd   no write answered for {gap:5.1f} s", flush=True)
+            load.end()
+            print(f"{load.writes} writes and {load.reads} reads checked, wrong: {len(load.wrong)}", flush=True)
+            print(*load.wrong, sep="\n")
+            wrong += len(load.wrong)
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ.get("ROUNDS", "20"))))
