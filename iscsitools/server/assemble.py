@@ -191,9 +191,10 @@ def _take_reservations(where: str, unit: LogicalUnit, state: Path | None, keeper
 def _take_atomic(where: str, unit: LogicalUnit, state: Path | None) -> None:
     """Give a unit what makes its writes atomic, and finish the one that a power cut has broken off.
 
-    A store that never blocks keeps nothing over a power cut, and one that is never written has nothing to be atomic.
+    A store that never blocks keeps nothing over a power cut, and one that is never written has nothing to be atomic. On
+    a disk that other servers export too, a journal of this one could be older than what they have written since.
     """
-    if state is None or not unit.store.blocking or not AtomicFile.can_keep(state):
+    if state is None or unit.store.access is not None or not unit.store.blocking or not AtomicFile.can_keep(state):
         return
     writer = AtomicFile(state / "atomic" / f"{unit.identity.naa.hex()}.journal")
     try:

@@ -251,6 +251,7 @@ class Pair:
 
     def __init__(self, cluster: Cluster, image: str, folder: Path) -> None:
         self.cluster = cluster
+        self.folder = folder
         self.heads = [HeadProcess(cluster, image, number, folder / f"head-{number}.log") for number in (1, 2)]
         self.ports = [head.port for head in self.heads]
 

@@ -40,4 +40,6 @@ def test_a_head_killed_a_head_stopped_and_an_osd_killed_lose_nothing(own_cluster
         finally:
             load.end()
         assert load.wrong == []
+        # A journal of atomic writes in one head's folder would be finished over what the other has written since.
+        assert not list(heads.folder.glob("state-*/atomic"))
         assert load.reads > 100
