@@ -30,6 +30,7 @@ from iscsitools.trace.views.watch import Source
 def command(ctx: click.Context, /, form: str | None, **options: Any) -> None:
     """List the sessions: initiator, address, target, age, what was negotiated, and the work so far.
 
+    What is the matter with the disks that one uses stands there too: a flush that failed, a file that was deleted.
     With --lun, those that have sent a command to this unit.
     """
     source = take_source(options)

@@ -115,7 +115,18 @@ def _session(session: Session, now: int) -> dict[str, Any]:
         "read_bytes": _total(session, lambda conn: conn.path.read_bytes),
         "written_bytes": _total(session, lambda conn: conn.path.written_bytes),
         "keys": _keys(parameters, own),
+        "trouble": list(_trouble(session)),
     }
+
+
+def _trouble(session: Session) -> Iterator[str]:
+    """What is the matter with the units that it uses."""
+    if session.target is None or session.nexus is None:
+        return
+    units = session.target.device.units
+    for number in sorted(session.nexus.used & units.keys()):
+        if trouble := units[number].store.trouble:
+            yield f"LUN {number}: {trouble}"
 
 
 def _keys(parameters: Parameters, own: Parameters) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import struct
 import subprocess
@@ -51,11 +52,18 @@ def control(tmp_path: Path) -> Control:
 
 
 @pytest.fixture
-def target(tmp_path: Path, library: Path, control: Control) -> Iterator[RunningTarget]:
-    disk = tmp_path / "victim.img"
+def lun(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """Calls fail that go to its file; with the parameter cow, to its overlay."""
+    cow = getattr(request, "param", "file") == "cow"
+    disk = tmp_path / ("base" if cow else "victim.img")
     disk.write_bytes(b"d" * (4 << 20))
+    return f"file+cow:{disk},cow.file={tmp_path}/victim.img" if cow else f"file:{disk}"
+
+
+@pytest.fixture
+def target(tmp_path: Path, library: Path, control: Control, lun: str) -> Iterator[RunningTarget]:
     env = {"LD_PRELOAD": str(library), "FAULT_MATCH": "/victim.img", "FAULT_CONTROL": str(tmp_path / "control")}
-    with start_target(tmp_path, "--iqn", IQN, "--lun", f"file:{disk}", "--provider", "none", env=env) as started:
+    with start_target(tmp_path, "--iqn", IQN, "--lun", lun, "--provider", "none", env=env) as started:
         yield started
 
 
@@ -93,6 +101,35 @@ def test_a_failed_flush_is_final_and_told(target: RunningTarget, session: Sessio
     output = target.stop()
     assert output.count("victim.img: a flush failed (Input/output error): written data may be lost") == 1
     assert "flushing at the end failed" in output
+    assert target.process.returncode == 1
+
+
+def said(target: RunningTarget, *words: str) -> tuple[int, list[str]]:
+    """The status of a command that asks this server, and the lines that it prints."""
+    command = [sys.executable, "-m", "iscsitools", *words, "--name", f"iscsi{target.pid}"]
+    env = os.environ | {"XDG_RUNTIME_DIR": str(target.runtime)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    return done.returncode, [line.strip() for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("lun", ["file", "cow"], indirect=True)
+def test_a_failed_flush_is_listed(target: RunningTarget, session: Session, control: Control) -> None:
+    assert write(session, 0) == GOOD
+    assert not any("TROUBLE" in line for line in said(target, "sessions")[1])
+    assert said(target, "status")[0] == 0
+    control(f"sync {EIO} 1")
+    assert session.command(SYNC).sense_code == WRITE_ERROR
+    control()
+    trouble = "a flush failed (Input/output error): writes fail until it is opened again"
+    status, lines = said(target, "sessions")
+    assert status == 0
+    assert f"TROUBLE: LUN 0: {trouble}" in " ".join(lines)
+    assert json.loads("".join(said(target, "sessions", "--json")[1]))[0]["trouble"] == [f"LUN 0: {trouble}"]
+    assert f"TROUBLE: {trouble}" in said(target, "ls")[1]
+    status, lines = said(target, "status")
+    assert (status, lines[1]) == (2, f"critical: {IQN} LUN 0: {trouble}")
+    session.close()
+    target.stop()
     assert target.process.returncode == 1
 
 

@@ -28,7 +28,7 @@ SESSION = {
     "id": "1", "initiator": "iqn.2026-11.example:ünï", "alias": "", "addresses": ["192.0.2.7:40001"],
     "target": "iqn.2026-11.example:t", "isid": "80123456789a", "tsih": "0x0001", "age": 1.5, "chap": "",
     "header_digest": "None", "data_digest": "None", "luns": [0], "commands": 1, "read_bytes": 0, "written_bytes": 0,
-    "keys": {"MaxConnections": 1},
+    "keys": {"MaxConnections": 1}, "trouble": ["LUN 0: a flush failed"],
 }  # fmt: skip
 
 

@@ -36,6 +36,7 @@ SESSION = {
     "read_bytes": 1048576,
     "written_bytes": 4096,
     "keys": {"MaxBurstLength": 262144, "FirstBurstLength": 65536, "ImmediateData": "Yes", "InitialR2T": "Yes"},
+    "trouble": [],
 }
 
 

@@ -118,6 +118,11 @@ class CowFilter(Filter):
         return self._overlay.own_identity if self._path else ""
 
     @property
+    def trouble(self) -> str:
+        """The overlay's, to which all is written, or the base's."""
+        return (self._overlay.trouble if self._overlay is not self else "") or self.inner.trouble
+
+    @property
     def unflushed(self) -> bool:
         """Whether data or bits of the overlay may not be durable."""
         return self._map.changed or self._overlay.unflushed

@@ -50,15 +50,20 @@ FIELDS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "read_bytes": _is_number,
     "written_bytes": _is_number,
     "keys": _are_keys,
+    "trouble": _are_texts,
 }
 """The fields of a session, which docs/trace-protocol.md explains, in their order, and what each may be."""
 
 
 def sessions_of(told: Any) -> list[Message]:
     """Check a list of sessions. Raises TraceError when it cannot be one."""
-    if not isinstance(told, list) or not all(map(_is_session, told)):
+    if not isinstance(told, list) or not all(isinstance(session, dict) for session in told):
         raise TraceError("not a trace: a session without what belongs to it")
-    return [_printable(session) for session in told]
+    # Servers and recordings of older versions tell of no trouble.
+    sessions = [session | {"trouble": session.get("trouble", [])} for session in told]
+    if not all(map(_is_session, sessions)):
+        raise TraceError("not a trace: a session without what belongs to it")
+    return [_printable(session) for session in sessions]
 
 
 def _printable(told: Any) -> Any:
@@ -70,8 +75,8 @@ def _printable(told: Any) -> Any:
     return {key: _printable(value) for key, value in told.items()} if isinstance(told, dict) else told
 
 
-def _is_session(told: Any) -> bool:
-    return isinstance(told, dict) and all(name in told and fits(told[name]) for name, fits in FIELDS.items())
+def _is_session(told: Message) -> bool:
+    return all(name in told and fits(told[name]) for name, fits in FIELDS.items())
 
 
 def status_of(told: Any) -> Message:

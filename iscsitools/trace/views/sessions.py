@@ -41,6 +41,7 @@ def _paragraph(session: Mapping[str, Any]) -> list[str]:
         f"{session['commands']} commands, {read // 1024} Kbytes read, {written // 1024} Kbytes written, "
         f"LUNs {ranges_text(session['luns']) or '-'}",
         " ".join(f"{key}={value}" for key, value in session["keys"].items()),
+        *(f"TROUBLE: {text}" for text in session["trouble"]),
     ]
     lines = sentence(printable(f"{session['id']}  {session['initiator']}"), "", INDENT)
     for text in texts:
