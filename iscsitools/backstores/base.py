@@ -78,6 +78,17 @@ class Backstore:
     def close(self) -> None:
         """Let go of what ``open`` took. Called once, after ``flush``, with no call running."""
 
+    def keep(self) -> int:
+        """A descriptor of a file with what ``close`` would lose, for a server that takes over; -1: it loses nothing.
+
+        Called after ``flush`` and before ``close``, with no call running. The descriptor is the caller's. The default
+        is -1: right for whatever keeps its bytes elsewhere.
+        """
+        return -1
+
+    def restore(self, fd: int) -> None:
+        """Take what :meth:`keep` of the same disk gave; called after ``open``. The descriptor stays the caller's."""
+
     @property
     def size(self) -> int:
         """The size in bytes; may grow or shrink between calls when the medium is resized from outside."""
@@ -376,6 +387,14 @@ class Filter(Backstore):
     def close(self) -> None:
         """Close the inner one."""
         self.inner.close()
+
+    def keep(self) -> int:
+        """As the inner one's."""
+        return self.inner.keep()
+
+    def restore(self, fd: int) -> None:
+        """As the inner one's."""
+        self.inner.restore(fd)
 
     @property
     def size(self) -> int:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent, MediumError, Shortcut
+from iscsitools.backstores.holes import file_extents
 from iscsitools.backstores.null import fill_zeros, size_of_what
 from iscsitools.backstores.shortcut import SIZE
+from iscsitools.backstores.syscalls import memory_file, read_fully, write_fully
 
 _CHUNK: Final = 1 << 20
 
@@ -35,6 +37,22 @@ class RamBackstore(Backstore):
     def close(self) -> None:
         """Give all memory back."""
         self._chunks.clear()
+
+    def keep(self) -> int:
+        """A sparse file in memory with the chunks, each of which is given back once it is in it."""
+        fd = memory_file(self.kind)
+        os.ftruncate(fd, self.size)
+        for index in sorted(self._chunks):
+            write_fully(fd, index * _CHUNK, memoryview(self._chunks.pop(index))[: self.size - index * _CHUNK])
+        return fd
+
+    def restore(self, fd: int) -> None:
+        """Make the chunks that are in the file, and no others."""
+        for extent in file_extents(fd, 0, self.size, _CHUNK):
+            if extent.state is Allocation.MAPPED:
+                for index, start, end in _pieces(extent.offset, extent.length):
+                    chunk = self._chunks[index] = bytearray(_CHUNK)
+                    read_fully(fd, index * _CHUNK + start, memoryview(chunk)[start:end])
 
     @property
     def size(self) -> int:

@@ -8,6 +8,7 @@ import fcntl
 import os
 import stat
 import sys
+import tempfile
 from typing import Final
 
 RWF_NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
@@ -81,6 +82,14 @@ def write_fully(fd: int, offset: int, buffer: memoryview, flags: int = 0) -> Non
         if count == 0:
             raise OSError(errno.EIO, "the file takes no more bytes")
         done += count
+
+
+def memory_file(name: str) -> int:
+    """A descriptor of a new file in memory, or of one without a name where the system has none."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def is_block_device(mode: int) -> bool:

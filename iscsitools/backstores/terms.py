@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -105,3 +105,5 @@ class Setting:
     """A pattern (``*``, ``?``, ``[...]``) of the names of the initiators that it is for; empty: all."""
     until: float | None = None
     """When it ends, in seconds of ``time.monotonic``; None: when it is taken back."""
+    text: str = field(default="", compare=False)
+    """As it was given to :meth:`Filter.configure`; empty: it is of the spec."""

@@ -28,6 +28,7 @@ from iscsitools.plugins import PluginManager
 
 if TYPE_CHECKING:
     from iscsitools.server.server import Server
+    from iscsitools.server.takeover import Predecessor
 
 
 class OrderedCommand(click.Command):
@@ -61,6 +62,7 @@ class OrderedCommand(click.Command):
 @click.option("--state", type=click.Path(), help="Keep here what is changed while it serves, and start from it.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="The least important log lines to write.")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Log lines for people, or JSON.")
+@click.option("--takeover", is_flag=True, help="Take over all that a running server serves, and let that one end.")
 @click.option("--run", metavar="COMMAND", help="Run this while it serves, and end with its exit status.")
 @click.option("--plugin", multiple=True, metavar="NAME[,KEY=VALUE]...", help="Options of a plugin.")
 @click.option("--provider", type=click.Choice(PROVIDERS), help="Tracers that the probes serve.  [default: auto]")
@@ -68,7 +70,7 @@ class OrderedCommand(click.Command):
 @click.pass_context
 def command(
     ctx: click.Context, file: str | None, portals: tuple[str, ...], iqn: tuple[str, ...], lun: tuple[str, ...],
-    name: str | None, state: str | None, log_level: str | None, log_format: str | None, run: str | None,
+    name: str | None, state: str | None, log_level: str | None, log_format: str | None, takeover: bool, run: str | None,
     plugin: tuple[str, ...], provider: str | None, data_path: str | None,
 ) -> int:  # fmt: skip
     """Serve disks over iSCSI.
@@ -87,6 +89,11 @@ def command(
     With --run, the shell runs COMMAND once connections are accepted; when it has ended, the server ends too. In its
     environment are ISCSITOOLS_URL (of the first LUN), ISCSITOOLS_PORTAL and ISCSITOOLS_NAME. What the server itself
     prints goes to standard error then.
+
+    With --takeover it takes over from the server that runs (--name says from which): its listening sockets, disks,
+    reservations and all other state; initiators log in anew once. Without --config, --iqn and --lun it serves what
+    that one serves. When this one cannot serve, the running one goes on. SIGUSR2 has a server start such a process
+    itself, of the version that is installed then.
 
     SIGINT and SIGTERM end it cleanly: initiators are asked to log out, running commands finish, data is flushed. A
     second one waits for nobody. Closing the terminal ends it too, except under nohup. SIGHUP sent by hand has the sizes
@@ -109,18 +116,34 @@ def command(
         "plugin": plugin_tables(plugin),
     }
     top = {key: value for key, value in given.items() if value not in (None, [], {})}
+    if takeover:
+        if run is not None:
+            raise UsageError("--takeover and --run cannot be given together")
+        from iscsitools.cli.take_over import from_running
+
+        ordered = ctx.meta["iscsitools.ordered"]
+        given_too = (lambda: _given(file, ordered, top, plugins)) if file or ordered else None
+        config, warnings, predecessor = from_running(name, plugins, given_too, top)
+        return start(config, warnings, plugins, None, predecessor)
     kept = kept_state(state) if state and not (file or iqn or lun) else None
     if kept is not None:
         config, warnings = load_config(kept, plugins.registry, plugins.authenticators, top)
-    elif file is None:
-        config, warnings = config_from_options(ctx.meta["iscsitools.ordered"], top, plugins.registry)
-    elif iqn or lun:
-        raise UsageError("--iqn and --lun cannot be given together with --config, which says the same")
     else:
-        config, warnings = load_config(file, plugins.registry, plugins.authenticators, top)
+        config, warnings = _given(file, ctx.meta["iscsitools.ordered"], top, plugins)
     if kept is None:
         warnings = (*warnings, *overridden(config, plugins))
     return start(config, warnings, plugins, run)
+
+
+def _given(
+    file: str | None, ordered: Sequence[tuple[str, str]], top: dict[str, Any], plugins: PluginManager
+) -> tuple[Config, tuple[str, ...]]:
+    """The configuration that the command line says or names."""
+    if file is None:
+        return config_from_options(ordered, top, plugins.registry)
+    if ordered:
+        raise UsageError("--iqn and --lun cannot be given together with --config, which says the same")
+    return load_config(file, plugins.registry, plugins.authenticators, top)
 
 
 def kept_state(folder: str) -> Path | None:
@@ -144,8 +167,14 @@ def overridden(config: Config, plugins: PluginManager) -> list[str]:
     return [f"overrides what was kept in {kept}: {change.text}" for change in changes]
 
 
-def start(config: Config, warnings: Sequence[str], plugins: PluginManager, run: str | None = None) -> int:
-    """Serve until told to stop, or until the command ``run`` has ended; returns the exit status."""
+def start(
+    config: Config, warnings: Sequence[str], plugins: PluginManager, run: str | None = None,
+    predecessor: Predecessor | None = None,
+) -> int:  # fmt: skip
+    """Serve until told to stop, or until the command ``run`` has ended; returns the exit status.
+
+    ``predecessor``: the server that this one takes over from.
+    """
     # Imported once there is something to serve: wrong options are told sooner.
     from iscsitools.server.log_queue import LogQueue
     from iscsitools.server.main import serve
@@ -165,7 +194,7 @@ def start(config: Config, warnings: Sequence[str], plugins: PluginManager, run: 
 
     beside: list[RunBeside] = []
     try:
-        status = serve(config, plugins, ready)
+        status = serve(config, plugins, ready, predecessor)
     finally:
         ended = [each.finish() for each in beside]
     return status or max(ended, default=0)

@@ -12,8 +12,8 @@ from enum import Enum
 from typing import Any, Final
 
 from iscsitools.backstores.spec import StackSpec
-from iscsitools.config.model import ChapUser, Config, PluginConfig, Secret
-from iscsitools.config.schema import CONFIG, USER
+from iscsitools.config.model import ChapUser, Config, LunConfig, PluginConfig, Secret
+from iscsitools.config.schema import CONFIG, LUN, USER
 from iscsitools.config.types import ACCESS, CACHE, MAPPED, RESERVATIONS, Key, ListOf, PluginTables, Store, Table, Tables
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
@@ -29,6 +29,11 @@ def document_of(config: Config) -> Document:
     A secret stands in it as it was given: by its file, by its environment variable, or itself.
     """
     return _table(CONFIG, config)
+
+
+def lun_document(lun: LunConfig) -> Document:
+    """The table of one LUN in it."""
+    return _table(LUN, lun)
 
 
 def _table(table: Table, model: Any) -> Document:

@@ -25,12 +25,14 @@ Document = dict[str, Any]
 class Running:
     """A running configuration. ``document``: as a TOML file says it. ``generation``: counts its changes.
 
-    ``size_keys``: by kind of store, where its size is said: ``what``, ``size``, or nowhere (empty).
+    ``size_keys``: by kind of store, where its size is said: ``what``, ``size``, or nowhere (empty). ``folder``: the one
+    that relative paths in it are of.
     """
 
     generation: int
     document: Document
     size_keys: dict[str, str] = field(default_factory=dict)
+    folder: str = "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class ControlConnection:
     def get(self) -> Running:
         """The running configuration; :meth:`apply` of it changes nothing."""
         answer = self.request("get")
-        return Running(answer["generation"], answer["document"], answer["size_keys"])
+        return Running(answer["generation"], answer["document"], answer["size_keys"], answer.get("folder", "."))
 
     def apply(
         self,

@@ -80,6 +80,7 @@ REQUESTS: Final[Mapping[str, Mapping[str, Field]]] = {
         "dry_run": _FLAG,
         "in_use": Field((str,), words=tuple(InUse)),
     },
+    "takeover": {"socket": _NAME},
     "tree": {},
     "health": {},
     "faults": {},

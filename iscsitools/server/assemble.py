@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ from iscsitools.scsi.core.registrations import Registrations
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.atomic_file import AtomicFile
 from iscsitools.server.ending import OpenStore
+from iscsitools.server.filter_settings import put_into_force
+from iscsitools.server.heritage import Heritage, UnitHeritage
 from iscsitools.server.loop import Loop
 from iscsitools.server.reservation_file import ReservationFile
 from iscsitools.server.store_host import STATES, SharedReservations, StoreHost
@@ -59,21 +61,43 @@ class Assembly:
 def assemble(
     assembly: Assembly, targets: tuple[TargetConfig, ...], registry: Registry,
     authenticators: Mapping[str, Authenticator], loop: Loop, state: Path | None = None, groups: Iterable[int] = (1,),
+    heritage: Heritage | None = None,
 ) -> None:  # fmt: skip
-    """Open every backstore and make the targets. Raises UserError naming the LUN; what is open then stands in it."""
+    """Open every backstore and make the targets. Raises UserError naming the LUN; what is open then stands in it.
+
+    ``heritage``: of the server that this one takes over from.
+    """
     assembly.keeper = Workers(loop, 1, "reservations")
     for config in targets:
         device = ScsiDevice(config.iqn, DISK, assembly.domain, realm(config.auth))
         for lun in config.luns:
+            inherited = heritage.unit(config.iqn, lun) if heritage is not None else None
+            if inherited is not None:  # who it is does not change, whatever it was made of
+                known = inherited.state
+                lun = replace(lun, serial=known["serial"], naa=bytes.fromhex(known["naa"]))
             unit = open_unit(config.iqn, lun, registry, loop, assembly.stores.append)
             refuse_twins(place(config.iqn, lun.number), unit, assembly.units)
             assembly.units.append((place(config.iqn, lun.number), unit))
             fit_unit(unit, config, state, assembly.keeper, groups)
+            if inherited is not None:
+                _go_on_with(unit, inherited)
             device.add_unit(unit)
         policy = auth_policy(config.auth, authenticators)
         node = TargetNode(config.iqn, device, config.alias, auth=policy)
         set_access(node, config)
         assembly.targets.append(node)
+
+
+def _go_on_with(unit: LogicalUnit, inherited: UnitHeritage) -> None:
+    """Give a unit what it was in the server before. Raises RunError."""
+    try:
+        if inherited.memory >= 0:
+            unit.store.restore(inherited.memory)
+            inherited.let_go()
+        put_into_force(unit.store, inherited.faults)
+        unit.take_state(inherited.state)
+    except (OSError, ValueError, KeyError, BackstoreError) as error:
+        raise RunError(f"{place(unit.options.target, unit.number)}: it cannot be taken over: {error}") from None
 
 
 def set_access(node: TargetNode, config: TargetConfig) -> None:
@@ -100,10 +124,7 @@ def open_unit(
     """
     where = place(iqn, lun.number)
     try:
-        store = build(lun.stack, registry)
-        store.block_size = lun.block_size
-        store.read_only = lun.readonly
-        store.open()
+        store = open_store(lun, registry)
         workers = Workers(loop, lun.threads, f"lun{lun.number}")
         opened((where, store, workers))
         return make_unit(iqn, lun, store, workers)
@@ -121,6 +142,15 @@ def open_unit(
         log.debug("opening %s", where, exc_info=True)
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise RunError(f"{where}: backstore {lun.stack.name} failed: {text}") from None
+
+
+def open_store(lun: LunConfig, registry: Registry) -> Backstore:
+    """Make and open the store of a LUN; raises what that raises."""
+    store = build(lun.stack, registry)
+    store.block_size = lun.block_size
+    store.read_only = lun.readonly
+    store.open()
+    return store
 
 
 def fit_unit(

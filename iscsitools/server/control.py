@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import tomllib
@@ -20,6 +21,7 @@ from iscsitools.errors import UserError
 from iscsitools.lifecycle import ServerGone
 from iscsitools.server.changing import BrokenOff, Changer, Wish
 from iscsitools.server.faults import Faults
+from iscsitools.server.handover import Handover
 from iscsitools.server.health import health, tree
 from iscsitools.server.loop_calls import LoopCalls
 from iscsitools.server.state_file import write_state
@@ -70,6 +72,7 @@ class ControlRequests:
         self._handlers: dict[str, Callable[[_Job], Message]] = {
             "get": self._get,
             "apply": self._apply,
+            "takeover": self._takeover,
             "tree": lambda job: {"tree": self._calls.ask(lambda: tree(server))},
             "health": lambda job: {"health": self._calls.ask(lambda: health(server, server.limits))},
             "faults": lambda job: {"faults": self._faults.all()},
@@ -141,6 +144,7 @@ class ControlRequests:
         return {
             "generation": self.changer.generation,
             "document": document_of(self._server.config),
+            "folder": os.getcwd(),
             "size_keys": {kind: size_key(registry, kind) for kind in registry.backstores},
         }
 
@@ -174,6 +178,12 @@ class ControlRequests:
         current = self._server.config
         kept = {name: getattr(current, name) for name in _KEPT if _KEYS.get(name, name) not in said}
         return replace(config, **kept), warnings
+
+    def _takeover(self, job: _Job) -> Message:
+        """Another server is there that wants all of this; see handover.py."""
+        handover = Handover(self._server, self._calls, self.changer.generation)
+        handover.run(job.message["socket"], job.say, job.broken_off)
+        return {}
 
     def _fault_set(self, job: _Job) -> Message:
         m = job.message

@@ -13,24 +13,12 @@ from iscsitools.scsi.core.errors import check_condition
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.assemble import Assembly, place
 from iscsitools.server.ending import OpenStore
+from iscsitools.server.filter_settings import filters_of
 from iscsitools.server.loop_calls import LoopCalls
 from iscsitools.wire.sense import Asc, SenseKey
 
 _LOOK_AGAIN: Final = 0.01
 _CALLS_SECONDS: Final = 30.0
-
-
-def filters_of(store: Backstore) -> dict[str, Filter]:
-    """The filters over a store by the names that a spec has for them: ``delay``, and ``delay2`` for a second one."""
-    stack: list[Filter] = []
-    while isinstance(store, Filter):
-        stack.append(store)
-        store = store.inner
-    named: dict[str, Filter] = {}
-    for found in reversed(stack):
-        count = 1 + sum(other.kind == found.kind for other in named.values())
-        named[found.kind if count == 1 else f"{found.kind}{count}"] = found
-    return named
 
 
 def faults_of(store: Backstore) -> list[dict[str, Any]]:

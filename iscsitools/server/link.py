@@ -84,7 +84,11 @@ class Link:
         Hot: once for a batch of PDUs. A handler that raises is a defect of ours; it ends this connection only.
         """
         try:
-            if what & ~WRITE and not self.conn.stalled and not self.conn.unfinished:
+            if not self._reads:
+                if what & ~(READ | WRITE):  # not asked for: a reset, or both directions closed
+                    self.close("connection lost")
+                    return
+            elif what & ~WRITE and not self.conn.stalled and not self.conn.unfinished:
                 self._receive()
             if self._open:
                 self.flush()
@@ -182,6 +186,11 @@ class Link:
     def stop_reading(self) -> None:
         """Receive nothing more; answers still go out."""
         self._reads = False
+        self.flush_safely()
+
+    def read_again(self) -> None:
+        """Receive again after :meth:`stop_reading`."""
+        self._reads = True
         self.flush_safely()
 
     def on_time(self, now: int) -> None:

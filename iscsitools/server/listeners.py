@@ -34,7 +34,7 @@ class Listeners:
     """The listening sockets of all portals. ``accepted`` is called on the loop with each socket that came in."""
 
     def __init__(
-        self, loop: Loop, accepted: Callable[[socket.socket], None], inherited: Mapping[Portal, socket.socket]
+        self, loop: Loop, accepted: Callable[[socket.socket], None], inherited: Mapping[Portal, list[socket.socket]]
     ) -> None:
         """``inherited``: portals that somebody else has opened for this process."""
         self._loop = loop
@@ -43,12 +43,17 @@ class Listeners:
         self._sockets: dict[Portal, list[socket.socket]] = {}
         self._in_line: set[socket.socket] = set()
         """Those whose turn has been asked for."""
+        self._paused = False
 
     def open(self, portals: Collection[Portal]) -> None:
         """Listen. Raises RunError, and what is open then waits for ``close``."""
         for portal in portals:
             own = self._inherited.pop(portal, None)
-            self.add(portal, listen(portal, portals) if own is None else [own])
+            self.add(portal, own or listen(portal, portals))
+        for sockets in self._inherited.values():  # of portals that are not wanted any more
+            for sock in sockets:
+                sock.close()
+        self._inherited = {}
 
     def add(self, portal: Portal, sockets: list[socket.socket]) -> None:
         """Take the sockets of :func:`listen` for a portal; nobody is accepted before ``start``."""
@@ -80,24 +85,37 @@ class Listeners:
 
     def start(self, portal: Portal | None = None) -> None:
         """Accept from now on, at one portal or at all."""
+        self._paused = self._paused and portal is not None
         for each, sockets in self._sockets.items():
             if portal is None or each == portal:
                 for sock in sockets:
                     self._watch(sock)
 
+    def pause(self) -> None:
+        """Accept nobody until ``start``: who comes waits in the system's queue."""
+        for sockets in self._sockets.values():
+            for sock in sockets:
+                self._loop.remove_reader(sock.fileno())
+        self._paused = True
+
+    def all(self) -> list[tuple[Portal, socket.socket]]:
+        """Every listening socket with its portal."""
+        return [(portal, sock) for portal, found in self._sockets.items() for sock in found]
+
     def close(self) -> None:
         """Accept nobody any more. May be called again."""
-        for sockets in self._sockets.values():
+        for sockets in (*self._sockets.values(), *self._inherited.values()):
             for sock in sockets:
                 self._close(sock)
         self._sockets = {}
+        self._inherited = {}
 
     def _close(self, sock: socket.socket) -> None:
         self._loop.remove_reader(sock.fileno())
         sock.close()
 
     def _watch(self, sock: socket.socket) -> None:
-        if sock.fileno() >= 0:
+        if sock.fileno() >= 0 and not self._paused:
             self._loop.add_reader(sock.fileno(), partial(self._take_place, sock))
 
     def _take_place(self, listener: socket.socket) -> None:
@@ -108,7 +126,7 @@ class Listeners:
 
     def _accept(self, listener: socket.socket) -> None:
         self._in_line.discard(listener)
-        if listener.fileno() < 0:
+        if listener.fileno() < 0 or self._paused:
             return
         for _ in range(ACCEPTS_AT_ONCE):
             try:

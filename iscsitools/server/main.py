@@ -12,27 +12,41 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from iscsitools.config import Config
+from iscsitools.errors import RunError, UserError
 from iscsitools.plugins import PluginManager
 from iscsitools.server.server import Server
 from iscsitools.server.service_manager import Notifier, inherited_portals
+from iscsitools.server.successor import start_successor
+from iscsitools.server.takeover import Predecessor
 
 log = logging.getLogger(__name__)
 
 
-def serve(config: Config, plugins: PluginManager, on_ready: Callable[[Server], None]) -> int:
+def serve(
+    config: Config, plugins: PluginManager, on_ready: Callable[[Server], None], predecessor: Predecessor | None = None
+) -> int:  # fmt: skip
     """Serve until SIGINT or SIGTERM; returns the exit status. Raises UserError when it cannot start.
 
     ``on_ready`` is called once connections are accepted. A second signal ends without waiting for anybody. SIGHUP has
     the sizes of the disks read anew, unless it tells that the terminal is gone: then it ends too. A manager that
     started this process is told how it is; its sockets are the portals. When a backstore call never returned,
-    the process is left here by force: its thread cannot be ended otherwise.
+    the process is left here by force: its thread cannot be ended otherwise. ``predecessor``: the server that this one
+    takes over from. SIGUSR2 has a new process take over from this one, of the version that is installed now.
     """
     _say_where_it_crashed()
     notifier, inherited = Notifier(os.environ), inherited_portals(os.environ)
     if inherited:
         config = replace(config, portals=tuple(inherited))
         log.info("portals of the service manager, in place of those of the configuration")
-    server = Server(config, plugins, inherited)
+    if predecessor is not None:
+        inherited = predecessor.portals
+    try:
+        server = Server(config, plugins, inherited, predecessor)
+    except BaseException as error:
+        if predecessor is not None:
+            predecessor.failed(error if isinstance(error, UserError) else RunError(f"{type(error).__name__}: {error}"))
+        raise
+    server.handed_to = notifier.handed_to
 
     def end(*_: object) -> None:
         notifier.stopping()
@@ -42,6 +56,7 @@ def serve(config: Config, plugins: PluginManager, on_ready: Callable[[Server], N
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     _serve_hangups(server)
+    signal.signal(signal.SIGUSR2, lambda *_: start_successor(server.name, notifier.variables))
     # What was made up to here stays; with it out of the collector's sight a full collection is short.
     gc.freeze()
 

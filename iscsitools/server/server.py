@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
 
 from iscsitools.config import Config, Limits
 from iscsitools.config import Portal as PortalConfig
@@ -37,6 +36,7 @@ from iscsitools.server.data_path import choose as choose_data_path
 from iscsitools.server.draining import Draining
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.health import LimitWatch
+from iscsitools.server.heritage import Channel
 from iscsitools.server.link import Link
 from iscsitools.server.listeners import Listeners, connection_info, prepare
 from iscsitools.server.loop import Loop
@@ -44,6 +44,7 @@ from iscsitools.server.secret_lookup import Lookups
 from iscsitools.server.self_description import ServerState
 from iscsitools.server.session_notices import Notices
 from iscsitools.server.sizes import read_sizes
+from iscsitools.server.takeover import Predecessor
 from iscsitools.server.view import View
 from iscsitools.trace.feed.service import TraceServer
 from iscsitools.trace.names import NameInUse
@@ -56,11 +57,13 @@ class Server:
     """Serves a configuration until :meth:`shut_down`. Only ``shut_down`` and ``read_sizes`` are for other threads."""
 
     def __init__(
-        self, config: Config, plugins: PluginManager, inherited: Mapping[PortalConfig, socket.socket] | None = None
-    ) -> None:
+        self, config: Config, plugins: PluginManager,
+        inherited: Mapping[PortalConfig, list[socket.socket]] | None = None, predecessor: Predecessor | None = None,
+    ) -> None:  # fmt: skip
         """Open backstores and portals; raises UserError, and then nothing stays open.
 
-        ``inherited``: sockets that listen already, for portals of the configuration.
+        ``inherited``: sockets that listen already, for portals of the configuration. ``predecessor``: the server that
+        this one takes over from.
         """
         limits = config.limits
         self.config = config
@@ -98,6 +101,13 @@ class Server:
         self._ending = Ending(self.loop, self.links, self._calls_running, limits.exit_timeout)
         self._closer = StoreCloser()
         self._closing = False
+        self._predecessor = predecessor
+        self._channel: Channel | None = None
+        self._end_wanted = False
+        self.holding = False
+        """Another server takes over: nothing is read, nobody is accepted."""
+        self.handed_to: Callable[[int], None] = lambda pid: None
+        """Called with the process that has taken over, before this one ends."""
         try:
             self._open()
         except BaseException:
@@ -105,12 +115,13 @@ class Server:
             raise
 
     def _open(self) -> None:
-        config, plugins = self.config, self.plugins
+        config, plugins, predecessor = self.config, self.plugins, self._predecessor
         plugins.configure({plugin.name: plugin.options for plugin in config.plugins})
         self.state = state_folder(config.state)
         assemble(
             self.assembly, config.targets, plugins.registry, plugins.authenticators, self.loop, self.state,
             sorted({portal.group for portal in config.portals}),
+            predecessor.heritage if predecessor is not None else None,
         )  # fmt: skip
         self.listeners.open(config.portals)
         self.addresses = self.listeners.addresses
@@ -126,7 +137,11 @@ class Server:
         brake = Brake(limits.chap_failures)
         self.login = LoginPhase(directory, negotiation_limits(limits), self.table, limits.command_window, hooks, brake)
         self._dispatcher = Dispatcher(self.login)
-        self.trace = self._open_trace()
+        if predecessor is None:
+            self.trace = self._open_trace()
+        else:
+            self.table.last = predecessor.heritage.tsih
+            self._control.changer.generation = predecessor.heritage.generation
         self._data_path = self._choose_data_path()
         self.probes.use_tracers(tracers_of(self._data_path), monotonic=sys.platform == "linux")
         self._provider = choose(config.provider)
@@ -173,7 +188,10 @@ class Server:
                 self.probes, self.name, group=self.config.watch_group, state=ServerState(self), control=self._control
             )
         except NameInUse as error:
-            raise RunError(str(error)) from None
+            if self._predecessor is None:
+                raise RunError(str(error)) from None
+            log.warning("nobody can watch this server: %s", error)
+            return None
         except TraceError as error:
             log.warning("nobody can watch this server: %s", error)
             return None
@@ -192,6 +210,9 @@ class Server:
         """Serve; ``on_ready`` is called with the portals' addresses once connections are accepted."""
         subscriber = ProviderSubscriber(self.probes, self._provider)
         try:
+            if self._predecessor is not None:
+                self._predecessor.wait_for_its_end()
+                self.trace = self._open_trace()
             self._start(subscriber)
             on_ready(self.addresses)
             self.loop.run()
@@ -223,7 +244,41 @@ class Server:
 
     def read_sizes(self) -> None:
         """Read the size of every backstore anew and tell the initiators. For any thread and signal handler."""
-        self.loop.call_soon(partial(read_sizes, self.assembly.units))
+        self.loop.call_soon(self._read_sizes)
+
+    def _read_sizes(self) -> None:
+        if not self.holding:
+            read_sizes(self.assembly.units)
+
+    # -- another server takes over (handover.py has the order)
+
+    def hold(self) -> None:
+        """Accept nobody and read nothing; what was read goes on to its end."""
+        self.holding = True
+        self.listeners.pause()
+        for link in list(self.links.values()):
+            link.stop_reading()
+
+    def go_on(self) -> None:
+        """Take :meth:`hold` back."""
+        self.holding = False
+        log.warning("nobody has taken over: this server goes on")
+        self.listeners.start()
+        for link in list(self.links.values()):
+            link.read_again()
+        if self._end_wanted:
+            self._begin_end()
+
+    def leave(self, channel: Channel) -> None:
+        """Close all connections and end, without a word to disks and reservations: they are another's.
+
+        The other server serves when it sees that ``channel`` is closed, which is the last that this one does.
+        """
+        self._channel = channel
+        self.assembly.stores.clear()
+        self.loop.stop()
+        log.info("another server has taken over", extra={"pid": channel.peer})
+        self.handed_to(channel.peer)
 
     # -- connections
 
@@ -286,8 +341,9 @@ class Server:
     def _tick(self) -> None:
         self.loop.call_later(self._tick_seconds, self._tick)
         now = time.monotonic_ns()
-        for link in list(self.links.values()):
-            link.on_time(now)
+        if not self.holding:
+            for link in list(self.links.values()):
+                link.on_time(now)
         self.limits.look()
         if self.trace is not None and (line := self.trace.look_after()):
             log.warning(line)
@@ -311,6 +367,9 @@ class Server:
             self._closer.hurry()
             self.loop.stop()
             return
+        if self.holding:  # first it has to be known whose the disks are
+            self._end_wanted = True
+            return
         self.listeners.close()
         self._ending.begin()
 
@@ -321,6 +380,8 @@ class Server:
         """Close everything, ``steps`` too, whatever one of them raises; connections first, the loop last."""
         self._closing = True
         with ExitStack() as stack:
+            if self._channel is not None:
+                stack.callback(self._channel.close)
             stack.callback(self.loop.close)
             stack.callback(self._draining.close)
             stack.callback(self._lookups.close)
@@ -337,7 +398,7 @@ class Server:
             stack.callback(self._control.close)
             stack.callback(self.notices.targets_stopped)
             for link in list(self.links.values()):
-                stack.callback(link.close, REASON)
+                stack.callback(link.close, REASON if self._channel is None else "another server takes over")
             stack.callback(self.listeners.close)
             if self._view is not None:
                 stack.callback(self._view.close)

@@ -34,6 +34,8 @@ class Notifier:
     """Tells the service manager how the server is. Where there is none, it does nothing."""
 
     def __init__(self, environment: Environment) -> None:
+        self.variables = {name: environment[name] for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC") if name in environment}
+        """What a process has to find in its environment that takes over as this service."""
         path = environment.pop("NOTIFY_SOCKET", "")
         self._address = f"\0{path[1:]}" if path.startswith("@") else path
         microseconds = environment.pop("WATCHDOG_USEC", "")
@@ -64,6 +66,10 @@ class Notifier:
 
         server.loop.call_later(seconds, beat)
 
+    def handed_to(self, process: int) -> None:
+        """Tell that another process is the service now."""
+        self.tell(MAINPID=str(process))
+
     def stopping(self) -> None:
         """Tell that the orderly end has begun. For signal handlers, too."""
         self.tell(STOPPING="1", STATUS="asks initiators to log out, then flushes")
@@ -78,7 +84,7 @@ def status_line(server: Server) -> str:
     )
 
 
-def inherited_portals(environment: Environment) -> dict[Portal, socket.socket]:
+def inherited_portals(environment: Environment) -> dict[Portal, list[socket.socket]]:
     """The listening sockets that the manager opened for this process, by the portals that they are.
 
     A socket that is named ``group-2`` (FileDescriptorName=) is in portal group 2, others are in group 1.
@@ -86,13 +92,13 @@ def inherited_portals(environment: Environment) -> dict[Portal, socket.socket]:
     """
     meant = environment.pop("LISTEN_PID", "") == str(os.getpid())
     count, names = environment.pop("LISTEN_FDS", ""), environment.pop("LISTEN_FDNAMES", "").split(":")
-    found: dict[Portal, socket.socket] = {}
+    found: dict[Portal, list[socket.socket]] = {}
     if not meant or not count.isdecimal():
         return found
     for index in range(int(count)):
         name = names[index] if index < len(names) and names[index] else f"number {index + 1}"
         portal, sock = _listening(_FIRST + index, name)
-        found[portal] = sock
+        found.setdefault(portal, []).append(sock)
     return found
 
 

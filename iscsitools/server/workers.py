@@ -55,6 +55,11 @@ class Workers:
         """Submit an asynchronous call, then call ``done`` on the loop's thread with its error, or None."""
         return self._completions.ask(store, request, done)
 
+    def forget(self) -> None:
+        """Its store is closed, and another object for the same disk may come in its place. With no call running."""
+        self._completions.close()
+        self._completions = Completions(self._loop)
+
     def submit(self, work: Work, done: Done) -> Callable[[], bool]:
         """Run ``work`` in a thread, then call ``done`` on the loop's thread with what it raised, or None.
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import random
 import struct
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from clients.disk import needs_iscsi_driver, run
 from server.harness import running
+from support.target import start_target
 from support.tools import needs
 
 from iscsitools.control import Control
+from iscsitools.initiator import ConnectionClosedError
 from iscsitools.initiator.session import Session
 
 BUSY = "iqn.2026-11.example:busy"
@@ -151,6 +155,96 @@ def test_qemu_runs_through_an_apply(tmp_path: Path) -> None:
             rounds += 1
         thread.join()
         assert failed == []
+
+
+class ReturningLoad(Load):
+    """A load that logs in anew when its connection is lost, and repeats what had no answer. ``returns``: how often."""
+
+    def __init__(self, connect_again: Callable[[], Session], seed: int) -> None:
+        self.returns = 0
+        self._connect_again = connect_again
+        super().__init__(connect_again(), seed)
+
+    def _command(self, opcode: int, lba: int, count: int, read: int = 0, write: bytes = b"") -> bytes:
+        try:
+            return super()._command(opcode, lba, count, read, write)
+        except (OSError, ConnectionClosedError):
+            self.returns += 1
+            self.session.close()
+            self.session = self._connect_again()
+            return super()._command(opcode, lba, count, read, write)
+
+
+def test_a_verified_load_runs_through_applies_and_takeovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An apply of everything, load that came by the portal that it added, then two takeovers: each one reconnect."""
+    (tmp_path / "site.toml").write_text(SITE.format(busy=BUSY, other=OTHER, folder=tmp_path))
+    (tmp_path / "site.toml").chmod(0o600)
+    with start_target(tmp_path, "--config", str(tmp_path / "site.toml"), portals=(), awaited=1) as first:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(first.runtime))
+        chap = ["alice", "correct horse battery"]
+        busy = ReturningLoad(lambda: Session.connect(first.addresses[0], BUSY, chap=(chap[0], chap[1])), 1)
+        loads = [busy]
+        busy.wait_for(20)
+        with Control("load") as control:
+            document = control.get().document
+            luns = document["target"][0]["lun"]
+            luns.append({"number": 9, "store": "ram:3M"})
+            luns[0]["store"]["size"] = "2M"
+            del luns[2]
+            chap[1] = "another horse battery"
+            document["target"][0]["auth"]["users"] = [{"name": "alice", "secret": chap[1]}]
+            document["portals"].append("127.0.0.2:0")
+            assert len(control.apply(document).lines) == 5
+            host, _, port = control.tree()["portals"][1].rpartition(":")
+        loads.append(ReturningLoad(lambda: Session.connect((host, int(port)), OTHER), 2))
+        for load in loads:
+            load.wait_for(20)
+        with ExitStack() as servers:
+            for returns in (1, 2):
+                here = {"XDG_RUNTIME_DIR": str(first.runtime)}
+                after = servers.enter_context(
+                    start_target(tmp_path, "--takeover", "--name", "load", env=here, portals=(), awaited=2)
+                )
+                for load in loads:
+                    load.wait_for(20)
+                assert [load.returns for load in loads] == [returns] * 2
+            for load in loads:
+                load.end()
+            for load in loads:
+                load.session.close()
+            assert first.process.wait(60) == 0
+            assert "rror" not in after.output
+
+
+def test_qemu_runs_through_a_takeover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libiscsi logs in anew by itself, and QEMU sees no error."""
+    qemu_img = needs("qemu-img", "qemu-utils")
+    needs_iscsi_driver()
+    image = tmp_path / "image"
+    image.write_bytes(random.Random(5).randbytes(64 << 20))
+    arguments = ("--iqn", OTHER, "--lun", f"file:{tmp_path / 'disk'},size=64M", "--name", "qemu")
+    with start_target(tmp_path, *arguments) as first, ExitStack() as servers:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(first.runtime))
+        url = f"iscsi://{first.portal}/{OTHER}/0"
+        failed: list[BaseException] = []
+
+        def convert() -> None:
+            try:
+                run(qemu_img, "convert", "-n", "-r", "32M", "-f", "raw", "-O", "raw", str(image), url)
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=convert)
+        thread.start()
+        with Control("qemu") as control:
+            while not sum(session["commands"] > 8 for session in control.tree()["targets"][0]["sessions"]):
+                assert thread.is_alive(), "it was done before anything could be taken over"
+        here = {"XDG_RUNTIME_DIR": str(first.runtime)}
+        servers.enter_context(start_target(tmp_path, "--takeover", "--name", "qemu", env=here, portals=(), awaited=1))
+        assert thread.is_alive(), "it was done before it was taken over"
+        thread.join()
+        assert failed == []
+        run(qemu_img, "compare", "-f", "raw", "-F", "raw", str(image), url)
 
 
 def test_the_load_would_notice(tmp_path: Path) -> None:

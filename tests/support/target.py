@@ -107,8 +107,9 @@ def start_target(
     prefix: Sequence[str] = (),
     python: str = sys.executable,
     env: dict[str, str] | None = None,
+    awaited: int | None = None,
 ) -> RunningTarget:
-    """Start ``serve`` with these arguments and return when it listens on all ``portals``.
+    """Start ``serve`` with these arguments and return when it listens on all ``portals``, or on ``awaited`` portals.
 
     Data goes under ``directory``; the runtime directory is a short one of its own, since the path of a Unix socket
     has at most 107 bytes. ``prefix`` goes before the command (``taskset -c 0``).
@@ -134,4 +135,4 @@ def start_target(
         text=True,
         env=os.environ | own | (env or {}),
     )
-    return RunningTarget(process, runtime, len(portals))
+    return RunningTarget(process, runtime, len(portals) if awaited is None else awaited)

@@ -64,7 +64,7 @@ class AdjustableFilter(WatchingFilter):
         if seconds is not None and not 0 < seconds <= LONGEST_SECONDS:
             raise BackstoreError(f"{seconds:g} seconds are no time for a setting")
         until = None if seconds is None else time.monotonic() + seconds
-        wanted = [Setting(name, self._parse(name, text), client.lower(), until) for name, text in values.items()]
+        wanted = [Setting(name, self._parse(name, text), client.lower(), until, text) for name, text in values.items()]
         places = {(setting.name, setting.client) for setting in wanted}
         with self._lock:
             kept = [setting for setting in self._settings if (setting.name, setting.client) not in places]

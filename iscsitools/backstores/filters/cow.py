@@ -29,6 +29,7 @@ from iscsitools.backstores.base import (
 from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.filters.granules import GRANULE, GranuleMap
 from iscsitools.backstores.ram import RamBackstore
+from iscsitools.backstores.syscalls import read_fully, write_fully
 
 
 class CowFilter(Filter):
@@ -106,6 +107,24 @@ class CowFilter(Filter):
         self._overlay.close()
         self._map.close()
         self.inner.close()
+
+    def keep(self) -> int:
+        """Changes in memory: the overlay's bytes, and behind them the map. In a file they are kept anyway."""
+        if self._path:
+            return self.inner.keep()
+        fd = self._overlay.keep()
+        write_fully(fd, self._size, memoryview(self._map.bits()))
+        return fd
+
+    def restore(self, fd: int) -> None:
+        """Take the changes back."""
+        if self._path:
+            self.inner.restore(fd)
+            return
+        self._overlay.restore(fd)
+        bits = bytearray(len(self._map.bits()))
+        read_fully(fd, self._size, memoryview(bits))
+        self._map.set_bits(bits)
 
     @property
     def size(self) -> int:

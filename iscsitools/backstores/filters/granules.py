@@ -114,6 +114,14 @@ class GranuleMap:
             self._bits[start:end] = content
             self._dirty.update(range(start // _PAGE, (end - 1) // _PAGE + 1))
 
+    def bits(self) -> bytes:
+        """All bits, of a map without a file."""
+        return bytes(self._bits)
+
+    def set_bits(self, bits: bytearray) -> None:
+        """Have these instead, in a map without a file."""
+        self._bits[:] = bits
+
     @property
     def size(self) -> int:
         """The disk's size in bytes."""

@@ -22,7 +22,8 @@ class SessionTable:
         self._by_port: dict[tuple[str, bytes, str, int], Session] = {}
         """Those with targets, by initiator name, ISID, target name and portal group."""
         self._counts: Counter[str] = Counter()
-        self._last = 0
+        self.last = 0
+        """The TSIH that was given last."""
         self.opened = 0
 
     def change(self, limit: int, per_initiator: int, kept_free: int) -> None:
@@ -46,11 +47,11 @@ class SessionTable:
             return None
         if not replaces and not self._has_room(initiator):
             return None
-        tsih = self._last
+        tsih = self.last
         while True:
             tsih = tsih % 0xFFFF + 1
             if tsih not in self._by_tsih:
-                self._last = tsih
+                self.last = tsih
                 return tsih
 
     def _has_room(self, initiator: str) -> bool:

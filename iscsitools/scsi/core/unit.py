@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from iscsitools.backstores.base import Backstore, MediumError, stack_name
 from iscsitools.repeats import RepeatLimit
@@ -22,7 +22,7 @@ from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import TransferLimits, UnitOptions
 from iscsitools.scsi.core.port_groups import ACTIVE, AccessState, PortGroup, PortGroups, StatusCode
-from iscsitools.scsi.core.registrations import ReservationPlace
+from iscsitools.scsi.core.registrations import Port, Registrations, ReservationPlace
 from iscsitools.scsi.core.reservations import Reservations
 from iscsitools.scsi.core.task_set import QueuedTask, TaskSet
 from iscsitools.wire.sense import Asc, SenseKey
@@ -95,6 +95,8 @@ class LogicalUnit:
         """How often a command of that name failed because the backstore did."""
         self.clock: Callable[[], int] = lambda: 0
         """Milliseconds since 1970, of the machine that serves it."""
+        self.expected: dict[Port, list[Asc]] = {}
+        """Nexuses that another process had before this one took over, and their unit attentions."""
         self._failures = object()  # its name among the lines that repeat
         self._parts: dict[type, Part] = {}
         for make in commands.parts:
@@ -166,11 +168,17 @@ class LogicalUnit:
                 itl.attention(asc)
 
     def attach(self, nexus: Nexus) -> ItlNexus:
-        """The object of this nexus, made with POWER ON, RESET OR BUS DEVICE RESET OCCURRED pending (SAM-5 6.1)."""
+        """The object of this nexus, made with POWER ON, RESET OR BUS DEVICE RESET OCCURRED pending (SAM-5 6.1).
+
+        One that was lost because another process took over finds I_T NEXUS LOSS OCCURRED and what was pending before:
+        nothing was reset (SPC-4 table 44).
+        """
         itl = self.itls.get(nexus)
         if itl is None:
             itl = self.itls[nexus] = ItlNexus(nexus, self)
-            itl.attention(Asc.POWER_ON_OR_RESET)
+            known = self.expected.pop(Port.of(nexus), None)
+            for asc in [Asc.POWER_ON_OR_RESET] if known is None else [Asc.I_T_NEXUS_LOSS, *known]:
+                itl.attention(asc)
         return itl
 
     def detach(self, nexus: Nexus) -> list[QueuedTask]:
@@ -210,6 +218,49 @@ class LogicalUnit:
             self.blocks = blocks
             self.refresh()
             self.attention(Asc.CAPACITY_DATA_HAS_CHANGED)
+
+    def reopened(self, store: Backstore) -> None:
+        """Go on with the same disk, which has been opened anew as another object."""
+        self.store = store
+        for itl in self.itls.values():
+            itl.gate.close()
+            itl.gate = make_gate(self.number, store, self.block_size, self.blocks)
+        self._read_capabilities()
+
+    # What another process needs to go on
+
+    def state(self) -> dict[str, Any]:
+        """All that is of the unit and in no store, as JSON has it."""
+        return {
+            "serial": self.identity.serial,
+            "naa": self.identity.naa.hex(),
+            "registrations": self.reservations.persistent.to_text(),
+            "generation": self.reservations.persistent.generation,
+            "access": [[n, group.state, group.status] for n, group in self.port_groups.groups.items()],
+            "parts": {kind.__name__: part.state() for kind, part in self._parts.items()},
+            "attentions": [
+                [*Port.of(nexus), list(map(int, itl.attentions))] for nexus, itl in self.itls.items()
+            ],
+        }  # fmt: skip
+
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with what :meth:`state` gave in another process. Raises ValueError when it is none."""
+        try:
+            persistent = Registrations.from_text(state["registrations"])
+            persistent.generation = int(state["generation"])
+            self.reservations.persistent = persistent
+            for number, access, status in state["access"]:
+                if number in self.port_groups.groups:
+                    group = self.port_groups.groups[number]
+                    group.state, group.status = AccessState(access), StatusCode(status)
+            for kind, part in self._parts.items():
+                if (told := state["parts"].get(kind.__name__)) is not None:
+                    part.take_state(told)
+            for port, number, pending in state["attentions"]:
+                self.expected[Port(str(port), int(number))] = [Asc(asc) for asc in pending]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is no state of a unit ({type(error).__name__}: {error})") from None
+        self.refresh()
 
     def _read_capabilities(self) -> None:
         """Ask the backstore anew what it is; a device may be set read-only while it is served, and back."""
@@ -347,6 +398,13 @@ class Part:
 
     def reset(self) -> None:
         """A logical unit reset: back to what that leaves."""
+
+    def state(self) -> Any:
+        """What another process needs to go on with this unit, as JSON has it; None: nothing."""
+        return None
+
+    def take_state(self, state: Any) -> None:
+        """Go on with what :meth:`state` of another process gave. Raises ValueError when it is none."""
 
     def nexus_lost(self, nexus: Nexus) -> None:
         """Forget what is kept for a nexus."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from iscsitools.backstores.asynchronous import flush_request
 from iscsitools.scsi.core.errors import check_condition, illegal_request, invalid_field
 from iscsitools.scsi.core.executor import Work
@@ -27,6 +29,15 @@ class Medium(Part):
     def reset(self) -> None:
         """All locks end."""
         self.locks.clear()
+
+    def state(self) -> Any:
+        """Whether the medium is there; locks end with their nexuses."""
+        return self.loaded
+
+    def take_state(self, state: Any) -> None:
+        """Eject what was ejected."""
+        if not state:
+            self.load(False)
 
     def nexus_lost(self, nexus: Nexus) -> None:
         """Its lock ends."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from iscsitools.backstores.asynchronous import Operation, Request, flush_request, write_request
 from iscsitools.scsi.core.background import Background
@@ -61,6 +61,16 @@ class Sanitation(Part):
         if self.failed:
             self.unit.not_ready = check_condition(SenseKey.MEDIUM_ERROR, Asc.SANITIZE_FAILED)
         self.unit.refresh()
+
+    def state(self) -> Any:
+        """Whether it failed, and may be left so; nobody takes over while it runs."""
+        return [self.failed, self.may_leave]
+
+    def take_state(self, state: Any) -> None:
+        """Stay failed."""
+        self.failed, self.may_leave = map(bool, state)
+        if self.failed:
+            self._ended(OSError("it failed in the process before"))
 
     def leave_failure(self) -> None:
         """The unit can be used again, whatever it holds."""

@@ -6,7 +6,7 @@ except for SWP, which stays as it was set until the process ends, so that a rese
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from iscsitools.scsi.core.errors import invalid_parameter, parameter_list_length_error
 from iscsitools.scsi.core.unit import LogicalUnit, Part
@@ -61,6 +61,20 @@ class ModePages(Part):
     def values(self, control: int) -> dict[int, bytes]:
         """The pages of a PAGE CONTROL: 0 current, 1 changeable, 2 default."""
         return (self._current, self._changeable, self._default)[control]
+
+    def state(self) -> Any:
+        """The current values, by page."""
+        return {str(code): value.hex() for code, value in self._current.items()}
+
+    def take_state(self, state: Any) -> None:
+        """Take what may have been changed of them; what this unit cannot do stays as it is."""
+        chosen = dict(self._current)
+        for code, text in state.items():
+            value, may = bytes.fromhex(text), self._changeable.get(int(code), b"")
+            if len(value) == len(may):
+                old = chosen[int(code)]
+                chosen[int(code)] = bytes(n & m | o & ~m & 0xFF for n, o, m in zip(value, old, may, strict=True))
+        self._set(chosen)
 
     def reset(self) -> None:
         """Back to the defaults, but for SWP and a WCE of 1: what only the cache has must not pass for durable."""

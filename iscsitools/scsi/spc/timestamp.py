@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from iscsitools.scsi.core.cdb import u32
 from iscsitools.scsi.core.errors import invalid_parameter, parameter_list_length_error
@@ -22,6 +23,14 @@ class Timestamp(Part):
         self.ahead = 0
         """Milliseconds that SET TIMESTAMP put it ahead of the machine's clock."""
         self.origin = _BY_OTHER_MEANS
+
+    def state(self) -> Any:
+        """How far ahead it is, and who set it."""
+        return [self.ahead, self.origin]
+
+    def take_state(self, state: Any) -> None:
+        """Go on with that."""
+        self.ahead, self.origin = map(int, state)
 
 
 def report_timestamp(task: Task) -> None:
