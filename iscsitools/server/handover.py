@@ -103,9 +103,8 @@ class Handover:
         """What is under way still, ``seconds`` after the begin."""
         server = self._server
         found = [f"{where}: commands are under way" for where, unit in server.assembly.units if unit.tasks.at_work]
-        found += [
-            f"{where}: calls of its store have not returned" for where, _, w in server.assembly.stores if w.running
-        ]
+        running = [where for where, _, workers in server.assembly.stores if workers.running]
+        found += [f"{where}: calls of its store have not returned" for where in running]
         if server.assembly.keeper is not None and server.assembly.keeper.running:
             found.append("reservations are being kept")
         found += [f"commands of {conn.info.remote} are under way" for conn in server.links if conn.unfinished]

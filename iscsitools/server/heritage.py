@@ -29,9 +29,9 @@ Message = dict[str, Any]
 
 @dataclass(slots=True)
 class UnitHeritage:
-    """A unit. ``lun``: its table in the document. ``state``: of ``LogicalUnit.state``. ``memory``: what only memory has.
+    """A unit. ``lun``: its table in the document. ``state``: of ``LogicalUnit.state``.
 
-    ``faults``: what has been put into force of its filters.
+    ``faults``: what has been put into force of its filters. ``memory``: a descriptor with what only memory has, or -1.
     """
 
     lun: Message

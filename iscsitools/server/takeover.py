@@ -85,10 +85,12 @@ def take_over(control: Control) -> Predecessor:
         channel = Channel(_accepted(listener, problems))
     try:
         message, fds = channel.receive(_MESSAGE_SECONDS)
+        if "mine" in message:
+            raise EOFError
         return Predecessor(Heritage.from_message(message, fds), channel)
     except EOFError:
         channel.close()
-        thread.join(1.0)
+        thread.join(_END_SECONDS)  # it says why when all is as it was
         raise _refused(problems) from None
     except (OSError, ValueError) as error:
         channel.close()

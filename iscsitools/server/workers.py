@@ -58,7 +58,7 @@ class Workers:
     def forget(self) -> None:
         """Its store is closed, and another object for the same disk may come in its place. With no call running."""
         self._completions.close()
-        self._completions = Completions(self._loop)
+        self._completions = Completions(self.loop)
 
     def submit(self, work: Work, done: Done) -> Callable[[], bool]:
         """Run ``work`` in a thread, then call ``done`` on the loop's thread with what it raised, or None.

@@ -157,7 +157,7 @@ def test_ls_shows_the_tree(served: Running, iscsitools: Run) -> None:
 
 @pytest.mark.parametrize("command", ["ls", "status"])
 def test_it_is_shown_again_until_it_is_ended(served: Running, command: str) -> None:
-    words = [sys.executable, "-m", "iscsitools", command, "--watch", "0.05", "--json"]
+    words = [sys.executable, "-m", "iscsitools", command, "--name", "faulty", "--watch", "0.05", "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert [json.loads(process.stdout.readline())["name"] for _ in range(3)] == ["faulty"] * 3
