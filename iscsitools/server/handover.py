@@ -162,11 +162,13 @@ class Handover:
         except OSError:
             log.info("who wanted to take over is gone")
         channel.close()
-        for iqn, number in self._closed:
-            self._reopen(iqn, number)
-        if self._heritage is not None:
-            self._heritage.close()
-        self._calls.ask(self._server.go_on)
+        try:
+            for iqn, number in self._closed:
+                self._reopen(iqn, number)
+            if self._heritage is not None:
+                self._heritage.close()
+        finally:  # whatever else is wrong: nobody waits for ever
+            self._calls.ask(self._server.go_on)
 
     def _reopen(self, iqn: str, number: int) -> None:
         assert self._heritage is not None

@@ -17,7 +17,7 @@ from iscsitools.scsi.core.command import Command, CommandSet, CommandTable, Flag
 from iscsitools.scsi.core.domain import Domain, Member
 from iscsitools.scsi.core.errors import ScsiError, backstore_error, check_condition, is_protected
 from iscsitools.scsi.core.executor import Executor
-from iscsitools.scsi.core.gate import TRANSFERS, make_gate
+from iscsitools.scsi.core.gate import TRANSFERS, Gate, make_gate
 from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import TransferLimits, UnitOptions
@@ -224,7 +224,7 @@ class LogicalUnit:
         self.store = store
         for itl in self.itls.values():
             itl.gate.close()
-            itl.gate = make_gate(self.number, store, self.block_size, self.blocks)
+            itl.gate = itl.new_gate()
         self._read_capabilities()
 
     # What another process needs to go on
@@ -345,7 +345,12 @@ class ItlNexus:
         self.unit = unit
         self.attentions: list[Asc] = []
         self.may_read = self.may_write = False
-        self.gate = make_gate(unit.number, unit.store, unit.block_size, unit.blocks, unit.tasks.words)
+        self.gate = self.new_gate()
+
+    def new_gate(self) -> Gate:
+        """A closed gate to the unit's store."""
+        unit = self.unit
+        return make_gate(unit.number, unit.store, unit.block_size, unit.blocks, unit.tasks.words)
 
     def attention(self, asc: Asc) -> None:
         """Queue a unit attention condition (SAM-5 5.14).
