@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "user": "Add, change and remove CHAP users while a server runs.",
     "acl": "Change which initiators a target lets in while a server runs.",
     "map": "Change which LUNs initiators see, and by which numbers, while a server runs.",
+    "alua": "Show access states of portal groups, and change them while a server runs.",
     "portal": "Listen at other addresses while a server runs.",
     "limit": "Change limits while a server runs.",
     "config": "Check a configuration file, or print an example.",

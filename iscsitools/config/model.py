@@ -103,7 +103,8 @@ class TargetConfig:
 
     ``networks``: where they have to come from, in CIDR; empty: from anywhere. ``maps``: what each sees, the first that
     fits; empty: all see everything. ``groups``: the portal groups at which it can be reached; empty: all.
-    ``access``: access states of portal groups at the start, by their numbers; those that are not named are optimized.
+    ``access``: access states of portal groups, by their numbers; those that are not named are optimized.
+    ``access_transition``: seconds that a group is on its way to another one.
     """
 
     iqn: str
@@ -115,6 +116,7 @@ class TargetConfig:
     groups: tuple[int, ...] = ()
     maps: tuple[MapConfig, ...] = ()
     access: tuple[tuple[int, str], ...] = ()
+    access_transition: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

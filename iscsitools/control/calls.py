@@ -80,6 +80,15 @@ class Control(ControlConnection):
         """Empty a target's access lists: every initiator may log in, from every network."""
         return self.edit(lambda running: edits.let_all_in(running.document, iqn), dry_run=dry_run)
 
+    def set_access(
+        self, iqn: str, *states: str, transition: float | None = None, dry_run: bool = False
+    ) -> Applied:  # fmt: skip
+        """Bring portal groups of a target into access states (ALUA), each as ``GROUP=STATE``.
+
+        ``transition``: seconds that a change takes, this one and later ones.
+        """
+        return self.edit(lambda running: edits.set_access(running.document, iqn, states, transition), dry_run=dry_run)
+
     def set_map(
         self, iqn: str, name: str, *luns: str, initiators: Sequence[str] = (), networks: Sequence[str] = (),
         in_use: _How = InUse.REFUSE, dry_run: bool = False,

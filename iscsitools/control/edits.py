@@ -175,6 +175,19 @@ def let_all_in(document: Document, iqn: str) -> None:
         target_of(document, iqn).pop(key, None)
 
 
+def set_access(document: Document, iqn: str, states: Iterable[str], transition: float | None = None) -> None:
+    """Bring portal groups into access states, each as ``GROUP=STATE``; the others stay as they are.
+
+    ``transition``: seconds that a change takes from now on; None: as before.
+    """
+    target = target_of(document, iqn)
+    wanted = dict(each.partition("=")[::2] for each in states)
+    kept = [each for each in target.get("access", []) if each.partition("=")[0] not in wanted]
+    target["access"] = kept + [f"{group}={state}" for group, state in wanted.items()]
+    if transition is not None:
+        target["access_transition"] = transition
+
+
 def add_portal(document: Document, portal: str) -> None:
     """Listen at one more address."""
     document.setdefault("portals", ["127.0.0.1:3260"]).append(portal)

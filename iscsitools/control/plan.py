@@ -11,6 +11,7 @@ from iscsitools.backstores.registry import Registry
 from iscsitools.backstores.spec import StackSpec, parse_options, without_password
 from iscsitools.backstores.values import size as parse_size
 from iscsitools.config.model import AuthConfig, Config, Limits, LunConfig, MapConfig, TargetConfig
+from iscsitools.config.types import ACCESS_STATES
 
 FIXED: Final = ("name", "log_format", "watch_group", "provider", "data_path", "plugins", "state")
 """Fields of a Config that only a restart can change."""
@@ -69,8 +70,6 @@ def fixed_differences(before: Config, after: Config) -> list[str]:
     ]
     if {portal.group for portal in before.portals} != {portal.group for portal in after.portals}:
         names.append("which portal groups there are")
-    access = {target.iqn: target.access for target in before.targets}
-    names += [f"access of {t.iqn}" for t in after.targets if t.access != access.get(t.iqn, t.access)]
     groups = {target.iqn: target.groups for target in before.targets}
     names += [f"portal_groups of {t.iqn}" for t in after.targets if t.groups != groups.get(t.iqn, t.groups)]
     return [f"{name} cannot change while the server runs: restart it" for name in names]
@@ -141,11 +140,22 @@ def _target(before: TargetConfig, after: TargetConfig, stacks: _Stacks) -> Itera
     texts += [f"network {net} is no longer let in to {iqn}" for net in before.networks if net not in after.networks]
     if before.networks and not after.networks:
         texts.append(f"every network is let in to {iqn}")
+    texts += _access(before, after)
     texts += _maps(before, after)
     texts += _auth(before.auth, after.auth, iqn)
     for text in texts:
         yield Change(Kind.TARGET_CHANGED, text, iqn)
     yield from _units(before, after, stacks)
+
+
+def _access(before: TargetConfig, after: TargetConfig) -> Iterator[str]:
+    old, new = dict(before.access), dict(after.access)
+    for group in sorted(old.keys() | new.keys()):
+        state = new.get(group, ACCESS_STATES[0])
+        if state != old.get(group, ACCESS_STATES[0]):
+            yield f"portal group {group} of {after.iqn} goes to {state}"
+    if before.access_transition != after.access_transition:
+        yield f"a change of access to {after.iqn} takes {after.access_transition:g} s"
 
 
 def _maps(before: TargetConfig, after: TargetConfig) -> Iterator[str]:

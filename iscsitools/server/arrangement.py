@@ -14,6 +14,7 @@ from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.server.access_states import change_states
 from iscsitools.server.assemble import place, realm, set_access
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.sizes import read_sizes
@@ -92,6 +93,8 @@ class Arrangement:
         One that sees other units now, or the same by other LUNs, gets REPORTED LUNS DATA HAS CHANGED.
         """
         node = self.target(config.iqn)
+        before = next(target for target in self._server.config.targets if target.iqn == config.iqn)
+        change_states(self._server.loop, node.device, before, config)
         node.alias, node.auth = config.alias, policy
         set_access(node, config)
         node.device.realm = realm(config.auth)

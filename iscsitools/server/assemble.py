@@ -24,7 +24,7 @@ from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.domain import Domain
 from iscsitools.scsi.core.options import BLOCK_SIZES, UnitOptions
-from iscsitools.scsi.core.port_groups import PortGroup, PortGroups
+from iscsitools.scsi.core.port_groups import AccessState, PortGroup, PortGroups
 from iscsitools.scsi.core.registrations import Registrations
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.atomic_file import AtomicFile
@@ -171,11 +171,20 @@ def fit_unit(
 def _port_groups(config: TargetConfig, groups: Iterable[int]) -> PortGroups:
     """Each portal group that the target is in is a target port, and a target port group of its own."""
     groups = [number for number in groups if not config.groups or number in config.groups]
-    access = dict(config.access)
-    for number in access:
+    check_access(config, groups)
+    return PortGroups({number: PortGroup((number,), state_of(config, number)) for number in groups})
+
+
+def check_access(config: TargetConfig, groups: Iterable[int]) -> None:
+    """Raise UsageError when the configuration has a state for a portal group that there is not."""
+    for number, _ in config.access:
         if number not in groups:
             raise UsageError(f"{config.iqn}: access says something of portal group {number}, which no portal is in")
-    return PortGroups({number: PortGroup((number,), STATES[access.get(number, "optimized")]) for number in groups})
+
+
+def state_of(config: TargetConfig, group: int) -> AccessState:
+    """The access state that a configuration has for a portal group."""
+    return STATES[dict(config.access).get(group, "optimized")]
 
 
 def _milliseconds() -> int:

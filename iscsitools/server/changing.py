@@ -32,7 +32,7 @@ from iscsitools.errors import UserError
 from iscsitools.iscsi.login.policy import AuthPolicy
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.arrangement import Arrangement
-from iscsitools.server.assemble import auth_policy, fit_unit, make_unit, open_unit, place, refuse_twins
+from iscsitools.server.assemble import auth_policy, check_access, fit_unit, make_unit, open_unit, place, refuse_twins
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.in_use import Use, uses
 from iscsitools.server.listeners import listen
@@ -178,6 +178,7 @@ class Changer:
             elif change.kind is Kind.LUN_ADDED:
                 self._open(config, targets[change.target], change.lun, prepared)
             elif change.kind in (Kind.TARGET_ADDED, Kind.TARGET_CHANGED):
+                check_access(targets[change.target], {portal.group for portal in config.portals})
                 prepared.policies[change.target] = auth_policy(targets[change.target].auth, authenticators)
             if change.kind is Kind.TARGET_ADDED:
                 for lun in targets[change.target].luns:

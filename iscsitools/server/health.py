@@ -92,6 +92,14 @@ def _lun(unit: LogicalUnit, store: OpenStore) -> dict[str, Any]:
         "calls": workers.running,
         "trouble": backstore.trouble,
         "faults": faults_of(backstore),
+        "access": [
+            {
+                "group": number,
+                "state": group.state.name.lower().replace("_", "-"),
+                "by": group.status.name.lower().replace("_", "-"),
+            }
+            for number, group in sorted(unit.port_groups.groups.items())
+        ],
         "copies": [
             {"initiator": copy.party.nexus.initiator, "copied": copy.copied, "total": copy.total}
             for copy in unit.domain.part(CopyManager).running

@@ -73,9 +73,9 @@ def test_groups_are_reported(bench):
     a = at_port(bench, 1, "a")
     assert a.run(INQUIRY).data[5] == 0x30
     assert a.run(REPORT).data.hex() == (
-        "0000001c" + "000f000100000001" + "00000001" + "020f000200000002" + "00000002" + "00000003"
+        "0000001c" + "008f000100000001" + "00000001" + "028f000200000002" + "00000002" + "00000003"
     )
-    assert a.run("a32a000000000000010000" + "00").data.hex().startswith("00000020" + "10000000" + "000f0001")
+    assert a.run("a32a000000000000010000" + "00").data.hex().startswith("00000020" + "10000000" + "008f0001")
     assert a.run("a34a000000000000010000" + "00").code == (5, 0x2400)
 
 
@@ -93,11 +93,13 @@ def test_what_a_state_lets_through(bench, state):
     gate = bench.device.itl(a.nexus, 0).gate
     active = state in (AccessState.OPTIMIZED, AccessState.NON_OPTIMIZED)
     assert (gate.read_open, gate.write_open) == (active, active)
-    refused = {AccessState.STANDBY: STANDBY, AccessState.UNAVAILABLE: UNAVAILABLE}.get(state)
+    refused = {
+        AccessState.STANDBY: STANDBY, AccessState.UNAVAILABLE: UNAVAILABLE, AccessState.TRANSITIONING: (2, 0x040A),
+    }.get(state)  # fmt: skip
     for cdb in ALWAYS.values():
         assert a.run(cdb).good
     for cdb in IN_STANDBY.values():
-        assert a.run(cdb).code == (refused if state is AccessState.UNAVAILABLE else None)
+        assert a.run(cdb).code == (None if active or state is AccessState.STANDBY else refused)
     for cdb in (TUR, READ, "25000000000000000000", "160000000000", "9e10" + "00" * 10 + "00200000"):
         assert a.run(cdb).code == refused
 
@@ -116,7 +118,7 @@ def test_an_initiator_switches_over(bench):
 
 def test_the_target_itself_changes_a_state(bench):
     a, b = at_port(bench, 1, "a"), at_port(bench, 2, "bb")
-    bench.unit.set_access({2: AccessState.NON_OPTIMIZED}, StatusCode.BY_TARGET)
+    bench.unit.set_access({2: AccessState.NON_OPTIMIZED}, StatusCode.TARGET)
     assert a.run(TUR).code == b.run(TUR).code == (6, 0x2A06)
     assert states(a) == [(1, 0, 0), (2, 1, 2)]
 

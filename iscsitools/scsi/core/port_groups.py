@@ -12,18 +12,21 @@ from iscsitools.wire.sense import Asc, SenseKey
 
 
 class AccessState(IntEnum):
-    """Asymmetric access states (SPC-4 table 85); a change takes no time here, so none is ever in transition."""
+    """Asymmetric access states (SPC-4 table 85)."""
 
     OPTIMIZED = 0x0
     NON_OPTIMIZED = 0x1
     STANDBY = 0x2
     UNAVAILABLE = 0x3
+    TRANSITIONING = 0xF
+    """On its way to another state: nothing can ask for it."""
 
 
 ACTIVE: Final = frozenset({AccessState.OPTIMIZED, AccessState.NON_OPTIMIZED})
 _WHY: Final = {
     AccessState.STANDBY: Asc.PORT_IN_STANDBY,
     AccessState.UNAVAILABLE: Asc.PORT_UNAVAILABLE,
+    AccessState.TRANSITIONING: Asc.PORT_TRANSITIONING,
 }
 
 
@@ -31,8 +34,8 @@ class StatusCode(IntEnum):
     """How a group came to its state (SPC-4 table 283)."""
 
     NONE = 0
-    BY_COMMAND = 1
-    BY_TARGET = 2
+    COMMAND = 1
+    TARGET = 2
 
 
 @dataclass(slots=True)

@@ -293,7 +293,7 @@ class LogicalUnit:
             more = {number: PortGroup((number,), state) for number, state in states.items() if number not in groups}
             self.port_groups = PortGroups({**groups, **more})
             self.attention(Asc.ACCESS_STATE_CHANGED)
-        self.set_access(states, StatusCode.BY_TARGET)
+        self.set_access(states, StatusCode.TARGET)
         self.refresh()
 
     def check_state(self, command: Command, cdb: bytes, nexus: Nexus) -> None:

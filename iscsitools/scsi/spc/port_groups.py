@@ -15,8 +15,8 @@ from iscsitools.wire.sense import Asc
 
 _EXTENDED_HEADER = 1
 _PREFERRED = 0x80
-_SUPPORTED: Final = 0x08 | 0x04 | 0x02 | 0x01
-"""U_SUP, S_SUP, AN_SUP, AO_SUP."""
+_SUPPORTED: Final = 0x80 | 0x08 | 0x04 | 0x02 | 0x01
+"""T_SUP, U_SUP, S_SUP, AN_SUP, AO_SUP."""
 _DESCRIPTOR = 4
 _LONGEST = 4 + 4 * 1024
 
@@ -28,7 +28,7 @@ def check_report(task: Task) -> None:
 
 
 def report(task: Task) -> None:
-    """REPORT TARGET PORT GROUPS: every group with its state and its ports; a transition takes no time."""
+    """REPORT TARGET PORT GROUPS: every group with its state and its ports; no time of a transition is promised."""
     groups = task.unit.port_groups.groups
     body = b"".join(_describe(number, group) for number, group in sorted(groups.items()))
     if task.cdb[1] >> 5 == _EXTENDED_HEADER:
@@ -66,14 +66,14 @@ def set_states(task: Task) -> Work | None:
     if unit.store.access is not None and place is not None:
         names = {number: state.name.lower().replace("_", "-") for number, state in wanted.items()}
         return Elsewhere(place.executor, partial(unit.store.request_access, names))
-    unit.set_access(wanted, StatusCode.BY_COMMAND, but=task.nexus)
+    unit.set_access(wanted, StatusCode.COMMAND, but=task.nexus)
     return None
 
 
 def _wanted(task: Task, data: Buffer, at: int) -> tuple[int, AccessState]:
     """One descriptor: a group that is there, and a state that can be asked for."""
     number, value = u16(data, at + 2), data[at] & 0x0F
-    if value not in AccessState.__members__.values():
+    if value not in AccessState.__members__.values() or value == AccessState.TRANSITIONING:
         raise invalid_parameter(at, 3)
     if number not in task.unit.port_groups.groups:
         raise invalid_parameter(at + 2, 7)
