@@ -4,7 +4,6 @@ enum {
     READ_COMMAND = 0x01c00000, /* the first four bytes of a SCSI Command: F set, R, and no task attribute */
     WRITE_COMMAND = 0x01a00000,
     ATTRIBUTE = 0x70000, /* the task attribute in them (RFC 7143 11.3.1) */
-    ORDERED = 0x20000,
     ACA = 0x40000, /* and from here on what is reserved */
     CDB = 32,
     READ_DONE = 0x25810000, /* the first four bytes of a Data-In with status GOOD, and of a SCSI Response */
@@ -84,7 +83,7 @@ bool command_read(struct command *command, const uint8_t *bhs)
     uint32_t attribute = first & ATTRIBUTE;
 
     first &= ~(uint32_t)ATTRIBUTE;
-    if ((first != READ_COMMAND && (first | FINAL) != WRITE_COMMAND) || attribute == ORDERED || attribute >= ACA)
+    if ((first != READ_COMMAND && (first | FINAL) != WRITE_COMMAND) || attribute >= ACA)
         return false;
     command->writes = first != READ_COMMAND;
     command->final = (first & FINAL) != 0;

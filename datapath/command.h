@@ -18,6 +18,9 @@ struct command {
     uint64_t lun, lba, count;
 };
 
+/* Task attributes (RFC 7143 11.3.1). */
+enum { ATTRIBUTE_SIMPLE = 1, ATTRIBUTE_ORDERED = 2 };
+
 /* Read the command in a header; false: it is none that is served here, whatever its numbers are. */
 bool command_read(struct command *command, const uint8_t *bhs);
 

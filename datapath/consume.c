@@ -75,6 +75,8 @@ bool is_next(struct batch *batch, const uint8_t *bhs)
     batch->gate = gates_find(&path->gates, command->lun);
     if (batch->gate == NULL || !(command->writes ? batch->gate->write_open : batch->gate->read_open))
         return false;
+    if (command->attribute == ATTRIBUTE_ORDERED && gate_is_busy(batch->gate))
+        return false; /* it has to wait for the others */
     if (!is_plain(command, batch->gate, batch->watch.mask != 0 && batch->watch.tracers == NULL))
         return false;
     return command->cmdsn == batch->numbers.exp_cmdsn && tag_is_free(path, command->itt);

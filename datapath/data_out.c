@@ -7,7 +7,7 @@
 
 #include "crc32c.h"
 
-enum { LARGEST_TRANSFER = 4 << 20, FINAL = 0x80, HOW_SIMPLE = 1 };
+enum { LARGEST_TRANSFER = 4 << 20, FINAL = 0x80 };
 
 /* Where all R2Ts that one PDU may bring about would end, or a response. */
 static size_t answers_end(const struct batch *batch)
@@ -26,7 +26,7 @@ bool may_begin(const struct batch *batch)
     const struct command *command = &batch->command;
     uint64_t unasked = path->first_burst < command->edtl ? path->first_burst : command->edtl;
 
-    if (!command->writes || command->attribute > HOW_SIMPLE || command->fua || batch->watch.mask)
+    if (!command->writes || command->attribute > ATTRIBUTE_SIMPLE || command->fua || batch->watch.mask)
         return false;
     if (command->edtl != command->count * batch->gate->block_size || command->edtl > LARGEST_TRANSFER)
         return false;

@@ -34,6 +34,13 @@ static PyObject *gate_new(PyTypeObject *type, PyObject *args, PyObject *named)
     return self;
 }
 
+bool gate_is_busy(const struct gate *gate)
+{
+    const int64_t *words = gate->words.buf;
+
+    return words[UNIT_TASKS] != 0 || words[UNIT_TRANSFERS] != 0;
+}
+
 bool gate_has_room(const struct gate *gate)
 {
     const int64_t *words = gate->words.buf;
@@ -65,6 +72,11 @@ static PyObject *get_store(PyObject *self, void *Py_UNUSED(closure))
         store = Py_None;
     Py_INCREF(store);
     return store;
+}
+
+static PyObject *get_busy(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(gate_is_busy((struct gate *)self));
 }
 
 static int gate_traverse(PyObject *self, visitproc visit, void *arg)
@@ -117,6 +129,7 @@ static PyGetSetDef attributes[] = {
     {"number", word_get, NULL, "The unit number.", &number},
     {"store", get_store, NULL, "The backstore.", NULL},
     {"block_size", word_get, NULL, "Bytes of a block.", &block_size},
+    {"busy", get_busy, NULL, "Whether the unit has tasks, or commands that will be.", NULL},
     {"transfers", word_get, NULL, "How many of its WRITEs wait for data in data paths.", &transfers},
     {"blocks", word_get, word_set, "Blocks of the unit now.", &blocks},
     {"read_open", flag_get, flag_set, "Whether a READ needs no look at the unit's state.", &read_open},

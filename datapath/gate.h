@@ -21,6 +21,9 @@ struct gate {
 /* The type, after gate_init. */
 extern PyTypeObject *gate_type;
 
+/* Whether the unit has tasks, or commands that will be. */
+bool gate_is_busy(const struct gate *gate);
+
 /* Whether another task finds a place without a look at whose tasks there are. */
 bool gate_has_room(const struct gate *gate);
 

@@ -143,8 +143,11 @@ WRITE_COMMAND: Final = 0x01A00000
 """First four bytes of a SCSI Command that reads or writes: F set, and no task attribute."""
 ATTRIBUTE: Final = 0x70000
 """The task attribute in them (11.3.1)."""
-AT_ONCE: Final = frozenset({0x00000, 0x10000, 0x30000})
-"""Attributes of commands that wait for no other that is complete: untagged, SIMPLE, HEAD OF QUEUE."""
+HEAD_OF_QUEUE: Final = 0x30000
+"""The last attribute in them of commands that wait for nothing while the task set is empty."""
+ATTRIBUTE_BITS: Final = 7
+ORDERED: Final = 2
+"""In byte 1: the task attribute, and the one that waits for all earlier tasks."""
 READ_DONE: Final = 0x25810000
 """First four bytes of a Data-In that ends a command with status GOOD."""
 WRITE_DONE: Final = 0x21800000

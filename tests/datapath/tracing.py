@@ -88,7 +88,7 @@ class Tracing:
                 row.service_action or 0,
                 row.reads,
                 row.writes,
-            )  # fmt: skip
+            )
         )
         under_way = sorted((info.ident, lun, count) for info, lun, count in self._sums.under_way())
         return [*self._records.take(), *map(repr_of, rows), under_way, self._records.drops]

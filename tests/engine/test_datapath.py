@@ -10,7 +10,7 @@ from iscsitools.iscsi.connection.datapath import Stop
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Chunk
 from iscsitools.probes.firing import ConnectionInfo, Probes
-from iscsitools.scsi.core.gate import make_gate, unit_words
+from iscsitools.scsi.core.gate import TASKS, TRANSFERS, make_gate, unit_words
 
 from . import harness
 from .harness import read10, write10
@@ -34,7 +34,8 @@ class Bench:
     def __init__(self, store: type[RamBackstore] = RamBackstore, max_send: int = 262144) -> None:
         self.store = store("1M")
         self.store.open()
-        self.gate = make_gate(0, self.store, 512, 2048, unit_words(64))
+        self.words = unit_words(64)
+        self.gate = make_gate(0, self.store, 512, 2048, self.words)
         self.gate.read_open = self.gate.write_open = True
         self.path = harness.data_path(bytearray(256 << 10), ConnectionInfo(1), Probes(lambda: 0))
         self.path.window = 128
@@ -99,10 +100,23 @@ def test_a_pdu_that_is_not_all_there_is_left(cut: int) -> None:
     assert bench.consume(first) == (first + 560, Stop.INCOMPLETE)
 
 
+@pytest.mark.parametrize(("word", "served"), [(None, True), (TASKS, False), (TRANSFERS, False)])
+@pytest.mark.parametrize("writes", [False, True])
+def test_ordered_waits_for_others(word: int | None, served: bool, writes: bool) -> None:
+    bench = Bench()
+    if word is not None:
+        bench.words[word] = 1
+    if writes:
+        bench.put(bench.write(0, bytes(512), flags=0xA2), bytes(512))
+    else:
+        bench.put(bench.read(0, 1, flags=0xC2))
+    assert bench.consume() == ((bench.end, Stop.INCOMPLETE) if served else (0, Stop.OTHER))
+
+
 @pytest.mark.parametrize(
     "fields",
     [
-        {"flags": 0xC2},  # ORDERED
+        {"flags": 0xC4},  # ACA
         {"flags": 0x41},  # not final
         {"cmd_sn": 2},
         {"itt": 0xFFFFFFFF},

@@ -113,7 +113,7 @@ def test_fua_reads_nothing_that_would_be_lost(monkeypatch) -> None:
         (read12(0, 8)[:11] + b"\x04", 1, 2),  # NACA
         (read16(1 << 40, 8), 1, 2),  # beyond the end
         (b"\x48" + read10(0, 8)[1:], 1, 2),  # no READ
-        (read10(0, 8), 2, 0),  # ORDERED
+        (read10(0, 8), 4, 2),  # ACA
     ],
 )
 def test_what_is_left_to_a_task(cdb: bytes, attribute: int, status: int, monkeypatch) -> None:

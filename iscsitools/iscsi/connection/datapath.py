@@ -43,14 +43,16 @@ from iscsitools.probes.table import Probe
 from iscsitools.scsi.core.gate import Gate
 from iscsitools.wire.rfc7143 import (
     ANSWER,
-    AT_ONCE,
     ATTRIBUTE,
+    ATTRIBUTE_BITS,
     BHS_LENGTH,
     COMMAND,
     DIGEST_LENGTH,
     FAST_ANSWER,
     FORM,
+    HEAD_OF_QUEUE,
     LONG_CDB,
+    ORDERED,
     READ_COMMAND,
     READ_DONE,
     RESERVED_TAG,
@@ -287,7 +289,12 @@ class DataPath:
                 last_form, last_length = form, 0
                 writes, segment, largest, gate = forms.get(form) or self._form(form)
                 short = long = -1
-                if gate is not None and in_step and (gate.write_open if writes else gate.read_open):
+                if (
+                    gate is not None
+                    and in_step
+                    and (gate.write_open if writes else gate.read_open)
+                    and (form[1] & ATTRIBUTE_BITS != ORDERED or not gate.busy)
+                ):
                     store, block_size, blocks, number = gate.store, gate.block_size, gate.blocks, gate.number
                     short, long = (0x2A00, 0x8A00) if writes else (0x2800, 0x8800)
             if operation != short:
@@ -473,7 +480,7 @@ class DataPath:
         kind = first & ~ATTRIBUTE
         writes = kind == WRITE_COMMAND
         gate = self._gates.get(lun)
-        if gate is None or (not writes and (segment or kind != READ_COMMAND)) or first & ATTRIBUTE not in AT_ONCE:
+        if gate is None or (not writes and (segment or kind != READ_COMMAND)) or first & ATTRIBUTE > HEAD_OF_QUEUE:
             return writes, segment, 0, None
         largest = self._largest_write if writes else self._largest_in_parts
         found = (writes, segment, largest, gate)
@@ -494,7 +501,7 @@ class DataPath:
         """
         form, itt, edtl, cmdsn, operation, lba, length = COMMAND.unpack(bhs)
         writes, segment, largest, gate = self._forms.get(form) or self._form(form)
-        if gate is None or not writes or not gate.write_open:
+        if gate is None or not writes or not gate.write_open or (bhs[1] & ATTRIBUTE_BITS == ORDERED and gate.busy):
             return NOT_HERE
         if operation != 0x2A00:
             lba, length = other_range(bhs, 0, 0x2A00, gate.store, self.probes.mask)

@@ -30,7 +30,7 @@ class Gate:
     While ``read_open`` (``write_open``) is set, nothing of the unit's state can change the answer to a READ (WRITE) of
     the common forms to a range inside the unit, so that it may go to ``store.try_read_into`` (``try_write``) without a
     task. One test stands for all of those: no unit attention, no reservation of another, a medium, no write protection,
-    a write cache that is on, no ordered or exclusive task about.
+    a write cache that is on, no ordered or exclusive task about. An ORDERED command also needs ``busy`` to be False.
 
     ``number``: the unit number. ``blocks``: how many of ``block_size`` bytes the unit has now. ``words``: the unit's.
     """
@@ -44,6 +44,11 @@ class Gate:
     write_open: bool = False
     transfers: int = 0
     """How many of the unit's transfers are of this nexus."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether the unit has tasks, or commands that will be: an ORDERED one waits for them."""
+        return bool(self.words[TASKS] or self.words[TRANSFERS])
 
     def close(self) -> None:
         """Let no command through: what the gate leads to is gone for this nexus."""
