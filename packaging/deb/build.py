@@ -35,6 +35,7 @@ FILES: Final = {
     "../systemd/iscsitools.service": ("usr/lib/systemd/system/iscsitools.service", 0o644),
     "../systemd/iscsitools@.service": ("usr/lib/systemd/system/iscsitools@.service", 0o644),
     "../systemd/iscsitools.socket": ("usr/lib/systemd/system/iscsitools.socket", 0o644),
+    "../systemd/take-over": ("usr/lib/iscsitools/take-over", 0o755),
     "../systemd/iscsitools.sysusers": ("usr/lib/sysusers.d/iscsitools.conf", 0o644),
     "../systemd/iscsitools.tmpfiles": ("usr/lib/tmpfiles.d/iscsitools.conf", 0o644),
     "../../CHANGELOG.md": ("usr/share/doc/iscsitools/changelog", 0o644),

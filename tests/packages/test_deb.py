@@ -33,6 +33,13 @@ said user "$(stat -c %U "/proc/$(pid)")"
 client
 iscsitools sessions >/dev/null && said watched yes
 systemctl reload iscsitools && said reloaded yes
+# An upgrade: the new version takes over, and systemd follows it.
+before=$(pid)
+dpkg -i /host/iscsitools.deb >/tmp/dpkg.log 2>&1 || cat /tmp/dpkg.log
+[ "$(pid)" = "$before" ] || said upgraded "$(systemctl is-active iscsitools)"
+journalctl -u iscsitools -o cat | grep -o -m1 'another server has taken over'
+said restarts "$(systemctl show -P NRestarts iscsitools)"
+client
 # A crash: the journal has the stacks, and systemd starts it again.
 first=$(pid)
 kill -SEGV "$first"
@@ -105,6 +112,10 @@ def test_the_service_under_systemd(package: Path) -> None:
         "client: (2097152, 512)",
         "watched: yes",
         "reloaded: yes",
+        "upgraded: active",
+        "another server has taken over",
+        "restarts: 0",
+        "client: (2097152, 512)",
         "Fatal Python error: Segmentation fault",
         "client: (2097152, 512)",
         "watchdog: 1",

@@ -171,3 +171,22 @@ def test_a_crash_says_where_it_was(tmp_path: Path) -> None:
         output, _ = process.communicate(timeout=STOP_SECONDS)
     assert "Fatal Python error: Segmentation fault" in output
     assert "iscsitools/server/main.py" in output
+
+
+def test_the_manager_follows_the_process_that_takes_over(manager: tuple[Manager, str], tmp_path: Path) -> None:
+    made, address = manager
+    with serving(tmp_path, NOTIFY_SOCKET=address, WATCHDOG_USEC="3000000") as process:
+        made.until("READY", "1")
+        process.send_signal(signal.SIGUSR2)
+        while "MAINPID" not in (notice := made.next()):
+            pass
+        successor = int(notice["MAINPID"])
+        try:
+            assert process.wait(STOP_SECONDS) == 0
+            assert successor != process.pid
+            assert b"--takeover" in Path(f"/proc/{successor}/cmdline").read_bytes()
+            made.until("READY", "1")
+            made.until("WATCHDOG", "1")
+        finally:
+            os.kill(successor, signal.SIGTERM)
+        made.until("STOPPING", "1")
