@@ -168,7 +168,7 @@ class Browser:
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("request", lambda request: asked.append(request.url))
         tab.goto(url)
-        tab.wait_for_function("window.page !== undefined")
+        eventually(lambda: tab.evaluate("() => window.page !== undefined"), "the page")
         try:
             yield tab
             elsewhere = [each for each in asked if urllib.parse.urlsplit(each).netloc not in (own, "")]

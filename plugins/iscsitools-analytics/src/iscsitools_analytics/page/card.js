@@ -26,7 +26,7 @@ export function dimensionsOf(name) {
   return [...series, "hour"];
 }
 
-// page: {metrics, buffer, changed(), add(question, after), remove(card), cursor(t), zoom(from, to)}
+// page: {metrics, buffer, changed(cards), add(question, after), remove(card), cursor(t), zoom(from, to)}
 export class Card {
   constructor(page, question) {
     Object.assign(this, { page, question, drawing: null, before: null, data: null, frame: null, row: null, at: null, problem: "" });
@@ -105,7 +105,7 @@ export class Card {
       const linear = make("button", { type: "button", textContent: this.question.linear ? "Linear colour" : "Log colour", title: "How counts become colours" });
       linear.addEventListener("click", () => {
         this.question.linear = !this.question.linear;
-        this.page.changed();
+        this.page.changed([]);
         this.showHead();
         this.update();
       });
@@ -126,7 +126,7 @@ export class Card {
   change() {
     this.row = null;
     this.showHead();
-    this.page.changed();
+    this.page.changed([this]);
   }
 
   show(data, before) {
@@ -330,7 +330,7 @@ export class Card {
     }
     if (high > low) offer(`Cut what is above ${shown(high, unit)}`, () => {
       this.question.top = high;
-      this.page.changed();
+      this.page.changed([]);
       this.showHead();
       this.update();
     });

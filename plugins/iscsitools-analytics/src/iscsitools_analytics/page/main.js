@@ -116,17 +116,17 @@ class Page {
   add(question, after) {
     const card = new Card(this, question);
     this.cards.splice(after ? this.cards.indexOf(after) + 1 : this.cards.length, 0, card);
-    this.changed();
+    this.changed([card]);
     card.element.scrollIntoView({ block: "nearest" });
   }
 
   remove(card) {
     this.cards = this.cards.filter((each) => each !== card);
-    this.changed();
+    this.changed([]);
   }
 
-  // Anything has changed: the address says it, and what is shown is asked for again.
-  changed() {
+  // Something has changed: the address says it, and what the cards show is asked for again.
+  changed(cards = this.cards) {
     const address = writeAddress({ graphs: this.cards.map((card) => card.written), span: this.span, end: this.recorded && this.end === this.now ? null : this.end, compare: this.compare });
     this.address = address;
     window.history.replaceState(null, "", address);
@@ -139,7 +139,7 @@ class Page {
     byId("span").querySelector(".own")?.remove();
     if (!known) byId("span").append(make("option", { className: "own", value: this.span, textContent: this.span < 120 ? `${this.span} s` : `${Math.round(this.span / 6) / 10} min` }));
     byId("span").value = String(this.span);
-    for (const card of this.cards) this.fetch(card);
+    for (const card of cards) this.fetch(card);
     // Also while time stands still: the stream says who is attached, and the clock goes on.
     if (!this.recorded) this.stream.follow(this.live ? this.cards.map((card) => card.asked) : []);
   }
