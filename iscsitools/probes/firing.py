@@ -233,7 +233,8 @@ class Probes:
     """
 
     __slots__ = (
-        "_calls", "_failed", "_failing", "_module", "_monotonic", "clock", "mask", "native", "pdu", "read", "sent", "write", "xfer",
+        "_calls", "_failed", "_failing", "_module", "_monotonic", "clock", "mask", "native", "pdu", "read", "sent",
+        "write", "xfer",
     )  # fmt: skip
 
     mask: int

@@ -9,13 +9,12 @@ import pytest
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.histogram import index_of
 from iscsitools.trace.sums.snapshot import Snapshot
+from iscsitools.trace.views.top.columns import duration, number
 from iscsitools.trace.views.top.model import GROUPS, Counters, Cpu, RowKey, Sample, TopModel
 from iscsitools.trace.views.top.samples import sample_of
 from iscsitools.trace.views.top.text import (
     Layout,
     batch_lines,
-    duration,
-    number,
     server_text,
     sorted_rows,
     sparkline,

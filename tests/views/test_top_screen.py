@@ -27,7 +27,7 @@ class Terminal:
         program = [*alone.COMMAND, "top", "0.5"]
         self._tmux(
             "-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "-s", "top",
-            "env", "LANG=C.UTF-8", "TERM=screen-256color", *environment, *program,
+            "env", "LANG=C.UTF-8", "TERM=screen-256color", f"XDG_CONFIG_HOME={directory}", *environment, *program,
         )  # fmt: skip
         self._tmux("set-option", "-g", "remain-on-exit", "on")
 
@@ -156,6 +156,31 @@ def test_screen_keys_resize_and_quit(terminal: Terminal) -> None:
     assert not terminal.ended()
     terminal.keys("q")
     terminal.wait_for_end()
+
+
+def test_views_percentiles_heat_map_and_a_view_that_is_kept(terminal: Terminal) -> None:
+    terminal.until(r"^192\.0\.2\.7 +disks +0 +[1-9]")
+    terminal.keys("v")
+    terminal.until(r"RAVG +RP99 +W/s")
+    terminal.keys("]")
+    terminal.until(r"RP99\.9")
+    terminal.keys("[", "[")
+    terminal.until(r"RP90")
+    terminal.keys("m")
+    screen = terminal.until(r"shades '\.:-=\+\*#%@' up to [1-9]")
+    assert re.search(r"192\.0\.2\.7, iqn\.2026-11\.example:disks, 0|2001:db8::7, iqn", screen)
+    assert re.search(r"\d(us|ms) \| +.*[.:@]", screen)
+    terminal.keys("x")
+    terminal.until("shades", absent=True)
+    terminal.keys("w")
+    terminal.until("^Save this view as:")
+    terminal.keys("-l", "mine")
+    terminal.keys("Enter")
+    terminal.until("saved as 'mine'")
+    terminal.resize(40, 12)
+    terminal.until(r"^CLIENT +TARGET +LUN +R/s")
+    terminal.keys("Right", "Right", "Right")
+    terminal.until(r"^CLIENT +TARGET +LUN +W/s")
 
 
 def test_the_help_can_be_read_to_its_end_on_a_small_screen(terminal: Terminal) -> None:

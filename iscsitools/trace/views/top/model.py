@@ -37,15 +37,29 @@ class Counters:
     latency: int = 0
     errors: int = 0
     histogram: dict[int, int] = field(default_factory=dict)
+    read_timed: int = 0
+    """Of ``timed``, ``latency`` and ``histogram`` what is of reads; the next ones of writes."""
+    read_latency: int = 0
+    read_histogram: dict[int, int] = field(default_factory=dict)
+    write_timed: int = 0
+    write_latency: int = 0
+    write_histogram: dict[int, int] = field(default_factory=dict)
+    flushes: int = 0
+    unmaps: int = 0
 
     def add(self, other: Counters) -> None:
         """Add another's sums."""
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.histogram = merged([self.histogram, other.histogram])
+        for name in _HISTOGRAMS:
+            setattr(self, name, merged([getattr(self, name), getattr(other, name)]))
 
 
-_SUMS: Final = ("reads", "writes", "read_bytes", "write_bytes", "timed", "latency", "errors")
+_SUMS: Final = (
+    "reads", "writes", "read_bytes", "write_bytes", "timed", "latency", "errors", "read_timed", "read_latency",
+    "write_timed", "write_latency", "flushes", "unmaps",
+)  # fmt: skip
+_HISTOGRAMS: Final = ("histogram", "read_histogram", "write_histogram")
 
 
 class Cpu(NamedTuple):
@@ -87,6 +101,10 @@ class Row:
     average: float = 0.0
     p99: float = 0.0
     in_flight: int = 0
+    queue: float = 0.0
+    """Commands under way on average: what their latencies in a second add up to."""
+    flushes: float = 0.0
+    unmaps: float = 0.0
     errors: int = 0
     """Since the row appeared."""
     faulty: bool = False
@@ -121,25 +139,23 @@ GROUPS: Final[dict[str, tuple[tuple[str, ...], Callable[[RowKey], tuple[str, ...
 }
 """The groupings by name: the headings of the key columns, and a row's key."""
 
-SORTS: Final[dict[str, Callable[[Row], float]]] = {
-    "R/s": lambda row: row.reads,
-    "W/s": lambda row: row.writes,
-    "RKB/s": lambda row: row.read_kb,
-    "WKB/s": lambda row: row.write_kb,
-    "AVG": lambda row: row.average,
-    "P99": lambda row: row.p99,
-    "QD": lambda row: row.in_flight,
-    "ERR": lambda row: row.errors,
-    "ALL/s": lambda row: row.rate,
-}
-"""What rows can be sorted by; the last is no column of its own, but reads and writes together."""
+
+class _Point(NamedTuple):
+    """One interval of a row key's history."""
+
+    end: int
+    seconds: float
+    rate: float
+    """Commands per second."""
+    histogram: Mapping[int, int]
+    """Their latencies."""
 
 
 @dataclass(slots=True)
 class _Series:
-    """One row key's history: for each interval its end, its length in seconds, and commands per second in it."""
+    """One row key's history."""
 
-    points: deque[tuple[int, float, float]] = field(default_factory=deque)
+    points: deque[_Point] = field(default_factory=deque)
     errors: int = 0
     seen: int = 0
     """The end of the last interval with a command of any kind: some neither read nor write."""
@@ -169,8 +185,8 @@ class _Server:
             counters = sample.rows.get(key, Counters())
             series.errors += counters.errors
             rate = (counters.reads + counters.writes) / (self.seconds or 1.0)
-            series.points.append((sample.time, self.seconds, rate))
-            while series.points[0][0] <= sample.time - CELLS * _SECOND:
+            series.points.append(_Point(sample.time, self.seconds, rate, counters.histogram))
+            while series.points[0].end <= sample.time - CELLS * _SECOND:
                 series.points.popleft()
             if sample.in_flight.get(key) or any(getattr(counters, name) for name in _SUMS):
                 series.seen = sample.time
@@ -209,6 +225,18 @@ class TopModel:
             merged_keys.setdefault(key_of(key), []).append((state, key))
         return [_row(key, parts) for key, parts in sorted(merged_keys.items())]
 
+    def history(self, group: str, key: tuple[str, ...], text: str = "") -> list[dict[int, int]]:
+        """The latencies of a row in each second of the last minute, oldest first: histograms of the sums' buckets."""
+        cells: list[dict[int, int]] = [{} for _ in range(CELLS)]
+        for state, part in self._keys(text):
+            if state.now is None or GROUPS[group][1](part) != key:
+                continue
+            for point in state.series[part].points:
+                age = (state.now.time - point.end) // _SECOND
+                if age < CELLS:
+                    cells[-1 - age] = merged([cells[-1 - age], point.histogram])
+        return cells
+
     def total(self, text: str = "") -> Row:
         """All rows together."""
         return _row(("total",), self._keys(text))
@@ -237,6 +265,9 @@ def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]]) -> Row:
         row.read_kb += counters.read_bytes / 1024 / seconds
         row.write_kb += counters.write_bytes / 1024 / seconds
         row.in_flight += state.now.in_flight.get(key, 0)
+        row.queue += counters.latency / 1e9 / seconds
+        row.flushes += counters.flushes / seconds
+        row.unmaps += counters.unmaps / seconds
         row.errors += state.series[key].errors
         row.faulty |= (key.target, key.lun) in state.now.faulty
         _add_history(row.graph, state.series[key].points, state.now.time)
@@ -246,9 +277,9 @@ def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]]) -> Row:
     return row
 
 
-def _add_history(cells: list[float], points: Iterable[tuple[int, float, float]], now: int) -> None:
+def _add_history(cells: list[float], points: Iterable[_Point], now: int) -> None:
     """Add a history to the cells; an interval that covers a part of a second counts for that part."""
-    for end, seconds, rate in points:
+    for end, seconds, rate, _ in points:
         youngest = (now - end) / _SECOND
         oldest = youngest + seconds
         for age in range(int(youngest), min(math.ceil(oldest), CELLS)):

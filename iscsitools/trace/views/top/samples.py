@@ -10,10 +10,13 @@ from iscsitools.trace.client.attach import Sums
 from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.selection import Selection, address_of
-from iscsitools.trace.sums.snapshot import Snapshot
+from iscsitools.trace.sums.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.top.model import Counters, Cpu, RowKey, Sample
 from iscsitools.trace.views.watch import Source
 
+_FLUSHES: Final = frozenset({0x35, 0x91})
+"""SYNCHRONIZE CACHE(10) and (16)."""
+_UNMAP: Final = 0x42
 _LOOK: Final = 2.0
 """Seconds between two looks for servers: each look knocks at every socket."""
 
@@ -38,18 +41,7 @@ def sample_of(server: str, snapshot: Snapshot, selection: Selection) -> Sample:
     for row in snapshot.commands:
         client, target = keys.setdefault(row.conn.ident, (address_of(row.conn.remote), row.conn.target))
         counters = rows.setdefault(RowKey(server, client, target, row.lun), Counters())
-        counters.add(
-            Counters(
-                row.commands if row.reads and not row.writes else 0,
-                row.commands if row.writes else 0,
-                row.in_bytes,
-                row.out_bytes,
-                row.ended,
-                row.latency,
-                row.failed,
-                row.histogram,
-            )
-        )
+        counters.add(_counters(row))
     in_flight: dict[RowKey, int] = {}
     for entry in status.get("in_flight", ()):
         whose = _Client(entry["remote"], entry["target"], entry["initiator"])
@@ -60,6 +52,23 @@ def sample_of(server: str, snapshot: Snapshot, selection: Selection) -> Sample:
     cpu = Cpu(status["time"], status["cpu"]) if "time" in status and "cpu" in status else None
     faulty = frozenset((unit["target"], unit["lun"]) for unit in status.get("faulty", ()))
     return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), cpu, drops, faulty)
+
+
+def _counters(row: CommandRow) -> Counters:
+    """What a row of the sums adds to that of its client, target and unit. One that reads and writes is a write."""
+    counters = Counters(
+        read_bytes=row.in_bytes, write_bytes=row.out_bytes, timed=row.ended, latency=row.latency, errors=row.failed,
+        histogram=row.histogram,
+    )  # fmt: skip
+    if row.writes:
+        counters.writes, counters.write_timed, counters.write_latency = row.commands, row.ended, row.latency
+        counters.write_histogram = row.histogram
+    elif row.reads:
+        counters.reads, counters.read_timed, counters.read_latency = row.commands, row.ended, row.latency
+        counters.read_histogram = row.histogram
+    counters.flushes = row.commands if row.opcode in _FLUSHES else 0
+    counters.unmaps = row.commands if row.opcode == _UNMAP else 0
+    return counters
 
 
 class LiveFeed:

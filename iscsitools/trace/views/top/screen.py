@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import os
-import queue
 import sys
-import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import urwid
 
-from iscsitools.trace.views.top.model import GROUPS, SORTS, Sample, TopModel
+from iscsitools.trace.views.top.columns import ALL, SHARES, VIEWS, heading
+from iscsitools.trace.views.top.heat import heat_lines
+from iscsitools.trace.views.top.model import GROUPS, Row, TopModel
+from iscsitools.trace.views.top.sampler import Sampler, Samples
+from iscsitools.trace.views.top.saved import Look, SavedError, save_look
 from iscsitools.trace.views.top.text import Layout, server_text, sorted_rows
 from iscsitools.trace.views.width import shorten
-
-Samples = list[tuple[str, Sample | None]]
 
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _PALETTE: Final = [
@@ -25,10 +27,19 @@ _PALETTE: Final = [
     ("gone", "light red", ""),
     ("errors", "light red", ""),
     ("keys", "dark cyan", ""),
-]
-_KEYS: Final = "q quit  s sort  r reverse  g group  / filter  p pause  +/- interval  h help"
+    *((f"heat{n}", color, "") for n, color in enumerate(
+        ("default", "dark blue", "dark blue", "dark cyan", "dark cyan", "dark green", "brown", "yellow", "light red",
+         "light red")
+    )),
+]  # fmt: skip
+_KEYS: Final = "q quit  v view  s sort  g group  / filter  Enter heat map  p pause  h help"
 _HELP: Final = """\
  q            quit
+ v            next view: load; latency of reads and writes; sizes, flushes, UNMAPs
+ left, right  other columns, where not all have room
+ [  and  ]    lower and higher percentile: P50, P90, P99, P99.9
+ Enter or m   heat map of the selected row's last minute
+ w            save what is shown under a name, for top --view NAME
  s  or  >     sort by the next column      S  or  <   by the one before
  r            reverse the order
  g            next grouping: client, target and LUN; client; target; ...
@@ -40,8 +51,12 @@ _HELP: Final = """\
 
  R/s W/s      SCSI commands per second that read, that write
  RKB/s WKB/s  data in and data out, in units of 1024 bytes
- AVG P99      latency of the commands that ended in the interval
+ AVG P99      latency of the commands that ended in the interval; RAVG RP99
+              of reads, WAVG WP99 of writes
  QD           commands under way     ERR  failed commands since the start
+ AQU          commands under way on average
+ RSZ WSZ      bytes per command that reads, that writes
+ FLU UNM      SYNCHRONIZE CACHE and UNMAP commands per second
  LAST MIN     commands per second over the last minute, each row by its own
               highest"""
 _HELP_TITLE: Final = "arrows scroll, any other key closes"
@@ -49,55 +64,26 @@ _UTF8: Final = ("utf8", "utf-8")
 _SCROLLS: Final = frozenset({"up", "down", "page up", "page down", "home", "end"})
 
 
-class Sampler(threading.Thread):
-    """Takes samples in the background, so that a server that does not answer does not stop the screen."""
-
-    def __init__(self, take: Callable[[], Samples], interval: float, wake: Callable[[], None]) -> None:
-        super().__init__(daemon=True, name="sampler")
-        self.interval = interval
-        self.results: queue.SimpleQueue[Samples] = queue.SimpleQueue()
-        self._take = take
-        self._wake = wake
-        self._again = threading.Event()
-        self._ended = False
-
-    def run(self) -> None:
-        """Sample until :meth:`end`."""
-        while not self._ended:
-            self._again.wait(self.interval)
-            self._again.clear()
-            if not self._ended:
-                self.results.put(self._take())
-                self._wake()
-
-    def change(self, interval: float) -> None:
-        """Take the next sample now, and then one per ``interval`` seconds."""
-        self.interval = interval
-        self._again.set()
-
-    def end(self) -> None:
-        """Take no more samples."""
-        self._ended = True
-        self._again.set()
-
-
 class TopScreen:
     """Owns the terminal from :meth:`run` until the user quits."""
 
-    def __init__(self, take: Callable[[], Samples], interval: float) -> None:
+    def __init__(self, take: Callable[[], Samples], interval: float, look: Look | None = None) -> None:
         if codecs.lookup(sys.stdout.encoding).name != "utf-8":
             # urwid goes by the locale and writes to stdout, which PYTHONIOENCODING may have given another encoding
             urwid.set_encoding("ascii")
         self._model = TopModel()
-        self._group = next(iter(GROUPS))
-        self._sort = "ALL/s"
-        self._reverse = False
-        self._filter = ""
+        self._look = look or Look()
+        self._first = 0
+        self._note = ""
         self._paused = False
+        self._rows: list[Row] = []
         self._top = urwid.Text("", wrap="clip")
         self._list: urwid.SimpleFocusListWalker[Any] = urwid.SimpleFocusListWalker([])
         self._keys = urwid.AttrMap(urwid.Text(_KEYS, wrap="clip"), "keys")
-        self._edit = _FilterEdit(self._filtered)
+        self._filter_edit = _Edit("Filter: ", self._filtered)
+        self._name_edit = _Edit("Save this view as: ", self._named)
+        self._heat = urwid.Text("", wrap="clip")
+        self._heat_key: tuple[str, ...] | None = None
         self._frame: Any = urwid.Frame(urwid.ListBox(self._list), header=self._top, footer=self._keys)
         self._loop = urwid.MainLoop(
             self._frame, _PALETTE, input_filter=self._see_keys, unhandled_input=self._key, handle_mouse=False
@@ -131,8 +117,10 @@ class TopScreen:
         """Sees every key first: a resize draws anew, a key that does not scroll it closes the help."""
         if "window resize" in keys:
             self._draw()
-        elif self._loop.widget is not self._frame and not _SCROLLS.issuperset(keys):
+        pressed = set(keys) - {"window resize"}  # both may come at once
+        if self._loop.widget is not self._frame and not _SCROLLS.issuperset(pressed):
             self._loop.widget = self._frame
+            self._heat_key = None
             return []
         return keys
 
@@ -140,6 +128,8 @@ class TopScreen:
         action = {
             "q": self._quit, "Q": self._quit, "s": self._next_sort, ">": self._next_sort, "S": self._last_sort,
             "<": self._last_sort, "r": self._turn, "g": self._next_group, "/": self._begin_filter,
+            "v": self._next_view, "left": self._left, "right": self._right, "[": self._lower, "]": self._higher,
+            "enter": self._show_heat, "m": self._show_heat, "w": self._begin_name,
             "esc": self._clear_filter, "p": self._pause, " ": self._pause, "+": self._slower, "=": self._slower,
             "-": self._faster, "h": self._help, "?": self._help,
         }.get(key if isinstance(key, str) else "")  # fmt: skip
@@ -150,17 +140,46 @@ class TopScreen:
     def _quit(self) -> None:
         raise urwid.ExitMainLoop
 
+    def _choose(self, **changes: Any) -> None:
+        self._look = dataclasses.replace(self._look, **changes)
+
+    def _sorts(self) -> list[str]:
+        return [*VIEWS[self._look.view], ALL]
+
+    def _next_view(self) -> None:
+        self._choose(view=_after(self._look.view, list(VIEWS), 1))
+        self._first = 0
+        if self._look.sort not in self._sorts():
+            self._choose(sort=ALL)
+
+    def _left(self) -> None:
+        self._first = max(self._first - 1, 0)
+
+    def _right(self) -> None:
+        self._first = min(self._first + 1, len(VIEWS[self._look.view]) - 1)
+
+    def _lower(self) -> None:
+        self._step_percentile(-1)
+
+    def _higher(self) -> None:
+        self._step_percentile(1)
+
+    def _step_percentile(self, step: int) -> None:
+        names = list(SHARES)
+        place = names.index(self._look.percentile) + step
+        self._choose(percentile=names[max(0, min(place, len(names) - 1))])
+
     def _next_sort(self) -> None:
-        self._sort = _after(self._sort, list(SORTS), 1)
+        self._choose(sort=_after(self._look.sort, self._sorts(), 1))
 
     def _last_sort(self) -> None:
-        self._sort = _after(self._sort, list(SORTS), -1)
+        self._choose(sort=_after(self._look.sort, self._sorts(), -1))
 
     def _turn(self) -> None:
-        self._reverse = not self._reverse
+        self._choose(reverse=not self._look.reverse)
 
     def _next_group(self) -> None:
-        self._group = _after(self._group, list(GROUPS), 1)
+        self._choose(group=_after(self._look.group, list(GROUPS), 1))
 
     def _pause(self) -> None:
         self._paused = not self._paused
@@ -179,31 +198,71 @@ class TopScreen:
         self._loop.widget = urwid.Overlay(box, self._frame, "center", 78, "middle", 24)
 
     def _begin_filter(self) -> None:
-        self._edit.set_edit_text(self._filter)
-        self._edit.set_edit_pos(len(self._filter))
-        self._frame.footer = self._edit
+        self._ask(self._filter_edit, self._look.filter)
+
+    def _begin_name(self) -> None:
+        self._ask(self._name_edit, "")
+
+    def _ask(self, edit: _Edit, text: str) -> None:
+        edit.set_edit_text(text)
+        edit.set_edit_pos(len(text))
+        self._frame.footer = edit
         self._frame.focus_position = "footer"
 
-    def _filtered(self, text: str) -> None:
-        self._filter = text
+    def _answered(self) -> None:
         self._frame.footer = self._keys
         self._frame.focus_position = "body"
         self._draw()
 
+    def _filtered(self, text: str) -> None:
+        self._choose(filter=text)
+        self._answered()
+
+    def _named(self, name: str) -> None:
+        if name:
+            try:
+                save_look(name, self._look)
+                self._note = f"saved as {name!r}"
+            except SavedError as error:
+                self._note = str(error)
+        self._answered()
+
     def _clear_filter(self) -> None:
-        self._filter = ""
+        self._choose(filter="")
+
+    def _show_heat(self) -> None:
+        if not self._rows:
+            return
+        row = self._rows[min(self._list.focus or 0, len(self._rows) - 1)]
+        self._heat_key = row.key
+        self._draw_heat()
+        lines = urwid.ListBox(urwid.SimpleListWalker([self._heat]))
+        box = urwid.LineBox(lines, title=shorten(", ".join(row.key), 66))
+        self._loop.widget = urwid.Overlay(box, self._frame, "center", 72, "middle", 26)
+
+    def _draw_heat(self) -> None:
+        assert self._heat_key is not None
+        history = self._model.history(self._look.group, self._heat_key, self._look.filter)
+        markup: list[Any] = []
+        for line in heat_lines(history):
+            markup += [(f"heat{heat}", text) for heat, text in line] + ["\n"]
+        self._heat.set_text(markup[:-1])
 
     def _draw(self) -> None:
         width = self._loop.screen.get_cols_rows()[0]
         ascii_only = urwid.util.get_encoding() not in _UTF8
-        rows = sorted_rows(self._model.rows(self._group, self._filter), self._sort, self._reverse)
-        layout = Layout(self._group, width, rows)
+        look = self._look
+        rows = self._model.rows(look.group, look.filter)
+        rows = self._rows = sorted_rows(rows, look.sort, look.reverse, look.percentile)
+        layout = Layout(look.group, width, rows, look.view, self._first, look.percentile)
         self._top.set_text(self._header(layout, width, ascii_only))
         lines = [(layout.line(row, ascii_only), "errors" if row.counters.errors else None) for row in rows]
         focus = (self._list.focus or 0) if self._list else 0
         self._list[:] = [urwid.AttrMap(_Line(text), attribute) for text, attribute in lines]
         if self._list:
             self._list.set_focus(min(focus, len(self._list) - 1))
+        if self._heat_key is not None and self._loop.widget is not self._frame:
+            self._draw_heat()
 
     def _header(self, layout: Layout, width: int, ascii_only: bool) -> list[Any]:
         """The servers, the state of the screen, the headings, the totals."""
@@ -211,12 +270,16 @@ class TopScreen:
         for server in self._model.servers():
             text = server_text(server, width, gone="gone, waiting for it to come back")
             markup += [(None if server.up else "gone", text), "\n"]
-        state = [f"every {self._sampler.interval:g} s", f"by {self._group}", f"sorted by {self._sort}"]
+        look = self._look
+        state = [time.strftime("%H:%M:%S"), f"every {self._sampler.interval:g} s", f"by {look.group}"]
+        state += [f"sorted by {heading(look.sort, look.percentile)}"]
         state += ["PAUSED"] if self._paused else []
-        state += [f"only {self._filter!r}"] if self._filter else []
-        total = layout.total(self._model.total(self._filter), ascii_only)
+        state += [f"only {look.filter!r}"] if look.filter else []
+        state += [self._note] if self._note else []
+        self._note = ""
+        total = layout.total(self._model.total(look.filter), ascii_only)
         state_line = shorten(", ".join(state), width, keep="start")
-        return [*markup, state_line, "\n", ("heading", layout.header(self._sort)), "\n", ("total", total)]
+        return [*markup, state_line, "\n", ("heading", layout.header(look.sort)), "\n", ("total", total)]
 
 
 class _Line(urwid.Text):
@@ -232,9 +295,9 @@ class _Line(urwid.Text):
         return key
 
 
-class _FilterEdit(urwid.Edit):
-    def __init__(self, done: Callable[[str], None]) -> None:
-        super().__init__("Filter: ")
+class _Edit(urwid.Edit):
+    def __init__(self, question: str, done: Callable[[str], None]) -> None:
+        super().__init__(question)
         self._done = done
 
     def keypress(self, size: Any, key: str) -> str | None:

@@ -6,48 +6,20 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from iscsitools.probes.lun import lun_text
-from iscsitools.trace.views.top.model import GROUPS, SORTS, Row, ServerLine, TopModel
+from iscsitools.trace.views.top.columns import COLUMNS, SHARE, SHARES, VIEWS, heading, sort_value
+from iscsitools.trace.views.top.model import GROUPS, Row, ServerLine, TopModel
+from iscsitools.trace.views.top.saved import Look
 from iscsitools.trace.views.width import LINE, columns_of, fill, shorten
 
 _KEY_WIDTHS: Final = {"CLIENT": 15, "TARGET": 8, "LUN": 3, "SERVER": 15}
 _LENDS: Final = {"TARGET": 4, "CLIENT": 8}
 """Who gives room to a LUN that needs more than its column, in this order, and what each keeps."""
-_NUMBERS: Final = {"R/s": 5, "W/s": 5, "RKB/s": 6, "WKB/s": 6, "AVG": 5, "P99": 5, "QD": 3, "ERR": 4}
-_NUMBERS_WIDTH: Final = sum(width + 1 for width in _NUMBERS.values())
 _GRAPH_LEAST: Final = 4
 _GRAPH_MOST: Final = 60
 _NAME_MOST: Final = 40
 """How much wider than its least width the target's column gets."""
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _ASCII_BARS: Final = " .:-=+*#@"
-
-
-def number(value: float, width: int = 5) -> str:
-    """A rate or a count in at most ``width`` characters, 3 or more: ``99999``, ``123K``, ``1.2M``, ``.1M``."""
-    text = f"{value:.0f}"
-    if len(text) <= width:
-        return text
-    for unit in "KMGTPE":
-        value /= 1000
-        text = f"{value:.1f}".lstrip("0") + unit
-        if value >= 9.95 or len(text) > width:
-            text = f"{value:.0f}{unit}"
-        if value < 999.5 and len(text) <= width:
-            break
-    return text
-
-
-def duration(nanoseconds: float) -> str:
-    """A latency in at most five characters: ``87us``, ``1.2ms``, ``350ms``, ``2.1s``; ``-`` for none."""
-    if not nanoseconds:
-        return "-"
-    for unit, size in (("us", 1e3), ("ms", 1e6), ("s", 1e9)):
-        value = nanoseconds / size
-        if value < 9.95:
-            return f"{value:.1f}{unit}"
-        if value < 999.5 or (unit == "s" and value < 9999.5):
-            return f"{value:.0f}{unit}"
-    return f"{nanoseconds / 3.6e12:.0f}h"
 
 
 def short_target(iqn: str) -> str:
@@ -73,18 +45,31 @@ def _parts(values: Sequence[float], per: int) -> list[Sequence[float]]:
 
 
 class Layout:
-    """How wide the columns are on a screen of ``width``, for ``rows``.
+    """Which columns there are on a screen of ``width``, and how wide they are, for ``rows``.
 
     The client's or server's name takes what it needs of what is left over, the target's name and the graph the rest.
+    On a narrow screen there are as many of the view's numbers as fit, from ``first`` on.
     """
 
-    def __init__(self, group: str, width: int, rows: Iterable[Row] = ()) -> None:
+    def __init__(
+        self,
+        group: str,
+        width: int,
+        rows: Iterable[Row] = (),
+        view: str = "load",
+        first: int = 0,
+        percentile: str = SHARE,
+    ) -> None:
+        """``view``: of VIEWS; ``percentile``: of SHARES."""
+        self._percentile = percentile
         self.headings = GROUPS[group][0]
         self.widths = {name: _KEY_WIDTHS[name] for name in self.headings}
-        left = width - _NUMBERS_WIDTH - sum(self.widths[name] + 1 for name in self.headings)
-        if (first := self.headings[0]) != "TARGET":
+        left = width - sum(self.widths[name] + 1 for name in self.headings)
+        self.numbers = _fitting(VIEWS[view], first, left - _GRAPH_LEAST)
+        left -= sum(COLUMNS[name].width + 1 for name in self.numbers)
+        if (key := self.headings[0]) != "TARGET":
             longest = max((columns_of(row.key[0]) for row in rows), default=0)
-            left -= self._grow(first, min(longest - self.widths[first], left - _GRAPH_LEAST))
+            left -= self._grow(key, min(longest - self.widths[key], left - _GRAPH_LEAST))
         if "TARGET" in self.headings:
             # Half of what is left over is the name's, which is worth more than a longer graph.
             left -= self._grow("TARGET", min((left - _GRAPH_LEAST) // 2, _NAME_MOST))
@@ -97,17 +82,25 @@ class Layout:
     def header(self, sort: str) -> str:
         """The line of headings; the sorted column's has a star."""
         keys = [f"{name:<{self.widths[name]}}" for name in self.headings]
-        numbers = [f"{('*' if name == sort else '') + name:>{width}}" for name, width in _NUMBERS.items()]
+        texts = {name: heading(name, self._percentile) for name in self.numbers}
+        numbers = [f"{('*' if name == sort else '') + text:>{COLUMNS[name].width}}" for name, text in texts.items()]
         return " ".join([*keys, *numbers, "LAST MIN"[: self.graph]])
 
     def line(self, row: Row, ascii_only: bool = False) -> str:
         """A row."""
-        return " ".join([*self._keys(row), numbers_of(row), sparkline(row.graph, self.graph, ascii_only)])
+        return " ".join([*self._keys(row), self._numbers(row), sparkline(row.graph, self.graph, ascii_only)])
 
     def total(self, row: Row, ascii_only: bool = False) -> str:
         """The line of totals."""
         width = sum(self.widths[name] + 1 for name in self.headings) - 1
-        return f"{'total':<{width}} {numbers_of(row)} {sparkline(row.graph, self.graph, ascii_only)}"
+        return f"{'total':<{width}} {self._numbers(row)} {sparkline(row.graph, self.graph, ascii_only)}"
+
+    def _numbers(self, row: Row) -> str:
+        cells = []
+        for name in self.numbers:
+            width, value, text = COLUMNS[name]
+            cells.append(f"{text(value(row, SHARES[self._percentile]), width):>{width}}")
+        return " ".join(cells)
 
     def _keys(self, row: Row) -> list[str]:
         """The first cells: names keep their end, a LUN that names no unit borrows from them and keeps its beginning."""
@@ -132,12 +125,18 @@ def _key_text(name: str, value: str) -> str:
     return short_target(value) if name == "TARGET" else value
 
 
-def numbers_of(row: Row) -> str:
-    """The eight numbers of a row."""
-    texts = [number(n) for n in (row.reads, row.writes, row.read_kb, row.write_kb)]
-    texts += [duration(row.average), duration(row.p99)]
-    texts += [number(row.in_flight, _NUMBERS["QD"]), number(row.errors, _NUMBERS["ERR"])]
-    return " ".join(f"{text:>{width}}" for text, width in zip(texts, _NUMBERS.values(), strict=True))
+def _fitting(names: Sequence[str], first: int, room: int) -> list[str]:
+    """As many columns as fit, one at least, from ``first`` on, or further back where there are no more behind."""
+    for begin in range(min(first, len(names) - 1) + 1):
+        if sum(COLUMNS[name].width + 1 for name in names[begin:]) <= room:
+            return list(names[begin:])
+    shown: list[str] = []
+    for name in names[min(first, len(names) - 1) :]:
+        room -= COLUMNS[name].width + 1
+        if room < 0 and shown:
+            break
+        shown.append(name)
+    return shown
 
 
 def server_text(line: ServerLine, width: int = LINE, gone: str = "gone") -> str:
@@ -148,16 +147,22 @@ def server_text(line: ServerLine, width: int = LINE, gone: str = "gone") -> str:
     return shorten(line.name, width - len(text)) + text
 
 
-def sorted_rows(rows: list[Row], sort: str, reverse: bool) -> list[Row]:
-    """The largest first; with ``reverse`` the smallest."""
-    return sorted(rows, key=SORTS[sort], reverse=not reverse)
+def sorted_rows(rows: list[Row], sort: str, reverse: bool, percentile: str = SHARE) -> list[Row]:
+    """The largest first; with ``reverse`` the smallest. ``sort``: a column's name, or ALL."""
+    return sorted(rows, key=sort_value(sort, SHARES[percentile]), reverse=not reverse)
 
 
-def batch_lines(model: TopModel, group: str, sort: str, width: int = LINE) -> list[str]:
-    """One report of ``--batch``."""
-    rows = sorted_rows(model.rows(group), sort, reverse=False)
-    layout = Layout(group, width, rows)
+def batch_lines(
+    model: TopModel,
+    group: str,
+    sort: str,
+    width: int = LINE,
+    look: Look = Look(),  # noqa: B008
+) -> list[str]:
+    """One report of ``--batch``; of ``look`` the view, the order, the percentile and the filter count."""
+    rows = sorted_rows(model.rows(group, look.filter), sort, look.reverse, look.percentile)
+    layout = Layout(group, width, rows, look.view, percentile=look.percentile)
     lines = [server_text(server, width) for server in model.servers()]
     lines.append(layout.header(sort).rstrip())
     lines += [layout.line(row, ascii_only=True).rstrip() for row in rows]
-    return [*lines, layout.total(model.total(), ascii_only=True).rstrip()]
+    return [*lines, layout.total(model.total(look.filter), ascii_only=True).rstrip()]

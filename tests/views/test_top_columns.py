@@ -1,0 +1,193 @@
+"""The columns, views and heat map of ``top``, and the views that a user keeps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from iscsitools.cli.top import command
+from iscsitools.trace.selection import Selection
+from iscsitools.trace.sums.histogram import count
+from iscsitools.trace.sums.snapshot import CommandRow, Snapshot
+from iscsitools.trace.views.top.columns import ALL, COLUMNS, SHARES, VIEWS, size
+from iscsitools.trace.views.top.heat import heat_lines
+from iscsitools.trace.views.top.model import Counters, RowKey, Sample, TopModel
+from iscsitools.trace.views.top.samples import sample_of
+from iscsitools.trace.views.top.saved import Look, SavedError, save_look, saved_file, saved_looks
+from iscsitools.trace.views.top.text import Layout, batch_lines, sorted_rows
+
+from .traffic import connection, strings
+
+SECOND = 1_000_000_000
+US = 1000
+
+
+def command_row(opcode: int, reads: bool, writes: bool, latencies: list[int], size: int = 0) -> CommandRow:
+    n = len(latencies)
+    moved = (n, n * size, 0, 0) if reads else (0, 0, n, n * size)
+    sums = (n, n, sum(latencies), max(latencies), 0, *moved)
+    return CommandRow(strings(connection(1)), 0, opcode, None, reads, writes, *sums, dict(count(latencies)))
+
+
+@pytest.fixture
+def model() -> TopModel:
+    """Two seconds of one row, the second with known commands of every kind."""
+    rows = [
+        command_row(0x28, True, False, [100 * US] * 98 + [10_000 * US] * 2, 4096),
+        command_row(0x2A, False, True, [2000 * US] * 10, 65536),
+        command_row(0x35, False, False, [500 * US] * 3),
+        command_row(0x91, False, False, [500 * US]),
+        command_row(0x42, False, True, [US] * 2, 24),
+    ]
+    model = TopModel()
+    selection = Selection()
+    model.update("demo", sample_of("demo", Snapshot(0, SECOND, [], []), selection))
+    model.update("demo", sample_of("demo", Snapshot(SECOND, 3 * SECOND, rows, []), selection))
+    return model
+
+
+def cells(model: TopModel, view: str, percentile: str = "P99") -> dict[str, str]:
+    (row,) = model.rows("client")
+    layout = Layout("client", 100, [row], view, percentile=percentile)
+    headings = layout.header(ALL).split()[1 : 1 + len(VIEWS[view])]
+    return dict(zip(headings, layout.line(row).split()[1:], strict=False))
+
+
+def test_reads_and_writes_have_latencies_of_their_own(model: TopModel) -> None:
+    assert cells(model, "latency") == {
+        **{"R/s": "50", "RAVG": "298us", "RP99": "10ms", "W/s": "6", "WAVG": "1.7ms", "WP99": "2.0ms"},
+        **{"AQU": "0.0", "QD": "0"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("percentile", "text"), [("P50", "100us"), ("P90", "100us"), ("P99", "10ms"), ("P99.9", "10ms")]
+)
+def test_the_percentile_can_be_chosen(model: TopModel, percentile: str, text: str) -> None:
+    assert cells(model, "latency", percentile)[f"R{percentile}"] == text
+
+
+def test_sizes_flushes_and_unmaps(model: TopModel) -> None:
+    assert cells(model, "requests") == {
+        **{"R/s": "50", "RSZ": "4.0K", "RKB/s": "200", "W/s": "6", "WSZ": "53K", "WKB/s": "320"},
+        **{"FLU": "2", "UNM": "1"},
+    }
+    assert [size(n) for n in (0, 512, 1000, 4096, 131072, 1 << 30)] == ["-", "512", "1.0K", "4.0K", "128K", "1.0G"]
+
+
+def test_average_queue_is_what_latencies_add_up_to() -> None:
+    model = TopModel()
+    key = RowKey("demo", "192.0.2.7", "iqn.2026-11.example:disks", 0)
+    model.update("demo", Sample(0, SECOND, {key: Counters(timed=1000, latency=1000 * 8_000_000)}))
+    assert cells(model, "latency")["AQU"] == "8.0"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("percentile", SHARES)
+def test_a_view_fits_80_columns_whole(model: TopModel, view: str, percentile: str) -> None:
+    layout = Layout("client, target, LUN", 80, model.rows(), view, percentile=percentile)
+    assert layout.numbers == list(VIEWS[view])
+    assert len(layout.header(ALL)) == 80
+    assert len(layout.line(model.rows()[0])) == 80
+
+
+def test_columns_that_have_no_room_are_scrolled_to(model: TopModel) -> None:
+    seen = [Layout("client", 40, model.rows("client"), "load", first).numbers for first in range(9)]
+    assert seen[0] == ["R/s", "W/s", "RKB/s"]
+    assert seen[2] == ["RKB/s", "WKB/s", "AVG"][: len(seen[2])]
+    assert seen[7] == seen[8] == ["WKB/s", "AVG", "P", "QD", "ERR"][-len(seen[7]) :]
+    for first, numbers in enumerate(seen[:8]):
+        assert VIEWS["load"][first] in numbers
+        assert len(Layout("client", 40, model.rows("client"), "load", first).line(model.rows("client")[0])) <= 40
+
+
+def test_rows_are_sorted_by_any_column() -> None:
+    model = TopModel()
+    rows = {}
+    for n in (1, 2, 3):
+        latencies = {"read_latency": 10**6 * n, "write_latency": -(10**6) * n}
+        rows[RowKey("demo", f"192.0.2.{n}", "iqn.2026-11.example:disks", 0)] = Counters(
+            read_timed=1, write_timed=1, **latencies
+        )
+    model.update("demo", Sample(0, SECOND, rows))
+    for sort, reverse in (("RAVG", False), ("WAVG", True)):
+        assert [row.key[0][-1] for row in sorted_rows(model.rows("client"), sort, reverse)] == ["3", "2", "1"]
+    for name in COLUMNS:
+        assert len(sorted_rows(model.rows(), name, False, "P50")) == 3
+
+
+def test_the_heat_map_has_a_second_for_each_column() -> None:
+    model = TopModel()
+    key = RowKey("demo", "192.0.2.7", "iqn.2026-11.example:disks", 0)
+    for second, latencies in ((1, [1000] * 9), (2, []), (3, [1000] * 3 + [4_000_000])):
+        histogram = dict(count(latencies))
+        model.update(
+            "demo", Sample((second - 1) * SECOND, second * SECOND, {key: Counters(len(latencies), histogram=histogram)})
+        )
+    lines = heat_lines(model.history("client", ("192.0.2.7",)))
+    texts = ["".join(text for _, text in line) for line in lines]
+    assert texts[0] == "2.1ms |" + " " * 59 + "."
+    assert texts[-3] == "0.5us |" + " " * 57 + "@ -"
+    assert texts[-1].endswith("up to 9 commands")
+    assert [heat for heat, _ in lines[-3]][-3:] == [9, 0, 3]
+    assert heat_lines(model.history("client", ("192.0.2.8",))) == [[(0, "No command has ended in the last minute.")]]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_what_is_saved_is_found_again(home: Path) -> None:
+    assert saved_looks() == {}
+    look = Look("latency", "client", "WP", True, "P99.9", "disks")
+    save_look("mine", look)
+    save_look("other", Look())
+    assert saved_looks() == {"mine": look, "other": Look()}
+    assert saved_file() == home / "iscsitools" / "top.json"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "is not what top has written"),
+        ('{"a": 1}', "is not what top has written"),
+        ('{"a": {"view": "none"}}', "'none' is no view"),
+        ('{"a": {"colour": "red"}}', "nothing called 'colour'"),
+        ('{"a": {"reverse": 1}}', "reverse has to be true or false"),
+        ('{"a": {"sort": ["x"]}}', "is no sort"),
+    ],
+)
+def test_a_broken_file_is_one_line(home: Path, text: str, reason: str) -> None:
+    saved_file().parent.mkdir()
+    saved_file().write_text(text)
+    with pytest.raises(SavedError, match=reason):
+        saved_looks()
+
+
+def test_a_view_by_name(home: Path) -> None:
+    save_look("mine", Look("requests", filter="disks"))
+    result = CliRunner().invoke(command, ["--batch", "--view", "nothing"], standalone_mode=False)
+    assert str(result.exception) == "there is no view 'nothing'; there are load, latency, requests, mine"
+
+
+def test_a_batch_has_the_view_and_the_filter(model: TopModel) -> None:
+    heading = batch_lines(model, "client", ALL, look=Look("requests"))[1].split()
+    assert heading[:9] == ["CLIENT", *VIEWS["requests"]]
+    assert len(batch_lines(model, "client", ALL, look=Look(filter="nobody"))) == 3
+
+
+def test_the_file_is_plain_json(home: Path) -> None:
+    save_look("mine", Look())
+    assert set(json.loads(saved_file().read_text())["mine"]) == {
+        "view",
+        "group",
+        "sort",
+        "reverse",
+        "percentile",
+        "filter",
+    }
