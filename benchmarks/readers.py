@@ -33,6 +33,8 @@ class Reader:
     on: str = "provider"
     off: str = "provider"
     ours: bool = True
+    script: bool = False
+    """``command`` is a program of this directory and its arguments, and no command of ours."""
 
 
 TARGETS: Mapping[str, tuple[str, ...]] = {
@@ -41,8 +43,10 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "second bare": ("--provider", "none"),
 }
 READERS: Mapping[str, Reader] = {
-    "top": Reader(("top", "--batch", "1"), "1.30"),
-    "record": Reader(("record", "--output", "{file}"), "1.60"),
+    "top": Reader(("top", "--batch", "1"), "1.15"),
+    "sums": Reader(("keep_sums.py", "1"), "1.20", script=True),
+    "ten": Reader(("keep_sums.py", "10"), "1.30", script=True),
+    "record": Reader(("record", "--output", "{file}"), "1.40"),
     "nobody": Reader((), "noise", off="bare"),
     "nothing": Reader((), "-", on="second bare", off="bare"),
     "bpftrace": Reader(("bpftrace", "-p", "{pid}", "-e", COUNTING), "-", off="bare", ours=False),
@@ -69,6 +73,9 @@ def cpu_seconds(pid: int) -> float:
 
 def command_of(reader: Reader, pid: int, file: Path) -> list[str]:
     """The words that start a reader of the target with process id ``pid``."""
+    if reader.script:
+        program, *arguments = reader.command
+        return [sys.executable, str(Path(__file__).with_name(program)), *arguments]
     if reader.ours:
         words = [part.replace("{file}", str(file)) for part in reader.command]
         return [sys.executable, "-m", "iscsitools", *words]

@@ -68,7 +68,7 @@ class Bench:
                 own = self.directory / f"{number}-{place}"
                 own.mkdir()
                 disk = self.disks[(place + number) % len(self.disks)]
-                target = Ours(*words)
+                target = Ours(*words, "--data-path", self.arguments.data_path)
                 (endpoint,) = target.start(Place(disk, own, self.target_cpu))
                 stack.callback(target.stop)
                 self.running[name] = (target, endpoint, disk)
@@ -155,6 +155,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=10, help="pairs of each load and reader (default 10)")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds measured in each run (default 3)")
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds before that (default 0.5)")
+    parser.add_argument("--data-path", choices=("native", "python"), default="native", help="default native")
     parser.add_argument("--cases", default="4K read QD32;4K write QD32", help="loads (default %(default)s)")
     parser.add_argument("--readers", default=",".join(READERS), help="default %(default)s")
     parser.add_argument("--size", type=int, default=256, help="size of the served file in MiB (default 256)")

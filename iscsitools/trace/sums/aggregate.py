@@ -94,12 +94,10 @@ class CommandSums:
         state = ConnectionCells(self._nobody)
         more = bool(self.histograms)
 
-        def arrived(cell: Cell, size: int, lba: int, blocks: int, exp_statsn: int) -> None:
-            assert cell.arrivals is not None
+        def depth_by(exp_statsn: int) -> int:
             unseen = state.statsn - exp_statsn & 0xFFFFFFFF if state.statsn is not None else 0
             # What an initiator acknowledges before it was sent, or never, is no depth.
-            depth = len(starts) + (unseen if unseen < MAX_STARTS else 0) + 1
-            cell.arrivals.entries.append((cell, size, lba, blocks, depth))
+            return len(starts) + (unseen if unseen < MAX_STARTS else 0) + 1
 
         def turn_to(conn: ConnectionInfo) -> bool:
             nonlocal last, generation, aliases, fast, starts, state
@@ -136,7 +134,7 @@ class CommandSums:
                         moves = flags & 0x60
                         extent = extent_of(cdb) if moves else None
                         lba, blocks = extent if extent is not None and extent.blocks else (NONE, 0)
-                        arrived(cell, size if moves else NONE, lba, blocks, exp_statsn)
+                        cell.entries.append((cell, size if moves else NONE, lba, blocks, depth_by(exp_statsn)))
                     if not number & 255:
                         cell.fold()
                         _trim(starts)
@@ -201,7 +199,7 @@ class CommandSums:
                 cell.recent.append(clock() - began)
                 if more:
                     exp_statsn, lba, blocks = (_TEN if operation < 0x8000 else _SIXTEEN)(request, at)
-                    arrived(cell, length, lba, blocks, exp_statsn)
+                    cell.entries.append((cell, length, lba, blocks, depth_by(exp_statsn)))
                     state.statsn = _STATSN(answer, answer_at)[0] + 1
                 if not number & 255:
                     cell.fold()
@@ -225,7 +223,7 @@ class CommandSums:
                 cell.recent.append(clock() - began)
                 if more:
                     exp_statsn, lba, blocks = (_TEN if operation < 0x8000 else _SIXTEEN)(request, at)
-                    arrived(cell, length, lba, blocks, exp_statsn)
+                    cell.entries.append((cell, length, lba, blocks, depth_by(exp_statsn)))
                     state.statsn = _STATSN(answer, answer_at)[0] + 1
                 if not number & 255:
                     cell.fold()
@@ -253,6 +251,7 @@ class CommandSums:
             cell.arrivals = state.arrivals.get(lun)
             if cell.arrivals is None:
                 cell.arrivals = state.arrivals[lun] = Arrivals(self.histograms)
+            cell.entries = cell.arrivals.entries
         return cell
 
     def _cell_of(self, state: ConnectionCells, alias: int, lun: int, cdb: bytes, flags: int) -> Cell:

@@ -16,7 +16,6 @@ NONE: Final = -1
 """In an entry: the command moves no data, or names no range."""
 Entry = tuple["Cell", int, int, int, int]
 """A command: its row, bytes, first block, blocks, and depth."""
-_Column = tuple[Sequence["Cell"], Sequence[int]]
 
 
 class Arrivals:
@@ -39,35 +38,56 @@ class Arrivals:
             return
         cells, sizes, lbas, blocks, depths = zip(*self.entries, strict=True)
         self.entries.clear()
-        columns: dict[Value, _Column] = {Value.SIZE: _present(cells, sizes), Value.DEPTH: (cells, depths)}
-        if min(lbas) < 0:
-            named = [lba >= 0 for lba in lbas]
-            cells, lbas, blocks = (tuple(compress(column, named)) for column in (cells, lbas, blocks))
-        columns[Value.PLACE] = cells, lbas
-        columns[Value.DISTANCE] = self._distances(cells, lbas, blocks)
+        every = _Rows(cells)
+        moving, present_sizes = every.only(sizes)
+        ranged, present_lbas = every.only(lbas)
+        lengths = blocks if ranged is every else tuple(filter(None, blocks))
+        columns: dict[Value, tuple[_Rows, Sequence[int]]] = {
+            Value.SIZE: (moving, present_sizes),
+            Value.PLACE: (ranged, present_lbas),
+            Value.DISTANCE: self._distances(ranged, present_lbas, lengths),
+            Value.DEPTH: (every, depths),
+        }
         for index, kept in enumerate(self._kept):
-            _sort(index, *columns[kept.value])
+            rows, values = columns[kept.value]
+            rows.sort(index, values)
 
-    def _distances(self, cells: Sequence[Cell], lbas: Sequence[int], blocks: Sequence[int]) -> _Column:
+    def _distances(self, rows: _Rows, lbas: Sequence[int], blocks: Sequence[int]) -> tuple[_Rows, Sequence[int]]:
         """From the end of each range to the beginning of the next; the first one of all has none before it."""
         if not lbas:
-            return cells, lbas
+            return rows, lbas
         ends = tuple(map(add, lbas, blocks))
         first, self._end = self._end, ends[-1]
         if first is None:
-            return cells[1:], tuple(map(sub, lbas[1:], ends))
-        return cells, tuple(map(sub, lbas, (first, *ends[:-1])))
+            return _Rows(rows.cells[1:]), tuple(map(sub, lbas[1:], ends))
+        return rows, tuple(map(sub, lbas, (first, *ends[:-1])))
 
 
-def _present(cells: Sequence[Cell], values: Sequence[int]) -> _Column:
-    if min(values) >= 0:
-        return cells, values
-    present = [value >= 0 for value in values]
-    return tuple(compress(cells, present)), tuple(compress(values, present))
+class _Rows:
+    """The rows that the values of a column belong to; who has which is found out once for all columns."""
 
+    __slots__ = ("_shares", "cells")
 
-def _sort(index: int, cells: Sequence[Cell], values: Sequence[int]) -> None:
-    """Add each value to its row's histogram of that index."""
-    for cell in dict.fromkeys(cells):
-        mine = [owner is cell for owner in cells]
-        cell.histograms[index].add(values if all(mine) else list(compress(values, mine)))
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self.cells = cells
+        self._shares: list[tuple[Cell, list[bool]]] | None = None
+
+    def only(self, values: Sequence[int]) -> tuple[_Rows, Sequence[int]]:
+        """Without the commands that have no such value."""
+        if min(values) >= 0:
+            return self, values
+        there = [value >= 0 for value in values]
+        return _Rows(tuple(compress(self.cells, there))), tuple(compress(values, there))
+
+    def sort(self, index: int, values: Sequence[int]) -> None:
+        """Add each value to its row's histogram of that index."""
+        cells = self.cells
+        if not cells:
+            return
+        if cells.count(cells[0]) == len(cells):  # as it mostly is
+            cells[0].histograms[index].add(values)
+            return
+        if self._shares is None:
+            self._shares = [(cell, [owner is cell for owner in cells]) for cell in dict.fromkeys(cells)]
+        for cell, share in self._shares:
+            cell.histograms[index].add(tuple(compress(values, share)))

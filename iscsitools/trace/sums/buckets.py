@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from operator import rshift
 from typing import Final, NamedTuple
 
@@ -12,6 +13,11 @@ from iscsitools.trace.sums.declared import MOST_PLACES, Histogram, Scale
 
 OCTAVES: Final = 0
 """The width of a distribution whose buckets are those of :mod:`iscsitools.trace.sums.histogram`."""
+
+
+_SAMPLE: Final = 64
+"""Values that are looked at to see whether many are the same."""
+_index_of: Final = lru_cache(1024)(histogram.index_of)
 
 
 class Distribution(NamedTuple):
@@ -38,10 +44,17 @@ class Buckets:
     def add(self, values: Sequence[int]) -> None:
         """Count values."""
         if not self._widths:
-            self.counts.update(histogram.count(values))
+            self._add_octaves(values)
             return
         self._widen(max(values).bit_length() - (MOST_PLACES - 1).bit_length())
         self.counts.update(map(rshift, values, (self._shift,) * len(values)))
+
+    def _add_octaves(self, values: Sequence[int]) -> None:
+        if len(set(values[:_SAMPLE])) > _SAMPLE // 2:
+            self.counts.update(histogram.buckets(values))
+            return
+        for value, count in Counter(values).items():  # sizes and depths are mostly the same few
+            self.counts[_index_of(value)] += count
 
     def add_sorted(self, shift: int, counts: Mapping[int, int]) -> None:
         """Count what was sorted elsewhere, into buckets of ``1 << shift`` values where the widths are equal."""

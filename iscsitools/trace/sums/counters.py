@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.trace.sums import histogram
-from iscsitools.trace.sums.arrivals import Arrivals
+from iscsitools.trace.sums.arrivals import Arrivals, Entry
 from iscsitools.trace.sums.buckets import Buckets
 
 
@@ -37,6 +37,8 @@ class Cell:
     """Those of ``sums.declared`` that are kept."""
     arrivals: Arrivals | None = None
     """Where its commands wait to be sorted into them, with those of the other cells of its connection and LUN."""
+    entries: list[Entry] = field(default_factory=list)
+    """The list of ``arrivals``: one look less for each command."""
 
     def fold(self) -> None:
         """Work in what is recent."""
@@ -46,7 +48,7 @@ class Cell:
             self.ended += len(self.recent)
             self.latency += sum(self.recent)
             self.maximum = max(self.maximum, *self.recent)
-            self.histogram.update(histogram.count(self.recent))
+            self.histogram.update(histogram.buckets(self.recent))
             self.recent.clear()
 
     @property

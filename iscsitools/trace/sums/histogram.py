@@ -28,10 +28,15 @@ def index_of(value: int) -> int:
     return index
 
 
+def buckets(values: Iterable[int]) -> list[int]:
+    """Return the bucket of each value."""
+    doubles = memoryview(array("d", values))
+    return doubles.cast("B").cast("H")[_FIRST::4].tolist()
+
+
 def count(values: Iterable[int]) -> Counter[int]:
     """Return how many values fall into each bucket."""
-    doubles = memoryview(array("d", values))
-    return Counter(doubles.cast("B").cast("H")[_FIRST::4].tolist())
+    return Counter(buckets(values))
 
 
 def lower_bound(index: int) -> float:
