@@ -28,7 +28,7 @@ from iscsitools.probes.firing import (
 )
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
-from iscsitools.trace.sums.arrivals import NONE, Arrivals
+from iscsitools.trace.sums.arrivals import MAX_STARTS, NONE, Arrivals
 from iscsitools.trace.sums.buckets import Buckets
 from iscsitools.trace.sums.counters import Cell, ConnectionCells, Starts
 from iscsitools.trace.sums.declared import Histogram
@@ -41,9 +41,6 @@ MAX_CELLS: Final = 2048
 """Kept per aggregation; commands beyond that are summed up in one cell of no connection."""
 MAX_CLOSED: Final = 16384
 """Rows of closed connections kept until they are read."""
-MAX_STARTS: Final = 8192
-"""Unended commands kept per connection: twice the largest command window. A peer may send more that nobody answers,
-outside of its window: then the oldest are forgotten."""
 _MAX_ALIASES: Final = 4096
 
 # Flags, lengths (TotalAHSLength and DataSegmentLength), ITT, and the operation code of a SCSI Command PDU.
@@ -93,15 +90,14 @@ class CommandSums:
         starts: Starts = {}
         state = ConnectionCells(self._nobody)
         more = bool(self.histograms)
-
-        def depth_by(exp_statsn: int) -> int:
-            unseen = state.statsn - exp_statsn & 0xFFFFFFFF if state.statsn is not None else 0
-            # What an initiator acknowledges before it was sent, or never, is no depth.
-            return len(starts) + (unseen if unseen < MAX_STARTS else 0) + 1
+        answered: int | None = None  # the StatSN of the last answer of this connection
+        ten, sixteen, statsn_of = _TEN, _SIXTEEN, _STATSN
 
         def turn_to(conn: ConnectionInfo) -> bool:
-            nonlocal last, generation, aliases, fast, starts, state
+            nonlocal last, generation, aliases, fast, starts, state, answered
+            state.answered = answered
             state = self._state(conn)
+            answered = state.answered
             last = conn if state.admitted else None
             generation, aliases, fast, starts = conn.generation, state.aliases, state.fast, state.starts
             return state.admitted
@@ -115,6 +111,7 @@ class CommandSums:
             cdb: bytes = b"",
             sense: int = 0,
         ) -> None:
+            nonlocal answered
             try:
                 if (conn is not last or conn.generation != generation) and not turn_to(conn):
                     return
@@ -134,7 +131,10 @@ class CommandSums:
                         moves = flags & 0x60
                         extent = extent_of(cdb) if moves else None
                         lba, blocks = extent if extent is not None and extent.blocks else (NONE, 0)
-                        cell.entries.append((cell, size if moves else NONE, lba, blocks, depth_by(exp_statsn)))
+                        cell.entries.extend((
+                            cell, size if moves else NONE, lba, blocks, len(starts),
+                            exp_statsn - 1 if answered is None else answered, exp_statsn,
+                        ))  # fmt: skip
                     if not number & 255:
                         cell.fold()
                         _trim(starts)
@@ -144,7 +144,7 @@ class CommandSums:
                 if probe == 8:  # data-send, which has no AHS
                     if flags & 1:  # and the status, which ends the command
                         if more:
-                            state.statsn = _STATSN(buffer, offset)[0] + 1
+                            (answered,) = statsn_of(buffer, offset)
                         start = starts.pop(itt, None)
                         cell = start[1] if start is not None else self._unknown(state, lun)
                         cell.in_pdus += 1
@@ -157,7 +157,7 @@ class CommandSums:
                         return
                 elif probe == 7:  # scsi-response
                     if more:
-                        state.statsn = _STATSN(buffer, offset)[0] + 1
+                        (answered,) = statsn_of(buffer, offset)
                     start = starts.pop(itt, None)
                 elif probe == 9:  # data-receive
                     start = starts.get(itt)
@@ -186,6 +186,7 @@ class CommandSums:
             began: int, conn: ConnectionInfo, lun: int, operation: int, itt: int, address: int, length: int,
             request: Buffer, at: int, answer: Buffer, answer_at: int,
         ) -> None:  # fmt: skip
+            nonlocal answered
             try:
                 if (conn is not last or conn.generation != generation) and not turn_to(conn):
                     return
@@ -198,9 +199,11 @@ class CommandSums:
                 cell.in_bytes += length
                 cell.recent.append(clock() - began)
                 if more:
-                    exp_statsn, lba, blocks = (_TEN if operation < 0x8000 else _SIXTEEN)(request, at)
-                    cell.entries.append((cell, length, lba, blocks, depth_by(exp_statsn)))
-                    state.statsn = _STATSN(answer, answer_at)[0] + 1
+                    exp_statsn, lba, blocks = ten(request, at) if operation < 0x8000 else sixteen(request, at)
+                    before = exp_statsn - 1 if answered is None else answered
+                    entries = cell.entries
+                    entries += (cell, length, lba, blocks, len(starts), before, exp_statsn)
+                    (answered,) = statsn_of(answer, answer_at)
                 if not number & 255:
                     cell.fold()
             except Exception as error:
@@ -210,6 +213,7 @@ class CommandSums:
             began: int, started: int, moved: int, conn: ConnectionInfo, lun: int, operation: int, itt: int,
             address: int, length: int, request: Buffer, at: int, answer: Buffer, answer_at: int,
         ) -> None:  # fmt: skip
+            nonlocal answered
             try:
                 if (conn is not last or conn.generation != generation) and not turn_to(conn):
                     return
@@ -222,9 +226,11 @@ class CommandSums:
                 cell.out_bytes += length
                 cell.recent.append(clock() - began)
                 if more:
-                    exp_statsn, lba, blocks = (_TEN if operation < 0x8000 else _SIXTEEN)(request, at)
-                    cell.entries.append((cell, length, lba, blocks, depth_by(exp_statsn)))
-                    state.statsn = _STATSN(answer, answer_at)[0] + 1
+                    exp_statsn, lba, blocks = ten(request, at) if operation < 0x8000 else sixteen(request, at)
+                    before = exp_statsn - 1 if answered is None else answered
+                    entries = cell.entries
+                    entries += (cell, length, lba, blocks, len(starts), before, exp_statsn)
+                    (answered,) = statsn_of(answer, answer_at)
                 if not number & 255:
                     cell.fold()
             except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import compress
 from operator import add, sub
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from iscsitools.trace.sums.declared import Histogram, Value
 
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 NONE: Final = -1
 """In an entry: the command moves no data, or names no range."""
-Entry = tuple["Cell", int, int, int, int]
-"""A command: its row, bytes, first block, blocks, and depth."""
+MAX_STARTS: Final = 8192
+"""Unended commands kept per connection: twice the largest command window. A peer may send more that nobody answers,
+outside of its window: then the oldest are forgotten. More than those that it has not seen answered is no depth."""
+ENTRY: Final = 7
+"""What stands in the list for a command, one after the other, cheaper than an object each: its row, bytes, first
+block, blocks; for its depth how many had begun and not ended, the StatSN of the last answer, and ExpStatSN."""
 
 
 class Arrivals:
@@ -30,23 +34,23 @@ class Arrivals:
         self._kept = kept
         self._end: int | None = None
         """The block behind the last command's range."""
-        self.entries: list[Entry] = []
+        self.entries: list[Any] = []
 
     def fold(self) -> None:
         """Sort what has come since the last time."""
         if not self.entries:
             return
-        cells, sizes, lbas, blocks, depths = zip(*self.entries, strict=True)
+        cells, sizes, lbas, blocks, begun, answered, expected = (self.entries[at::ENTRY] for at in range(ENTRY))
         self.entries.clear()
         every = _Rows(cells)
         moving, present_sizes = every.only(sizes)
         ranged, present_lbas = every.only(lbas)
-        lengths = blocks if ranged is every else tuple(filter(None, blocks))
+        lengths = blocks if ranged is every else list(filter(None, blocks))
         columns: dict[Value, tuple[_Rows, Sequence[int]]] = {
             Value.SIZE: (moving, present_sizes),
             Value.PLACE: (ranged, present_lbas),
             Value.DISTANCE: self._distances(ranged, present_lbas, lengths),
-            Value.DEPTH: (every, depths),
+            Value.DEPTH: (every, _depths(begun, answered, expected)),
         }
         for index, kept in enumerate(self._kept):
             rows, values = columns[kept.value]
@@ -61,6 +65,15 @@ class Arrivals:
         if first is None:
             return _Rows(rows.cells[1:]), tuple(map(sub, lbas[1:], ends))
         return rows, tuple(map(sub, lbas, (first, *ends[:-1])))
+
+
+def _depths(begun: Sequence[int], answered: Sequence[int], expected: Sequence[int]) -> Sequence[int]:
+    """Those that had begun, those whose answer the initiator had not got, and the command itself."""
+    unseen = tuple(map(sub, answered, expected))
+    if min(unseen) < -1 or max(unseen) >= MAX_STARTS - 1:  # the numbers have begun anew, or they make no sense
+        unseen = tuple((n + 1 & 0xFFFFFFFF) - 1 for n in unseen)
+        unseen = tuple(n if n < MAX_STARTS - 1 else -1 for n in unseen)
+    return tuple(map((2).__add__, map(add, begun, unseen)))
 
 
 class _Rows:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.trace.sums import histogram
-from iscsitools.trace.sums.arrivals import Arrivals, Entry
+from iscsitools.trace.sums.arrivals import Arrivals
 from iscsitools.trace.sums.buckets import Buckets
 
 
@@ -37,7 +38,7 @@ class Cell:
     """Those of ``sums.declared`` that are kept."""
     arrivals: Arrivals | None = None
     """Where its commands wait to be sorted into them, with those of the other cells of its connection and LUN."""
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Any] = field(default_factory=list)
     """The list of ``arrivals``: one look less for each command."""
 
     def fold(self) -> None:
@@ -86,8 +87,8 @@ class ConnectionCells:
     starts: Starts = field(default_factory=dict)
     arrivals: dict[int, Arrivals] = field(default_factory=dict)
     """By LUN, where more than latencies are kept."""
-    statsn: int | None = None
-    """The StatSN of the answer that comes next, by the one before it; None before the first one."""
+    answered: int | None = None
+    """The StatSN of the last answer that was seen."""
     functions: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """Unanswered task management functions by ITT: function, LUN, Referenced Task Tag."""
 
