@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from iscsitools.trace.record import SIZE
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import declared
 from iscsitools.trace.sums.counts import EventCounts
-from iscsitools.trace.sums.native import Sums, make_sums
+from iscsitools.trace.sums.shared import Share, SharedSums
 from iscsitools.trace.sums.snapshot import take
 
 _FEWEST_RECORDS: Final = 512
@@ -32,17 +33,13 @@ class Refused(Exception):
     """A request cannot be granted; the text is the answer."""
 
 
+@dataclass(slots=True)
 class _Sums:
     """What one reader has the server keep for it."""
 
-    def __init__(self, commands: Sums | None, events: EventCounts | None, since: int) -> None:
-        self.commands = commands
-        self.events = events
-        self.since = since
-
-    @property
-    def parts(self) -> list[Sums | EventCounts]:
-        return [part for part in (self.commands, self.events) if part is not None]
+    commands: Share | None
+    events: EventCounts | None
+    since: int
 
 
 class Requests:
@@ -61,6 +58,7 @@ class Requests:
         self.units = Units(limits.units_of_all, loop)
         self._sinks: dict[Peer, Sink] = {}
         self._sums: dict[Peer, _Sums] = {}
+        self._shared = SharedSums(probes)
         self.memory = 0
         """Bytes of all rings and buffers."""
         self._costs: dict[Peer, int] = {}
@@ -111,9 +109,10 @@ class Requests:
         """Pass on that a connection is no more."""
         for sink in list(self._sinks.values()):
             sink.connection_closed(ident)
+        self._shared.close(ident)
         for sums in self._sums.values():
-            for part in sums.parts:
-                part.close(ident)
+            if sums.events is not None:
+                sums.events.close(ident)
 
     def flush(self) -> None:
         """Send readers over sockets what they can take now: the server is about to end."""
@@ -123,8 +122,10 @@ class Requests:
     def let_go(self, peer: Peer) -> None:
         """Take down what a reader that is gone had attached."""
         sums = self._sums.pop(peer, None)
-        for part in sums.parts if sums else ():
-            self._probes.subscribe(0, part)
+        if sums is not None and sums.commands is not None:
+            sums.commands.leave()
+        if sums is not None and sums.events is not None:
+            self._probes.subscribe(0, sums.events)
         sink = self._sinks.pop(peer, None)
         if sink is not None:
             self._probes.subscribe(0, sink)
@@ -198,12 +199,12 @@ class Requests:
         histograms = declared.wanted(message.get("histograms", [])) if commands else ()
         selection = Selection.from_json(message)
         sums = self._sums[peer] = _Sums(
-            make_sums(self._probes, selection, histograms) if commands else None,
+            self._shared.join(selection, histograms) if commands else None,
             EventCounts(selection) if events else None,
             self._clock(),
         )
-        for part in sums.parts:
-            self._probes.subscribe(part.mask, part)
+        if sums.events is not None:
+            self._probes.subscribe(sums.events.mask, sums.events)
         return {"histograms": declared.described(histograms)}
 
     def _snapshot(self, peer: Peer, message: Message) -> None:

@@ -34,12 +34,18 @@ class Distribution(NamedTuple):
 class Buckets:
     """The counts of one histogram of one row."""
 
-    __slots__ = ("_shift", "_widths", "counts")
+    __slots__ = ("_declared", "_widths", "counts", "shift")
 
     def __init__(self, declared: Histogram) -> None:
+        self._declared = declared
         self.counts: Counter[int] = Counter()
         self._widths = declared.scale is Scale.WIDTHS
-        self._shift = 0
+        self.shift = 0
+        """Of equal widths: ``1 << shift`` values each."""
+
+    def empty(self) -> Buckets:
+        """Another one of the same histogram."""
+        return Buckets(self._declared)
 
     def add(self, values: Sequence[int]) -> None:
         """Count values."""
@@ -47,7 +53,7 @@ class Buckets:
             self._add_octaves(values)
             return
         self._widen(max(values).bit_length() - (MOST_PLACES - 1).bit_length())
-        self.counts.update(map(rshift, values, (self._shift,) * len(values)))
+        self.counts.update(map(rshift, values, (self.shift,) * len(values)))
 
     def _add_octaves(self, values: Sequence[int]) -> None:
         if len(set(values[:_SAMPLE])) > _SAMPLE // 2:
@@ -59,16 +65,16 @@ class Buckets:
     def add_sorted(self, shift: int, counts: Mapping[int, int]) -> None:
         """Count what was sorted elsewhere, into buckets of ``1 << shift`` values where the widths are equal."""
         self._widen(shift)
-        self.counts.update(counts if shift == self._shift else widened(counts, self._shift - shift))
+        self.counts.update(counts if shift == self.shift else widened(counts, self.shift - shift))
 
     def _widen(self, shift: int) -> None:
-        if shift > self._shift:
-            self.counts = Counter(widened(self.counts, shift - self._shift))
-            self._shift = shift
+        if shift > self.shift:
+            self.counts = Counter(widened(self.counts, shift - self.shift))
+            self.shift = shift
 
     def read(self) -> Distribution:
         """Return a copy."""
-        return Distribution(1 << self._shift if self._widths else OCTAVES, dict(self.counts))
+        return Distribution(1 << self.shift if self._widths else OCTAVES, dict(self.counts))
 
     def reset(self) -> None:
         """Begin again from 0; the width stays, so that one interval's buckets are those of the next."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.trace.sums import histogram
 from iscsitools.trace.sums.arrivals import Arrivals
 from iscsitools.trace.sums.buckets import Buckets
+
+_SUMMED: Final = (
+    "commands", "ended", "latency", "failed", "in_pdus", "in_bytes", "out_pdus", "out_bytes",
+)  # fmt: skip
+"""The counters that add up."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +56,23 @@ class Cell:
             self.maximum = max(self.maximum, *self.recent)
             self.histogram.update(histogram.buckets(self.recent))
             self.recent.clear()
+
+    def copy(self) -> Cell:
+        """The same counts, which stay as they are."""
+        other = Cell(self.lun, self.opcode, self.service_action, self.reads, self.writes)
+        other.histograms = tuple(buckets.empty() for buckets in self.histograms)
+        other.add(self)
+        return other
+
+    def add(self, other: Cell) -> None:
+        """Add the counts of another cell of the same command; nothing of it is recent."""
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.maximum = max(self.maximum, other.maximum)
+        self.histogram.update(other.histogram)
+        self.errors.update(other.errors)
+        for mine, theirs in zip(self.histograms, other.histograms, strict=True):
+            mine.add_sorted(theirs.shift, theirs.counts)
 
     @property
     def used(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.probes.table import Probe
@@ -14,7 +14,6 @@ from iscsitools.trace.sums.buckets import Distribution
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.counts import EventCounts
 from iscsitools.trace.sums.declared import Histogram
-from iscsitools.trace.sums.native import Sums
 
 STRINGS: Final = ("ident", "local", "remote", "protocol", "target", "initiator", "isid", "tsih", "transport")
 
@@ -146,7 +145,25 @@ def _row_from_json(conns: dict[int, ConnectionStrings], fields: list[Any]) -> Co
     return CommandRow(*values)
 
 
-def take(since: int, now: int, sums: Sums | None, counts: EventCounts | None, reset: bool) -> Snapshot:
+class Readable(Protocol):
+    """Sums to be read: kept here or in C, of one reader or shared."""
+
+    @property
+    def histograms(self) -> Sequence[Histogram]:
+        """What is kept beside the latencies."""
+
+    @property
+    def lost(self) -> int:
+        """Rows that were given up because nobody read them."""
+
+    def read(self) -> list[tuple[ConnectionInfo, Cell]]:
+        """The rows that counted anything."""
+
+    def reset(self) -> None:
+        """Begin again from 0."""
+
+
+def take(since: int, now: int, sums: Readable | None, counts: EventCounts | None, reset: bool) -> Snapshot:
     """Read sums and counts, either of which may be missing; with ``reset`` they begin again from 0."""
     commands = [_command_row(info, cell, sums.histograms) for info, cell in sums.read()] if sums else []
     events = (

@@ -1,0 +1,130 @@
+"""One attachment for all readers of the same sums: an event is counted once, however many ask for the sum.
+
+What has been counted is taken out whenever one of them asks (a *delta*), and kept for each of the others until it asks
+itself. So each has its own beginning and its own resets, and the loop that serves pays for the readers by their
+questions and not by the commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.trace.selection import Selection
+from iscsitools.trace.sums.aggregate import MAX_CLOSED
+from iscsitools.trace.sums.counters import Cell
+from iscsitools.trace.sums.declared import Histogram
+from iscsitools.trace.sums.native import Sums, make_sums
+
+Rows = list[tuple[ConnectionInfo, Cell]]
+_MOST_DELTAS: Final = 16
+"""Kept for a reader before they are added up."""
+_Key = tuple[str | None, str | None, int | None, tuple[Histogram, ...]]
+_Row = tuple[int, int, int | None, int | None, bool, bool]
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """The sums that some readers share."""
+
+    key: _Key
+    sums: Sums
+    readers: list[Share] = field(default_factory=list)
+
+    def drain(self) -> None:
+        """Give what was counted since the last time to every reader."""
+        rows = [(info, cell.copy()) for info, cell in self.sums.read()]
+        self.sums.reset()
+        if rows:
+            for reader in self.readers:
+                reader.give(rows)
+
+
+class Share:
+    """What one reader sees of shared sums: it has what ``CommandSums`` has for reading."""
+
+    def __init__(self, owner: SharedSums, group: _Group) -> None:
+        self._owner = owner
+        self._group = group
+        self._deltas: list[Rows] = []
+        self._lost_before = group.sums.lost
+        self._lost = 0
+        self.histograms: Sequence[Histogram] = group.sums.histograms
+
+    @property
+    def lost(self) -> int:
+        """Rows of closed connections that were given up because nobody read them."""
+        return self._lost + self._group.sums.lost - self._lost_before
+
+    def give(self, rows: Rows) -> None:
+        """Keep a delta, which nobody changes any more."""
+        self._deltas.append(rows)
+        if len(self._deltas) > _MOST_DELTAS:
+            self._add_up()
+
+    def read(self) -> Rows:
+        """Return the rows that counted anything since the last reset."""
+        self._group.drain()
+        self._add_up()
+        return list(self._deltas[0]) if self._deltas else []
+
+    def reset(self) -> None:
+        """Begin again from 0: with what comes after the last :meth:`read`."""
+        self._deltas.clear()
+
+    def leave(self) -> None:
+        """Read no more; the last one takes the sums down."""
+        self._owner.leave(self._group, self)
+
+    def _add_up(self) -> None:
+        """Make one delta of all."""
+        if len(self._deltas) < 2:
+            return
+        total: dict[_Row, tuple[ConnectionInfo, Cell]] = {}
+        for rows in self._deltas:
+            for info, cell in rows:
+                key = (info.ident, cell.lun, cell.opcode, cell.service_action, cell.reads, cell.writes)
+                if key in total:
+                    total[key][1].add(cell)
+                else:
+                    total[key] = info, cell.copy()
+        while len(total) > MAX_CLOSED:
+            del total[next(iter(total))]
+            self._lost += 1
+        self._deltas = [list(total.values())]
+
+
+class SharedSums:
+    """The sums of all readers of a server."""
+
+    def __init__(self, probes: Probes) -> None:
+        self._probes = probes
+        self._groups: dict[_Key, _Group] = {}
+
+    def join(self, selection: Selection, histograms: Sequence[Histogram]) -> Share:
+        """Begin to read the sums of a client, a target, a LUN, or all; which probes are selected does not matter."""
+        key = (selection.client, selection.target, selection.lun, tuple(histograms))
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(key, make_sums(self._probes, selection, histograms))
+            self._probes.subscribe(group.sums.mask, group.sums)
+        else:
+            group.drain()  # so that what was before it is not the new one's
+        share = Share(self, group)
+        group.readers.append(share)
+        return share
+
+    def leave(self, group: _Group, share: Share) -> None:
+        """See :meth:`Share.leave`."""
+        if share in group.readers:
+            group.readers.remove(share)
+        if not group.readers and self._groups.get(group.key) is group:
+            del self._groups[group.key]
+            self._probes.subscribe(0, group.sums)
+
+    def close(self, ident: int) -> None:
+        """A connection was closed."""
+        for group in self._groups.values():
+            group.sums.close(ident)
