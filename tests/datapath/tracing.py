@@ -80,16 +80,7 @@ class Tracing:
     def state(self) -> list[Any]:
         """All that was recorded since the last time, and the sums so far."""
         rows = take(0, 0, self._sums, None, False).commands if self.sums else []
-        rows.sort(
-            key=lambda row: (
-                row.conn.ident,
-                row.lun,
-                -1 if row.opcode is None else row.opcode,
-                row.service_action or 0,
-                row.reads,
-                row.writes,
-            )
-        )
+        rows.sort(key=_row_key)
         under_way = sorted((info.ident, lun, count) for info, lun, count in self._sums.under_way())
         return [*self._records.take(), *map(repr_of, rows), under_way, self._records.drops]
 
@@ -100,3 +91,7 @@ def repr_of(row: Any) -> str:
     row.errors = dict(sorted(row.errors.items()))
     row.histograms = {name: (d.width, sorted(d.counts.items())) for name, d in row.histograms.items()}
     return repr(row)
+
+
+def _row_key(row: Any) -> tuple[int, ...]:
+    return row.conn.ident, row.lun, row.opcode or -1, row.service_action or 0, row.reads, row.writes
