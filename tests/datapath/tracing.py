@@ -94,4 +94,11 @@ def repr_of(row: Any) -> str:
 
 
 def _row_key(row: Any) -> tuple[int, ...]:
-    return row.conn.ident, row.lun, row.opcode or -1, row.service_action or 0, row.reads, row.writes
+    return (
+        row.conn.ident,
+        row.lun,
+        -1 if row.opcode is None else row.opcode,
+        row.service_action or 0,
+        row.reads,
+        row.writes,
+    )

@@ -315,6 +315,11 @@ class CommandSums:
             _trim(state.starts)
         return [*self._closed, *(row for row in rows if row[1].used)]
 
+    @property
+    def connections(self) -> int:
+        """How many connections something is kept of, beside the rows of those that are closed."""
+        return len(self._connections)
+
     def under_way(self) -> list[tuple[ConnectionInfo, int, int]]:
         """Connection, LUN and number of the commands that have begun and not ended."""
         return [

@@ -112,6 +112,11 @@ class NativeSums:
         rows = self._tracer.read() if self._tracer is not None else []
         return [*self._closed, *map(self._cell, rows)]
 
+    @property
+    def connections(self) -> int:
+        """How many connections something is kept of, beside the rows of those that are closed."""
+        return len(self._tasks)
+
     def under_way(self) -> list[tuple[ConnectionInfo, int, int]]:
         """Connection, LUN and number of the commands that have begun and not ended."""
         pairs = self._tracer.under_way() if self._tracer is not None else []
