@@ -143,6 +143,8 @@ class Limits:
     initial_r2t: bool = False
     immediate_data: bool = True
     default_time2wait: int = 2
+    busy_poll: int = 0
+    """Microseconds."""
 
 
 @dataclass(frozen=True, slots=True)

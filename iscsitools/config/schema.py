@@ -145,6 +145,8 @@ LIMITS: Final = Table(
         Key("initial_r2t", t.BOOLEAN, "InitialR2T (RFC 7143 13.10): true forbids unsolicited data."),
         Key("immediate_data", t.BOOLEAN, "ImmediateData (RFC 7143 13.11): data in the command's own PDU."),
         Key("default_time2wait", t.integer(0, 3600), "DefaultTime2Wait in seconds (RFC 7143 13.15)."),
+        Key("busy_poll", t.integer(0, 1000000),
+            "Microseconds for which the server looks for more work, before it sleeps; takes its processor meanwhile."),
     ),
     finish_limits,
 )  # fmt: skip

@@ -155,6 +155,7 @@ class Server:
             int(limits.login_timeout * 1e9), int(limits.nop_interval * 1e9), int(limits.nop_timeout * 1e9),
             int(limits.data_out_timeout * 1e9),
         )  # fmt: skip
+        self.loop.busy_poll = limits.busy_poll / 1e6
         timers = (limits.login_timeout, limits.nop_interval, limits.nop_timeout, limits.data_out_timeout)
         self._tick_seconds = max(0.05, min([1.0, *(seconds / 4 for seconds in timers if seconds)]))
 

@@ -180,3 +180,41 @@ def test_the_server_on_every_poller(poller: str, tmp_path: Path) -> None:
         target.end()
         for session in sessions:
             session.close()
+
+
+class Looks:
+    """A poller that keeps how long each wait was allowed to be; before the third look without one, a byte comes."""
+
+    def __init__(self, poller: loop_module.Poller, writer: socket.socket) -> None:
+        self.poller, self.writer = poller, writer
+        self.waits: list[float] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.poller, name)
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        self.waits.append(timeout)
+        if self.waits.count(0) == 3 or (timeout and len(self.waits) > 1):
+            self.writer.send(b"b")
+        return self.poller.poll(timeout)
+
+
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_busy_poll_looks_again_before_it_sleeps(loop: Loop, seconds: int) -> None:
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        got = b""
+
+        def event(what: int) -> None:
+            nonlocal got
+            got += reader.recv(9)
+            if len(got) == 2:
+                loop.stop()
+
+        loop.busy_poll = seconds
+        loop.watch(reader.fileno(), READ, event)
+        looks = Looks(loop._poller, writer)
+        loop._poller = looks  # type: ignore[assignment]
+        writer.send(b"a")
+        loop.run()
+        assert (got, looks.waits) == (b"ab", [-1, 0, 0, 0] if seconds else [-1, -1])
