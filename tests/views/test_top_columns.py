@@ -119,6 +119,25 @@ def test_rows_are_sorted_by_any_column() -> None:
         assert len(sorted_rows(model.rows(), name, False, "P50")) == 3
 
 
+def test_a_row_is_opened_into_what_it_is_made_of() -> None:
+    model = TopModel()
+    keys = [RowKey("demo", f"192.0.2.{n}", "iqn.2026-11.example:disks", lun) for n in (7, 8) for lun in (0, 1)]
+    model.update("demo", Sample(0, SECOND, {key: Counters(reads=n) for n, key in enumerate(keys, 1)}))
+    parts = model.parts("client", ("192.0.2.7",))
+    assert [(row.key, row.reads) for row in parts] == [(("disks LUN 0",), 1.0), (("disks LUN 1",), 2.0)]
+    assert [row.key for row in model.parts("target, LUN", (keys[0].target, "1"))] == [
+        ("192.0.2.7", ""),
+        ("192.0.2.8", ""),
+    ]
+    assert model.parts("client, target, LUN", ("192.0.2.7", keys[0].target, "0")) == []
+    assert [row.key for row in model.parts("server", ("demo",), "0.2.8")] == [
+        ("192.0.2.8 disks LUN 0",),
+        ("192.0.2.8 disks LUN 1",),
+    ]
+    layout = Layout("target, LUN", 80, parts)
+    assert "192.0.2.7" in layout.line(clients[0])
+
+
 def test_the_heat_map_has_a_second_for_each_column() -> None:
     model = TopModel()
     key = RowKey("demo", "192.0.2.7", "iqn.2026-11.example:disks", 0)

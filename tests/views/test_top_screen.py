@@ -183,6 +183,16 @@ def test_views_percentiles_heat_map_and_a_view_that_is_kept(terminal: Terminal) 
     terminal.until(r"^CLIENT +TARGET +LUN +W/s")
 
 
+def test_rows_are_opened_and_closed(terminal: Terminal) -> None:
+    terminal.until(r"^192\.0\.2\.7 +disks +0 +[1-9]")
+    terminal.keys("g")
+    terminal.until("by client, sorted")
+    terminal.keys("o")
+    terminal.until(r"^  disks LUN \d +\d")
+    terminal.keys("Down", "o")
+    terminal.until(r"^  disks LUN", absent=True)
+
+
 def test_the_help_can_be_read_to_its_end_on_a_small_screen(terminal: Terminal) -> None:
     terminal.until(r"^192\.0\.2\.7")
     terminal.resize(60, 15)

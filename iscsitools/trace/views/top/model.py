@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from iscsitools.probes.lun import lun_text
 from iscsitools.trace.sums.histogram import merged, percentile
 
 CELLS: Final = 60
@@ -225,6 +226,19 @@ class TopModel:
             merged_keys.setdefault(key_of(key), []).append((state, key))
         return [_row(key, parts) for key, parts in sorted(merged_keys.items())]
 
+    def parts(self, group: str, key: tuple[str, ...], text: str = "") -> list[Row]:
+        """What a row of a grouping is made of: rows whose first key says client, target and LUN as far as its own does not.
+
+        The other keys of these rows are empty. A row that cannot be taken apart has none.
+        """
+        headings, key_of = GROUPS[group]
+        found: dict[str, list[tuple[_Server, RowKey]]] = {}
+        for state, part in self._keys(text):
+            if key_of(part) == key:
+                found.setdefault(_rest(part, headings), []).append((state, part))
+        found.pop("", None)
+        return [_row((name, *[""] * (len(headings) - 1)), parts) for name, parts in sorted(found.items())]
+
     def history(self, group: str, key: tuple[str, ...], text: str = "") -> list[dict[int, int]]:
         """The latencies of a row in each second of the last minute, oldest first: histograms of the sums' buckets."""
         cells: list[dict[int, int]] = [{} for _ in range(CELLS)]
@@ -248,6 +262,14 @@ class TopModel:
             for key in state.series
             if text.lower() in " ".join(map(str, key)).lower()
         ]
+
+
+def _rest(key: RowKey, headings: tuple[str, ...]) -> str:
+    """What the headings do not say of a key."""
+    names = [] if "CLIENT" in headings else [key.client]
+    names += [] if "TARGET" in headings else [key.target.partition(":")[2] or key.target]
+    names += [] if "LUN" in headings else [f"LUN {lun_text(key.lun)}"]
+    return " ".join(names)
 
 
 def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]]) -> Row:

@@ -14,6 +14,7 @@ import urwid
 
 from iscsitools.trace.views.top.columns import ALL, SHARES, VIEWS, heading
 from iscsitools.trace.views.top.heat import heat_lines
+from iscsitools.trace.views.top.help_text import HELP, KEYS, PALETTE
 from iscsitools.trace.views.top.model import GROUPS, Row, TopModel
 from iscsitools.trace.views.top.sampler import Sampler, Samples
 from iscsitools.trace.views.top.saved import Look, SavedError, save_look
@@ -21,45 +22,9 @@ from iscsitools.trace.views.top.text import Layout, server_text, sorted_rows
 from iscsitools.trace.views.width import shorten
 
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-_PALETTE: Final = [
-    ("heading", "standout", ""),
-    ("total", "bold", ""),
-    ("gone", "light red", ""),
-    ("errors", "light red", ""),
-    ("keys", "dark cyan", ""),
-    *((f"heat{n}", color, "") for n, color in enumerate(
-        ("default", "dark blue", "dark blue", "dark cyan", "dark cyan", "dark green", "brown", "yellow", "light red",
-         "light red")
-    )),
-]  # fmt: skip
-_KEYS: Final = "q quit  v view  s sort  g group  / filter  Enter heat map  p pause  h help"
-_HELP: Final = """\
- q            quit
- v            next view: load; latency of reads and writes; sizes, flushes, UNMAPs
- left, right  other columns, where not all have room
- [  and  ]    lower and higher percentile: P50, P90, P99, P99.9
- Enter or m   heat map of the selected row's last minute
- w            save what is shown under a name, for top --view NAME
- s  or  >     sort by the next column      S  or  <   by the one before
- r            reverse the order
- g            next grouping: client, target and LUN; client; target; ...
- /            filter: rows whose server, client, target or LUN has the text
-              Enter keeps it, Esc clears it
- p  or space  pause, and go on
- +  and  -    longer and shorter interval
- arrows, PgUp, PgDn   scroll
-
- R/s W/s      SCSI commands per second that read, that write
- RKB/s WKB/s  data in and data out, in units of 1024 bytes
- AVG P99      latency of the commands that ended in the interval; RAVG RP99
-              of reads, WAVG WP99 of writes
- QD           commands under way     ERR  failed commands since the start
- AQU          commands under way on average
- RSZ WSZ      bytes per command that reads, that writes
- FLU UNM      SYNCHRONIZE CACHE and UNMAP commands per second
- LAST MIN     commands per second over the last minute, each row by its own
-              highest"""
 _HELP_TITLE: Final = "arrows scroll, any other key closes"
+_PART: Final = "  "
+"""What stands before a part of a row that was opened."""
 _UTF8: Final = ("utf8", "utf-8")
 _SCROLLS: Final = frozenset({"up", "down", "page up", "page down", "home", "end"})
 
@@ -77,16 +42,17 @@ class TopScreen:
         self._note = ""
         self._paused = False
         self._rows: list[Row] = []
+        self._opened: set[tuple[str, ...]] = set()
         self._top = urwid.Text("", wrap="clip")
         self._list: urwid.SimpleFocusListWalker[Any] = urwid.SimpleFocusListWalker([])
-        self._keys = urwid.AttrMap(urwid.Text(_KEYS, wrap="clip"), "keys")
+        self._keys = urwid.AttrMap(urwid.Text(KEYS, wrap="clip"), "keys")
         self._filter_edit = _Edit("Filter: ", self._filtered)
         self._name_edit = _Edit("Save this view as: ", self._named)
         self._heat = urwid.Text("", wrap="clip")
         self._heat_key: tuple[str, ...] | None = None
         self._frame: Any = urwid.Frame(urwid.ListBox(self._list), header=self._top, footer=self._keys)
         self._loop = urwid.MainLoop(
-            self._frame, _PALETTE, input_filter=self._see_keys, unhandled_input=self._key, handle_mouse=False
+            self._frame, PALETTE, input_filter=self._see_keys, unhandled_input=self._key, handle_mouse=False
         )
         self._pipe = self._loop.watch_pipe(self._arrived)
         self._sampler = Sampler(take, interval, self._wake)
@@ -129,7 +95,7 @@ class TopScreen:
             "q": self._quit, "Q": self._quit, "s": self._next_sort, ">": self._next_sort, "S": self._last_sort,
             "<": self._last_sort, "r": self._turn, "g": self._next_group, "/": self._begin_filter,
             "v": self._next_view, "left": self._left, "right": self._right, "[": self._lower, "]": self._higher,
-            "enter": self._show_heat, "m": self._show_heat, "w": self._begin_name,
+            "o": self._open_or_close, "O": self._close_all, "enter": self._show_heat, "m": self._show_heat, "w": self._begin_name,
             "esc": self._clear_filter, "p": self._pause, " ": self._pause, "+": self._slower, "=": self._slower,
             "-": self._faster, "h": self._help, "?": self._help,
         }.get(key if isinstance(key, str) else "")  # fmt: skip
@@ -178,7 +144,31 @@ class TopScreen:
     def _turn(self) -> None:
         self._choose(reverse=not self._look.reverse)
 
+    def _open_or_close(self) -> None:
+        """Show what the selected row is made of below it, or no longer; from one of those, close the row above them."""
+        place = min(self._list.focus or 0, len(self._rows) - 1)
+        while place > 0 and self._rows[place].key[0].startswith(_PART):
+            place -= 1
+        if self._rows:
+            self._opened ^= {self._rows[place].key}
+            self._list.set_focus(place)
+
+    def _close_all(self) -> None:
+        self._opened.clear()
+
+    def _with_parts(self, rows: list[Row]) -> list[Row]:
+        """The rows, each that is open with its parts behind it."""
+        look, shown = self._look, []
+        for row in rows:
+            shown.append(row)
+            if row.key in self._opened:
+                parts = self._model.parts(look.group, row.key, look.filter)
+                for part in sorted_rows(parts, look.sort, look.reverse, look.percentile):
+                    shown.append(dataclasses.replace(part, key=(_PART + part.key[0], *part.key[1:])))
+        return shown
+
     def _next_group(self) -> None:
+        self._opened.clear()
         self._choose(group=_after(self._look.group, list(GROUPS), 1))
 
     def _pause(self) -> None:
@@ -193,7 +183,7 @@ class TopScreen:
         self._sampler.change(max((i for i in INTERVALS if i < self._sampler.interval), default=INTERVALS[0]))
 
     def _help(self) -> None:
-        lines = urwid.ListBox(urwid.SimpleListWalker([urwid.Text(line) for line in _HELP.splitlines()]))
+        lines = urwid.ListBox(urwid.SimpleListWalker([urwid.Text(line) for line in HELP.splitlines()]))
         box = urwid.LineBox(lines, title=_HELP_TITLE)
         self._loop.widget = urwid.Overlay(box, self._frame, "center", 78, "middle", 24)
 
@@ -234,6 +224,8 @@ class TopScreen:
         if not self._rows:
             return
         row = self._rows[min(self._list.focus or 0, len(self._rows) - 1)]
+        if row.key[0].startswith(_PART):
+            return  # a heat map is of a whole row
         self._heat_key = row.key
         self._draw_heat()
         lines = urwid.ListBox(urwid.SimpleListWalker([self._heat]))
@@ -253,7 +245,7 @@ class TopScreen:
         ascii_only = urwid.util.get_encoding() not in _UTF8
         look = self._look
         rows = self._model.rows(look.group, look.filter)
-        rows = self._rows = sorted_rows(rows, look.sort, look.reverse, look.percentile)
+        rows = self._rows = self._with_parts(sorted_rows(rows, look.sort, look.reverse, look.percentile))
         layout = Layout(look.group, width, rows, look.view, self._first, look.percentile)
         self._top.set_text(self._header(layout, width, ascii_only))
         lines = [(layout.line(row, ascii_only), "errors" if row.counters.errors else None) for row in rows]

@@ -121,7 +121,7 @@ class Layout:
 
 def _key_text(name: str, value: str) -> str:
     if name == "LUN":
-        return lun_text(int(value))
+        return lun_text(int(value)) if value else ""  # a part of a row that was opened has none
     return short_target(value) if name == "TARGET" else value
 
 
