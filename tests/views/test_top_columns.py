@@ -125,7 +125,8 @@ def test_a_row_is_opened_into_what_it_is_made_of() -> None:
     model.update("demo", Sample(0, SECOND, {key: Counters(reads=n) for n, key in enumerate(keys, 1)}))
     parts = model.parts("client", ("192.0.2.7",))
     assert [(row.key, row.reads) for row in parts] == [(("disks LUN 0",), 1.0), (("disks LUN 1",), 2.0)]
-    assert [row.key for row in model.parts("target, LUN", (keys[0].target, "1"))] == [
+    clients = model.parts("target, LUN", (keys[0].target, "1"))
+    assert [row.key for row in clients] == [
         ("192.0.2.7", ""),
         ("192.0.2.8", ""),
     ]

@@ -227,7 +227,7 @@ class TopModel:
         return [_row(key, parts) for key, parts in sorted(merged_keys.items())]
 
     def parts(self, group: str, key: tuple[str, ...], text: str = "") -> list[Row]:
-        """What a row of a grouping is made of: rows whose first key says client, target and LUN as far as its own does not.
+        """What a row of a grouping is made of: their first keys say what of client, target and LUN its own does not.
 
         The other keys of these rows are empty. A row that cannot be taken apart has none.
         """

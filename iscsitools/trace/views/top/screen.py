@@ -95,7 +95,8 @@ class TopScreen:
             "q": self._quit, "Q": self._quit, "s": self._next_sort, ">": self._next_sort, "S": self._last_sort,
             "<": self._last_sort, "r": self._turn, "g": self._next_group, "/": self._begin_filter,
             "v": self._next_view, "left": self._left, "right": self._right, "[": self._lower, "]": self._higher,
-            "o": self._open_or_close, "O": self._close_all, "enter": self._show_heat, "m": self._show_heat, "w": self._begin_name,
+            "o": self._open_or_close, "O": self._close_all,
+            "enter": self._show_heat, "m": self._show_heat, "w": self._begin_name,
             "esc": self._clear_filter, "p": self._pause, " ": self._pause, "+": self._slower, "=": self._slower,
             "-": self._faster, "h": self._help, "?": self._help,
         }.get(key if isinstance(key, str) else "")  # fmt: skip
