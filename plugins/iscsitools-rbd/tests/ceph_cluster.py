@@ -24,8 +24,8 @@ PROGRAMS = {"ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "monmaptool": "ceph-
 _CONF = """\
 [global]
 fsid = {fsid}
-mon host = v1:127.0.0.1:{port}
-public addr = 127.0.0.1
+mon host = v1:{address}:{port}
+public addr = {address}
 ms bind msgr2 = false
 auth cluster required = none
 auth service required = none
@@ -57,8 +57,9 @@ def missing() -> str:
 class Cluster:
     """A running cluster; ``conf`` is the path of its configuration file."""
 
-    def __init__(self, folder: Path, osds: int = 2) -> None:
+    def __init__(self, folder: Path, osds: int = 2, address: str = "127.0.0.1") -> None:
         self._folder = folder
+        self._address = address
         self.conf = folder / "ceph.conf"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,12 +71,14 @@ class Cluster:
 
     def _start(self, osds: int) -> None:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((self._address, 0))
             port = probe.getsockname()[1]
         fsid = str(uuid.uuid4())
-        self.conf.write_text(_CONF.format(fsid=fsid, port=port, folder=self._folder, copies=min(osds, 2)))
+        self.conf.write_text(
+            _CONF.format(fsid=fsid, address=self._address, port=port, folder=self._folder, copies=min(osds, 2))
+        )
         monmap = self._folder / "monmap"
-        self._run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v1:127.0.0.1:{port}]", str(monmap))
+        self._run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v1:{self._address}:{port}]", str(monmap))
         self._run("ceph-mon", "--mkfs", "-i", "a", "--monmap", str(monmap))
         self.start("mon.a")
         self._rados = import_system_module("rados", package="python3-rados")

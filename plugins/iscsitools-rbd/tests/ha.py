@@ -1,12 +1,12 @@
 """Two heads of one image under a verified load, while one of them, or an OSD, is killed, stopped or cut off.
 
 ``python3 ha.py [ROUNDS]`` makes a Ceph, and after each fault prints how long writes stood still; see ``make ha``.
+Faults may be named instead: ``kill``, ``stop``, ``osd``, ``mon``, and as root in a network namespace ``cut``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import random
 import re
@@ -25,6 +25,8 @@ from ceph_cluster import Cluster, missing
 from iscsitools.initiator import InitiatorError, Session
 from iscsitools.wire.scsi import Status
 
+from iscsitools_rbd.ceph import modules
+
 IQN = "iqn.2026-11.example:ha"
 INITIATOR = "iqn.2026-11.example:ha-client"
 LIMIT = 15.0
@@ -38,24 +40,28 @@ _KEY = (0x1234).to_bytes(8, "big")
 class HeadProcess:
     """A target that exports the image as head ``number``; the port stays when it is started again."""
 
+    takeover = "5s"
+
     def __init__(self, cluster: Cluster, image: str, number: int, log: Path) -> None:
         self._cluster = cluster
         self._image = image
         self.number = number
         self._log = log
-        self.port = 0
+        self.address = self._address()
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it accepts connections."""
         command = [
             sys.executable, "-m", "iscsitools", "serve", "--iqn", IQN,
-            "--portal", f"127.0.0.1:{self.port},{self.number}",
+            "--portal", f"{self.address[0]}:{self.address[1]},{self.number}",
             "--state", str(self._log.parent / f"state-{self.number}"), "--provider", "none",
-            "--lun", f"0=rbd:{self._image},conf={self._cluster.conf},head={self.number},wait=3s,takeover=5s",
+            "--lun",
+            f"0=rbd:{self._image},conf={self._cluster.conf},head={self.number},wait=3s,takeover={self.takeover}",
         ]  # fmt: skip
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = subprocess.Popen([*self._where(), *command], stdout=subprocess.PIPE, stderr=log, text=True)
+        self._connect()
         lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(self.process, lines), daemon=True)
         self._reader.start()
@@ -63,11 +69,20 @@ class HeadProcess:
         while True:
             line = lines.get(timeout=max(0.1, until - time.monotonic()))
             assert line, f"head {self.number} has ended: {self._log.read_text()[-2000:]}"
-            found = re.search(r"127\.0\.0\.1:(\d+)", line)
-            if found:
-                self.port = int(found[1])
-            if "ready" in line.lower() or found:
+            if found := re.search(r"listens on ([\d.]+):(\d+)", line):
+                self.address = (found[1], int(found[2]))
                 return
+
+    def _address(self) -> tuple[str, int]:
+        """Where it listens at first."""
+        return "127.0.0.1", 0
+
+    def _where(self) -> list[str]:
+        """What starts it somewhere else."""
+        return []
+
+    def _connect(self) -> None:
+        """Give it its network."""
 
     @staticmethod
     def _read(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
@@ -100,13 +115,54 @@ class HeadProcess:
         return status
 
 
+class NamespacedHead(HeadProcess):
+    """A head in a network of its own, with a link to Ceph and one to initiators; this process has one, too."""
+
+    def __init__(self, cluster: Cluster, image: str, number: int, log: Path) -> None:
+        self._links = (f"ceph{number}", f"scsi{number}")
+        super().__init__(cluster, image, number, log)
+
+    def _address(self) -> tuple[str, int]:
+        return f"10.1.{self.number}.2", 3260
+
+    def _where(self) -> list[str]:
+        number = self.number
+        ready = (
+            "while ! ip link show ceph >/dev/null 2>&1 || ! ip link show scsi >/dev/null 2>&1; do sleep 0.05; done;"
+            "ip link set lo up; ip link set ceph up; ip link set scsi up;"
+            f"ip addr add 10.2.{number}.2/24 dev ceph; ip addr add 10.1.{number}.2/24 dev scsi;"
+            f"ip route add {CEPH_ADDRESS} via 10.2.{number}.1"
+        )
+        return ["unshare", "--net", "sh", "-c", f'{ready}; exec "$@"', "head"]
+
+    def _connect(self) -> None:
+        own = Path("/proc/self/ns/net").readlink()
+        while Path(f"/proc/{self.process.pid}/ns/net").readlink() == own:
+            time.sleep(0.01)
+        for link, network in zip(self._links, ("10.2", "10.1"), strict=True):
+            _ip("link", "add", link, "type", "veth", "peer", "name", link[:4], "netns", str(self.process.pid))
+            _ip("addr", "add", f"{network}.{self.number}.1/24", "dev", link)
+            _ip("link", "set", link, "up")
+
+    def cut(self, off: bool) -> None:
+        """Pull the cable to Ceph, or put it in again."""
+        _ip("link", "set", self._links[0], "down" if off else "up")
+
+
+CEPH_ADDRESS = "10.0.0.1"
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
+
+
 class Paths:
     """An initiator with a path to each head, as dm-multipath has: it goes on by the next one when one fails."""
 
-    def __init__(self, ports: list[int], isid: int) -> None:
-        self._ports = ports
+    def __init__(self, addresses: list[tuple[str, int]], isid: int) -> None:
+        self._addresses = addresses
         self._isid = isid
-        self._sessions: dict[int, Session] = {}
+        self._sessions: dict[tuple[str, int], Session] = {}
         self._at = 0
 
     def command(self, cdb: bytes, **data: Any) -> Any:
@@ -136,15 +192,13 @@ class Paths:
                 return result
 
     def _session(self) -> Session:
-        port = self._ports[self._at % len(self._ports)]
-        if port not in self._sessions:
-            self._sessions[port] = Session.connect(
-                ("127.0.0.1", port), IQN, initiator=INITIATOR, isid=self._isid, timeout=4.0
-            )
-        return self._sessions[port]
+        address = self._addresses[self._at % len(self._addresses)]
+        if address not in self._sessions:
+            self._sessions[address] = Session.connect(address, IQN, initiator=INITIATOR, isid=self._isid, timeout=4.0)
+        return self._sessions[address]
 
     def _fail(self) -> None:
-        session = self._sessions.pop(self._ports[self._at % len(self._ports)], None)
+        session = self._sessions.pop(self._addresses[self._at % len(self._addresses)], None)
         if session is not None:
             with contextlib.suppress(OSError):
                 session.close()
@@ -164,7 +218,7 @@ class Load:
     ``wrong``: what was lost, stale or torn. ``gap``: the longest time without a write that was answered.
     """
 
-    def __init__(self, ports: list[int], threads: int = 3) -> None:
+    def __init__(self, addresses: list[tuple[str, int]], threads: int = 3) -> None:
         self.wrong: list[str] = []
         self.writes = self.reads = 0
         self._ends = threading.Event()
@@ -172,7 +226,7 @@ class Load:
         self._last = time.monotonic()
         self.gap = 0.0
         self._threads = [
-            threading.Thread(target=self._run, args=(number, Paths(ports, 0x400001370000 + number)))
+            threading.Thread(target=self._run, args=(number, Paths(addresses, 0x400001370000 + number)))
             for number in range(threads)
         ]
         for thread in self._threads:
@@ -249,19 +303,19 @@ def _told(found: bytes) -> str:
 class Pair:
     """Two heads, and the load."""
 
-    def __init__(self, cluster: Cluster, image: str, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, image: str, folder: Path, kind: type[HeadProcess]) -> None:
         self.cluster = cluster
         self.folder = folder
-        self.heads = [HeadProcess(cluster, image, number, folder / f"head-{number}.log") for number in (1, 2)]
-        self.ports = [head.port for head in self.heads]
+        self.heads = [kind(cluster, image, number, folder / f"head-{number}.log") for number in (1, 2)]
+        self.addresses = [head.address for head in self.heads]
 
     def active(self) -> int:
         """The index of the head that reads; waits for one."""
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            for index, port in enumerate(self.ports):
+            for index, address in enumerate(self.addresses):
                 with contextlib.suppress(InitiatorError, OSError):
-                    session = Session.connect(("127.0.0.1", port), IQN, initiator=f"{INITIATOR}-looks", timeout=3.0)
+                    session = Session.connect(address, IQN, initiator=f"{INITIATOR}-looks", timeout=3.0)
                     with session:
                         for _ in range(5):
                             result = session.command(_cdb(0x28, 0), read=4096)
@@ -273,26 +327,33 @@ class Pair:
     def reserve(self) -> None:
         """Register both paths of a key, and reserve: write exclusive, for registrants only, type 5."""
         for isid in range(3):
-            paths = Paths(self.ports, 0x400001370000 + isid)
+            paths = Paths(self.addresses, 0x400001370000 + isid)
             for path in (0, 1):
                 result = paths.on(path, bytes([0x5F, 0x06]) + bytes(6) + b"\x18\0", write=bytes(8) + _KEY + bytes(8))
                 assert result.good, result
             paths.close()
-        paths = Paths(self.ports, 0x400001370000)
+        paths = Paths(self.addresses, 0x400001370000)
         at = self.active()
         assert paths.on(at, bytes([0x5F, _RESERVE, 5]) + bytes(5) + b"\x18\0", write=_KEY + bytes(16)).good
         paths.close()
 
     def is_reserved(self) -> bool:
         """Whether the active head keeps a stranger from writing, and knows all six registrations."""
-        port = self.ports[self.active()]
-        with Session.connect(("127.0.0.1", port), IQN, initiator=f"{INITIATOR}-not", timeout=10.0) as session:
+        address = self.addresses[self.active()]
+        with Session.connect(address, IQN, initiator=f"{INITIATOR}-not", timeout=10.0) as session:
             result = session.command(bytes(6))
             result = session.command(_cdb(0x2A, 8192), write=bytes(4096))
             while result.status == Status.CHECK_CONDITION and result.sense_code[0] == 6:
                 result = session.command(_cdb(0x2A, 8192), write=bytes(4096))
             keys = session.command(bytes([0x5E, 0]) + bytes(5) + b"\1\0\0", read=256).data
         return result.status == Status.RESERVATION_CONFLICT and int.from_bytes(keys[4:8], "big") == 6 * 8
+
+    def longest_atomic_write(self) -> int:
+        """MAXIMUM ATOMIC TRANSFER LENGTH of the active head, in blocks (SBC-4 6.6.4)."""
+        address = self.addresses[self.active()]
+        with Session.connect(address, IQN, initiator=f"{INITIATOR}-asks", timeout=10.0) as session:
+            page = session.command(bytes([0x12, 1, 0xB0, 0, 0xFF, 0]), read=255).data
+        return int.from_bytes(page[44:48], "big")
 
     def fault(self, kind: str, load: Load) -> float:
         """Do it to the active head, or to an OSD; returns how long no write was answered."""
@@ -302,12 +363,22 @@ class Pair:
             self.cluster.kill("osd.1")
             load.wait_for_writes(100)
             return load.take_gap()
+        if kind == "mon":
+            self.cluster.signal("mon.a", signal.SIGSTOP)
+            load.wait_for_writes(100)
+            self.cluster.signal("mon.a", signal.SIGCONT)
+            return load.take_gap()
         head = self.heads[self.active()]
-        head.send(signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
+        if isinstance(head, NamespacedHead) and kind == "cut":
+            head.cut(off=True)
+        else:
+            head.send(signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
         load.wait_for_writes(100)
         gap = load.take_gap()
         if kind == "kill":
             head.start()
+        elif isinstance(head, NamespacedHead):
+            head.cut(off=False)
         else:
             head.send(signal.SIGCONT)  # what it held comes back, and has to be refused
         load.wait_for_writes(100)
@@ -320,10 +391,10 @@ class Pair:
 
 
 @contextlib.contextmanager
-def pair(cluster: Cluster, image: str) -> Iterator[Pair]:
+def pair(cluster: Cluster, image: str, kind: type[HeadProcess] = HeadProcess) -> Iterator[Pair]:
     """Two heads until the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="heads-", dir="/tmp"))
-    made = Pair(cluster, image, folder)
+    made = Pair(cluster, image, folder, kind)
     try:
         yield made
     finally:
@@ -331,40 +402,57 @@ def pair(cluster: Cluster, image: str) -> Iterator[Pair]:
     shutil.rmtree(folder)
 
 
-def _main(rounds: int) -> int:
-    if reason := missing():
-        print(reason, file=sys.stderr)
-        return 1
+def run(kinds: list[str]) -> int:
+    """Make a Ceph and a pair, do these faults, print what came of each, and return how much was wrong."""
     folder = Path(tempfile.mkdtemp(prefix="ceph-", dir="/tmp"))
-    cluster = Cluster(folder)
+    head: type[HeadProcess] = HeadProcess
+    if "cut" in kinds:
+        head = NamespacedHead
+        _ip("link", "set", "lo", "up")
+        _ip("addr", "add", f"{CEPH_ADDRESS}/32", "dev", "lo")
+    cluster = Cluster(folder, address=CEPH_ADDRESS if "cut" in kinds else "127.0.0.1")
     wrong = 0
     try:
-        from iscsitools_rbd.ceph import modules
-
         pool = cluster.client.open_ioctx("rbd")
         modules()[1].RBD().create(pool, "ha", 64 << 20)
         pool.close()
-        with pair(cluster, "rbd/ha") as made:
+        with pair(cluster, "rbd/ha", head) as made:
             made.reserve()
-            load = Load(made.ports)
-            for number in range(1, rounds + 1):
-                kind = ("kill", "stop")[number % 2]
+            load = Load(made.addresses)
+            for number, kind in enumerate(kinds, 1):
                 gap = made.fault(kind, load)
                 kept = made.is_reserved()
                 told = "kept" if kept else "LOST"
                 print(f"{number:3} {kind:5} no write answered for {gap:5.1f} s, reservation {told}", flush=True)
                 wrong += gap > LIMIT or not kept
-            gap = made.fault("osd", load)
-            print(f"    osd   no write answered for {gap:5.1f} s", flush=True)
             load.end()
             print(f"{load.writes} writes and {load.reads} reads checked, wrong: {len(load.wrong)}", flush=True)
-            print(*load.wrong, sep="\n")
+            print(*load.wrong, sep="\n", end="")
             wrong += len(load.wrong)
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    return 1 if wrong else 0
+    return wrong
+
+
+def in_namespace(kinds: list[str]) -> subprocess.CompletedProcess[str]:
+    """The same in a network namespace, where a head can be cut off from Ceph."""
+    command = ["unshare", "--net", sys.executable, __file__, *kinds]
+    return subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+
+
+def _main(arguments: list[str]) -> int:
+    if reason := missing():
+        print(reason, file=sys.stderr)
+        return 1
+    if arguments and not arguments[0].isdigit():
+        return min(1, run(arguments))
+    rounds = int(arguments[0]) if arguments else 20
+    wrong = run([("kill", "stop")[number % 2] for number in range(rounds)] + ["mon", "osd"])
+    cut = in_namespace(["cut"] * -(-rounds // 2))
+    print(cut.stdout, end="")
+    return min(1, wrong + cut.returncode)
 
 
 if __name__ == "__main__":
-    sys.exit(_main(int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ.get("ROUNDS", "20"))))
+    sys.exit(_main(sys.argv[1:]))

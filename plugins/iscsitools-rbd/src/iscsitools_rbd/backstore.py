@@ -20,7 +20,7 @@ from iscsitools.backstores.base import (
     Request,
 )
 
-from iscsitools_rbd.ceph import Account, failure, modules, reason
+from iscsitools_rbd.ceph import Account, abandon, connect, failure, modules, reason
 from iscsitools_rbd.head import Head
 from iscsitools_rbd.image import OpenImage
 from iscsitools_rbd.names import ImageName
@@ -29,7 +29,7 @@ from iscsitools_rbd.shared import SharedObject
 
 _ASYNCHRONOUS: Final = frozenset(Operation) - {Operation.COMPARE_AND_WRITE}
 _CONTROL: Final = {"rados_osd_op_timeout": "3", "rados_mon_op_timeout": "5"}
-"""Of a head's second client, which never writes to the image: what it asks for is asked for again."""
+"""Of a head's client that never writes to the image: what it asks for is asked for again."""
 _PIECE: Final = 1 << 30
 """Bytes of which the extents are asked for at once."""
 _LOOK: Final = 0.25
@@ -79,6 +79,8 @@ class RbdBackstore(Backstore):
         self._head: Head | None = None
         self._shown: OpenImage | None = None
         """What size and identity are read from: the image itself, or a head's second client."""
+        self._control: Any = None
+        """A head's client for what the heads share."""
         self._data: OpenImage | None = None
         """What is read and written; None: this head is not active."""
         self._size = 0
@@ -93,18 +95,11 @@ class RbdBackstore(Backstore):
     def open(self) -> None:
         """Connect a client of this disk's own, and open the image; a head joins the others."""
         self.read_only = self.read_only or bool(self.name.snapshot)
-        settings = {**self._settings, **_CONTROL} if self._number else self._settings
-        shown = OpenImage(self._account, settings, self.name, self.read_only or bool(self._number))
+        shown = OpenImage(self._account, self._settings, self.name, self.read_only or bool(self._number))
         self._shown = shown
         self._size, self._cached, self._identity = shown.size, shown.cached, shown.identity
         if self._number:
-            shared = SharedObject(shown.pool, shown.ident)
-            self._head = Head(self._number, self, shared, shown.cluster, self._open_data, self._takeover)
-            try:
-                self._head.begin()
-            except BaseException:
-                shown.close()
-                raise
+            self._join(shown)
         else:
             self._data = shown
         for work in (self._look_after_requests, self._look_after_size):
@@ -115,13 +110,34 @@ class RbdBackstore(Backstore):
     def close(self) -> None:
         """Close the image, which gives its lock back, and the client; an active head leaves the disk to another."""
         self._closing.set()
+        shown, control = self._shown, self._control
         left = self._head is None or self._head.end()
-        if left and self._shown is not None and not self._shut_out and not self._patience.late:  # else it may hang
-            self._shown.close()
         for thread in self._threads:
             thread.join(timeout=1)
+            left = left and not thread.is_alive()
+        if shown is None:
+            return
+        if left and not self._shut_out and not self._patience.late:
+            if control is not None:
+                control.shutdown()
+            shown.close()
+        else:  # closing could wait without an end
+            abandon(shown.cluster, shown.pool, shown.image, *([control] if control is not None else []))
 
     # As a head
+
+    def _join(self, shown: OpenImage) -> None:
+        """Become one of the heads."""
+        try:
+            self._control = control = connect(self._account, _CONTROL)
+            pool = control.open_ioctx(self.name.pool)
+            pool.set_namespace(self.name.namespace)
+            shared = SharedObject(pool, shown.pool, shown.ident)
+            self._head = Head(self._number, self, shared, control, self._open_data, self._takeover)
+            self._head.begin()
+        except BaseException:
+            shown.close()
+            raise
 
     def _open_data(self) -> OpenImage:
         return OpenImage(self._account, self._settings, self.name, self.read_only)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from dataclasses import dataclass
@@ -71,3 +72,12 @@ def failure(code: int, what: str) -> OSError | None:
     if number == errno.ETIMEDOUT:
         return OSError(errno.EBUSY, f"{what}: Ceph did not answer in time")
     return OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def abandon(*objects: object) -> None:
+    """Ceph does not answer, and a thread may be inside of these: they stay as they are until the process has ended.
+
+    The bindings' objects close what they stand for when they are collected, under that thread's feet.
+    """
+    for each in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))

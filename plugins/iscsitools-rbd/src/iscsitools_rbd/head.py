@@ -7,8 +7,9 @@ The order of a takeover, which is all that keeps two heads from writing at once:
 4. the shared object says that this head is active, if nobody was faster;
 5. the reservations are read, and the port group becomes active.
 
-Each head has two clients: one for the image, which may be shut out at any time and is then replaced, and one for the
-shared object. A head that cannot say that it lives gives up by itself before another takes over.
+Each head has three clients: one for the image, which may be shut out at any time and is then replaced; one for the
+shared object, which waits for seconds only; and one that watches. A head that cannot say that it lives gives up by
+itself before another takes over.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Head:
         self._wake = threading.Event()
         self._ends = False
         self._watching = False
+        self._watcher: threading.Thread | None = None
         self._heard = time.monotonic()
         self._beats: dict[int, tuple[str, float]] = {}
         self._count = 0
@@ -89,7 +91,7 @@ class Head:
         try:
             self._count = time.time_ns()  # no number of an earlier life
             self._shared.beat(self.number, self._count)
-            self._watch()
+            self._begin_watch()
             state = self._shared.read()
             self._take_in(state)
             if state.active in (0, self.number):
@@ -105,7 +107,7 @@ class Head:
         self._ends = True
         self._wake.set()
         self._thread.join(timeout=5)
-        if self._thread.is_alive():
+        if self._thread.is_alive() or (self._watcher is not None and self._watcher.is_alive()):
             return False
         with self._lock:
             was_active, self._active = self._active, False
@@ -266,8 +268,18 @@ class Head:
     # What others tell
 
     def _watch(self) -> None:
-        self._shared.watch(self._told, self._lost_watch)
-        self._watching = True
+        """Begin to watch, in a thread: it may wait for Ceph for as long as that takes."""
+        if self._watcher is None or not self._watcher.is_alive():
+            self._watcher = threading.Thread(target=self._begin_watch, name=f"rbd-watch-{self.number}", daemon=True)
+            self._watcher.start()
+
+    def _begin_watch(self) -> None:
+        try:
+            self._shared.watch(self._told, self._lost_watch)
+        except self._errors as error:
+            log.warning("head %d: watching: %s", self.number, reason(error))
+        else:
+            self._watching = True
 
     def _lost_watch(self) -> None:
         self._watching = False

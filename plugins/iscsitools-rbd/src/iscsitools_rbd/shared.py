@@ -31,9 +31,11 @@ class State:
 class SharedObject:
     """The object of one image. All methods raise ``rados.Error`` and OSError, and wait for Ceph as its client does."""
 
-    def __init__(self, pool: Any, image: str) -> None:
+    def __init__(self, pool: Any, watching_pool: Any, image: str) -> None:
+        """``watching_pool`` is of a client without time-outs: librados 16 crashes when a watch of one times out."""
         self._rados = modules()[0]
         self._pool = pool
+        self._watching_pool = watching_pool
         self.name = f"iscsitools.{image}"
         self._watch: Any = None
 
@@ -84,14 +86,17 @@ class SharedObject:
         return True
 
     def watch(self, heard: Callable[[int, str], None], lost: Callable[[], None]) -> None:
-        """Have ``heard(head, what)`` called, in a thread of librados, for what others tell; ``lost``: no more."""
+        """Have ``heard(head, what)`` called, in a thread of librados, for what others tell; ``lost``: no more.
+
+        It waits for Ceph without an end.
+        """
 
         def notified(_notify: int, _notifier: int, _watch: int, data: bytes) -> None:
             head, _, what = data.decode().partition(" ")
             heard(int(head), what)
 
         self.unwatch()
-        self._watch = self._pool.watch(self.name, notified, lambda *_: lost())
+        self._watch = self._watching_pool.watch(self.name, notified, lambda *_: lost())
 
     def unwatch(self) -> None:
         """Hear nothing any more."""
