@@ -306,14 +306,14 @@ class FileBackstore(Backstore):
             return None
         view = mapping.view(offset, length, self.size)
         if view is None or len(view) != length:
-            return None
+            return None  # somebody has cut the file: read_into() says so
         hold = self._ranges.try_shared(offset, length)
         return None if hold is None else MappedRange(view, hold.release)
 
     def _all_cached(self, offset: int, length: int) -> bool:
-        """Whether the range can be sent from the file: within its length now, and nothing to be waited for."""
+        """Whether the range can be sent from the file with nothing to be waited for; its end is the mapping's to see."""
         flags = self._words[READ_FLAGS]
-        if flags < 0 or offset + length > os.lseek(self._fd, 0, os.SEEK_END):
+        if flags < 0:
             return False
         return _resident is not None and _resident(self._fd, offset, length) if flags else True
 
