@@ -1,6 +1,6 @@
 #include "transfers.h"
 
-/* -- the table: open addressing, at most a quarter full */
+/* -- the table: open addressing, at most half full */
 
 static size_t home(uint32_t itt)
 {

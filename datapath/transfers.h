@@ -6,7 +6,7 @@
 
 #include "wire.h"
 
-enum { MOST_TRANSFERS = 128, MOST_SEQUENCES = 8, TRANSFER_SLOTS = 4 * MOST_TRANSFERS };
+enum { MOST_TRANSFERS = 128, MOST_SEQUENCES = 8, TRANSFER_SLOTS = 2 * MOST_TRANSFERS };
 
 /* One Data-Out sequence, as iscsitools.iscsi.requests.data_out.Sequence: unsolicited, or what one R2T asked for. */
 struct sequence {
