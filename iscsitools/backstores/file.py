@@ -311,7 +311,7 @@ class FileBackstore(Backstore):
         return None if hold is None else MappedRange(view, hold.release)
 
     def _all_cached(self, offset: int, length: int) -> bool:
-        """Whether the range can be sent from the file with nothing to be waited for; its end is the mapping's to see."""
+        """Whether the range can be sent without a wait; whether it is within the file is seen by the mapping."""
         flags = self._words[READ_FLAGS]
         if flags < 0:
             return False
