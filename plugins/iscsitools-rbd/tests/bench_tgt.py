@@ -123,11 +123,11 @@ def main(rounds: int) -> None:
         from iscsitools_rbd.ceph import modules
 
         pool = cluster.client.open_ioctx("rbd")
-        modules()[1].RBD().create(pool, "bench", 64 << 20)
-        pool.close()
         for number in range(1, rounds + 1):
             for name, start in (("ours", _start_ours), ("tgt", _start_tgt)):
-                read, write = _measure(start, cluster.conf, "rbd/bench", folder)
+                image = f"{name}-{number}"  # the lock of a target that was killed stays with its image
+                modules()[1].RBD().create(pool, image, 64 << 20)
+                read, write = _measure(start, cluster.conf, f"rbd/{image}", folder)
                 found[name].append((read, write))
                 print(f"{number} {name:4}  read {read:6.1f} us  write {write:6.1f} us", flush=True)
     finally:
