@@ -12,8 +12,8 @@ from support.tools import needs
 
 HERE = Path(__file__).resolve().parent
 IQN = "iqn.2026-11.example:conformance"
-LUN = "file:{disk},size=100M,thin=yes,removable=yes"
-LEAST_PASSED = 205
+LUN = "file:{disk},size=100M,thin=yes,removable=yes,physical_block_size=128K"
+LEAST_PASSED = 223
 
 
 def read_results(path: Path) -> dict[str, str]:
