@@ -167,10 +167,13 @@ struct start *start_new(struct counted *counted, uint32_t itt)
     } else if ((start = PyMem_Malloc(sizeof *start)) == NULL) {
         PyErr_NoMemory();
         return NULL;
+    } else {
+        counted->made++;
     }
     start->itt = itt;
     if (map_put(&counted->starts, itt, (uintptr_t)start) < 0) {
         PyMem_Free(start);
+        counted->made--;
         return NULL;
     }
     link_last(counted, start);

@@ -56,6 +56,7 @@ struct counted {
     struct map units;  /* by LUN */
     struct map starts; /* by ITT */
     struct start *oldest, *newest, *spare;
+    size_t made; /* starts in use and to spare */
 };
 
 /* The command of a row: KNOWN, or nothing else but 0: data of commands that began before the sums. */

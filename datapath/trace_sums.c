@@ -518,6 +518,25 @@ static PyObject *sums_under_way(PyObject *self, PyObject *Py_UNUSED(unused))
     return list;
 }
 
+/* held(): a list of (info, bytes) of the memory that each connection's commands have taken. */
+static PyObject *sums_held(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    const struct map *connections = &((struct sums *)self)->connections;
+    PyObject *list = PyList_New(0);
+
+    for (size_t i = 0; list != NULL && i < connections->size; i++) {
+        const struct counted *counted = pointer(connections->slots[i].value);
+        if (counted == NULL)
+            continue;
+        size_t bytes = counted->made * sizeof(struct start) + counted->starts.size * sizeof *counted->starts.slots;
+        PyObject *pair = Py_BuildValue("(OK)", counted->info, (unsigned long long)bytes);
+        if (pair == NULL || PyList_Append(list, pair) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(pair);
+    }
+    return list;
+}
+
 /* -- the object */
 
 static int take_tables(struct sums *sums, const Py_buffer *operations, PyObject *kept)
@@ -636,6 +655,7 @@ static PyMethodDef methods[] = {
     {"forget", (PyCFunction)(void (*)(void))sums_forget, METH_FASTCALL, "A command gets no status."},
     {"forget_all", (PyCFunction)(void (*)(void))sums_forget_all, METH_FASTCALL, "No command to a LUN gets a status."},
     {"under_way", sums_under_way, METH_NOARGS, "The commands that have begun and not ended."},
+    {"held", sums_held, METH_NOARGS, "The memory that each connection's commands have taken."},
     {NULL, NULL, 0, NULL},
 };
 

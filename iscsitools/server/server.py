@@ -44,6 +44,7 @@ from iscsitools.server.secret_lookup import Lookups
 from iscsitools.server.self_description import ServerState
 from iscsitools.server.session_notices import Notices
 from iscsitools.server.sizes import read_sizes
+from iscsitools.server.sums_memory import SumsMemory
 from iscsitools.server.takeover import Predecessor
 from iscsitools.server.view import View
 from iscsitools.trace.feed.service import TraceServer
@@ -92,6 +93,7 @@ class Server:
         self._feeds: list[ObserverFeed] = []
         self.listeners = Listeners(self.loop, self._adopt, inherited or {})
         self.buffers = Buffers(limits.buffer_memory)
+        self._sums_memory = SumsMemory(self.buffers)
         self._lookups = Lookups(self.loop, plugins.authenticators)
         self._take_timers(limits)
         self._control = ControlRequests(self)
@@ -345,9 +347,16 @@ class Server:
         if not self.holding:
             for link in list(self.links.values()):
                 link.on_time(now)
+        self._count_sums()
         self.limits.look()
         if self.trace is not None and (line := self.trace.look_after()):
             log.warning(line)
+
+    def _count_sums(self) -> None:
+        """What readers and plugins have summed up goes into the account, and out of it again."""
+        readers = self.trace.held() if self.trace is not None else []
+        plugins = self._view.held() if self._view is not None else []
+        self._sums_memory.take((*readers, *plugins))
 
     # -- what login and plugins ask and tell
 

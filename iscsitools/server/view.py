@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from iscsitools.lifecycle import ServerGone, ServerNotice
-from iscsitools.probes.firing import Probes
+from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.server.loop import Loop
 from iscsitools.server.loop_calls import LoopCalls
 from iscsitools.trace.feed.questions import State
@@ -74,6 +74,10 @@ class View:
         """An iSCSI connection is no more. Call it outside of any event."""
         for sums in self._sums:
             sums.close(ident)
+
+    def held(self) -> list[tuple[ConnectionInfo, int]]:
+        """What the plugins' sums keep for commands that have not ended: each connection, and bytes."""
+        return [pair for sums in self._sums for pair in sums.held()]
 
     def close(self) -> None:
         """Answer nobody any more; those who wait are told."""

@@ -39,8 +39,8 @@ class Buffers:
     """The memory of all connections of one loop, and the account of what they hold (:class:`Holding`).
 
     ``limit``: bytes that may be held at once: data that is arriving, requests that wait for their turn, commands' data
-    in both directions, output that initiators do not take, text. At the limit the newest need is refused, and its
-    command ends with BUSY; those who were there before go on.
+    in both directions, output that initiators do not take, text, what sums keep of unended commands. At the limit the
+    newest need is refused, and its command ends with BUSY; those who were there before go on.
     """
 
     def __init__(self, limit: int = 256 << 20) -> None:

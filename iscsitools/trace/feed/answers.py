@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
-from iscsitools.probes.firing import Probes
+from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.probes.table import Probe
 from iscsitools.trace import memory
 from iscsitools.trace.feed.batch import FLUSH_SECONDS, BatchSink
@@ -113,6 +113,10 @@ class Requests:
         for sums in self._sums.values():
             if sums.events is not None:
                 sums.events.close(ident)
+
+    def held(self) -> list[tuple[ConnectionInfo, int]]:
+        """What the sums keep for commands that have not ended: each connection, and bytes."""
+        return self._shared.held()
 
     def flush(self) -> None:
         """Send readers over sockets what they can take now: the server is about to end."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from iscsitools import __version__
-from iscsitools.probes.firing import Probes
+from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.trace import names
 from iscsitools.trace.credentials import credentials
 from iscsitools.trace.feed.answers import Requests, greeting
@@ -119,6 +119,10 @@ class TraceServer:
         assert requests is not None
         for sock, control in zip(self._sockets, (False, True), strict=True):
             loop.add_reader(sock.fileno(), partial(self._accept, loop, requests, sock, control))
+
+    def held(self) -> list[tuple[ConnectionInfo, int]]:
+        """What the readers' sums keep for commands that have not ended: each connection, and bytes."""
+        return self._requests.held() if self._requests else []
 
     def connection_closed(self, ident: int) -> None:
         """Tell the readers that an iSCSI connection is no more. Call it on the loop's thread, outside of any event."""

@@ -41,6 +41,8 @@ MAX_CELLS: Final = 2048
 """Kept per aggregation; commands beyond that are summed up in one cell of no connection."""
 MAX_CLOSED: Final = 16384
 """Rows of closed connections kept until they are read."""
+START_BYTES: Final = 240
+"""What one of them takes: a tag, a time, their pair and its place in a dictionary."""
 _MAX_ALIASES: Final = 4096
 
 # Flags, lengths (TotalAHSLength and DataSegmentLength), ITT, and the operation code of a SCSI Command PDU.
@@ -327,6 +329,10 @@ class CommandSums:
             for state in self._connections.values()
             for lun, count in Counter(cell.lun for _, cell in state.starts.values()).items()
         ]
+
+    def held(self) -> list[tuple[ConnectionInfo, int]]:
+        """Each connection, and the bytes that are kept for its commands that have not ended."""
+        return [(state.info, len(state.starts) * START_BYTES) for state in self._connections.values()]
 
     def reset(self) -> None:
         """Begin again from 0, with the commands that are under way."""

@@ -35,6 +35,7 @@ class _SumsTracer(Tracer, Protocol):
     def forget(self, ident: int, itt: int, /) -> None: ...
     def forget_all(self, ident: int, lun: int | None, /) -> None: ...
     def under_way(self) -> list[tuple[ConnectionInfo, int]]: ...
+    def held(self) -> list[tuple[ConnectionInfo, int]]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -123,6 +124,10 @@ class NativeSums:
         counts = Counter((info.ident, lun) for info, lun in pairs)
         infos = {info.ident: info for info, _ in pairs}
         return [(infos[ident], lun, count) for (ident, lun), count in counts.items()]
+
+    def held(self) -> list[tuple[ConnectionInfo, int]]:
+        """Each connection, and the bytes that are kept for its commands that have not ended."""
+        return self._tracer.held() if self._tracer is not None else []
 
     def reset(self) -> None:
         """Begin again from 0, with the commands that are under way."""

@@ -124,6 +124,10 @@ class SharedSums:
             del self._groups[group.key]
             self._probes.subscribe(0, group.sums)
 
+    def held(self) -> list[tuple[ConnectionInfo, int]]:
+        """What is kept for commands that have not ended: each connection, and bytes."""
+        return [pair for group in self._groups.values() for pair in group.sums.held()]
+
     def close(self, ident: int) -> None:
         """A connection was closed."""
         for group in self._groups.values():
