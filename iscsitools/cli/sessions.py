@@ -16,7 +16,7 @@ from iscsitools.trace.client.attach import Server
 from iscsitools.trace.client.checked import selected, sessions_of
 from iscsitools.trace.client.recording import open_file
 from iscsitools.trace.protocol import Message, TraceError
-from iscsitools.trace.views.report import as_csv
+from iscsitools.trace.views.report import as_csv, without_blanks
 from iscsitools.trace.views.sessions import sessions_report
 from iscsitools.trace.views.watch import Source
 
@@ -49,7 +49,7 @@ def command(ctx: click.Context, /, form: str | None, **options: Any) -> None:
     report = sessions_report(sessions)
     # click.echo would write UTF-8 where the encoding is ASCII.
     if form == "json":
-        print(json.dumps(sessions))
+        print(json.dumps([without_blanks(session) for session in sessions]))
     elif form == "csv":
         print(as_csv([report.names, *report.rows]))
     else:

@@ -64,6 +64,8 @@ def test_block_limits_of_a_thin_and_a_thick_unit():
     assert int.from_bytes(thin[36:44], "big") == 0xFFFF
     assert len(thin) == 64
     assert Bench().initiator().run("1201b0010000").data[20:36] == bytes(16)
+    # OPTIMAL TRANSFER LENGTH: 2 MiB, a multiple of the physical block; Linux's sd takes its own 1280 KiB without one
+    assert int.from_bytes(thin[12:16], "big") * 512 == 2 << 20
 
 
 def test_provisioning_page():

@@ -17,6 +17,7 @@ from support import alone
 
 from iscsitools.trace.client.attach import attach
 from iscsitools.trace.client.recording import Recorder
+from iscsitools.trace.views.sessions import KEYS
 
 from .stage import Stage
 from .traffic import Script, connection, mixed
@@ -244,7 +245,13 @@ def test_sessions(stage: Stage) -> None:
         assert run("sessions", "--lun", lun).stdout == "No sessions.\n"
     header = run("sessions", "--csv").stdout.splitlines()[0]
     assert run("sessions", "--client", "192.0.2.99", "--csv").stdout == f"{header}\n"
-    assert header.split(",") == list(json.loads(run("sessions", "--json").stdout)[0])
+    (told,) = json.loads(run("sessions", "--json").stdout)
+    assert header.split(",") == [*(name for name in told if name != "keys"), *KEYS]
+    assert not set(told["keys"]) - set(KEYS)
+    (row,) = csv.DictReader(io.StringIO(run("sessions", "--csv").stdout))
+    assert (row["addresses"], row["luns"], row["MaxBurstLength"]) == ("192.0.2.7:40001", "0 1 2 300", "262144")
+    assert not any(character in value for value in row.values() for character in '[]{}"')
+    assert told["alias"] is None or told["alias"]
 
 
 def test_sessions_drop(stage: Stage) -> None:

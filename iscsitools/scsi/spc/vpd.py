@@ -68,6 +68,13 @@ def extended_inquiry(task: Task) -> bytes:
     return _page(0x86, bytes(body))
 
 
+_OPTIMAL: Final = 2 << 20
+"""Bytes in one command where the backstore has no wish: Linux's sd sends no more than 1280 KiB if nothing is said.
+
+More makes its read-ahead, twice this, and its alignment of partitions larger for nothing.
+"""
+
+
 def block_limits(task: Task) -> bytes:
     """Page B0h, Block Limits (SBC-3 6.6.3), 60 bytes; lengths in logical blocks."""
     unit = task.unit
@@ -79,7 +86,7 @@ def block_limits(task: Task) -> bytes:
         limits.compare_and_write,
         per_physical,
         limits.transfer,
-        min(limits.transfer, unit.capabilities.optimal_io_size // unit.block_size),
+        min(limits.transfer, (unit.capabilities.optimal_io_size or _OPTIMAL) // unit.block_size),
         limits.prefetch,
         limits.unmap if unit.thin else 0,
         limits.unmap_descriptors if unit.thin else 0,

@@ -95,18 +95,23 @@ def _below(first: Column, rest: str) -> list[str]:
 
 def as_json(report: Report, elapsed: int) -> str:
     """One JSON object on one line. ``elapsed``: nanoseconds since tracing began."""
-    return json.dumps({"elapsed": elapsed / 1e9, "records": report.records})
+    return json.dumps({"elapsed": elapsed / 1e9, "records": [without_blanks(record) for record in report.records]})
+
+
+def without_blanks(record: Record) -> dict[str, Any]:
+    """A record with null, in JSON, for what is not there."""
+    return {name: None if value == "" else value for name, value in record.items()}
 
 
 def as_csv(rows: Iterable[Sequence[Any]]) -> str:
-    """CSV rows, the names among them; "" for none. A list or an object is written as JSON."""
+    """CSV rows, the names among them; "" for none. A list is written as its values, with blanks between them."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([_plain(value) for value in row] for row in rows)
     return out.getvalue().removesuffix("\n")
 
 
 def _plain(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, list | dict) else value
+    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def microseconds(nanoseconds: int) -> str:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from iscsitools.trace.client.checked import FIELDS
 from iscsitools.trace.protocol import printable
 from iscsitools.trace.views.report import INDENT, Report
 from iscsitools.trace.views.width import sentence
+
+
+KEYS: Final = (
+    "MaxRecvDataSegmentLength", "InitiatorMaxRecvDataSegmentLength", "MaxBurstLength", "FirstBurstLength", "InitialR2T",
+    "ImmediateData", "MaxOutstandingR2T", "MaxConnections", "ErrorRecoveryLevel", "DefaultTime2Wait",
+    "DefaultTime2Retain",
+)  # fmt: skip
+"""What was negotiated, as columns."""
 
 
 def age_text(seconds: float) -> str:
@@ -24,11 +32,13 @@ def age_text(seconds: float) -> str:
 
 
 def sessions_report(sessions: Sequence[Mapping[str, Any]]) -> Report:
-    """A paragraph per session: what it is, then what was negotiated."""
+    """A paragraph per session: what it is, then what was negotiated; each of these keys is a column of the rows."""
     lines: list[str] = []
     for session in sessions:
         lines += [*_paragraph(session), ""]
-    return Report(tuple(FIELDS), [[s[name] for name in FIELDS] for s in sessions], lines or ["No sessions."])
+    names = [name for name in FIELDS if name != "keys"]
+    rows = [[s[name] for name in names] + [s["keys"].get(key, "") for key in KEYS] for s in sessions]
+    return Report((*names, *KEYS), rows, lines or ["No sessions."])
 
 
 def _paragraph(session: Mapping[str, Any]) -> list[str]:
