@@ -15,6 +15,13 @@ import pytest
 from iscsitools.cli import main
 from iscsitools.cli.new_plugin import KINDS
 
+KIT = {
+    "backstore": {"check_model", "serve"},
+    "filter": {"check_model", "check_crashes", "check_faults"},
+    "hooks": set(),
+}
+"""What the tests of each kind call of iscsitools.testing; of a store in memory nothing survives a power failure."""
+
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -45,6 +52,10 @@ def test_it_installs_and_passes_its_own_tests(environment: Path, tmp_path: Path,
     listed = json.loads(run(environment, "iscsitools", "plugins", "--json", cwd=tmp_path))
     found = {plugin["name"]: plugin for plugin in listed}
     assert (found[name]["status"], found[name]["distribution"]) == ("loaded", folder.name), found[name]["error"]
+    (tests,) = (folder / "tests").glob("*.py")
+    assert {
+        name for name in ("check_model", "check_crashes", "check_faults", "serve") if f" {name}(" in tests.read_text()
+    } == KIT[kind]
     assert " passed" in run(environment, "pytest", "-q", "-W", "error", str(folder), cwd=tmp_path)
     run(environment, "ruff", "check", "--isolated", "--line-length=120", str(folder), cwd=tmp_path)
 
