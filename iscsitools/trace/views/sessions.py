@@ -10,7 +10,6 @@ from iscsitools.trace.protocol import printable
 from iscsitools.trace.views.report import INDENT, Report
 from iscsitools.trace.views.width import sentence
 
-
 KEYS: Final = (
     "MaxRecvDataSegmentLength", "InitiatorMaxRecvDataSegmentLength", "MaxBurstLength", "FirstBurstLength", "InitialR2T",
     "ImmediateData", "MaxOutstandingR2T", "MaxConnections", "ErrorRecoveryLevel", "DefaultTime2Wait",
