@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -type f \( -name '*.py' -o -path '*/page/*' \) -not -path '*/tests/*' -not -path '*/build/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize twins lab evidence evidence-lab check fresh mutants deb freshpackages picture site ha
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize twins lab evidence evidence-lab check fresh mutants deb freshpackages picture pictures site ha
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -111,6 +111,9 @@ freshpackages: ## install what make wheels and make deb made on fresh roots of D
 
 picture: $(TEST_STAMP) ## take README's picture of top anew
 	$(BIN)/python packaging/picture/top.py
+
+pictures: $(TEST_STAMP) ## take the pictures of docs/analytics.md anew, by its test (needs chromium)
+	ISCSITOOLS_PICTURES=docs ISCSITOOLS_REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q plugins/iscsitools-analytics/tests/test_walk.py
 
 sanitize: $(TEST_STAMP) ## the native modules' tests under the address and undefined behaviour sanitizers
 	$(BIN)/python -m pytest $(ARGS) tests/provider/test_sanitizers.py tests/datapath/test_sanitizers.py
