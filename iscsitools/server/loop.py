@@ -273,8 +273,7 @@ class Loop:
     def _look_again(self, poll: Callable[[float], list[tuple[int, int]]], timeout: float) -> list[tuple[int, int]]:
         """What becomes ready within ``busy_poll`` seconds, or ``timeout`` if that is less.
 
-        Whoever asks meanwhile finds it awake. To be woken takes 10 to 50 us; what this costs is a processor that is
-        busy for so long after each event.
+        Whoever asks meanwhile finds it awake. What this costs is a processor that is busy for so long after each event.
         """
         until = time.monotonic() + (self.busy_poll if timeout < 0 else min(self.busy_poll, timeout))
         while not (events := poll(0)) and not self._stopped and time.monotonic() < until:
