@@ -109,6 +109,11 @@ def test_the_run_leaves_the_lab_s_tests_out_only_without_a_lab(
     assert done.returncode == (tests or fresh)
 
 
+def _said_by_fresh(checkout: Checkout, names: dict[str, str]) -> str:
+    command = [checkout.folder / ".ci" / "fresh"]
+    return subprocess.run(command, env=names, capture_output=True, text=True, check=False).stdout
+
+
 @pytest.mark.parametrize(
     ("made", "status", "said"), [(0, 0, ""), (1, 1, ""), (3, 0, "FRESH NOT RUN: there is no root")]
 )
@@ -118,9 +123,13 @@ def test_a_fresh_debian_that_cannot_be_made_is_no_failure(
     for name, code in (("python3", made), ("unshare", 0), ("id", 0)):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!/bin/sh\necho {0 if name == 'id' else ''}\nexit {code}\n")
+        program.write_text(f"#!/bin/sh\necho {0 if name == 'id' else '$@'}\nexit {code}\n")
         program.chmod(0o755)
     names = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "ISCSITOOLS_CI_FRESH": "trixie"}
+    assert "fresh.py trixie" in _said_by_fresh(checkout, names)
+    del names["ISCSITOOLS_CI_FRESH"]
+    assert "fresh.py bookworm" in _said_by_fresh(checkout, names)
+    assert "fresh.py" not in _said_by_fresh(checkout, names | {"ISCSITOOLS_CI_FRESH": ""})
     command = [checkout.folder / ".ci" / "fresh"]
     done = subprocess.run(command, env=names, capture_output=True, text=True, check=False)
     assert done.returncode == status
