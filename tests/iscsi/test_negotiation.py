@@ -233,6 +233,13 @@ def test_table_parameters_and_limits_belong_together():
             assert str(getattr(Parameters(), key.attribute)) == key.default
 
 
+def test_what_nobody_says_is_as_the_standard_has_it():
+    p, limits = Parameters(), NegotiationLimits()
+    assert (p.header_digest, p.data_digest, p.initiator_max_recv_data_segment_length) == (False, False, 8192)
+    for each in (p, limits):
+        assert (each.data_pdu_in_order, each.data_sequence_in_order) == (True, True)
+
+
 NAMES = st.one_of(st.sampled_from(list(KEYS)), st.text(max_size=10))
 VALUES = st.one_of(
     st.sampled_from(["Yes", "No", "None", "CRC32C", "Reject", "Irrelevant", "", "1,2", "0x10", "1~2"]),

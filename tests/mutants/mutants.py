@@ -27,7 +27,7 @@ SECONDS = 120.0
 ROOMS = {
     "iscsitools/iscsi/session/session.py": "tests/engine/test_order.py tests/engine/test_held.py "
     "tests/engine/test_requests.py",
-    "iscsitools/iscsi/session/table.py": "tests/iscsi/test_login.py tests/engine/test_requests.py",
+    "iscsitools/iscsi/session/table.py": "tests/iscsi/test_session_table.py",
     "iscsitools/iscsi/login/brake.py": "tests/iscsi/test_brake.py",
     "iscsitools/iscsi/login/negotiation.py": "tests/iscsi/test_negotiation.py tests/iscsi/test_login.py",
     "iscsitools/scsi/core/task_set.py": "tests/scsi/test_task_set.py tests/scsi/test_tasks.py "
