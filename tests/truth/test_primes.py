@@ -143,7 +143,7 @@ def test_people_read_the_same_numbers(seen: Seen, command: str, options: tuple[s
     elif command == "who":
         assert rows(text, r"   (\S+) +(\S+) +(\d+)") == [(r["client"], r["event"], str(r["count"])) for r in found]
     else:
-        printed = rows(text, r"   (\S.*?) +(\d+) +(\d+) +\S+ +\S+ +(\d+)")
+        printed = rows(text, r"   (\S.*?) +(\d+) +(\d+) +\S+ +\S+ +\S+ +(\d+)")
         assert printed == [
             (r["command"], str(r["count"]), str(r["bytes"] // 1024), str(r["check_conditions"])) for r in found
         ]
