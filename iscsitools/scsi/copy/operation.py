@@ -14,7 +14,7 @@ from enum import Enum
 from functools import partial
 from typing import Final
 
-from iscsitools.backstores.base import Allocation, Backstore, CloneSource, Request
+from iscsitools.backstores.base import Allocation, CloneSource
 from iscsitools.backstores.caller import call_for
 from iscsitools.scsi.copy.rights import READING, WRITING, Party
 from iscsitools.scsi.core.command import Command
@@ -98,14 +98,6 @@ class CopyOperation:
         self._reports.append(done)
         self.begin()
         return self._take_back
-
-    def resume(self, step: Callable[[], None]) -> None:
-        """Not asked for: it has its own steps."""
-        raise NotImplementedError  # nobody calls it
-
-    def ask(self, store: Backstore, request: Request, done: Callable[[BaseException | None], None]) -> Withdraw:
-        """Not asked for: it has its own steps."""
-        raise NotImplementedError  # nobody calls it
 
     def _take_back(self) -> bool:
         reports, self._reports = self._reports, []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from iscsitools.backstores.base import Backstore, Request
+from iscsitools.backstores.base import Request
 from iscsitools.scsi.core.command import Command
 from iscsitools.scsi.core.executor import Steps, Withdraw
 from iscsitools.scsi.core.nexus import Nexus
@@ -51,14 +51,6 @@ class Background(QueuedTask):
             return False
         self._reports.remove(done)
         return True
-
-    def resume(self, step: Callable[[], None]) -> None:
-        """Not asked for: it has its own steps."""
-        raise NotImplementedError  # nobody calls it
-
-    def ask(self, store: Backstore, request: Request, done: Callable[[BaseException | None], None]) -> Withdraw:
-        """Not asked for: it has its own steps."""
-        raise NotImplementedError  # nobody calls it
 
     def start(self) -> None:
         """It is its turn."""

@@ -17,8 +17,8 @@ Withdraw = Callable[[], bool]
 """Takes submitted work back; False when a thread has begun it."""
 
 
-class Executor(Protocol):
-    """Runs calls that may block, in threads of which one logical unit has a bounded number."""
+class CallExecutor(Protocol):
+    """Runs calls that may block."""
 
     def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> Withdraw:
         """Run ``work`` in a thread, then ``done`` on the loop's thread with what ``work`` raised, or None.
@@ -26,6 +26,10 @@ class Executor(Protocol):
         Returns at once. Calls of one executor may run at once and end in any order. After work was withdrawn the
         executor refers to neither of the two.
         """
+
+
+class Executor(CallExecutor, Protocol):
+    """Runs all work of one logical unit: calls that may block in threads, of which a unit has a bounded number."""
 
     def resume(self, step: Callable[[], None]) -> None:
         """Call ``step`` on the loop's thread, after all others that have something to do had their turn.
@@ -44,7 +48,7 @@ class Executor(Protocol):
 class Elsewhere:
     """Work for other threads than the unit's, which may all be in calls that do not return."""
 
-    executor: Executor
+    executor: CallExecutor
     call: Callable[[], None]
     withdrawable: bool = False
     """An abort of the task takes it back, if nobody has begun it."""
