@@ -16,39 +16,30 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from iscsitools.backstores import values
 from iscsitools.backstores.base import (
-    Backstore,
     BackstoreError,
     Capabilities,
     CloneSource,
     Extent,
-    MappedRange,
     MediumError,
     Option,
 )
 from iscsitools.backstores.devices import Device
 from iscsitools.backstores.direct import DirectIo, direct_alignment
 from iscsitools.backstores.durability import NO_SPACE, Durability
+from iscsitools.backstores.file_at_once import NEVER, CallsAtOnce
 from iscsitools.backstores.file_clone import FileClone
 from iscsitools.backstores.file_open import OpenFile
 from iscsitools.backstores.holes import file_extents, punch_hole, zero_range
 from iscsitools.backstores.mapping import FileMapping
-from iscsitools.backstores.ranges import RangeLock
-from iscsitools.backstores.residency import make_residency_check
 from iscsitools.backstores.shortcut import (
     FD,
-    HOLDS,
     NO_WRITE_BEFORE,
     READ_FLAGS,
-    UNFLUSHED,
-    WRITERS,
     Shortcut,
-    file_words,
 )
 from iscsitools.backstores.syscalls import (
     RWF_DSYNC,
@@ -60,15 +51,8 @@ from iscsitools.backstores.syscalls import (
 )
 from iscsitools.backstores.values import MAX_SIZE
 
-_PAGE_MASK: Final = 4095
-_resident: Final = make_residency_check()
-_SLOW_NS: Final = 20_000_000
-_FIRST_PAUSE_NS: Final = 50_000_000
-_LONGEST_PAUSE_NS: Final = 2_000_000_000
-_NEVER: Final = 1 << 62  # as a time: no write on the loop before it
 
-
-class FileBackstore(Backstore):
+class FileBackstore(CallsAtOnce):
     """``file:PATH``: the bytes of a file or block device, under a lock against a second server."""
 
     kind = "file"
@@ -83,17 +67,13 @@ class FileBackstore(Backstore):
         if not what:
             raise BackstoreError("file: a path has to follow the colon")
         self.path = os.path.expanduser(what)
+        super().__init__()
         self._wanted_size = size
         self._direct = direct
         self._file: OpenFile | None = None
-        self._fd = -1
         self._io: DirectIo | None = None
         self._device: Device | None = None
-        self._mapping: FileMapping | None = None
         self._thin = False
-        self._words = file_words()
-        self._ranges = RangeLock(self._words)
-        self._pause = _FIRST_PAUSE_NS
 
     def open(self) -> None:
         """Open, lock, and make or grow the file if ``size`` says so."""
@@ -118,7 +98,7 @@ class FileBackstore(Backstore):
         self._io = None
         self._mapping = None
         self._words[READ_FLAGS] = -1
-        self._words[NO_WRITE_BEFORE] = _NEVER
+        self._words[NO_WRITE_BEFORE] = NEVER
 
     def _prepare(self) -> None:
         """Find out what file system and device can do, and open the fast paths that are sound with it."""
@@ -274,115 +254,11 @@ class FileBackstore(Backstore):
             os.ftruncate(self._fd, size)
             self._durability.unflushed = True
 
-    def try_read_into(
-        self, offset: int, buffer: memoryview,
-        _preadv: Callable[..., int] = os.preadv,
-    ) -> bool:  # fmt: skip
-        """Read if all of it is in the page cache. Hot: one system call, nothing else."""
-        words = self._words
-        flags = words[READ_FLAGS]
-        if flags < 0:
-            return False
-        ranges = self._ranges
-        ranges.inline = buffer  # before the look at the others: see RangeLock
-        try:
-            if words[WRITERS] and ranges.in_the_way(offset, len(buffer), False):
-                return False
-            return _preadv(self._fd, (buffer,), offset, flags) == len(buffer)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno == errno.EOPNOTSUPP:  # no RWF_NOWAIT in this file system
-                self._words[READ_FLAGS] = -1
-                return False
-            raise
-        finally:
-            ranges.inline = None
-
-    def try_map(self, offset: int, length: int) -> MappedRange | None:
-        """A view of the file's mapping, when all of the range is in the page cache and nobody writes to it."""
-        mapping = self._mapping
-        if mapping is None or not self._all_cached(offset, length):
-            return None
-        view = mapping.view(offset, length, self.size)
-        if view is None or len(view) != length:
-            return None  # somebody has cut the file: read_into() says so
-        hold = self._ranges.try_shared(offset, length)
-        return None if hold is None else MappedRange(view, hold.release)
-
-    def _all_cached(self, offset: int, length: int) -> bool:
-        """Whether the range can be sent without a wait; whether it is within the file is seen by the mapping."""
-        flags = self._words[READ_FLAGS]
-        if flags < 0:
-            return False
-        return _resident is not None and _resident(self._fd, offset, length) if flags else True
-
-    def try_write(
-        self, offset: int, buffer: memoryview,
-        _pwrite: Callable[..., int] = os.pwrite, _clock: Callable[[], int] = time.monotonic_ns,
-        _seek: Callable[..., int] = os.lseek, _end: int = os.SEEK_END,
-    ) -> bool:  # fmt: skip
-        """Write into the page cache, unless a page would have to be read first or writers are being throttled. Hot.
-
-        When a write took 20 ms, the file system is committing, or dirty pages are over the kernel's limit. Writes then
-        go to threads for a while, twice as long each time that the first one after it is slow again. The look at the
-        file's end costs a tenth of the write.
-        """
-        words = self._words
-        start = _clock()
-        if start < words[NO_WRITE_BEFORE]:
-            return False
-        length = len(buffer)
-        if (offset | length) & _PAGE_MASK and not self._edges_cached(offset, offset + length):
-            return False
-        ranges = self._ranges
-        ranges.inline = buffer  # before the look at the others: see RangeLock
-        try:
-            if words[HOLDS] and ranges.in_the_way(offset, length, True):
-                return False
-            if offset + length > _seek(self._fd, 0, _end):
-                return False  # somebody has cut the file: write() says so
-            done = _pwrite(self._fd, buffer, offset)
-            words[UNFLUSHED] = 1
-            if done != length:
-                write_fully(self._fd, offset + done, buffer[done:])
-        finally:
-            ranges.inline = None
-        now = _clock()
-        if now - start > _SLOW_NS:
-            self._spare_the_loop(start, now)
-        return True
-
-    def _spare_the_loop(self, start: int, now: int) -> None:
-        """A write on the loop was slow: leave the next ones to threads for a while."""
-        again = start - self._words[NO_WRITE_BEFORE] < self._pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_NS) if again else _FIRST_PAUSE_NS
-        self._words[NO_WRITE_BEFORE] = now + self._pause
-        if self._durability.failed is not None:  # a thread has set it, and _no_write_before, in between
-            self._words[NO_WRITE_BEFORE] = _NEVER
-
-    def _edges_cached(self, start: int, end: int) -> bool:
-        """Whether the pages that a write covers in part are in the page cache."""
-        flags = self._words[READ_FLAGS]
-        if flags <= 0:
-            return flags == 0
-        byte = bytearray(1)
-        try:
-            for position in (start, end):
-                if position & _PAGE_MASK and os.preadv(self._fd, (byte,), position & ~_PAGE_MASK, flags) != 1:
-                    return False
-        except OSError:
-            return False
-        return True
-
     def shortcut(self) -> Shortcut | None:
         """The descriptor, while what :meth:`try_read_into` and :meth:`try_write` look at allows it."""
         if type(self) is not FileBackstore or self._io is not None:
             return None
         return Shortcut(self.kind, self._words, slow=self._spare_the_loop)
-
-    def _stop_writes_on_the_loop(self) -> None:
-        self._words[NO_WRITE_BEFORE] = _NEVER
 
     def _check_writable(self, offset: int, length: int) -> None:
         if self.read_only:

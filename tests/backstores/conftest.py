@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from iscsitools.backstores import file as file_module
+from iscsitools.backstores import file_at_once
 from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.spec import build, parse_spec
+from iscsitools.backstores.syscalls import is_in_memory
 from iscsitools.plugins import PluginManager
+
+MIB = 1 << 20
 
 
 @pytest.fixture(autouse=True)
@@ -16,8 +21,8 @@ def no_write_is_slow(monkeypatch: pytest.MonkeyPatch) -> int:
 
     Returns what counts as slow otherwise, in nanoseconds, for the test of that.
     """
-    slow = file_module._SLOW_NS
-    monkeypatch.setattr(file_module, "_SLOW_NS", 1 << 62)
+    slow = file_at_once._SLOW_NS
+    monkeypatch.setattr(file_at_once, "_SLOW_NS", 1 << 62)
     return slow
 
 
@@ -49,3 +54,22 @@ def read(store: Backstore, offset: int, length: int) -> bytes:
     buffer = bytearray(length)
     store.read_into(offset, memoryview(buffer))
     return bytes(buffer)
+
+
+def drop_from_cache(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def on_disk(path: Path) -> None:
+    with open(path, "rb") as file:
+        if is_in_memory(file.fileno()):
+            pytest.skip("the temporary directory is in memory")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.img"
+    path.write_bytes(os.urandom(MIB))
+    return path

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from iscsitools.backstores import file as file_module
+from iscsitools.backstores import file_at_once
 from iscsitools.backstores.base import Backstore
 
 from .conftest import read
@@ -27,7 +28,7 @@ def disk(tmp_path: Path) -> Path:
     return path
 
 
-needs_mapping = pytest.mark.skipif(file_module._resident is None, reason="cachestat(2) is Linux's, from 6.5 on")
+needs_mapping = pytest.mark.skipif(file_at_once._resident is None, reason="cachestat(2) is Linux's, from 6.5 on")
 
 
 @needs_mapping
