@@ -62,7 +62,7 @@ static int load_stops(PyObject *module)
 
 int python_init(void)
 {
-    PyObject *module = PyImport_ImportModule("iscsitools.iscsi.connection.datapath");
+    PyObject *module = PyImport_ImportModule("iscsitools.iscsi.connection.stops");
     int result = -1;
 
     if (module != NULL && load_stops(module) == 0) {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support.native import needs_data_path
 
-from iscsitools.iscsi.connection.datapath import DataPath, Stop
+from iscsitools.iscsi.connection.datapath import DataPath
+from iscsitools.iscsi.connection.stops import Stop
 
 from .differential import check
 

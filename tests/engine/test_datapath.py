@@ -6,9 +6,9 @@ import pytest
 
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.initiator.pdu import Opcode, make_bhs
-from iscsitools.iscsi.connection.datapath import Stop
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Chunk
+from iscsitools.iscsi.connection.stops import Stop
 from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.scsi.core.gate import TASKS, TRANSFERS, make_gate, unit_words
 

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from iscsitools.iscsi.connection.datapath import ANSWERED, CLOSED, MAPPED, OTHER, OUTPUT_FULL, DataPath, Stop
+from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import RECEIVE_SIZE, Buffers, Holding, address_of
 from iscsitools.iscsi.connection.output import OUTPUT_LIMIT, Output
+from iscsitools.iscsi.connection.stops import ANSWERED, CLOSED, MAPPED, OTHER, OUTPUT_FULL, Stop
 from iscsitools.iscsi.login.negotiation import Parameters
 from iscsitools.probes.firing import FIRED_NOTHING, ConnectionInfo, Probes
 from iscsitools.wire.rfc7143 import (

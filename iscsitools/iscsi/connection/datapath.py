@@ -15,239 +15,54 @@ Serial numbers (CmdSN, StatSN) only count up here: near their end, where they be
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from enum import IntEnum
-from typing import ClassVar, Final, NamedTuple
+from typing import Final
 
-from iscsitools.backstores.base import Backstore, MappedRange
+from iscsitools.backstores.base import Backstore
 from iscsitools.iscsi.connection.digest import crc32c_wire
-from iscsitools.iscsi.connection.memory import CHUNK_SIZE, RECEIVE_SIZE, Chunk, address_of
-from iscsitools.iscsi.connection.transfer_cdb import other_range
-from iscsitools.probes.firing import (
-    DATA_SEND,
-    FIRED_COMMAND,
-    FIRED_NOTHING,
-    FIRED_TRANSFER,
-    SCSI_COMMAND,
-    SCSI_RESPONSE,
-    XFER_DONE,
-    XFER_READ,
-    XFER_START,
-    XFER_WRITE,
-    ConnectionInfo,
-    Mark,
-    Probes,
+from iscsitools.iscsi.connection.memory import CHUNK_SIZE, RECEIVE_SIZE
+from iscsitools.iscsi.connection.path_events import PathEvents
+from iscsitools.iscsi.connection.path_state import LARGEST_READ
+from iscsitools.iscsi.connection.stops import (
+    ANSWERED,
+    BUDGET,
+    CLOSED,
+    INCOMPLETE,
+    MAPPED,
+    NOT_HERE,
+    OTHER,
+    OUTPUT_FULL,
+    Mapped,
+    Stop,
 )
+from iscsitools.iscsi.connection.transfer_cdb import other_range
+from iscsitools.probes.firing import FIRED_COMMAND, FIRED_NOTHING, FIRED_TRANSFER, SCSI_RESPONSE, XFER_DONE
 from iscsitools.probes.table import Probe
-from iscsitools.scsi.core.gate import Gate
 from iscsitools.wire.rfc7143 import (
     ANSWER,
-    ATTRIBUTE,
     ATTRIBUTE_BITS,
     BHS_LENGTH,
     COMMAND,
     DIGEST_LENGTH,
     FAST_ANSWER,
-    FORM,
-    HEAD_OF_QUEUE,
     LONG_CDB,
     ORDERED,
-    READ_COMMAND,
     READ_DONE,
     RESERVED_TAG,
     SERIAL_MASK,
-    WRITE_COMMAND,
     WRITE_DONE,
 )
 
-LARGEST_READ: Final = 512 << 10
-"""Bytes of the largest READ that is answered here; half a chunk, so that two are under way."""
 MAP_MINIMUM: Final = 128 << 10
 """Bytes from which on a READ is sent straight from the backstore's mapping, where it has one, and not copied first."""
-_MOST_FORMS: Final = 512
-"""Forms that are remembered; one more takes the place of the oldest, so that no mixture of loads loses them all."""
 _SERIAL_LIMIT: Final = SERIAL_MASK - RECEIVE_SIZE // BHS_LENGTH
 """No numbers are served from here on, so that none of them begins anew within one receive buffer."""
-Form = tuple[bool, int, int, Gate | None]
-"""Of commands with one form: whether they write, their data segment, the most bytes to serve at once, and the gate."""
-
-
-NOT_HERE: Final = 0
-ANSWERED: Final = 1
-BEGUN: Final = 2
-Transfer = tuple[bytes, bytearray | None, int, int, int, int, int, list[tuple[int, int, int, int, int]]]
-"""A command that waits for data: header; its buffer, if any byte of it was kept; bytes that are wanted, have come and
-were asked for; R2Ts so far; since when it waits; and its sequences (``requests.data_out.Sequence``)."""
-
-
-class Mapped(NamedTuple):
-    """Data that a backstore has lent, where it comes from, and from which byte on."""
-
-    range: MappedRange
-    store: Backstore
-    offset: int
-
-
-class Stop(IntEnum):
-    """Why :meth:`DataPath.consume` stopped at the position that it returned."""
-
-    INCOMPLETE = 0
-    """The PDU there has not all come."""
-    OTHER = 1
-    """It is of no form that is served here, or its gate is closed, or it is out of order."""
-    OUTPUT_FULL = 2
-    """The output chunk has no room for its answer: it has to be sent first."""
-    BUDGET = 3
-    """The output that this call might make has been made."""
-    MAPPED = 5
-    """Behind what was put follows :attr:`DataPath.mapped`, which has to be sent before anything else is looked at."""
-    CLOSED = 4
-    """Its header digest is wrong: the connection cannot go on (RFC 7143 7.8)."""
-
-
-# Members of an Enum under names of their own: to look one up in its class is a function call, and takes as long as the
-# rest of what is done once for an event.
-INCOMPLETE: Final = Stop.INCOMPLETE
-OTHER: Final = Stop.OTHER
-OUTPUT_FULL: Final = Stop.OUTPUT_FULL
-BUDGET: Final = Stop.BUDGET
-MAPPED: Final = Stop.MAPPED
-CLOSED: Final = Stop.CLOSED
-_COMMAND_PROBE: Final = int(Probe.SCSI_COMMAND)
 _RESPONSE_PROBE: Final = int(Probe.SCSI_RESPONSE)
-_DATA_PROBE: Final = int(Probe.DATA_SEND)
-_START_PROBE: Final = int(Probe.XFER_START)
-_DONE_PROBE: Final = int(Probe.XFER_DONE)
 
 
-class DataPath:
-    """The hot state of one connection, and what serves by it. Not thread-safe.
+class DataPath(PathEvents):
+    """Serves by the state of the path. Not thread-safe."""
 
-    ``receive``: the buffer that positions are in. It knows no session, request or connection object: they write what
-    changes into its attributes.
-    """
-
-    __slots__ = (
-        "_forms", "_gates", "_largest_in_parts", "_largest_read", "_largest_write", "_max_burst", "_max_send",
-        "_receive_address", "chunk", "chunk_begin", "commands", "data_digest", "exp_cmdsn", "fired", "header_digest",
-        "in_order", "info", "mapped", "marks", "now", "probes", "read_bytes", "receive", "receive_view", "statsn",
-        "tags", "tail", "ttt", "window", "written_bytes",
-    )  # fmt: skip
-
-    def __init__(self, receive: bytearray, info: ConnectionInfo, probes: Probes) -> None:
-        self.receive = receive
-        self.receive_view = memoryview(receive)
-        self._receive_address = address_of(receive)
-        self.info = info
-        self.probes = probes
-        # The command window (RFC 7143 4.2.2.1).
-        self.exp_cmdsn = 0
-        self.window = 1
-        self.statsn = 0
-        self.in_order = True
-        """No request is held for its turn: else even the one that is next may not overtake what is held behind it."""
-        self.tags: set[int] = set()
-        """ITTs of the tasks off this path; a command that uses one of them again goes the other way."""
-        # What may be served, and how.
-        self._gates: dict[int, Gate] = {}
-        self._forms: dict[bytes, Form] = {}
-        self._largest_read = self._largest_in_parts = self._largest_write = 0
-        self._max_send = self._max_burst = 0
-        self.header_digest = False
-        self.data_digest = False
-        # Output: the open chunk, and where in all that is ever sent its first byte would stand.
-        self.chunk: Chunk | None = None
-        self.tail = 0
-        self.chunk_begin = 0
-        self.marks: deque[Mark] = deque()
-        self.mapped: Mapped | None = None
-        """Data of the last answer that lies in a backstore's mapping."""
-        # Counters, for the list of sessions.
-        self.commands = 0
-        self.read_bytes = 0
-        """Data that commands have read; :attr:`written_bytes`: written."""
-        self.written_bytes = 0
-        self.ttt = 0
-        """The last Target Transfer Tag that was given."""
-        self.now = 0
-        """When this turn began, in monotonic nanoseconds."""
-        self.fired = FIRED_NOTHING
-        """What has fired of the PDU at which :meth:`consume` stopped with OTHER; whoever takes that resets it."""
-
-    # -- what framing, session and requests tell
-
-    @property
-    def max_cmdsn(self) -> int:
-        """MaxCmdSN: the last CmdSN that is taken. It moves with ExpCmdSN, so the window never shrinks."""
-        return (self.exp_cmdsn + self.window - 1) & SERIAL_MASK
-
-    def next_statsn(self) -> int:
-        """The StatSN of a response that is being made; the next one gets the next."""
-        number = self.statsn
-        self.statsn = (number + 1) & SERIAL_MASK
-        return number
-
-    def advance(self) -> None:
-        """A request that was next has been taken, not by this path."""
-        self.exp_cmdsn = (self.exp_cmdsn + 1) & SERIAL_MASK
-
-    def continue_numbers(self, other: DataPath) -> None:
-        """Go on with a session whose connection ``other`` served (RFC 7143 6.3.4)."""
-        self.exp_cmdsn = other.exp_cmdsn
-        self.commands = other.commands
-
-    def agree(
-        self, max_send: int, max_burst: int, immediate: int, first_burst: int = 0, initial_r2t: bool = True,
-        outstanding: int = 0,
-    ) -> None:  # fmt: skip
-        """What login or a Text negotiation agreed on, in bytes; ``immediate``: of immediate data, 0 for none.
-
-        ``first_burst``, ``initial_r2t`` and ``outstanding`` (MaxOutstandingR2T) are for a path that takes data-out.
-        """
-        self._largest_read = self._largest_in_parts = min(max_send, max_burst, LARGEST_READ)
-        if not (self.header_digest or self.data_digest or max_send & 3 or max_burst & 3):
-            self._largest_in_parts = LARGEST_READ
-        self._max_send, self._max_burst = max_send, max_burst
-        self._largest_write = immediate
-        self._forms.clear()
-
-    def open_gate(self, lun: int, gate: Gate) -> None:
-        """Serve commands to ``lun``, the 8-byte field, by ``gate`` from now on."""
-        if self._gates.get(lun) is not gate:
-            self._gates[lun] = gate
-            self._forms.clear()
-
-    # -- commands that wait for data: in Python each of them is a task
-
-    transfers: ClassVar[int] = 0
-    """How many WRITEs this path has begun that wait for data."""
-    waiting_since: ClassVar[int] = 0
-    """When the first of them began to wait, in monotonic nanoseconds."""
-
-    def lend_by(
-        self, reserve: Callable[[int], bool], release: Callable[[int], None], take: Callable[[int], bytearray],
-        give: Callable[[bytearray], None],
-    ) -> None:  # fmt: skip
-        """How the memory of such commands is held: in the account, and in buffers."""
-
-    def pending(self) -> list[tuple[int, int]]:
-        """Tag and unit number of each."""
-        return []
-
-    def place_for(self, itt: int, ttt: int, offset: int, length: int) -> memoryview | None:
-        """Where ``length`` bytes of a Data-Out belong; None when its command is not here."""
-        return None
-
-    def data_in_place(self, bhs: bytes, data: memoryview, address: int) -> int:
-        """Take a Data-Out whose data was received in :meth:`place_for`; NOT_HERE: it has to go the other way."""
-        return NOT_HERE
-
-    def take_over(self, itt: int) -> Transfer | None:
-        """All that is known of the command with that tag, which leaves this path; None when it is not here."""
-        return None
-
-    # -- the loop
+    __slots__ = ()
 
     def consume(self, pos: int, end: int, budget: int) -> tuple[int, Stop]:
         """Serve the PDUs from ``pos`` to ``end`` of the receive buffer: where the next one begins, and why it stopped.
@@ -474,21 +289,6 @@ class DataPath:
     def _no_room(self, done: int) -> Stop:
         return OUTPUT_FULL if done > CHUNK_SIZE - BHS_LENGTH - 2 * DIGEST_LENGTH else BUDGET
 
-    def _form(self, form: bytes) -> Form:
-        """What commands of a form (``wire.rfc7143.FORM``) are; remembered when its unit has a gate."""
-        first, segment, lun = FORM.unpack(form)
-        kind = first & ~ATTRIBUTE
-        writes = kind == WRITE_COMMAND
-        gate = self._gates.get(lun)
-        if gate is None or (not writes and (segment or kind != READ_COMMAND)) or first & ATTRIBUTE > HEAD_OF_QUEUE:
-            return writes, segment, 0, None
-        largest = self._largest_write if writes else self._largest_in_parts
-        found = (writes, segment, largest, gate)
-        if len(self._forms) >= _MOST_FORMS:
-            del self._forms[next(iter(self._forms))]
-        self._forms[form] = found
-        return found
-
     # -- a write that was received in place
 
     def write_in_place(self, bhs: bytes, data: memoryview, address: int) -> int:
@@ -539,49 +339,3 @@ class DataPath:
                 chunk.view, tail, tail + BHS_LENGTH + DIGEST_LENGTH, self.tail + DIGEST_LENGTH
             )
         return ANSWERED
-
-    # -- digests
-
-    def header_intact(self, pos: int, length: int) -> bool:
-        """Whether the digest behind ``length`` bytes of header at ``pos`` is right."""
-        after = pos + length
-        return self.receive[after : after + DIGEST_LENGTH] == crc32c_wire(self.receive_view[pos:after])
-
-    def _add_digests(self, view: memoryview, header: int, data: int, done: int) -> int:
-        """Put the digests of the PDU at ``header`` into the output; returns where it ends."""
-        if self.header_digest:
-            view[header + BHS_LENGTH : data] = crc32c_wire(view[header : header + BHS_LENGTH])
-        if self.data_digest and done > data:
-            view[done : done + DIGEST_LENGTH] = crc32c_wire(view[data:done])
-            done += DIGEST_LENGTH
-        return done
-
-    # -- probes, where each event of a command fires by itself
-
-    def _mark(self, done: int, lun: int, itt: int, address: int, length: int) -> None:
-        """Fire a read's xfer-done when the byte before ``done`` of the chunk was accepted by the socket."""
-        self.marks.append((self.chunk_begin + done, lun, itt, address, 0, length))
-
-    def _fire_command(self, mask: int, lun: int, pos: int) -> None:
-        if mask & SCSI_COMMAND:
-            buf = self.receive
-            cdb = bytes(buf[pos + 32 : pos + (42 if buf[pos + 32] < 0x80 else 48)])
-            self.probes.pdu(_COMMAND_PROBE, self.info, lun, buf, pos, cdb)
-
-    def _fire_read(self, mask: int, lun: int, itt: int, length: int, tail: int, data: int, done: int) -> None:
-        probes, info, chunk = self.probes, self.info, self.chunk
-        assert chunk is not None
-        address = chunk.address + data
-        if mask & XFER_START:
-            probes.xfer(_START_PROBE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_READ)
-        if mask & DATA_SEND:
-            probes.pdu(_DATA_PROBE, info, lun, chunk.data, tail)
-        if mask & XFER_DONE:
-            self._mark(done, lun, itt, address, length)
-
-    def _fire_transfer(self, mask: int, lun: int, itt: int, address: int, length: int) -> None:
-        probes, info = self.probes, self.info
-        if mask & XFER_START:
-            probes.xfer(_START_PROBE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)
-        if mask & XFER_DONE:
-            probes.xfer(_DONE_PROBE, info, lun, itt, RESERVED_TAG, address, 0, length, XFER_WRITE)

@@ -1,0 +1,50 @@
+"""Why a data path stops, and what it hands over when it does."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from iscsitools.backstores.base import Backstore, MappedRange
+
+NOT_HERE: Final = 0
+ANSWERED: Final = 1
+BEGUN: Final = 2
+Transfer = tuple[bytes, bytearray | None, int, int, int, int, int, list[tuple[int, int, int, int, int]]]
+"""A command that waits for data: header; its buffer, if any byte of it was kept; bytes that are wanted, have come and
+were asked for; R2Ts so far; since when it waits; and its sequences (``requests.data_out.Sequence``)."""
+
+
+class Mapped(NamedTuple):
+    """Data that a backstore has lent, where it comes from, and from which byte on."""
+
+    range: MappedRange
+    store: Backstore
+    offset: int
+
+
+class Stop(IntEnum):
+    """Why :meth:`DataPath.consume` stopped at the position that it returned."""
+
+    INCOMPLETE = 0
+    """The PDU there has not all come."""
+    OTHER = 1
+    """It is of no form that is served here, or its gate is closed, or it is out of order."""
+    OUTPUT_FULL = 2
+    """The output chunk has no room for its answer: it has to be sent first."""
+    BUDGET = 3
+    """The output that this call might make has been made."""
+    MAPPED = 5
+    """Behind what was put follows :attr:`DataPath.mapped`, which has to be sent before anything else is looked at."""
+    CLOSED = 4
+    """Its header digest is wrong: the connection cannot go on (RFC 7143 7.8)."""
+
+
+# Members of an Enum under names of their own: to look one up in its class is a function call, and takes as long as the
+# rest of what is done once for an event.
+INCOMPLETE: Final = Stop.INCOMPLETE
+OTHER: Final = Stop.OTHER
+OUTPUT_FULL: Final = Stop.OUTPUT_FULL
+BUDGET: Final = Stop.BUDGET
+MAPPED: Final = Stop.MAPPED
+CLOSED: Final = Stop.CLOSED
