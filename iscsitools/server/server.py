@@ -13,9 +13,10 @@ from contextlib import ExitStack
 from iscsitools.config import Config, Limits
 from iscsitools.config import Portal as PortalConfig
 from iscsitools.errors import RunError
-from iscsitools.iscsi.connection.connection import Connection, Timers
+from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.memory import Buffers
+from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.login.brake import Brake
 from iscsitools.iscsi.login.messages import LoginPending
 from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from iscsitools.backstores.base import Backstore, Request
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.initiator import NO_TAG, Opcode, Pdu, encode_lun, make_bhs
-from iscsitools.iscsi.connection.connection import Connection, Timers
+from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import Buffers
+from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.login.policy import Directory, TargetNode

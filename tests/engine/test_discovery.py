@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iscsitools.initiator import NO_TAG, Opcode, encode_lun, make_bhs
-from iscsitools.iscsi.connection.connection import Timers
+from iscsitools.iscsi.connection.timers import Timers
 
 from .harness import INITIATOR, IQN, SECOND, Target, Wire, read10
 

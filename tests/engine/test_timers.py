@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iscsitools.initiator import NO_TAG, Opcode, make_bhs
-from iscsitools.iscsi.connection.connection import Timers
+from iscsitools.iscsi.connection.timers import Timers
 
 from .harness import SECOND, Target, read10
 

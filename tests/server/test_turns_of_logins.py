@@ -10,7 +10,8 @@ import pytest
 from engine.harness import IQN, Target
 
 from iscsitools.initiator import DEFAULT_OFFERS, Opcode, encode_keys, make_bhs
-from iscsitools.iscsi.connection.connection import Connection, Timers
+from iscsitools.iscsi.connection.connection import Connection
+from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.login.phase import LOGIN_WORK
 from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.server.link import Link
