@@ -107,9 +107,13 @@ class Handover:
         found += [f"{where}: calls of its store have not returned" for where in running]
         if server.assembly.keeper is not None and server.assembly.keeper.running:
             found.append("reservations are being kept")
-        found += [f"commands of {conn.info.remote} are under way" for conn in server.links if conn.unfinished]
+        found += [
+            f"commands of {conn.info.remote} are under way" for conn in server.connections.links if conn.unfinished
+        ]
         if seconds < _ANSWERS_SECONDS:
-            found += [f"answers to {conn.info.remote} are under way" for conn in server.links if conn.out.unsent()]
+            found += [
+                f"answers to {conn.info.remote} are under way" for conn in server.connections.links if conn.out.unsent()
+            ]
         return found
 
     # -- steps 3 and 4

@@ -34,7 +34,7 @@ class LimitWatch:
         """Note what has been reached since the last time, and forget what is not any more."""
         server, limits = self._server, self._server.config.limits
         reached = {
-            "max_connections": server.callers.full,
+            "max_connections": server.connections.callers.full,
             "max_sessions": len(server.table) >= limits.max_sessions,
             "buffer_memory": server.buffers.reserved > limits.buffer_memory - limits.buffer_memory // _TIGHT,
         }
@@ -151,6 +151,6 @@ def health(server: Server, limits: LimitWatch) -> dict[str, Any]:
         "targets": len(told["targets"]),
         "luns": sum(len(target["luns"]) for target in told["targets"]),
         "sessions": len(server.table),
-        "connections": len(server.links),
-        "refused": server.refused,
+        "connections": len(server.connections.links),
+        "refused": server.connections.refused,
     }

@@ -16,7 +16,6 @@ from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.memory import Buffers
-from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.login.brake import Brake
 from iscsitools.iscsi.login.messages import LoginPending
 from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
@@ -26,20 +25,19 @@ from iscsitools.iscsi.session.table import SessionTable
 from iscsitools.lifecycle import Lifecycle, ServerNotice
 from iscsitools.observers import ObserverFeed
 from iscsitools.plugins import PluginManager
-from iscsitools.probes.firing import Probes
+from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits, state_folder
-from iscsitools.server.callers import MOST_REFUSED, Callers, kept_free
+from iscsitools.server.callers import kept_free
+from iscsitools.server.connections import Connections
 from iscsitools.server.control import ControlRequests
 from iscsitools.server.data_path import NoNativeError, tracers_of
 from iscsitools.server.data_path import choose as choose_data_path
-from iscsitools.server.draining import Draining
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.health import LimitWatch
 from iscsitools.server.heritage import Channel
-from iscsitools.server.link import Link
-from iscsitools.server.listeners import Listeners, connection_info, prepare
+from iscsitools.server.listeners import Listeners
 from iscsitools.server.loop import Loop
 from iscsitools.server.secret_lookup import Lookups
 from iscsitools.server.self_description import ServerState
@@ -72,9 +70,6 @@ class Server:
         self.loop = Loop()
         self.probes = Probes(time.monotonic_ns, self._subscriber_failed)
         self.started = time.time()
-        self.links: dict[Connection, Link] = {}
-        self.callers = Callers(limits.max_connections, limits.max_connections_per_address, limits.kept_free)
-        self._draining = Draining(self.loop)
         self.addresses: list[str] = []
         self.stuck = False
         """At the end: a backstore call did not return, so the process has to be left by force."""
@@ -86,22 +81,19 @@ class Server:
         self.assembly = Assembly()
         self.trace: TraceServer | None = None
         self.plugins = plugins
-        self.refused = 0
-        """Connections that found as many as allowed."""
         self._lifecycle = Lifecycle(plugins.calls)
         self.notices = Notices(self._lifecycle)
         self._view: View | None = None
         self._feeds: list[ObserverFeed] = []
-        self.listeners = Listeners(self.loop, self._adopt, inherited or {})
         self.buffers = Buffers(limits.buffer_memory)
+        self.connections = Connections(self.loop, self.buffers, self.probes, limits, self._connection_gone)
+        self.listeners = Listeners(self.loop, self.connections.adopt, inherited or {})
         self._sums_memory = SumsMemory(self.buffers)
         self._lookups = Lookups(self.loop, plugins.authenticators)
         self._take_timers(limits)
         self._control = ControlRequests(self)
         self.limits = LimitWatch(self)
-        self._dirty: dict[Connection, None] = {}
-        self._connections = 0
-        self._ending = Ending(self.loop, self.links, self._calls_running, limits.exit_timeout)
+        self._ending = Ending(self.loop, self.connections.links, self._calls_running, limits.exit_timeout)
         self._closer = StoreCloser()
         self._closing = False
         self._predecessor = predecessor
@@ -145,8 +137,9 @@ class Server:
         else:
             self.table.last = predecessor.heritage.tsih
             self._control.changer.generation = predecessor.heritage.generation
-        self._data_path = self._choose_data_path()
-        self.probes.use_tracers(tracers_of(self._data_path), monotonic=sys.platform == "linux")
+        data_path = self._choose_data_path()
+        self.connections.serve_by(self._dispatcher, data_path)
+        self.probes.use_tracers(tracers_of(data_path), monotonic=sys.platform == "linux")
         self._provider = choose(config.provider)
         for note in self._provider.notes:
             log.info(note)
@@ -154,10 +147,6 @@ class Server:
             log.warning(warning)
 
     def _take_timers(self, limits: Limits) -> None:
-        self._timers = Timers(
-            int(limits.login_timeout * 1e9), int(limits.nop_interval * 1e9), int(limits.nop_timeout * 1e9),
-            int(limits.data_out_timeout * 1e9),
-        )  # fmt: skip
         self.loop.busy_poll = limits.busy_poll / 1e6
         timers = (limits.login_timeout, limits.nop_interval, limits.nop_timeout, limits.data_out_timeout)
         self._tick_seconds = max(0.05, min([1.0, *(seconds / 4 for seconds in timers if seconds)]))
@@ -167,7 +156,7 @@ class Server:
 
         Nobody who is there already is sent away.
         """
-        self.callers.change(limits.max_connections, limits.max_connections_per_address, limits.kept_free)
+        self.connections.take_limits(limits)
         self.table.change(
             limits.max_sessions, limits.max_sessions_per_initiator, kept_free(limits.max_sessions, limits.kept_free)
         )
@@ -225,7 +214,7 @@ class Server:
 
     def _start(self, subscriber: ProviderSubscriber) -> None:
         self.listeners.start()
-        self.loop.each_wake_up.append(self._flush_dirty)
+        self.loop.each_wake_up.append(self.connections.send_answers)
         self.loop.call_later(self._tick_seconds, self._tick)
         if self.trace is not None:
             self.trace.register(self.loop)
@@ -260,16 +249,14 @@ class Server:
         """Accept nobody and read nothing; what was read goes on to its end."""
         self.holding = True
         self.listeners.pause()
-        for link in list(self.links.values()):
-            link.stop_reading()
+        self.connections.stop_reading()
 
     def go_on(self) -> None:
         """Take :meth:`hold` back."""
         self.holding = False
         log.warning("nobody has taken over: this server goes on")
         self.listeners.start()
-        for link in list(self.links.values()):
-            link.read_again()
+        self.connections.read_again()
         if self._end_wanted:
             self._begin_end()
 
@@ -284,70 +271,12 @@ class Server:
         log.info("another server has taken over", extra={"pid": channel.peer})
         self.handed_to(channel.peer)
 
-    # -- connections
-
-    def _adopt(self, sock: socket.socket) -> None:
-        try:
-            prepare(sock)
-            info = connection_info(self._connections + 1, sock)
-        except OSError:
-            sock.close()  # gone before we came to it
-            return
-        if self.callers.full:
-            self._make_room()
-        refusal = self.callers.refusal(info.remote)
-        if refusal:
-            self.refused += 1
-        if refusal and self.callers.refused >= MOST_REFUSED:
-            log.warning("connection closed unanswered: %s", refusal, extra={"remote": info.remote})
-            sock.close()
-            return
-        self._connections += 1
-        link = Link(self.loop, sock, self._gone, self._draining.take)
-        now = time.monotonic_ns()
-        conn = Connection(
-            info, self.buffers, self.probes, self._dispatcher, now, self._timers, self._wake, self._data_path
-        )
-        conn.refusal = refusal
-        self.callers.add(info.remote, bool(refusal))
-        self.links[conn] = link
-        link.start(conn)
-
-    def _make_room(self) -> None:
-        """Close the connection that has been logging in for longest: those that only wait must not keep others out."""
-        for conn, link in self.links.items():
-            if conn.session is None and not conn.refusal:
-                link.close("it had not logged in, and there are as many connections as allowed")
-                return
-
-    def _gone(self, link: Link) -> None:
-        conn = link.conn
-        self.links.pop(conn, None)
-        self.callers.remove(conn.info.remote, bool(conn.refusal))
-        self._dirty.pop(conn, None)
-        if self.trace is not None:
-            self.trace.connection_closed(conn.info.ident)
-        if self._view is not None:
-            self._view.connection_closed(conn.info.ident)
-        log.info("connection closed", extra={"remote": conn.info.remote, "reason": conn.close_reason})
-
-    def _wake(self, conn: Connection) -> None:
-        self._dirty[conn] = None
-
-    def _flush_dirty(self) -> None:
-        while self._dirty:
-            conn, _ = self._dirty.popitem()
-            link = self.links.get(conn)
-            if link is not None:
-                link.flush_safely()
-                self._dirty.pop(conn, None)  # it woke itself while it sent
+    # -- the clock
 
     def _tick(self) -> None:
         self.loop.call_later(self._tick_seconds, self._tick)
-        now = time.monotonic_ns()
         if not self.holding:
-            for link in list(self.links.values()):
-                link.on_time(now)
+            self.connections.on_time()
         self._count_sums()
         self.limits.look()
         if self.trace is not None and (line := self.trace.look_after()):
@@ -359,11 +288,17 @@ class Server:
         plugins = self._view.held() if self._view is not None else []
         self._sums_memory.take((*readers, *plugins))
 
-    # -- what login and plugins ask and tell
+    # -- what connections, login and plugins ask and tell
+
+    def _connection_gone(self, info: ConnectionInfo) -> None:
+        if self.trace is not None:
+            self.trace.connection_closed(info.ident)
+        if self._view is not None:
+            self._view.connection_closed(info.ident)
 
     def _look_up(self, conn: Connection, pending: LoginPending) -> None:
         def answered(secret: bytes | None) -> None:
-            if conn in self.links:
+            if conn in self.connections.links:
                 self._dispatcher.login_answered(conn, secret)
 
         self._lookups.ask(pending, answered)
@@ -394,7 +329,7 @@ class Server:
             if self._channel is not None:
                 stack.callback(self._channel.close)
             stack.callback(self.loop.close)
-            stack.callback(self._draining.close)
+            stack.callback(self.connections.forget)
             stack.callback(self._lookups.close)
             if self.assembly.keeper is not None:
                 stack.callback(self.assembly.keeper.close)
@@ -408,8 +343,7 @@ class Server:
             stack.callback(self._close_stores)
             stack.callback(self._control.close)
             stack.callback(self.notices.targets_stopped)
-            for link in list(self.links.values()):
-                stack.callback(link.close, REASON if self._channel is None else "another server takes over")
+            stack.callback(self.connections.close, REASON if self._channel is None else "another server takes over")
             stack.callback(self.listeners.close)
             if self._view is not None:
                 stack.callback(self._view.close)

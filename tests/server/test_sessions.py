@@ -77,7 +77,9 @@ def test_an_initiator_that_takes_no_output_is_given_up(tmp_path: Path, monkeypat
     ) as target:
         session = unread(target.address)
         with target.connect(name="b") as other:
-            eventually(lambda: other.nop() and len(target.server.links) == 1, "the end of the silent connection")
+            eventually(
+                lambda: other.nop() and len(target.server.connections.links) == 1, "the end of the silent connection"
+            )
             assert other.read(0, 8) == bytes(4096)
             eventually(lambda: target.reserved == 0)
         session.close()
@@ -89,7 +91,7 @@ def test_reinstatement_while_the_old_connection_hangs(tmp_path: Path) -> None:
         eventually(lambda: target.reserved > 1 << 20)
         again = target.connect()
         assert again.read(0, 8) == bytes(4096)
-        eventually(lambda: len(target.server.links) == 1, "the end of the old connection")
+        eventually(lambda: len(target.server.connections.links) == 1, "the end of the old connection")
         eventually(lambda: target.reserved == 0, "the release of its buffers")
         assert len(target.server.table) == 1
         for session in (old, again):

@@ -1,0 +1,141 @@
+"""The connections of a server: how one comes, is sent for, is looked at with the clock, and goes."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from iscsitools.config import Limits
+from iscsitools.iscsi.connection.connection import Connection
+from iscsitools.iscsi.connection.datapath import DataPath
+from iscsitools.iscsi.connection.memory import Buffers
+from iscsitools.iscsi.connection.timers import Timers
+from iscsitools.iscsi.requests.dispatch import Dispatcher
+from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.server.callers import MOST_REFUSED, Callers
+from iscsitools.server.draining import Draining
+from iscsitools.server.link import Link
+from iscsitools.server.listeners import connection_info, prepare
+from iscsitools.server.loop import Loop
+
+log = logging.getLogger(__name__)
+
+
+class Connections:
+    """All of them, each with the link that moves its bytes."""
+
+    def __init__(
+        self, loop: Loop, buffers: Buffers, probes: Probes, limits: Limits, gone: Callable[[ConnectionInfo], None]
+    ) -> None:
+        """``gone``: told of each that has ended."""
+        self._loop = loop
+        self._buffers = buffers
+        self._probes = probes
+        self._told_gone = gone
+        self.links: dict[Connection, Link] = {}
+        self.callers = Callers(limits.max_connections, limits.max_connections_per_address, limits.kept_free)
+        self.refused = 0
+        """Connections that found as many as allowed."""
+        self._draining = Draining(loop)
+        self._dirty: dict[Connection, None] = {}
+        self._number = 0
+        self._dispatcher: Dispatcher
+        self._data_path: type[DataPath]
+        self.take_limits(limits)
+
+    def take_limits(self, limits: Limits) -> None:
+        """Take other limits, and timers for connections that come. Nobody who is there already is sent away."""
+        self.callers.change(limits.max_connections, limits.max_connections_per_address, limits.kept_free)
+        self._timers = Timers(
+            int(limits.login_timeout * 1e9), int(limits.nop_interval * 1e9), int(limits.nop_timeout * 1e9),
+            int(limits.data_out_timeout * 1e9),
+        )  # fmt: skip
+
+    def serve_by(self, dispatcher: Dispatcher, data_path: type[DataPath]) -> None:
+        """Who serves them; said once, before the first one comes."""
+        self._dispatcher = dispatcher
+        self._data_path = data_path
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Take a connection that was accepted."""
+        try:
+            prepare(sock)
+            info = connection_info(self._number + 1, sock)
+        except OSError:
+            sock.close()  # gone before we came to it
+            return
+        if self.callers.full:
+            self._make_room()
+        refusal = self.callers.refusal(info.remote)
+        if refusal:
+            self.refused += 1
+        if refusal and self.callers.refused >= MOST_REFUSED:
+            log.warning("connection closed unanswered: %s", refusal, extra={"remote": info.remote})
+            sock.close()
+            return
+        self._number += 1
+        link = Link(self._loop, sock, self._gone, self._draining.take)
+        now = time.monotonic_ns()
+        conn = Connection(
+            info, self._buffers, self._probes, self._dispatcher, now, self._timers, self._wake, self._data_path
+        )
+        conn.refusal = refusal
+        self.callers.add(info.remote, bool(refusal))
+        self.links[conn] = link
+        link.start(conn)
+
+    def _make_room(self) -> None:
+        """Close the connection that has been logging in for longest: those that only wait must not keep others out."""
+        for conn, link in self.links.items():
+            if conn.session is None and not conn.refusal:
+                link.close("it had not logged in, and there are as many connections as allowed")
+                return
+
+    def _gone(self, link: Link) -> None:
+        conn = link.conn
+        self.links.pop(conn, None)
+        self.callers.remove(conn.info.remote, bool(conn.refusal))
+        self._dirty.pop(conn, None)
+        self._told_gone(conn.info)
+        log.info("connection closed", extra={"remote": conn.info.remote, "reason": conn.close_reason})
+
+    def _wake(self, conn: Connection) -> None:
+        self._dirty[conn] = None
+
+    def send_answers(self) -> None:
+        """Send the answers that no received byte caused. With each wake-up of the loop."""
+        while self._dirty:
+            conn, _ = self._dirty.popitem()
+            link = self.links.get(conn)
+            if link is not None:
+                link.flush_safely()
+                self._dirty.pop(conn, None)  # it woke itself while it sent
+
+    def on_time(self) -> None:
+        """Look at the timers of all."""
+        now = time.monotonic_ns()
+        for link in list(self.links.values()):
+            link.on_time(now)
+
+    def stop_reading(self) -> None:
+        """Read nothing more until :meth:`read_again`."""
+        for link in list(self.links.values()):
+            link.stop_reading()
+
+    def read_again(self) -> None:
+        """Take :meth:`stop_reading` back."""
+        for link in list(self.links.values()):
+            link.read_again()
+
+    def close(self, reason: str) -> None:
+        """Close all, whatever one of them raises."""
+        with ExitStack() as stack:
+            for link in list(self.links.values()):
+                stack.callback(link.close, reason)
+
+    def forget(self) -> None:
+        """Wait no longer for peers that had their last answer."""
+        self._draining.close()
