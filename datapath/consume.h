@@ -8,7 +8,7 @@
 #include "fire.h"
 
 /* Why consume stopped: the members of Stop by number, and two of our own, which nobody outside sees. */
-enum stop { INCOMPLETE, OTHER, OUTPUT_FULL, BUDGET, CLOSED, MAPPED, STOPS, SERVED, RAISED };
+enum stop { INCOMPLETE, OTHER, OUTPUT_FULL, BUDGET, CLOSED, STOPS, SERVED, RAISED };
 
 /* Whether a command means no more than its blocks: no FUA that would have to flush, and nothing the watchers do not know. */
 bool is_plain(const struct command *command, const struct gate *gate, bool watched);
@@ -27,9 +27,6 @@ enum attempt ask_store(PyObject *store, const char *method, uint64_t offset, PyO
 
 /* Whether the backstore says that something is not durable, or nothing at all. */
 bool store_unflushed(PyObject *store);
-
-/* A Mapped, of which the output sends; NULL, and no exception, when there is no memory for it. */
-PyObject *mapped_new(PyObject *range, PyObject *store, uint64_t offset);
 
 /* The pair that consume returns. */
 PyObject *stopped_at(size_t pos, enum stop stop);

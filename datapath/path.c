@@ -14,10 +14,8 @@ static int fill(struct path *path, PyObject *receive, PyObject *info, PyObject *
         return -1;
     Py_INCREF(info);
     Py_INCREF(probes);
-    Py_INCREF(Py_None);
     path->info = info;
     path->probes = probes;
-    path->mapped = Py_None;
     path->window = 1;
     path->in_order = 1;
     return 0;
@@ -49,7 +47,6 @@ static int path_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(path->receive_view);
     Py_VISIT(path->info);
     Py_VISIT(path->probes);
-    Py_VISIT(path->mapped);
     Py_VISIT(path->chunk_object);
     Py_VISIT(path->chunk_view);
     Py_VISIT(path->chunk.obj);
@@ -73,7 +70,6 @@ static int path_clear(PyObject *self)
     Py_CLEAR(path->memory.release);
     Py_CLEAR(path->memory.take);
     Py_CLEAR(path->memory.give);
-    Py_CLEAR(path->mapped);
     return 0;
 }
 

@@ -15,7 +15,7 @@ struct path {
     PyObject_HEAD
     Py_buffer receive;      /* the receive buffer; its obj is the bytearray */
     PyObject *receive_view; /* a memoryview of it */
-    PyObject *info, *probes, *mapped;
+    PyObject *info, *probes;
     struct marks *marks;
     PyObject *chunk_object; /* the open chunk, or NULL */
     PyObject *chunk_view;   /* a memoryview of its bytes */

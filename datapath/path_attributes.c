@@ -15,18 +15,6 @@ static PyObject *get_object(PyObject *self, void *offset)
     return found;
 }
 
-static int set_mapped(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    PyObject *old = ((struct path *)self)->mapped;
-
-    if (value == NULL)
-        value = Py_None;
-    Py_INCREF(value);
-    ((struct path *)self)->mapped = value;
-    Py_XDECREF(old);
-    return 0;
-}
-
 void path_leave_chunk(struct path *path)
 {
     if (path->chunk.obj != NULL)
@@ -137,7 +125,6 @@ PyGetSetDef path_attributes[] = {
     {"marks", get_object, NULL, NULL, PLACE(marks)},
     {"tags", get_object, NULL, NULL, PLACE(tags)},
     {"chunk", get_object, set_chunk, NULL, PLACE(chunk_object)},
-    {"mapped", get_object, set_mapped, NULL, PLACE(mapped)},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

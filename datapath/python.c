@@ -2,7 +2,6 @@
 #include "consume.h"
 
 static PyObject *stops[STOPS];
-static PyObject *mapped_type;
 
 enum attempt ask_store(PyObject *store, const char *method, uint64_t offset, PyObject *view, size_t from, size_t to)
 {
@@ -32,18 +31,6 @@ bool store_unflushed(PyObject *store)
     return unflushed != 0;
 }
 
-PyObject *mapped_new(PyObject *range, PyObject *store, uint64_t offset)
-{
-    PyObject *mapped = PyObject_CallFunction(mapped_type, "OOK", range, store, (unsigned long long)offset);
-
-    if (mapped == NULL) {
-        PyErr_Clear();
-        Py_XDECREF(PyObject_CallMethod(range, "release", NULL));
-        PyErr_Clear();
-    }
-    return mapped;
-}
-
 PyObject *stopped_at(size_t pos, enum stop stop)
 {
     return Py_BuildValue("(nO)", (Py_ssize_t)pos, stops[stop]);
@@ -65,10 +52,8 @@ int python_init(void)
     PyObject *module = PyImport_ImportModule("iscsitools.iscsi.connection.stops");
     int result = -1;
 
-    if (module != NULL && load_stops(module) == 0) {
-        mapped_type = PyObject_GetAttrString(module, "Mapped");
-        result = mapped_type == NULL ? -1 : 0;
-    }
+    if (module != NULL)
+        result = load_stops(module);
     Py_XDECREF(module);
     return result;
 }

@@ -3,35 +3,6 @@
 
 #include "crc32c.h"
 
-enum { MAP_MINIMUM = 128 << 10 };
-
-/* Where long data can be sent straight from the backstore's mapping, it is lent: path->mapped is set. */
-static enum attempt try_map(struct batch *batch, uint64_t offset)
-{
-    struct path *path = batch->path;
-    PyObject *range;
-
-    if (batch->command.edtl < MAP_MINIMUM || path->data_digest || batch->gate->shortcut.kind == SHORTCUT_RAM
-        || batch->gate->shortcut.kind == SHORTCUT_NULL)
-        return CANNOT;
-    range = PyObject_CallMethod(batch->gate->store, "try_map", "KI", (unsigned long long)offset, batch->command.edtl);
-    if (range == NULL) {
-        PyErr_Clear();
-        return ASK; /* as anything that raises: the task's way meets it again */
-    }
-    if (range == Py_None) {
-        Py_DECREF(range);
-        return CANNOT;
-    }
-    PyObject *mapped = mapped_new(range, batch->gate->store, offset);
-    Py_DECREF(range);
-    if (mapped == NULL)
-        return ASK;
-    Py_DECREF(path->mapped);
-    path->mapped = mapped;
-    return DONE;
-}
-
 enum attempt read_data(struct batch *batch, size_t data, size_t done)
 {
     struct gate *gate = batch->gate;
@@ -51,8 +22,8 @@ static int fire_read(struct batch *batch, size_t data, size_t done, PyObject *be
     return began != NULL ? fire_all_of_read(&batch->watch, &served, began) : fire_read_one_by_one(&batch->watch, &served);
 }
 
-/* The data is there, or lent: put the header before it and the digests. Returns where the PDU ends, mapped or not. */
-static size_t put_read(struct batch *batch, size_t data, size_t done, bool mapped)
+/* The data is there: put the header before it and the digests. Returns where the PDU ends. */
+static size_t put_read(struct batch *batch, size_t data, size_t done)
 {
     uint8_t *bhs = batch->out + batch->tail;
 
@@ -61,7 +32,7 @@ static size_t put_read(struct batch *batch, size_t data, size_t done, bool mappe
     batch->numbers.statsn++;
     if (batch->path->header_digest)
         put_digest(bhs + BHS_LENGTH, crc32c(0, bhs, BHS_LENGTH));
-    if (batch->path->data_digest && !mapped) {
+    if (batch->path->data_digest) {
         put_digest(batch->out + done, crc32c(0, batch->out + data, done - data));
         done += DIGEST_LENGTH;
     }
@@ -74,7 +45,6 @@ enum stop serve_read(struct batch *batch)
     size_t done = data + batch->command.edtl;
     PyObject *began = NULL;
     enum attempt attempt;
-    bool mapped;
     int raised = 0;
 
     if (done > batch->full)
@@ -92,20 +62,17 @@ enum stop serve_read(struct batch *batch)
         if (raised < 0)
             return RAISED;
     }
-    attempt = try_map(batch, batch->command.lba * batch->gate->block_size);
-    mapped = attempt == DONE;
-    if (attempt == CANNOT)
-        attempt = read_data(batch, data, done);
+    attempt = read_data(batch, data, done);
     if (attempt == DONE) {
-        done = put_read(batch, data, done, mapped);
+        done = put_read(batch, data, done);
         if (batch->watch.mask)
             raised = fire_read(batch, data, done, began);
         batch->pos += batch->head;
         batch->read += batch->command.edtl;
-        batch->tail = mapped ? data : done;
+        batch->tail = done;
     }
     Py_XDECREF(began);
     if (raised < 0)
         return RAISED;
-    return attempt != DONE ? OTHER : mapped ? MAPPED : SERVED;
+    return attempt != DONE ? OTHER : SERVED;
 }

@@ -13,7 +13,6 @@ from iscsitools.backstores.terms import (
     Capabilities,
     CloneSource,
     Extent,
-    MappedRange,
     Option,
 )
 
@@ -185,14 +184,6 @@ class Backstore:
             return False
         self.read_into(offset, buffer)
         return True
-
-    def try_map(self, offset: int, length: int) -> MappedRange | None:
-        """The bytes as a view of a shared mapping, if sending them needs no waiting: all in the page cache; else None.
-
-        Called on the event loop for long reads. What is sent of it is as it was at that moment, and no write gets in
-        between before it is released. The size of the file is looked at before.
-        """
-        return None
 
     def try_write(self, offset: int, buffer: memoryview) -> bool:
         """Write if that needs no waiting (the page cache takes it): True when done, False when nothing was done."""

@@ -34,7 +34,6 @@ from iscsitools.backstores.file_at_once import NEVER, CallsAtOnce
 from iscsitools.backstores.file_clone import FileClone
 from iscsitools.backstores.file_open import OpenFile
 from iscsitools.backstores.holes import file_extents, punch_hole, zero_range
-from iscsitools.backstores.mapping import FileMapping
 from iscsitools.backstores.shortcut import (
     FD,
     NO_WRITE_BEFORE,
@@ -88,15 +87,12 @@ class FileBackstore(CallsAtOnce):
 
     def close(self) -> None:
         """Close; this ends the lock."""
-        if self._mapping is not None:
-            self._mapping.close()
         if self._file is not None:
             self._durability.close()
             self._file.close()
         self._file = None
         self._fd = self._words[FD] = -1
         self._io = None
-        self._mapping = None
         self._words[READ_FLAGS] = -1
         self._words[NO_WRITE_BEFORE] = NEVER
 
@@ -114,7 +110,6 @@ class FileBackstore(CallsAtOnce):
                 raise BackstoreError(f"{self.path}: direct=yes needs block_size={alignment or 4096} here")
             self._io = DirectIo(self._fd)
             return
-        self._mapping = FileMapping(self._fd)
         if is_in_memory(self._fd):
             self._words[READ_FLAGS] = 0
         elif RWF_NOWAIT:

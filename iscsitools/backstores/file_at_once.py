@@ -13,16 +13,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from iscsitools.backstores.base import Backstore, MappedRange
+from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.durability import Durability
-from iscsitools.backstores.mapping import FileMapping
 from iscsitools.backstores.ranges import RangeLock
-from iscsitools.backstores.residency import make_residency_check
 from iscsitools.backstores.shortcut import HOLDS, NO_WRITE_BEFORE, READ_FLAGS, UNFLUSHED, WRITERS, file_words
 from iscsitools.backstores.syscalls import write_fully
 
 _PAGE_MASK: Final = 4095
-_resident: Final = make_residency_check()
 _SLOW_NS: Final = 20_000_000
 _FIRST_PAUSE_NS: Final = 50_000_000
 _LONGEST_PAUSE_NS: Final = 2_000_000_000
@@ -34,12 +31,11 @@ class CallsAtOnce(Backstore):
     """The part of :class:`~iscsitools.backstores.file.FileBackstore` that runs on the event loop.
 
     A class below and not an object beside it: the calls are hot, and use what the blocking ones use. Whoever opens the
-    file sets ``_fd``, ``_mapping`` and ``_durability``.
+    file sets ``_fd`` and ``_durability``.
     """
 
     def __init__(self) -> None:
         self._fd = -1
-        self._mapping: FileMapping | None = None
         self._words = file_words()
         self._ranges = RangeLock(self._words)
         self._durability: Durability
@@ -69,24 +65,6 @@ class CallsAtOnce(Backstore):
             raise
         finally:
             ranges.inline = None
-
-    def try_map(self, offset: int, length: int) -> MappedRange | None:
-        """A view of the file's mapping, when all of the range is in the page cache and nobody writes to it."""
-        mapping = self._mapping
-        if mapping is None or not self._all_cached(offset, length):
-            return None
-        view = mapping.view(offset, length, self.size)
-        if view is None or len(view) != length:
-            return None  # somebody has cut the file: read_into() says so
-        hold = self._ranges.try_shared(offset, length)
-        return None if hold is None else MappedRange(view, hold.release)
-
-    def _all_cached(self, offset: int, length: int) -> bool:
-        """Whether the range can be sent without a wait; whether it is within the file is seen by the mapping."""
-        flags = self._words[READ_FLAGS]
-        if flags < 0:
-            return False
-        return _resident is not None and _resident(self._fd, offset, length) if flags else True
 
     def try_write(
         self, offset: int, buffer: memoryview,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 
 from iscsitools.backstores.asynchronous import Operation, Request
 from iscsitools.backstores.backstore import Backstore, Host
-from iscsitools.backstores.terms import BackstoreError, Capabilities, CloneSource, Extent, MappedRange, Setting
+from iscsitools.backstores.terms import BackstoreError, Capabilities, CloneSource, Extent, Setting
 
 _METHODS: Final[Mapping[Operation, tuple[str, ...]]] = {
     Operation.READ: ("read_into",),
@@ -210,10 +210,6 @@ class Filter(Backstore):
         if self.passes_reads:
             return self.inner.try_read_into(offset, buffer)
         return super().try_read_into(offset, buffer)
-
-    def try_map(self, offset: int, length: int) -> MappedRange | None:
-        """The inner one's, where this filter leaves reads alone."""
-        return self.inner.try_map(offset, length) if self.passes_reads else None
 
     def try_write(self, offset: int, buffer: memoryview) -> bool:
         """Ask the inner one, where this filter leaves writes alone; else write if that cannot block."""

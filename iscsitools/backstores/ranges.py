@@ -75,16 +75,6 @@ class RangeLock:
         """A range to be changed, for a ``with`` statement in a thread that may wait."""
         return Hold(self, offset, offset + length, exclusive=True)
 
-    def try_shared(self, offset: int, length: int) -> Hold | None:
-        """Hold a range to be read if nobody is in the way; the caller releases it. For the event loop."""
-        hold = Hold(self, offset, offset + length, exclusive=False)
-        with self._changed:
-            if any(other.conflicts(hold) for other in self.holds):
-                return None
-            self.holds.append(hold)
-            self._count(hold, 1)
-        return hold
-
     def in_the_way(self, offset: int, length: int, changes: bool) -> bool:
         """Whether a call of the event loop has to leave this range to a thread. Only worth a call if there are holds.
 

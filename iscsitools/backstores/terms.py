@@ -75,25 +75,6 @@ class CloneSource:
         """Let go of it. Called once, from any thread."""
 
 
-class MappedRange:
-    """Bytes of a file that is mapped into memory, for a transport that sends them without reading them.
-
-    ``view`` must never be touched by this process, only handed to the kernel: beyond the end of a file that somebody
-    cuts meanwhile it would be ended by SIGBUS, where sendmsg(2) fails with EFAULT or sends less. Until ``release`` is
-    called, nothing is written to these bytes; so it is called, once, before the transport looks at the next command:
-    what the socket has not taken by then is copied by ``read_into`` (or the connection is closed).
-    """
-
-    __slots__ = ("release", "view")
-
-    def __init__(self, view: memoryview, release: Callable[[], None]) -> None:
-        self.view = view
-        self.release = release
-
-    def __len__(self) -> int:
-        return len(self.view)
-
-
 @dataclass(frozen=True, slots=True)
 class Setting:
     """An option of a filter as it is in force while the disk is served. See :meth:`Filter.settings`."""

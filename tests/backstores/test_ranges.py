@@ -50,14 +50,14 @@ def test_the_first_come_is_first_served() -> None:
         thread.start()
         return thread
 
-    first = lock.try_shared(5, 1)
-    assert first is not None
+    first = lock.shared(5, 1)
+    lock.enter(first)
     threads = []
     for number, (name, exclusive) in enumerate((("w1", True), ("r1", False), ("w2", True)), 2):
         threads.append(take(name, exclusive))
         waiting(lock, number)
     assert order == []
-    assert lock.try_shared(5, 1) is None, "a writer that waits is not overtaken by readers"
+    assert lock.in_the_way(5, 1, False), "a writer that waits is not overtaken by readers"
     first.release()
     for thread in threads:
         thread.join()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 from support.target import RunningTarget, start_target
 
-from iscsitools.initiator import ConnectionClosedError, Session
+from iscsitools.initiator import Session
 
 IQN = "iqn.2026-11.example:long"
 MEGABYTES = 8
@@ -98,13 +99,47 @@ def test_a_file_cut_off_under_reads_costs_those_beyond_its_end_only(
         tasks = [session.start_command(read16(n * STEP, STEP), read=STEP) for n in range(30)]
         assert session.wait(tasks[0]).good  # the others are on their way
         os.truncate(tmp_path / "disk.img", 1 << 20)
-        try:
-            ends = [session.wait(task) for task in tasks[1:]]
-        except ConnectionClosedError:
-            # The cut came between a header that is out and its data, which are no more: nothing else can be said.
-            ends = []
-        assert all(end.good or end.status == 2 for end in ends)
-        assert not ends or not all(end.good for end in ends)
+        ends = [session.wait(task) for task in tasks[1:]]
+        for number, end in enumerate(ends, 1):
+            if end.good:
+                assert end.data == content[number * STEP : (number + 1) * STEP]
+            else:
+                assert end.sense_code == (3, 0x11, 0)
+        assert not all(end.good for end in ends)
+        assert session.command(read16(0, STEP), read=STEP).data == content[:STEP]
     with connect(target) as session:
         assert session.command(read16(0, 4096), read=4096).data == content[:4096]
         assert session.command(read16(1 << 20, 4096), read=4096).sense_code == (3, 0x11, 0)
+
+
+@pytest.mark.parametrize("length", [4096, STEP, 512 << 10])
+@pytest.mark.parametrize("path", ["python", "auto"])
+def test_a_file_that_is_cut_and_grown_all_the_time_ends_no_connection(tmp_path: Path, path: str, length: int) -> None:
+    """At whatever moment it is cut, each read has its bytes or ends with MEDIUM ERROR."""
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    options = ("--iqn", IQN, "--lun", f"file:{disk}", "--provider", "none", "--data-path", path)
+    done = threading.Event()
+
+    def cut_and_grow() -> None:
+        while not done.is_set():
+            for size in (1 << 20, length // 2):
+                os.truncate(disk, size)
+
+    with start_target(tmp_path, *options) as target, connect(target) as session:
+        cutter = threading.Thread(target=cut_and_grow)
+        cutter.start()
+        try:
+            seen = set()
+            for _ in range(400):
+                tasks = [session.start_command(read16(0, length), read=length) for _ in range(4)]
+                for end in map(session.wait, tasks):
+                    seen.add(end.good)
+                    assert end.data == bytes(length) if end.good else end.sense_code == (3, 0x11, 0)
+                if seen == {True, False}:
+                    break
+        finally:
+            done.set()
+            cutter.join()
+        os.truncate(disk, 1 << 20)
+        assert session.command(read16(0, length), read=length).data == bytes(length)

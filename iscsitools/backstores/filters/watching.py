@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iscsitools.backstores.base import CloneSource, Filter, MappedRange
+from iscsitools.backstores.base import CloneSource, Filter
 
 
 class WatchingFilter(Filter):
@@ -82,10 +82,3 @@ class WatchingFilter(Filter):
         if done:
             self.watch("write", offset, len(buffer))
         return done
-
-    def try_map(self, offset: int, length: int) -> MappedRange | None:
-        """The inner one's; told as a read."""
-        found = super().try_map(offset, length)
-        if found is not None:
-            self.watch("read_into", offset, length)
-        return found

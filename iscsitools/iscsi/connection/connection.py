@@ -24,7 +24,7 @@ from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.framing import Framing
 from iscsitools.iscsi.connection.memory import Buffers, Holding
 from iscsitools.iscsi.connection.output import OUTPUT_LIMIT, Output
-from iscsitools.iscsi.connection.stops import CLOSED, MAPPED, OTHER, OUTPUT_FULL, Stop
+from iscsitools.iscsi.connection.stops import CLOSED, OTHER, OUTPUT_FULL, Stop
 from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.login.negotiation import Parameters
 from iscsitools.probes.firing import ConnectionInfo, Probes
@@ -231,10 +231,7 @@ class Connection(Framing):
 
     def _stopped(self, stop: Stop) -> None:
         """The data path goes on when something else has happened."""
-        if stop is MAPPED:
-            self.out.put_mapped()
-            self.stalled = True
-        elif stop is CLOSED:
+        if stop is CLOSED:
             self.close("header digest error")
         elif stop is OUTPUT_FULL:
             self.stalled = True

@@ -27,11 +27,9 @@ from iscsitools.iscsi.connection.stops import (
     BUDGET,
     CLOSED,
     INCOMPLETE,
-    MAPPED,
     NOT_HERE,
     OTHER,
     OUTPUT_FULL,
-    Mapped,
     Stop,
 )
 from iscsitools.iscsi.connection.transfer_cdb import other_range
@@ -52,8 +50,6 @@ from iscsitools.wire.rfc7143 import (
     WRITE_DONE,
 )
 
-MAP_MINIMUM: Final = 128 << 10
-"""Bytes from which on a READ is sent straight from the backstore's mapping, where it has one, and not copied first."""
 _SERIAL_LIMIT: Final = SERIAL_MASK - RECEIVE_SIZE // BHS_LENGTH
 """No numbers are served from here on, so that none of them begins anew within one receive buffer."""
 _RESPONSE_PROBE: Final = int(Probe.SCSI_RESPONSE)
@@ -93,9 +89,8 @@ class DataPath(PathEvents):
         unpack, pack = COMMAND.unpack_from, FAST_ANSWER.pack_into
         # What holds for the form of the last command, and for its length: most commands are like the one before.
         last_form, last_length, last_edtl = b"", 0, 0
-        by_map = in_parts = False
+        in_parts = False
         fired = FIRED_NOTHING
-        mapped = None
         read = written = 0
         stop = INCOMPLETE
         while end - pos >= head:
@@ -130,7 +125,6 @@ class DataPath(PathEvents):
                 ):
                     last_length, last_edtl, last_lba = length, edtl, blocks - count
                     in_parts = not writes and edtl > self._largest_read
-                    by_map = edtl >= MAP_MINIMUM and not data_digest
                 else:
                     length = 0
             if length and cmdsn == exp and lba <= last_lba and itt != RESERVED_TAG and itt not in tags:
@@ -167,9 +161,7 @@ class DataPath(PathEvents):
                             fired = FIRED_COMMAND
                             self._fire_command(mask, number, pos)
                     try:
-                        if by_map:
-                            mapped = store.try_map(lba * block_size, edtl)
-                        answered = mapped or store.try_read_into(lba * block_size, out_view[data:done])
+                        answered = store.try_read_into(lba * block_size, out_view[data:done])
                     except BaseException:
                         answered = False  # the task's way meets it again, and makes sense data of it
                     if answered:
@@ -192,12 +184,7 @@ class DataPath(PathEvents):
                                 self._fire_read(mask, number, itt, edtl, tail, data, done)
                         tail = done
                         read += edtl
-                        if not by_map or mapped is None:
-                            continue
-                        tail = data
-                        self.mapped = Mapped(mapped, store, lba * block_size)
-                        stop = MAPPED
-                        break
+                        continue
                 else:
                     data = pos + head
                     done = data + edtl

@@ -93,29 +93,6 @@ class Output:
         if path.data_digest:
             self._append(chunk, crc32c_wire(data, filler))
 
-    def put_mapped(self) -> None:
-        """Add the data that the data path left in a mapping, behind the header that it has put."""
-        path = self._path
-        assert path.mapped is not None
-        self._close_segment()
-        self._queue.append(path.mapped.range.view)
-        path.chunk_begin += len(path.mapped.range)
-
-    def _take_back(self) -> None:
-        """Give back what a backstore has lent: what the socket did not take of it is copied now.
-
-        It is the last of the queue, for nothing is put before it was sent.
-        """
-        path = self._path
-        assert path.mapped is not None
-        (lent, store, offset), path.mapped = path.mapped, None
-        missing = min(self.unsent(), len(lent))
-        lent.release()
-        if missing:
-            copy = memoryview(bytearray(missing))
-            store.read_into(offset + len(lent) - missing, copy)
-            self._queue[-1] = copy
-
     def _append(self, chunk: Chunk, data: bytes | bytearray | memoryview) -> None:
         path = self._path
         end = path.tail + len(data)
@@ -179,8 +156,6 @@ class Output:
                 break
             count -= len(first)
             queue.popleft()
-        if self._path.mapped is not None:
-            self._take_back()
         if self._path.marks:
             self._fire_marks()
         while self._releases and self._releases[0][0] <= self.bytes_sent:
@@ -253,9 +228,6 @@ class Output:
 
     def abandon(self) -> None:
         """Give up what was not sent: transfers end with what had moved of them (xfer_len of xfer-done)."""
-        if self._path.mapped is not None:
-            self._path.mapped.range.release()
-            self._path.mapped = None
         marks = self._path.marks
         for position, lun, itt, address, offset, length in marks:
             missing = position - self.bytes_sent

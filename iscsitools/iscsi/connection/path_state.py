@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from iscsitools.iscsi.connection.memory import Chunk, address_of
-from iscsitools.iscsi.connection.stops import NOT_HERE, Mapped, Transfer
+from iscsitools.iscsi.connection.stops import NOT_HERE, Transfer
 from iscsitools.probes.firing import FIRED_NOTHING, ConnectionInfo, Mark, Probes
 from iscsitools.scsi.core.gate import Gate
 from iscsitools.wire.rfc7143 import (
@@ -37,7 +37,7 @@ class PathState:
     __slots__ = (
         "_forms", "_gates", "_largest_in_parts", "_largest_read", "_largest_write", "_max_burst", "_max_send",
         "_receive_address", "chunk", "chunk_begin", "commands", "data_digest", "exp_cmdsn", "fired", "header_digest",
-        "in_order", "info", "mapped", "marks", "now", "probes", "read_bytes", "receive", "receive_view", "statsn",
+        "in_order", "info", "marks", "now", "probes", "read_bytes", "receive", "receive_view", "statsn",
         "tags", "tail", "ttt", "window", "written_bytes",
     )  # fmt: skip
 
@@ -67,8 +67,6 @@ class PathState:
         self.tail = 0
         self.chunk_begin = 0
         self.marks: deque[Mark] = deque()
-        self.mapped: Mapped | None = None
-        """Data of the last answer that lies in a backstore's mapping."""
         # Counters, for the list of sessions.
         self.commands = 0
         self.read_bytes = 0

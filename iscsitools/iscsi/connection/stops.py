@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, NamedTuple
-
-from iscsitools.backstores.base import Backstore, MappedRange
+from typing import Final
 
 NOT_HERE: Final = 0
 ANSWERED: Final = 1
@@ -13,14 +11,6 @@ BEGUN: Final = 2
 Transfer = tuple[bytes, bytearray | None, int, int, int, int, int, list[tuple[int, int, int, int, int]]]
 """A command that waits for data: header; its buffer, if any byte of it was kept; bytes that are wanted, have come and
 were asked for; R2Ts so far; since when it waits; and its sequences (``requests.data_out.Sequence``)."""
-
-
-class Mapped(NamedTuple):
-    """Data that a backstore has lent, where it comes from, and from which byte on."""
-
-    range: MappedRange
-    store: Backstore
-    offset: int
 
 
 class Stop(IntEnum):
@@ -34,8 +24,6 @@ class Stop(IntEnum):
     """The output chunk has no room for its answer: it has to be sent first."""
     BUDGET = 3
     """The output that this call might make has been made."""
-    MAPPED = 5
-    """Behind what was put follows :attr:`DataPath.mapped`, which has to be sent before anything else is looked at."""
     CLOSED = 4
     """Its header digest is wrong: the connection cannot go on (RFC 7143 7.8)."""
 
@@ -46,5 +34,4 @@ INCOMPLETE: Final = Stop.INCOMPLETE
 OTHER: Final = Stop.OTHER
 OUTPUT_FULL: Final = Stop.OUTPUT_FULL
 BUDGET: Final = Stop.BUDGET
-MAPPED: Final = Stop.MAPPED
 CLOSED: Final = Stop.CLOSED
