@@ -12,14 +12,14 @@ from iscsitools.cli.watching import Watch, source_options, watch_sums
 from iscsitools.errors import RunError, UsageError
 from iscsitools.trace.client.attach import Server
 from iscsitools.trace.views.distribution_plot import write_distributions
-from iscsitools.trace.views.distributions import Kind, distribution_report, distributions, share_report
+from iscsitools.trace.views.distributions import DistributionKind, distribution_report, distributions, share_report
 from iscsitools.trace.views.plot import PlotError, check_plot_file
 from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.watch import Source
 from iscsitools.trace.views.width import fold
 
 
-def distribution_command(kind: Kind, text: str) -> click.Command:
+def distribution_command(kind: DistributionKind, text: str) -> click.Command:
     """The command that reports distributions of one kind; ``text``: its help."""
 
     @click.command(help=text)
@@ -38,7 +38,7 @@ def distribution_command(kind: Kind, text: str) -> click.Command:
     return command
 
 
-def _plot(watch: Watch, kind: Kind, path: Path) -> None:
+def _plot(watch: Watch, kind: DistributionKind, path: Path) -> None:
     check_plot(watch, path)
     caption = plot_caption(watch.source)
 

@@ -18,7 +18,7 @@ from iscsitools.backstores.spec import without_password
 from iscsitools.cli.logs import set_up_logging
 from iscsitools.cli.output import size_text
 from iscsitools.cli.run_beside import RunBeside
-from iscsitools.config import AuthMethod, Config, LunConfig, Portal, TargetConfig, load_config
+from iscsitools.config import AuthMethod, Config, LunConfig, PortalConfig, TargetConfig, load_config
 from iscsitools.config.commandline import config_from_options
 from iscsitools.config.plugins import plugin_tables
 from iscsitools.config.schema import DATA_PATHS, LOG_FORMATS, LOG_LEVELS, PROVIDERS
@@ -186,7 +186,7 @@ def start(
     def ready(server: Server) -> None:
         targets = server.assembly.targets
         sizes = {(t.name, n): (u.blocks, u.block_size) for t in targets for n, u in t.device.units.items()}
-        addresses = [Portal.parse(address) for address in server.addresses]
+        addresses = [PortalConfig.parse(address) for address in server.addresses]
         click.echo(greeting(config, addresses, sizes, watched=server.trace is not None), err=run is not None)
         sys.stdout.flush()
         if run is not None:
@@ -200,7 +200,7 @@ def start(
     return status or max(ended, default=0)
 
 
-def variables(config: Config, name: str, addresses: Sequence[Portal]) -> dict[str, str]:
+def variables(config: Config, name: str, addresses: Sequence[PortalConfig]) -> dict[str, str]:
     """What a command beside the server finds in its environment."""
     portal = _reachable(addresses[0])
     found = {"ISCSITOOLS_NAME": name, "ISCSITOOLS_PORTAL": str(portal)}
@@ -211,7 +211,10 @@ def variables(config: Config, name: str, addresses: Sequence[Portal]) -> dict[st
 
 
 def greeting(
-    config: Config, addresses: Sequence[Portal], sizes: Mapping[tuple[str, int], tuple[int, int]], watched: bool = True
+    config: Config,
+    addresses: Sequence[PortalConfig],
+    sizes: Mapping[tuple[str, int], tuple[int, int]],
+    watched: bool = True,
 ) -> str:
     """What is served and how to connect to it and, if it can be ``watched``, how to watch it.
 
@@ -252,12 +255,12 @@ def _lun(lun: LunConfig, blocks: int, block_size: int) -> str:
     return ", ".join(parts)
 
 
-def _reachable(portal: Portal) -> Portal:
+def _reachable(portal: PortalConfig) -> PortalConfig:
     """An address to connect to from this machine, for one that stands for all of them."""
-    return Portal({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(portal.host, portal.host), portal.port)
+    return PortalConfig({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(portal.host, portal.host), portal.port)
 
 
-def _url(portal: Portal, target: TargetConfig) -> str:
+def _url(portal: PortalConfig, target: TargetConfig) -> str:
     """Libiscsi's URL; a user's name goes in, his secret never."""
     if target.auth.method is AuthMethod.CHAP and target.auth.users:
         return f"iscsi://{target.auth.users[0].name}%SECRET@{portal}"

@@ -13,7 +13,7 @@ from iscsitools.config.model import (
     Secret,
     TargetConfig,
 )
-from iscsitools.config.names import DEFAULT_PORT, Portal, iscsi_name
+from iscsitools.config.names import DEFAULT_PORT, PortalConfig, iscsi_name
 from iscsitools.config.reader import ConfigError
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 from iscsitools.wire.names import fold_name
@@ -30,7 +30,7 @@ __all__ = [
     "LunConfig",
     "MapConfig",
     "PluginConfig",
-    "Portal",
+    "PortalConfig",
     "Secret",
     "TargetConfig",
     "config_of",

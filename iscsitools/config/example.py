@@ -7,7 +7,7 @@ import textwrap
 from enum import Enum
 from typing import Any
 
-from iscsitools.config.names import Portal
+from iscsitools.config.names import PortalConfig
 from iscsitools.config.schema import CONFIG, USER, tables
 from iscsitools.config.types import BOOLEAN, CACHE, RESERVATIONS, Key, Scalar, Table, Tables
 from iscsitools.iscsi.login.policy import ChapAlgorithm
@@ -38,7 +38,7 @@ def toml_value(key: Key, value: Any) -> str:
         return json.dumps(value.name.lower().replace("_", "-"))
     if isinstance(value, Enum):
         return json.dumps(value.value)
-    if isinstance(value, Portal):
+    if isinstance(value, PortalConfig):
         return json.dumps(str(value))
     return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 

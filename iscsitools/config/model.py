@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from iscsitools.config.names import Portal
+from iscsitools.config.names import PortalConfig
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Config:
     """
 
     name: str | None = None
-    portals: tuple[Portal, ...] = (Portal("127.0.0.1"),)
+    portals: tuple[PortalConfig, ...] = (PortalConfig("127.0.0.1"),)
     targets: tuple[TargetConfig, ...] = ()
     discovery: AuthConfig = AuthConfig()
     limits: Limits = Limits()

@@ -58,7 +58,7 @@ def _check_iqn(text: str, name: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Portal:
+class PortalConfig:
     """An address and a TCP port to listen on. ``host`` is an IP address or a host name, without brackets.
 
     Port 0 asks the system for a free one. ``group``: its portal group, 1 to 65535 (RFC 7143 4.2.7.1). ``advertise``:
@@ -73,7 +73,7 @@ class Portal:
     advertise: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Portal:
+    def parse(cls, text: str) -> PortalConfig:
         """Read ``ADDR``, ``ADDR:PORT``, ``V6``, ``[V6]`` or ``[V6]:PORT``, then ``,GROUP`` and ``,advertise=``.
 
         Raises ValueError with the reason.
@@ -101,7 +101,7 @@ class Portal:
         return self.host, self.port, self.group
 
     @classmethod
-    def _place(cls, text: str, default: int = DEFAULT_PORT) -> Portal:
+    def _place(cls, text: str, default: int = DEFAULT_PORT) -> PortalConfig:
         if text.startswith("["):
             host, bracket, rest = text[1:].partition("]")
             if not bracket or (rest and not rest.startswith(":")):

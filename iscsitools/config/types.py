@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from iscsitools.backstores import values
-from iscsitools.config.names import Portal, iscsi_name
+from iscsitools.config.names import PortalConfig, iscsi_name
 
 if TYPE_CHECKING:
     from iscsitools.config.positions import Path
@@ -299,6 +299,6 @@ NAME: Final = Scalar("name", _word)
 SERIAL: Final = Scalar("text", _serial)
 NAA: Final = Scalar("text", _naa)
 IQN: Final = Scalar("iSCSI name", iscsi_name)
-PORTAL: Final = Scalar("ADDRESS:PORT", Portal.parse)
+PORTAL: Final = Scalar("ADDRESS:PORT", PortalConfig.parse)
 PATTERN: Final = Scalar("pattern", _pattern)
 GROUP: Final = Scalar("group name", _group)

@@ -17,7 +17,7 @@ FIXED: Final = ("name", "log_format", "watch_group", "provider", "data_path", "p
 """Fields of a Config that only a restart can change."""
 
 
-class Kind(StrEnum):
+class ChangeKind(StrEnum):
     """What a change is."""
 
     PORTAL_ADDED = "portal-added"
@@ -46,7 +46,7 @@ class Change:
     ``size``: the new one in bytes. ``shrinks``: what lies beyond it is lost.
     """
 
-    kind: Kind
+    kind: ChangeKind
     text: str
     target: str = ""
     lun: int = -1
@@ -83,23 +83,23 @@ def plan(before: Config, after: Config, registry: Registry) -> tuple[Change, ...
 def _changes(before: Config, after: Config, stacks: _Stacks) -> Iterator[Change]:
     yield from _portals(before, after)
     if before.log_level != after.log_level:
-        yield Change(Kind.LOG_LEVEL, f"log_level goes from {before.log_level} to {after.log_level}")
+        yield Change(ChangeKind.LOG_LEVEL, f"log_level goes from {before.log_level} to {after.log_level}")
     for field in fields(Limits):
         old, new = getattr(before.limits, field.name), getattr(after.limits, field.name)
         if old != new:
-            yield Change(Kind.LIMIT, f"limit {field.name} goes from {_plain(old)} to {_plain(new)}")
+            yield Change(ChangeKind.LIMIT, f"limit {field.name} goes from {_plain(old)} to {_plain(new)}")
     for text in _auth(before.discovery, after.discovery, "discovery"):
-        yield Change(Kind.DISCOVERY, text)
+        yield Change(ChangeKind.DISCOVERY, text)
     old_targets = {target.iqn: target for target in before.targets}
     new_targets = {target.iqn: target for target in after.targets}
     for iqn, target in old_targets.items():
         if iqn not in new_targets:
-            yield Change(Kind.TARGET_REMOVED, f"target {iqn} is removed, with {_luns(target)}", iqn)
+            yield Change(ChangeKind.TARGET_REMOVED, f"target {iqn} is removed, with {_luns(target)}", iqn)
     for iqn, target in new_targets.items():
         if iqn in old_targets:
             yield from _target(old_targets[iqn], target, stacks)
         else:
-            yield Change(Kind.TARGET_ADDED, f"target {iqn} is added, with {_luns(target)}", iqn)
+            yield Change(ChangeKind.TARGET_ADDED, f"target {iqn} is added, with {_luns(target)}", iqn)
 
 
 def _portals(before: Config, after: Config) -> Iterator[Change]:
@@ -107,13 +107,15 @@ def _portals(before: Config, after: Config) -> Iterator[Change]:
     new = {portal.place: portal for portal in after.portals}
     for place, portal in new.items():
         if place not in old:
-            yield Change(Kind.PORTAL_ADDED, f"portal {portal} is added", portal=str(portal))
+            yield Change(ChangeKind.PORTAL_ADDED, f"portal {portal} is added", portal=str(portal))
         elif portal != old[place]:
             told = f"is told as {portal.advertise}" if portal.advertise else "is told as it is"
-            yield Change(Kind.PORTAL_CHANGED, f"portal {replace(portal, advertise='')} {told}", portal=str(portal))
+            yield Change(
+                ChangeKind.PORTAL_CHANGED, f"portal {replace(portal, advertise='')} {told}", portal=str(portal)
+            )
     for place, portal in old.items():
         if place not in new:
-            yield Change(Kind.PORTAL_REMOVED, f"portal {portal} is removed", portal=str(portal))
+            yield Change(ChangeKind.PORTAL_REMOVED, f"portal {portal} is removed", portal=str(portal))
 
 
 def _plain(value: object) -> str:
@@ -144,7 +146,7 @@ def _target(before: TargetConfig, after: TargetConfig, stacks: _Stacks) -> Itera
     texts += _maps(before, after)
     texts += _auth(before.auth, after.auth, iqn)
     for text in texts:
-        yield Change(Kind.TARGET_CHANGED, text, iqn)
+        yield Change(ChangeKind.TARGET_CHANGED, text, iqn)
     yield from _units(before, after, stacks)
 
 
@@ -212,11 +214,11 @@ def _units(before: TargetConfig, after: TargetConfig, stacks: _Stacks) -> Iterat
         was = next((n for n, other in gone.items() if stacks.same(replace(other, number=number), lun)), None)
         if was is not None:
             del gone[was], come[number]
-            yield Change(Kind.LUN_MOVED, f"LUN {was} of {iqn} becomes LUN {number}", iqn, was, number)
+            yield Change(ChangeKind.LUN_MOVED, f"LUN {was} of {iqn} becomes LUN {number}", iqn, was, number)
     for number, lun in gone.items():
-        yield Change(Kind.LUN_REMOVED, f"LUN {number} of {iqn} ({_shown(lun)}) is removed", iqn, number)
+        yield Change(ChangeKind.LUN_REMOVED, f"LUN {number} of {iqn} ({_shown(lun)}) is removed", iqn, number)
     for number, lun in come.items():
-        yield Change(Kind.LUN_ADDED, f"LUN {number} of {iqn} is added: {_shown(lun)}", iqn, number)
+        yield Change(ChangeKind.LUN_ADDED, f"LUN {number} of {iqn} is added: {_shown(lun)}", iqn, number)
     for number in sorted(old.keys() & new.keys()):
         yield from _unit(iqn, old[number], new[number], stacks)
 
@@ -233,11 +235,16 @@ def _unit(iqn: str, before: LunConfig, after: LunConfig, stacks: _Stacks) -> Ite
         if old:
             how = f"{'grows' if new > old else 'shrinks'} from {size_word(old)} to {size_word(new)}"
         yield Change(
-            Kind.LUN_RESIZED, f"LUN {number} of {iqn} {how}", iqn, number, size=new, shrinks=bool(old) and new < old
+            ChangeKind.LUN_RESIZED,
+            f"LUN {number} of {iqn} {how}",
+            iqn,
+            number,
+            size=new,
+            shrinks=bool(old) and new < old,
         )
         return
     what = ", ".join(_differences(before, after, stacks))
-    yield Change(Kind.LUN_REPLACED, f"LUN {number} of {iqn} is opened anew: {what}", iqn, number)
+    yield Change(ChangeKind.LUN_REPLACED, f"LUN {number} of {iqn} is opened anew: {what}", iqn, number)
 
 
 def _differences(before: LunConfig, after: LunConfig, stacks: _Stacks) -> Iterator[str]:

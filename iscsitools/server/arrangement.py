@@ -9,7 +9,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
-from iscsitools.config import Config, LunConfig, Portal, TargetConfig
+from iscsitools.config import Config, LunConfig, PortalConfig, TargetConfig
 from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
@@ -108,12 +108,12 @@ class Arrangement:
 
     # -- portals, limits
 
-    def put_portal(self, portal: Portal, sockets: list[socket.socket]) -> None:
+    def put_portal(self, portal: PortalConfig, sockets: list[socket.socket]) -> None:
         """Accept connections at a portal."""
         self._server.listeners.add(portal, sockets)
         self._server.listeners.start(portal)
 
-    def take_portal(self, portal: Portal) -> None:
+    def take_portal(self, portal: PortalConfig) -> None:
         """Accept no connections there any more."""
         self._server.listeners.remove(portal)
 

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.backstores.base import BackstoreError
-from iscsitools.config import Config, LunConfig, Portal, TargetConfig
-from iscsitools.control.plan import Change, Kind, fixed_differences, plan
+from iscsitools.config import Config, LunConfig, PortalConfig, TargetConfig
+from iscsitools.control.plan import Change, ChangeKind, fixed_differences, plan
 from iscsitools.control.protocol import Code, ControlError, InUse
 from iscsitools.errors import UserError
 from iscsitools.iscsi.login.policy import AuthPolicy
@@ -68,7 +68,7 @@ class _Prepared:
     """What step 3 has made ready."""
 
     units: dict[tuple[str, int], tuple[LunConfig, LogicalUnit, OpenStore]] = field(default_factory=dict)
-    portals: list[tuple[Portal, list[socket.socket]]] = field(default_factory=list)
+    portals: list[tuple[PortalConfig, list[socket.socket]]] = field(default_factory=list)
     policies: dict[str, AuthPolicy] = field(default_factory=dict)
     discovery: AuthPolicy = field(default_factory=AuthPolicy)
     opened: list[OpenStore] = field(default_factory=list)
@@ -172,18 +172,18 @@ class Changer:
         prepared.discovery = auth_policy(config.discovery, authenticators)
         targets = {target.iqn: target for target in config.targets}
         for change in changes:
-            if change.kind is Kind.PORTAL_ADDED:
-                portal = Portal.parse(change.portal)
+            if change.kind is ChangeKind.PORTAL_ADDED:
+                portal = PortalConfig.parse(change.portal)
                 prepared.portals.append((portal, listen(portal, config.portals)))
-            elif change.kind is Kind.LUN_ADDED:
+            elif change.kind is ChangeKind.LUN_ADDED:
                 self._open(config, targets[change.target], change.lun, prepared)
-            elif change.kind in (Kind.TARGET_ADDED, Kind.TARGET_CHANGED):
+            elif change.kind in (ChangeKind.TARGET_ADDED, ChangeKind.TARGET_CHANGED):
                 check_access(targets[change.target], {portal.group for portal in config.portals})
                 prepared.policies[change.target] = auth_policy(targets[change.target].auth, authenticators)
-            if change.kind is Kind.TARGET_ADDED:
+            if change.kind is ChangeKind.TARGET_ADDED:
                 for lun in targets[change.target].luns:
                     self._open(config, targets[change.target], lun.number, prepared)
-        going = {place(c.target, c.lun) for c in changes if c.kind in (Kind.LUN_REMOVED, Kind.LUN_REPLACED)}
+        going = {place(c.target, c.lun) for c in changes if c.kind in (ChangeKind.LUN_REMOVED, ChangeKind.LUN_REPLACED)}
         others = [entry for entry in self._server.assembly.units if entry[0] not in going]
         for (iqn, number), (_, unit, _) in prepared.units.items():
             refuse_twins(place(iqn, number), unit, others)
@@ -208,7 +208,7 @@ class Changer:
         targets = {target.iqn: target for target in config.targets}
         self._resized.clear()
         for change in changes:
-            if change.kind is not Kind.LUN_RESIZED:
+            if change.kind is not ChangeKind.LUN_RESIZED:
                 continue
             iqn, number = change.target, change.lun
             where, store, _ = self._arrangement.store(iqn, number)
@@ -236,13 +236,13 @@ class Changer:
 
     def _finish(self, config: Config, changes: Sequence[Change], taken: Sequence[_Taken]) -> None:
         problems: list[str] = []
-        back = {(c.target, c.lun): c for c in changes if c.kind in (Kind.LUN_MOVED, Kind.LUN_REPLACED)}
+        back = {(c.target, c.lun): c for c in changes if c.kind in (ChangeKind.LUN_MOVED, ChangeKind.LUN_REPLACED)}
         targets = {target.iqn: target for target in config.targets}
         for iqn, number, unit, store in taken:
             idle = self._wait_for_calls(store)
             change = back.get((iqn, number))
             try:
-                if change is not None and change.kind is Kind.LUN_MOVED and idle:
+                if change is not None and change.kind is ChangeKind.LUN_MOVED and idle:
                     self._move(config, targets[iqn], change.to, unit, store)
                     continue
                 if not idle:
@@ -253,7 +253,7 @@ class Changer:
             except (UserError, BackstoreError, OSError) as error:
                 problems.append(f"{place(iqn, number)}: {error}")
                 if change is not None:
-                    gone = change.to if change.kind is Kind.LUN_MOVED else number
+                    gone = change.to if change.kind is ChangeKind.LUN_MOVED else number
                     self._server.config = _without_lun(self._server.config, iqn, gone)
         self._record(self._server.config, changes)
         if problems:
@@ -271,19 +271,19 @@ class Changer:
         taken: list[_Taken] = []
         targets = {target.iqn: target for target in config.targets}
         for change in changes:
-            if change.kind is Kind.PORTAL_REMOVED:
-                arrangement.take_portal(Portal.parse(change.portal))
-            elif change.kind is Kind.PORTAL_CHANGED:
-                self._server.listeners.rename(Portal.parse(change.portal))
-            elif change.kind in (Kind.LUN_REMOVED, Kind.LUN_MOVED, Kind.LUN_REPLACED):
+            if change.kind is ChangeKind.PORTAL_REMOVED:
+                arrangement.take_portal(PortalConfig.parse(change.portal))
+            elif change.kind is ChangeKind.PORTAL_CHANGED:
+                self._server.listeners.rename(PortalConfig.parse(change.portal))
+            elif change.kind in (ChangeKind.LUN_REMOVED, ChangeKind.LUN_MOVED, ChangeKind.LUN_REPLACED):
                 unit = arrangement.target(change.target).device.units[change.lun]
                 store = arrangement.take_unit(change.target, change.lun)
                 taken.append((change.target, change.lun, unit, store))
-            elif change.kind is Kind.TARGET_REMOVED:
+            elif change.kind is ChangeKind.TARGET_REMOVED:
                 taken += [(change.target, -1, None, store) for store in arrangement.take_target(change.target)]
-            elif change.kind is Kind.TARGET_ADDED:
+            elif change.kind is ChangeKind.TARGET_ADDED:
                 arrangement.put_target(targets[change.target], prepared.policies[change.target])
-            elif change.kind is Kind.TARGET_CHANGED:
+            elif change.kind is ChangeKind.TARGET_CHANGED:
                 arrangement.change_target(targets[change.target], prepared.policies[change.target])
         for (iqn, _), (lun, unit, store) in prepared.units.items():
             arrangement.put_unit(iqn, lun, unit, store)

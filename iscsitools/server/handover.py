@@ -26,7 +26,7 @@ from iscsitools.errors import UserError
 from iscsitools.server.assemble import open_store, place
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.filter_settings import put_into_force, settings_of
-from iscsitools.server.heritage import Channel, Heritage, UnitHeritage
+from iscsitools.server.heritage import HandoverChannel, Heritage, UnitHeritage
 from iscsitools.server.loop_calls import LoopCalls
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ class Handover:
         self._heritage.close()
         self._calls.ask(lambda: self._server.leave(channel))
 
-    def _connect(self, path: str) -> Channel:
+    def _connect(self, path: str) -> HandoverChannel:
         sock = socket.socket(socket.AF_UNIX)
         try:
             sock.connect(path)
         except OSError as error:
             sock.close()
             raise ControlError(Code.FAILED, f"{path}: {error.strerror or error}") from None
-        return Channel(sock)
+        return HandoverChannel(sock)
 
     # -- step 2
 
@@ -150,7 +150,7 @@ class Handover:
         return next(store for store in self._server.assembly.stores if store[0] == where)
 
     @staticmethod
-    def _wait_until_ready(channel: Channel) -> None:
+    def _wait_until_ready(channel: HandoverChannel) -> None:
         answer, _ = channel.receive(_READY_SECONDS)
         if "ready" not in answer:
             lines = answer.get("failed")
@@ -159,7 +159,7 @@ class Handover:
 
     # -- when it failed
 
-    def _go_on(self, channel: Channel) -> None:
+    def _go_on(self, channel: HandoverChannel) -> None:
         """Take all of it back."""
         try:
             channel.send({"mine": True})

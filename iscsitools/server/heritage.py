@@ -104,7 +104,7 @@ class Heritage:
         return made
 
 
-class Channel:
+class HandoverChannel:
     """The connection between the two. Its methods raise OSError; EOFError when the other one is gone."""
 
     def __init__(self, sock: socket.socket) -> None:

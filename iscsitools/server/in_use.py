@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from iscsitools.config import AuthMethod, TargetConfig
-from iscsitools.config import Portal as PortalConfig
-from iscsitools.control.plan import Change, Kind
+from iscsitools.config import AuthMethod, PortalConfig, TargetConfig
+from iscsitools.control.plan import Change, ChangeKind
 from iscsitools.iscsi.login.access import matches
 from iscsitools.iscsi.login.policy import Portal, TargetNode
 from iscsitools.iscsi.session.session import Session
@@ -21,7 +20,7 @@ from iscsitools.server.listeners import Listeners
 if TYPE_CHECKING:
     from iscsitools.server.server import Server
 
-_UNITS = (Kind.LUN_REMOVED, Kind.LUN_MOVED, Kind.LUN_REPLACED)
+_UNITS = (ChangeKind.LUN_REMOVED, ChangeKind.LUN_MOVED, ChangeKind.LUN_REPLACED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +55,13 @@ def _losses(
 ) -> Iterator[tuple[str, bool]]:
     target = session.target.name if session.target is not None else ""
     for change in changes:
-        if change.kind is Kind.PORTAL_REMOVED and _came_by(listeners, session, change.portal):
+        if change.kind is ChangeKind.PORTAL_REMOVED and _came_by(listeners, session, change.portal):
             yield f"portal {change.portal}", True
         elif not target or change.target != target:
             continue
-        elif change.kind is Kind.TARGET_REMOVED:
+        elif change.kind is ChangeKind.TARGET_REMOVED:
             yield f"target {target}", True
-        elif change.kind is Kind.TARGET_CHANGED:
+        elif change.kind is ChangeKind.TARGET_CHANGED:
             if not _admits(targets[target], session):
                 yield f"the access to {target}", True
             else:

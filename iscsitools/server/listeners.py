@@ -11,9 +11,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from iscsitools.config import Portal
+from iscsitools.config import PortalConfig
 from iscsitools.errors import RunError
-from iscsitools.iscsi.login.policy import Portal as DirectoryPortal
+from iscsitools.iscsi.login.policy import Portal
 from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.server.loop import Loop
 
@@ -34,18 +34,21 @@ class Listeners:
     """The listening sockets of all portals. ``accepted`` is called on the loop with each socket that came in."""
 
     def __init__(
-        self, loop: Loop, accepted: Callable[[socket.socket], None], inherited: Mapping[Portal, list[socket.socket]]
+        self,
+        loop: Loop,
+        accepted: Callable[[socket.socket], None],
+        inherited: Mapping[PortalConfig, list[socket.socket]],
     ) -> None:
         """``inherited``: portals that somebody else has opened for this process."""
         self._loop = loop
         self._accepted = accepted
         self._inherited = dict(inherited)
-        self._sockets: dict[Portal, list[socket.socket]] = {}
+        self._sockets: dict[PortalConfig, list[socket.socket]] = {}
         self._in_line: set[socket.socket] = set()
         """Those whose turn has been asked for."""
         self._paused = False
 
-    def open(self, portals: Collection[Portal]) -> None:
+    def open(self, portals: Collection[PortalConfig]) -> None:
         """Listen. Raises RunError, and what is open then waits for ``close``."""
         for portal in portals:
             own = self._inherited.pop(portal, None)
@@ -55,16 +58,16 @@ class Listeners:
                 sock.close()
         self._inherited = {}
 
-    def add(self, portal: Portal, sockets: list[socket.socket]) -> None:
+    def add(self, portal: PortalConfig, sockets: list[socket.socket]) -> None:
         """Take the sockets of :func:`listen` for a portal; nobody is accepted before ``start``."""
         self._sockets.setdefault(portal, []).extend(sockets)
 
-    def remove(self, portal: Portal) -> None:
+    def remove(self, portal: PortalConfig) -> None:
         """Accept nobody at a portal any more; connections that came by it go on."""
         for sock in self._sockets.pop(portal, []):
             self._close(sock)
 
-    def rename(self, portal: Portal) -> None:
+    def rename(self, portal: PortalConfig) -> None:
         """Tell initiators of a portal as another address."""
         old = next(each for each in self._sockets if each.place == portal.place)
         self._sockets[portal] = self._sockets.pop(old)
@@ -75,15 +78,15 @@ class Listeners:
         return [address_text(sock.getsockname(), scoped=True) for found in self._sockets.values() for sock in found]
 
     @property
-    def portals(self) -> list[DirectoryPortal]:
+    def portals(self) -> list[Portal]:
         """What initiators come in by."""
         return [_by_socket(portal, sock) for portal, found in self._sockets.items() for sock in found]
 
-    def portals_of(self, portal: Portal) -> list[DirectoryPortal]:
+    def portals_of(self, portal: PortalConfig) -> list[Portal]:
         """The same of one portal."""
         return [_by_socket(portal, sock) for sock in self._sockets.get(portal, [])]
 
-    def start(self, portal: Portal | None = None) -> None:
+    def start(self, portal: PortalConfig | None = None) -> None:
         """Accept from now on, at one portal or at all."""
         self._paused = self._paused and portal is not None
         for each, sockets in self._sockets.items():
@@ -98,7 +101,7 @@ class Listeners:
                 self._loop.remove_reader(sock.fileno())
         self._paused = True
 
-    def all(self) -> list[tuple[Portal, socket.socket]]:
+    def all(self) -> list[tuple[PortalConfig, socket.socket]]:
         """Every listening socket with its portal."""
         return [(portal, sock) for portal, found in self._sockets.items() for sock in found]
 
@@ -144,13 +147,13 @@ class Listeners:
             self._accepted(sock)
 
 
-def _by_socket(portal: Portal, sock: socket.socket) -> DirectoryPortal:
+def _by_socket(portal: PortalConfig, sock: socket.socket) -> Portal:
     host, _, port = address_text(sock.getsockname(), scoped=True).rpartition(":")
     both = host == "[::]" and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-    return DirectoryPortal("" if both else host.strip("[]"), int(port), portal.group, portal.told(int(port)))
+    return Portal("" if both else host.strip("[]"), int(port), portal.group, portal.told(int(port)))
 
 
-def listen(portal: Portal, among: Iterable[Portal] = ()) -> list[socket.socket]:
+def listen(portal: PortalConfig, among: Iterable[PortalConfig] = ()) -> list[socket.socket]:
     """Listen on all addresses that a portal's host stands for. Raises RunError with one line.
 
     ``::`` is all addresses of both families, unless ``among`` has a portal of IPv4 with the same port.

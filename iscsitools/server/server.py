@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
-from iscsitools.config import Config, Limits
-from iscsitools.config import Portal as PortalConfig
+from iscsitools.config import Config, Limits, PortalConfig
 from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.connection.datapath import DataPath
@@ -36,7 +35,7 @@ from iscsitools.server.data_path import NoNativeError, tracers_of
 from iscsitools.server.data_path import choose as choose_data_path
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.health import LimitWatch
-from iscsitools.server.heritage import Channel
+from iscsitools.server.heritage import HandoverChannel
 from iscsitools.server.listeners import Listeners
 from iscsitools.server.loop import Loop
 from iscsitools.server.secret_lookup import Lookups
@@ -97,7 +96,7 @@ class Server:
         self._closer = StoreCloser()
         self._closing = False
         self._predecessor = predecessor
-        self._channel: Channel | None = None
+        self._channel: HandoverChannel | None = None
         self._end_wanted = False
         self.holding = False
         """Another server takes over: nothing is read, nobody is accepted."""
@@ -260,7 +259,7 @@ class Server:
         if self._end_wanted:
             self._begin_end()
 
-    def leave(self, channel: Channel) -> None:
+    def leave(self, channel: HandoverChannel) -> None:
         """Close all connections and end, without a word to disks and reservations: they are another's.
 
         The other server serves when it sees that ``channel`` is closed, which is the last that this one does.

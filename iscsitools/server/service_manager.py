@@ -14,7 +14,7 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from iscsitools.config import Portal
+from iscsitools.config import PortalConfig
 from iscsitools.errors import RunError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def status_line(server: Server) -> str:
     )
 
 
-def inherited_portals(environment: Environment) -> dict[Portal, list[socket.socket]]:
+def inherited_portals(environment: Environment) -> dict[PortalConfig, list[socket.socket]]:
     """The listening sockets that the manager opened for this process, by the portals that they are.
 
     A socket that is named ``group-2`` (FileDescriptorName=) is in portal group 2, others are in group 1.
@@ -92,7 +92,7 @@ def inherited_portals(environment: Environment) -> dict[Portal, list[socket.sock
     """
     meant = environment.pop("LISTEN_PID", "") == str(os.getpid())
     count, names = environment.pop("LISTEN_FDS", ""), environment.pop("LISTEN_FDNAMES", "").split(":")
-    found: dict[Portal, list[socket.socket]] = {}
+    found: dict[PortalConfig, list[socket.socket]] = {}
     if not meant or not count.isdecimal():
         return found
     for index in range(int(count)):
@@ -102,7 +102,7 @@ def inherited_portals(environment: Environment) -> dict[Portal, list[socket.sock
     return found
 
 
-def _listening(fd: int, name: str) -> tuple[Portal, socket.socket]:
+def _listening(fd: int, name: str) -> tuple[PortalConfig, socket.socket]:
     problem = RunError(f"the service manager's socket {name} (descriptor {fd}) is no listening TCP socket")
     try:
         sock = socket.socket(fileno=fd)
@@ -115,4 +115,4 @@ def _listening(fd: int, name: str) -> tuple[Portal, socket.socket]:
     sock.setblocking(False)
     host, port, *_ = sock.getsockname()
     group = _GROUP.fullmatch(name)
-    return Portal(host, port, int(group[1]) if group else 1), sock
+    return PortalConfig(host, port, int(group[1]) if group else 1), sock

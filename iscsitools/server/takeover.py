@@ -12,10 +12,10 @@ import tempfile
 import threading
 from typing import Final
 
-from iscsitools.config import Portal
+from iscsitools.config import PortalConfig
 from iscsitools.control import Control
 from iscsitools.errors import RunError, UserError
-from iscsitools.server.heritage import Channel, Heritage
+from iscsitools.server.heritage import HandoverChannel, Heritage
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +29,16 @@ _END_SECONDS: Final = 30.0
 class Predecessor:
     """The running server, which holds everything still and waits for :meth:`wait_for_its_end` or :meth:`failed`."""
 
-    def __init__(self, heritage: Heritage, channel: Channel) -> None:
+    def __init__(self, heritage: Heritage, channel: HandoverChannel) -> None:
         self.heritage = heritage
         self._channel = channel
 
     @property
-    def portals(self) -> dict[Portal, list[socket.socket]]:
+    def portals(self) -> dict[PortalConfig, list[socket.socket]]:
         """Its listening sockets, by where and in which group they listen."""
-        found: dict[Portal, list[socket.socket]] = {}
+        found: dict[PortalConfig, list[socket.socket]] = {}
         for text, sock in self.heritage.sockets:
-            found.setdefault(Portal.parse(text), []).append(sock)
+            found.setdefault(PortalConfig.parse(text), []).append(sock)
         return found
 
     def wait_for_its_end(self) -> None:
@@ -82,7 +82,7 @@ def take_over(control: Control) -> Predecessor:
         problems: list[UserError] = []
         thread = threading.Thread(target=_request, args=(control, path, problems), name="takeover", daemon=True)
         thread.start()
-        channel = Channel(_accepted(listener, problems))
+        channel = HandoverChannel(_accepted(listener, problems))
     try:
         message, fds = channel.receive(_MESSAGE_SECONDS)
         if "mine" in message:

@@ -59,7 +59,7 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class TextKey:
     """One key. ``low`` and ``high`` bound a NUMBER, both included; ``default`` is its text when nobody says it.
 
     ``leading`` keys belong to the session and come on its first connection only; ``normal_only`` ones mean nothing in
@@ -80,34 +80,34 @@ class Key:
     attribute: str = ""
 
 
-def _declared(name: str, section: str, when: int, sender: int, *, leading: bool = True, default: str = "") -> Key:
-    return Key(name, section, Rule.DECLARATIVE, when, sender=sender, leading=leading, default=default)
+def _declared(name: str, section: str, when: int, sender: int, *, leading: bool = True, default: str = "") -> TextKey:
+    return TextKey(name, section, Rule.DECLARATIVE, when, sender=sender, leading=leading, default=default)
 
 
-def _digest(name: str, attribute: str) -> Key:
-    return Key(name, "13.1", Rule.LIST, When.OPERATIONAL, Type.LIST, default="None", attribute=attribute)
+def _digest(name: str, attribute: str) -> TextKey:
+    return TextKey(name, "13.1", Rule.LIST, When.OPERATIONAL, Type.LIST, default="None", attribute=attribute)
 
 
-def _number(name: str, section: str, rule: Rule, default: int, low: int, high: int, attribute: str) -> Key:
-    return Key(
+def _number(name: str, section: str, rule: Rule, default: int, low: int, high: int, attribute: str) -> TextKey:
+    return TextKey(
         name, section, rule, When.OPERATIONAL, Type.NUMBER, default=str(default), low=low, high=high, leading=True,
         normal_only=name not in _IN_DISCOVERY, attribute=attribute,
     )  # fmt: skip
 
 
-def _boolean(name: str, section: str, rule: Rule, attribute: str) -> Key:
-    return Key(
+def _boolean(name: str, section: str, rule: Rule, attribute: str) -> TextKey:
+    return TextKey(
         name, section, rule, When.OPERATIONAL, Type.BOOLEAN, default="Yes", leading=True, normal_only=True,
         attribute=attribute,
     )  # fmt: skip
 
 
-def _chap(name: str) -> Key:
-    return Key(name, "12.1.3", Rule.AUTHENTICATION, When.SECURITY)
+def _chap(name: str) -> TextKey:
+    return TextKey(name, "12.1.3", Rule.AUTHENTICATION, When.SECURITY)
 
 
-def _obsolete(name: str) -> Key:
-    return Key(name, "13.25", Rule.OBSOLETE, When.ANY)
+def _obsolete(name: str) -> TextKey:
+    return TextKey(name, "13.25", Rule.OBSOLETE, When.ANY)
 
 
 # Session-wide numbers that RFC 7143 does not call irrelevant in a discovery session.
@@ -115,7 +115,7 @@ _IN_DISCOVERY: Final = ("DefaultTime2Wait", "DefaultTime2Retain", "ErrorRecovery
 _MAX_LENGTH: Final = (1 << 24) - 1
 
 _KEYS: Final = (
-    Key("AuthMethod", "12", Rule.AUTHENTICATION, When.SECURITY, Type.LIST, default="None"),
+    TextKey("AuthMethod", "12", Rule.AUTHENTICATION, When.SECURITY, Type.LIST, default="None"),
     _chap("CHAP_A"),
     _chap("CHAP_I"),
     _chap("CHAP_C"),
@@ -133,7 +133,7 @@ _KEYS: Final = (
     _declared("TargetPortalGroupTag", "13.9", When.LOGIN, Side.TARGET),
     _boolean("InitialR2T", "13.10", Rule.OR, "initial_r2t"),
     _boolean("ImmediateData", "13.11", Rule.AND, "immediate_data"),
-    Key(
+    TextKey(
         "MaxRecvDataSegmentLength",
         "13.12",
         Rule.DECLARATIVE,
@@ -153,7 +153,7 @@ _KEYS: Final = (
     _boolean("DataSequenceInOrder", "13.19", Rule.OR, "data_sequence_in_order"),
     _number("ErrorRecoveryLevel", "13.20", Rule.MIN, 0, 0, 2, "error_recovery_level"),
     _declared("SessionType", "13.21", When.LOGIN, Side.INITIATOR, leading=False, default="Normal"),
-    Key(
+    TextKey(
         "TaskReporting",
         "13.23",
         Rule.LIST,

@@ -136,7 +136,7 @@ def service_action(cdb: bytes) -> int | None:
     return cdb[1] & 0x1F
 
 
-class Extent(NamedTuple):
+class CdbExtent(NamedTuple):
     """The range that a CDB names: the first block, and how many blocks."""
 
     lba: int
@@ -172,13 +172,13 @@ def name_of(cdb: bytes) -> str:
     return command_name(cdb[0], service_action(cdb)) if cdb else "(no CDB)"
 
 
-def extent_of(cdb: bytes) -> Extent | None:
+def extent_of(cdb: bytes) -> CdbExtent | None:
     """The LBA and the number of blocks that the CDB names, where it names one range and all of it is there."""
     if not cdb:
         return None
     if cdb[0] in (0x08, 0x0A) and len(cdb) >= 6:
         # SBC-2 5.5: 21 bits of LBA; a TRANSFER LENGTH of 0 is 256 blocks.
-        return Extent(int.from_bytes(cdb[1:4], "big") & 0x1FFFFF, cdb[4] or 256)
+        return CdbExtent(int.from_bytes(cdb[1:4], "big") & 0x1FFFFF, cdb[4] or 256)
     places = RANGES.get(cdb[0])
     if cdb[0] == 0x7F and service_action(cdb) in range(0x09, 0x0F):
         places = VARIABLE_LENGTH_RANGE
@@ -188,4 +188,4 @@ def extent_of(cdb: bytes) -> Extent | None:
     if len(cdb) < length_at + length_size:
         return None
     lba = int.from_bytes(cdb[at : at + size], "big")
-    return Extent(lba, int.from_bytes(cdb[length_at : length_at + length_size], "big"))
+    return CdbExtent(lba, int.from_bytes(cdb[length_at : length_at + length_size], "big"))

@@ -17,7 +17,7 @@ from support.tools import needs
 
 from iscsitools.backstores.spec import FilterSpec, StackSpec
 from iscsitools.cli.serve import greeting
-from iscsitools.config import AuthConfig, AuthMethod, ChapUser, Config, LunConfig, Portal, Secret, TargetConfig
+from iscsitools.config import AuthConfig, AuthMethod, ChapUser, Config, LunConfig, PortalConfig, Secret, TargetConfig
 
 SERVE = [sys.executable, "-m", "iscsitools.cli.main", "serve"]
 
@@ -98,8 +98,8 @@ def test_from_a_file(tmp_path: Path) -> None:
     )
     with serving("--config", str(file), "--portal", "127.0.0.1:0", "--portal", "[::1]:0") as (_, lines):
         first, second = lines[0].removeprefix("iscsitools 0.1.0 listens on ").split(", ")
-        assert Portal.parse(first).host == "127.0.0.1"
-        assert Portal.parse(second).host == "::1"
+        assert PortalConfig.parse(first).host == "127.0.0.1"
+        assert PortalConfig.parse(second).host == "::1"
         assert "  iqn.2026-11.example:f" in lines
 
 
@@ -151,7 +151,7 @@ def test_the_greeting_shows_names_and_no_secret() -> None:
     luns = (LunConfig(2, stack, readonly=True), LunConfig(3, image))
     target = TargetConfig("iqn.2026-11.example:a", luns=luns, auth=AuthConfig(AuthMethod.CHAP, (user,)))
     sizes = {(target.iqn, 2): (3, 512), (target.iqn, 3): (256, 2048)}
-    text = greeting(Config(targets=(target,)), [Portal("::", 3260), Portal("0.0.0.0", 3260)], sizes)
+    text = greeting(Config(targets=(target,)), [PortalConfig("::", 3260), PortalConfig("0.0.0.0", 3260)], sizes)
     assert "listens on [::]:3260, 0.0.0.0:3260\n" in text
     assert "    LUN 2: 1.5 KiB, 512-byte blocks, file+cow:d.img, readonly\n" in text
     assert "qemu-img info iscsi://alice%SECRET@[::1]:3260/iqn.2026-11.example:a/2\n" in text
@@ -167,7 +167,7 @@ def test_the_greeting_names_a_program_that_is_not_on_the_path(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     for path, program in (("/usr/bin", "venv/bin/iscsitools"), (f"/usr/bin:{own.parent}", "iscsitools")):
         monkeypatch.setenv("PATH", path)
-        assert f"Watch:   {program} top\n" in greeting(Config(), [Portal("127.0.0.1")], {})
+        assert f"Watch:   {program} top\n" in greeting(Config(), [PortalConfig("127.0.0.1")], {})
 
 
 def test_serve_by_main_of_a_program_that_calls_itself_iscsitools(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from iscsitools.config import Config, ConfigError, Portal, iscsi_name
+from iscsitools.config import Config, ConfigError, PortalConfig, iscsi_name
 from iscsitools.config.commandline import config_from_options, default_disk, default_iqn
 from iscsitools.errors import RunError, UsageError
 from iscsitools.plugins import PluginManager
@@ -40,7 +40,7 @@ def test_a_number_may_have_zeros_before_it(plugins: PluginManager) -> None:
 def test_options_of_the_lun_in_its_text(plugins: PluginManager) -> None:
     text = "3=ram+delay:1M,block_size=4K,cache=writethrough,serial=S1,removable=yes,delay.read=1ms"
     config, _ = config_from_options([A, lun(text)], {"portals": ["[::1]:0"], "name": "n"}, plugins.registry)
-    assert (config.portals, config.name) == ((Portal("::1", 0),), "n")
+    assert (config.portals, config.name) == ((PortalConfig("::1", 0),), "n")
     (unit,) = config.targets[0].luns
     assert (unit.number, unit.block_size, unit.write_cache, unit.serial, unit.removable) == (3, 4096, False, "S1", True)
     assert unit.stack.lun_options == {}

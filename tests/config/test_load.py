@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from iscsitools.backstores.spec import FilterSpec, StackSpec
-from iscsitools.config import Config, ConfigError, Limits, LunConfig, Portal, TargetConfig, load_config
+from iscsitools.config import Config, ConfigError, Limits, LunConfig, PortalConfig, TargetConfig, load_config
 from iscsitools.errors import RunError
 from iscsitools.plugins import PluginManager
 
@@ -61,7 +61,7 @@ def test_everything_that_can_be_said(load: Load) -> None:
     stack = StackSpec("file", "a,b.img", {"size": "1M"}, (FilterSpec("cow"), FilterSpec("delay", {"read": "5ms"})))
     assert config == Config(
         "disks",
-        (Portal("127.0.0.1", 0), Portal("::1", 3261)),
+        (PortalConfig("127.0.0.1", 0), PortalConfig("::1", 3261)),
         (
             TargetConfig(
                 "iqn.2026-11.example:a",
@@ -180,7 +180,7 @@ def test_overrides_take_the_place_of_the_files_keys(tmp_path: Path, plugins: Plu
     file = tmp_path / "t.toml"
     file.write_text('name = "a"\nportals = ["nonsense:x"]\n' + LUN + 'store = "ram:1M"\n')
     config, _ = load_config(file, plugins.registry, (), {"portals": ["127.0.0.1:0"]})
-    assert (config.name, config.portals) == ("a", (Portal("127.0.0.1", 0),))
+    assert (config.name, config.portals) == ("a", (PortalConfig("127.0.0.1", 0),))
     with pytest.raises(ConfigError) as caught:
         load_config(file, plugins.registry, (), {"portals": ["1:2:3"]})
     assert caught.value.lines == ("--portal: '1:2:3': '1:2:3' is no IPv6 address",)

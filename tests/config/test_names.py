@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from iscsitools.config import Portal, fold_name, iscsi_name
+from iscsitools.config import PortalConfig, fold_name, iscsi_name
 
 
 @pytest.mark.parametrize(
@@ -59,18 +59,18 @@ def test_longest_name() -> None:
 @pytest.mark.parametrize(
     ("text", "portal", "shown"),
     [
-        ("127.0.0.1", Portal("127.0.0.1", 3260), "127.0.0.1:3260"),
-        ("127.0.0.1:0", Portal("127.0.0.1", 0), "127.0.0.1:0"),
-        ("storage.example:3261", Portal("storage.example", 3261), "storage.example:3261"),
-        ("::1", Portal("::1", 3260), "[::1]:3260"),
-        ("[::1]", Portal("::1", 3260), "[::1]:3260"),
-        ("[fe80::1%eth0]:65535", Portal("fe80::1%eth0", 65535), "[fe80::1%eth0]:65535"),
+        ("127.0.0.1", PortalConfig("127.0.0.1", 3260), "127.0.0.1:3260"),
+        ("127.0.0.1:0", PortalConfig("127.0.0.1", 0), "127.0.0.1:0"),
+        ("storage.example:3261", PortalConfig("storage.example", 3261), "storage.example:3261"),
+        ("::1", PortalConfig("::1", 3260), "[::1]:3260"),
+        ("[::1]", PortalConfig("::1", 3260), "[::1]:3260"),
+        ("[fe80::1%eth0]:65535", PortalConfig("fe80::1%eth0", 65535), "[fe80::1%eth0]:65535"),
     ],
 )
-def test_portals(text: str, portal: Portal, shown: str) -> None:
-    assert Portal.parse(text) == portal
+def test_portals(text: str, portal: PortalConfig, shown: str) -> None:
+    assert PortalConfig.parse(text) == portal
     assert str(portal) == shown
-    assert Portal.parse(shown) == portal
+    assert PortalConfig.parse(shown) == portal
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,17 @@ def test_portals(text: str, portal: Portal, shown: str) -> None:
 )
 def test_what_is_no_portal(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no|expected"):
-        Portal.parse(text)
+        PortalConfig.parse(text)
 
 
 @pytest.mark.parametrize("text", ["::1:3260", "2001:db8::7:860", "fe80::1%eth0:3260"])
 def test_an_address_that_was_meant_to_have_a_port(text: str) -> None:
     host, _, port = text.rpartition(":")
     with pytest.raises(ValueError, match=re.escape(f"write [{host}]:{port} for a port")):
-        Portal.parse(text)
-    assert Portal.parse(f"[{host}]:{port}") == Portal(host, int(port))
+        PortalConfig.parse(text)
+    assert PortalConfig.parse(f"[{host}]:{port}") == PortalConfig(host, int(port))
 
 
 @pytest.mark.parametrize("text", ["2001:db8::7:8", "2001:db8::1:03e8", "1:2:3:4:5:6:7:3260"])
 def test_an_address_that_can_be_nothing_else(text: str) -> None:
-    assert Portal.parse(text) == Portal(text)
+    assert PortalConfig.parse(text) == PortalConfig(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from server.harness import running
 
 from iscsitools.control import Code, Control
-from iscsitools.control.plan import Kind
+from iscsitools.control.plan import ChangeKind
 from iscsitools.control.protocol import REQUESTS
 
 _EXAMPLE = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
@@ -37,5 +37,5 @@ def test_every_call_has_its_example(project: Path) -> None:
 def test_every_word_of_the_protocol_is_explained(project: Path) -> None:
     page = (project / "docs" / "control.md").read_text().partition("## The protocol")[2]
     fields = {field for request in REQUESTS.values() for field in request}
-    words = {*REQUESTS, *fields, *map(str, Kind), *map(str, Code)}
+    words = {*REQUESTS, *fields, *map(str, ChangeKind), *map(str, Code)}
     assert sorted(word for word in words if f"`{word}`" not in page) == []

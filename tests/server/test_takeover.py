@@ -16,7 +16,7 @@ from support.target import RunningTarget, start_target
 
 from iscsitools.control import Control, ControlError
 from iscsitools.initiator import ConnectionClosedError, Session
-from iscsitools.server.heritage import Channel
+from iscsitools.server.heritage import HandoverChannel
 
 from .harness import IQN, TEST_UNIT_READY, Gate, Running, eventually, one_target, read10, running, write10
 
@@ -190,7 +190,7 @@ class Impostor:
         self.error: ControlError | None = None
         self.thread = threading.Thread(target=self._ask)
         self.thread.start()
-        self.channel = Channel(self._listener.accept()[0])
+        self.channel = HandoverChannel(self._listener.accept()[0])
 
     def _ask(self) -> None:
         try:

@@ -16,7 +16,7 @@ from iscsitools.trace.views.distributions import (
     QUEUE,
     SEEK,
     SIZE,
-    Kind,
+    DistributionKind,
     distribution_report,
     distributions,
     share_report,
@@ -31,7 +31,7 @@ from .traffic import connection, strings
 __all__ = ["target"]
 
 
-def snapshot(kind: Kind, *parts: tuple[int, int, list[int]]) -> Snapshot:
+def snapshot(kind: DistributionKind, *parts: tuple[int, int, list[int]]) -> Snapshot:
     """Of one client: LUN, operation code and values of each row."""
     conn = strings(connection(1))
     rows = []
@@ -73,7 +73,7 @@ def test_rows_of_a_unit_and_an_operation_are_one() -> None:
 
 @pytest.mark.parametrize("report", [distribution_report, share_report])
 @pytest.mark.parametrize("kind", [SIZE, SEEK, QUEUE])
-def test_lines_fit(report: object, kind: Kind) -> None:
+def test_lines_fit(report: object, kind: DistributionKind) -> None:
     assert callable(report)
     rows = []
     for conn in map(strings, conns()):

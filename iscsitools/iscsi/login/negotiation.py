@@ -19,7 +19,7 @@ from typing import Final
 
 from iscsitools.iscsi import text_pairs as text
 from iscsitools.iscsi.errors import LoginError, TextError
-from iscsitools.wire.keys import KEYS, Key, Rule, Side, Type
+from iscsitools.wire.keys import KEYS, Rule, Side, TextKey, Type
 from iscsitools.wire.rfc7143 import LoginStatus
 
 REJECT: Final = "Reject"
@@ -64,7 +64,7 @@ class NegotiationLimits:
     error_recovery_level: int = 0
     task_reporting: tuple[str, ...] = ("ResponseFence", "RFC3720")
     protocol_level: int = 1
-    beyond: tuple[Key, ...] = field(init=False, repr=False, compare=False)
+    beyond: tuple[TextKey, ...] = field(init=False, repr=False, compare=False)
     """The keys whose default is not acceptable to us, to be offered by us when the initiator does not."""
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class Parameters:
     protocol_level: int = 1
 
 
-def _default_is_beyond(limits: NegotiationLimits, key: Key) -> bool:
+def _default_is_beyond(limits: NegotiationLimits, key: TextKey) -> bool:
     """A key's default would not be acceptable to us."""
     if not key.attribute or key.rule is _DECLARATIVE or key.name in _NEVER_OFFERED:
         return False
@@ -104,7 +104,7 @@ def _default_is_beyond(limits: NegotiationLimits, key: Key) -> bool:
     return result is None or _encode(result) != key.default
 
 
-def _result(limits: NegotiationLimits, key: Key, value: str) -> Value | None:
+def _result(limits: NegotiationLimits, key: TextKey, value: str) -> Value | None:
     """The rule's result of the initiator's value and our limit; None when no member of a list is acceptable."""
     ours = getattr(limits, key.attribute)
     if key.type is _LIST:
@@ -183,7 +183,7 @@ class Negotiator:
             self._seen.add(name)
         return self._answer(key, value, stage)
 
-    def _declare(self, key: Key, value: str, stage: int) -> None:
+    def _declare(self, key: TextKey, value: str, stage: int) -> None:
         if not key.when & stage:
             raise bad(f"{key.name} may not be sent at this stage")
         if self.declared.setdefault(key.name, value) != value:
@@ -191,7 +191,7 @@ class Negotiator:
         if key.name == "MaxRecvDataSegmentLength":
             self.parameters.initiator_max_recv_data_segment_length = declared_length(value)
 
-    def _answer(self, key: Key, value: str, stage: int) -> str:
+    def _answer(self, key: TextKey, value: str, stage: int) -> str:
         if key.rule is _OBSOLETE:
             # RFC 7143 13.25 allows No for the marker keys; initiators of RFC 3720 take a Reject for a failure.
             return "No" if key.name.endswith("Marker") else REJECT
@@ -208,19 +208,19 @@ class Negotiator:
         self._store(key, result)
         return _encode(result)
 
-    def _irrelevant(self, key: Key) -> bool:
+    def _irrelevant(self, key: TextKey) -> bool:
         if key.normal_only and self.discovery:
             return True
         p = self.parameters
         return key.name == "FirstBurstLength" and p.initial_r2t and not p.immediate_data
 
-    def _refuse(self, key: Key) -> str:
+    def _refuse(self, key: TextKey) -> str:
         """Nothing offered was acceptable: Reject leaves the default, so that must be acceptable (RFC 7143 7.12)."""
         if key in self._limits.beyond:
             raise bad(f"no offered value of {key.name} is acceptable")
         return REJECT
 
-    def _store(self, key: Key, result: Value) -> None:
+    def _store(self, key: TextKey, result: Value) -> None:
         if key.attribute in ("header_digest", "data_digest"):
             result = result != "None"
         setattr(self.parameters, key.attribute, result)
@@ -251,7 +251,7 @@ class Negotiator:
             self._offered[name] = ",".join(ours) if isinstance(ours, tuple) else ours
         return [(name, _encode(ours)) for name, ours in self._offered.items()]
 
-    def _accept_answer(self, key: Key, value: str) -> None:
+    def _accept_answer(self, key: TextKey, value: str) -> None:
         ours = self._offered.pop(key.name)
         if value == IRRELEVANT:
             return
@@ -278,7 +278,7 @@ def declared_length(value: str) -> int:
         raise bad(str(error)) from error
 
 
-def _in_range(key: Key, value: str) -> int:
+def _in_range(key: TextKey, value: str) -> int:
     number = text.parse_number(value)
     if not key.low <= number <= key.high:
         raise TextError(f"{key.name}={value} is not between {key.low} and {key.high}")

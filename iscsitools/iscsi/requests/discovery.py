@@ -8,7 +8,7 @@ from iscsitools.iscsi import text_pairs as text
 from iscsitools.iscsi.errors import LoginError, RejectError, TextError
 from iscsitools.iscsi.login.negotiation import ANSWERS_ONLY, NOT_UNDERSTOOD, REJECT, Parameters, declared_length
 from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
-from iscsitools.wire.keys import KEYS, Key, Rule, Side, When
+from iscsitools.wire.keys import KEYS, Rule, Side, TextKey, When
 from iscsitools.wire.names import fold_name
 from iscsitools.wire.rfc7143 import RejectReason
 
@@ -98,5 +98,5 @@ class TextResponder:
         return answers
 
 
-def _may_declare(key: Key) -> bool:
+def _may_declare(key: TextKey) -> bool:
     return key.rule is Rule.DECLARATIVE and bool(key.when & When.FULL_FEATURE) and bool(key.sender & Side.INITIATOR)

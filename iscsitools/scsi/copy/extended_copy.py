@@ -11,7 +11,7 @@ from iscsitools.scsi.copy.descriptors import (
     find_unit,
     segment_of,
 )
-from iscsitools.scsi.copy.manager import Copies, Kind, Known
+from iscsitools.scsi.copy.manager import Copies, CopyKind, Known
 from iscsitools.scsi.copy.operation import CopyOperation, Segment
 from iscsitools.scsi.copy.rights import Party
 from iscsitools.scsi.core.cdb import u16, u32
@@ -49,12 +49,12 @@ def extended_copy(task: Task) -> Elsewhere | None:
         raise invalid_parameter(0, 7)
     copies = Copies.of(task.unit)
     if usage != _NO_LIST_ID:
-        copies.check_free(task.nexus, Kind.LID1, identifier)
+        copies.check_free(task.nexus, CopyKind.LID1, identifier)
     party = Party(task.nexus, task.unit)
     operation = CopyOperation(party, _segments(party, data))
     if not operation.segments:
         return None
-    return copies.begin(task, Known(0, operation), Kind.LID1, None if usage == _NO_LIST_ID else identifier)
+    return copies.begin(task, Known(0, operation), CopyKind.LID1, None if usage == _NO_LIST_ID else identifier)
 
 
 def _segments(party: Party, data: memoryview) -> list[Segment]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from iscsitools.scsi.copy.operation import CopyOperation, State
+from iscsitools.scsi.copy.operation import CopyOperation, CopyState
 from iscsitools.scsi.copy.tokens import Tokens
 from iscsitools.scsi.core.domain import Domain
 from iscsitools.scsi.core.errors import ScsiError, illegal_request
@@ -40,7 +40,7 @@ class CopyManager:
         self.running.pop(operation, None)
 
 
-class Kind(Enum):
+class CopyKind(Enum):
     """List identifiers of one byte and of four are different ones (SPC-4 5.17.3)."""
 
     LID1 = 1
@@ -62,19 +62,19 @@ class Copies(Part):
 
     def __init__(self, unit: LogicalUnit) -> None:
         super().__init__(unit)
-        self._known: dict[tuple[Nexus, Kind, int], Known] = {}
+        self._known: dict[tuple[Nexus, CopyKind, int], Known] = {}
 
-    def find(self, nexus: Nexus, kind: Kind, identifier: int) -> Known | None:
+    def find(self, nexus: Nexus, kind: CopyKind, identifier: int) -> Known | None:
         """The one of that list identifier."""
         return self._known.get((nexus, kind, identifier))
 
-    def check_free(self, nexus: Nexus, kind: Kind, identifier: int) -> None:
+    def check_free(self, nexus: Nexus, kind: CopyKind, identifier: int) -> None:
         """Raise OPERATION IN PROGRESS when that list identifier's operation has not ended (SPC-4 6.4.1)."""
         known = self.find(nexus, kind, identifier)
-        if known is not None and known.operation.state is State.RUNNING:
+        if known is not None and known.operation.state is CopyState.RUNNING:
             raise illegal_request(Asc.OPERATION_IN_PROGRESS)
 
-    def begin(self, task: Task, known: Known, kind: Kind, identifier: int | None) -> Elsewhere | None:
+    def begin(self, task: Task, known: Known, kind: CopyKind, identifier: int | None) -> Elsewhere | None:
         """Begin an operation; None when it goes on behind the command, else what the command waits for."""
         operation, manager = known.operation, self.unit.domain.part(CopyManager)
         manager.admit(operation)
@@ -86,12 +86,12 @@ class Copies(Part):
             return None
         return Elsewhere(operation, _nothing, withdrawable=True)
 
-    def keep(self, nexus: Nexus, kind: Kind, identifier: int, known: Known) -> None:
+    def keep(self, nexus: Nexus, kind: CopyKind, identifier: int, known: Known) -> None:
         """Remember an operation; the oldest that has ended may be forgotten for it."""
         key = (nexus, kind, identifier)
         self._known.pop(key, None)
         if len(self._known) >= MOST_KEPT:
-            ended = [key for key, old in self._known.items() if old.operation.state is not State.RUNNING]
+            ended = [key for key, old in self._known.items() if old.operation.state is not CopyState.RUNNING]
             for old in ended[: len(self._known) - MOST_KEPT + 1]:
                 del self._known[old]
         self._known[key] = known

@@ -46,7 +46,7 @@ class Segment:
         return Segment(self.source, self.source_offset + at, self.destination, self.offset + at, length, self.number)
 
 
-class State(Enum):
+class CopyState(Enum):
     """How far an operation is."""
 
     RUNNING = "running"
@@ -68,7 +68,7 @@ class CopyOperation:
         self.party = party
         self._reader = party if reader is None else reader
         self.segments = segments
-        self.state = State.RUNNING
+        self.state = CopyState.RUNNING
         self.total = sum(segment.length for segment in segments)
         self.copied = 0
         """Bytes that have been written."""
@@ -102,7 +102,7 @@ class CopyOperation:
     def _take_back(self) -> bool:
         reports, self._reports = self._reports, []
         self.stop()
-        if self.state is State.RUNNING:  # a thread is at work: the end is reported when it has returned
+        if self.state is CopyState.RUNNING:  # a thread is at work: the end is reported when it has returned
             self._reports = reports
             return False
         return True
@@ -113,12 +113,12 @@ class CopyOperation:
 
     def stop(self) -> None:
         """End it without a further step; what a thread is at is waited for."""
-        if self.state is not State.RUNNING or self._stopped:
+        if self.state is not CopyState.RUNNING or self._stopped:
             return
         self._stopped = True
         if not self._at_work or self._withdraw():
             self._at_work = False
-            self._end(State.ABORTED)
+            self._end(CopyState.ABORTED)
 
     # Its steps
 
@@ -140,7 +140,7 @@ class CopyOperation:
     def _next(self) -> None:
         piece = next(self._pieces, None)
         if piece is None:
-            self._end(State.DONE)
+            self._end(CopyState.DONE)
             return
         self._segment = piece
         self._found = [(0, piece.length, piece.source is None)]
@@ -195,7 +195,7 @@ class CopyOperation:
         held, piece = self._range, self._segment
         assert held is not None
         if self._stopped:
-            self._end(State.ABORTED)
+            self._end(CopyState.ABORTED)
         elif isinstance(error, _NoCloneError):
             self._clones = False
             self._let_go()
@@ -271,7 +271,7 @@ class CopyOperation:
 
     def _fail(self, unit: LogicalUnit, error: ScsiError) -> None:
         self.error = self._told(unit, error)
-        self._end(State.FAILED)
+        self._end(CopyState.FAILED)
 
     def _told(self, unit: LogicalUnit, error: ScsiError) -> ScsiError:
         """What the command's initiator is told of an error at a unit (SPC-4 6.4.3, 4.5.2.3)."""
@@ -281,9 +281,9 @@ class CopyOperation:
         sense[_SEGMENT_FIELD : _SEGMENT_FIELD + 2] = self._segment.number.to_bytes(2, "big")
         return ScsiError(Status.CHECK_CONDITION, bytes(sense))
 
-    def _end(self, state: State) -> None:
+    def _end(self, state: CopyState) -> None:
         self.state = state
-        if state is State.ABORTED:
+        if state is CopyState.ABORTED:
             self.error = check_condition(SenseKey.COPY_ABORTED, Asc.THIRD_PARTY_DEVICE_FAILURE)
         self._let_go()
         self._drop_clone()

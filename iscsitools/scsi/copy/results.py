@@ -7,14 +7,14 @@ from typing import Final
 
 from iscsitools.scsi.copy.descriptors import MOST_BLOCKS, SUPPORTED
 from iscsitools.scsi.copy.extended_copy import MOST_CSCDS, MOST_DESCRIPTORS, MOST_SEGMENTS
-from iscsitools.scsi.copy.manager import MOST_AT_ONCE, Copies, Kind, Known
-from iscsitools.scsi.copy.operation import State
+from iscsitools.scsi.copy.manager import MOST_AT_ONCE, Copies, CopyKind, Known
+from iscsitools.scsi.copy.operation import CopyState
 from iscsitools.scsi.core.cdb import u32
 from iscsitools.scsi.core.errors import invalid_field
 from iscsitools.scsi.core.task import Task
 
-_STATUS_1: Final = {State.RUNNING: 0, State.DONE: 1, State.FAILED: 2, State.ABORTED: 2}
-_STATUS_4: Final = {State.DONE: 0x01, State.FAILED: 0x02, State.ABORTED: 0x60}
+_STATUS_1: Final = {CopyState.RUNNING: 0, CopyState.DONE: 1, CopyState.FAILED: 2, CopyState.ABORTED: 2}
+_STATUS_4: Final = {CopyState.DONE: 0x01, CopyState.FAILED: 0x02, CopyState.ABORTED: 0x60}
 _IN_FOREGROUND, _IN_BACKGROUND = 0x11, 0x12
 _BYTES, _BLOCKS = 0x00, 0xF1
 _NO_LIST_ID: Final = 1
@@ -22,7 +22,7 @@ _LOOK_AGAIN: Final = 1000
 """Milliseconds that an initiator had better wait before it asks again."""
 
 
-def _known(task: Task, kind: Kind, identifier: int) -> Known:
+def _known(task: Task, kind: CopyKind, identifier: int) -> Known:
     found = Copies.of(task.unit).find(task.nexus, kind, identifier)
     if found is None:
         raise invalid_field(2, 7)
@@ -31,7 +31,7 @@ def _known(task: Task, kind: Kind, identifier: int) -> Known:
 
 def copy_status(task: Task) -> None:
     """COPY STATUS(LID1) (SPC-4 6.24)."""
-    known = _known(task, Kind.LID1, task.cdb[2])
+    known = _known(task, CopyKind.LID1, task.cdb[2])
     operation = known.operation
     status, copied, units = _STATUS_1[operation.state], operation.copied, _BYTES
     while copied > 0xFFFFFFFF:  # KiB, MiB, ...
@@ -51,9 +51,9 @@ def operating_parameters(task: Task) -> None:
 
 def failed_segment_details(task: Task) -> None:
     """FAILED SEGMENT DETAILS (SPC-4 6.26): the status and sense data that an operation ended with."""
-    operation = _known(task, Kind.LID1, task.cdb[2]).operation
+    operation = _known(task, CopyKind.LID1, task.cdb[2]).operation
     error = operation.error
-    if operation.state is State.RUNNING or error is None:
+    if operation.state is CopyState.RUNNING or error is None:
         task.reply(bytes(4), u32(task.cdb, 10))
         return
     body = struct.pack(">52xBxH", error.status, len(error.sense)) + error.sense
@@ -71,9 +71,9 @@ def rod_token_information(task: Task) -> None:
 
 
 def _reply_4(task: Task, with_tokens: bool) -> None:
-    known = _known(task, Kind.LID4, u32(task.cdb, 2))
+    known = _known(task, CopyKind.LID4, u32(task.cdb, 2))
     operation = known.operation
-    running = operation.state is State.RUNNING
+    running = operation.state is CopyState.RUNNING
     status = (_IN_BACKGROUND if known.in_background else _IN_FOREGROUND) if running else _STATUS_4[operation.state]
     error = None if running else operation.error
     sense = b"" if error is None else error.sense
@@ -91,4 +91,4 @@ def _reply_4(task: Task, with_tokens: bool) -> None:
 
 def copy_operation_abort(task: Task) -> None:
     """COPY OPERATION ABORT (SPC-4 6.3): ends the operation of a list identifier; it may have ended already."""
-    _known(task, Kind.LID4, u32(task.cdb, 2)).operation.stop()
+    _known(task, CopyKind.LID4, u32(task.cdb, 2)).operation.stop()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from iscsitools.scsi.copy.manager import Copies, Kind, Known
+from iscsitools.scsi.copy.manager import Copies, CopyKind, Known
 from iscsitools.scsi.copy.operation import CopyOperation, Segment
 from iscsitools.scsi.copy.rights import READING, Party
 from iscsitools.scsi.copy.tokens import (
@@ -67,7 +67,7 @@ def populate_token(task: Task) -> None:
     if not data:
         return
     copies = Copies.of(unit)
-    copies.check_free(task.nexus, Kind.LID4, identifier)
+    copies.check_free(task.nexus, CopyKind.LID4, identifier)
     timeout = u32(data, 4) or DEFAULT_TIMEOUT
     if timeout > LONGEST_TIMEOUT:
         raise invalid_parameter(4, 7)
@@ -81,7 +81,9 @@ def populate_token(task: Task) -> None:
     text = unit.domain.part(Tokens).make(token)
     operation.begin()
     operation.copied = token.bytes
-    copies.keep(task.nexus, Kind.LID4, identifier, Known(POPULATE_TOKEN, operation, (text,), bool(data[2] & _IMMED)))
+    copies.keep(
+        task.nexus, CopyKind.LID4, identifier, Known(POPULATE_TOKEN, operation, (text,), bool(data[2] & _IMMED))
+    )
 
 
 def _ranges(unit: LogicalUnit, data: Buffer, header: int) -> Ranges:
@@ -111,7 +113,7 @@ def write_using_token(task: Task) -> Elsewhere | None:
     if not data:
         return None
     copies, tokens = Copies.of(unit), unit.domain.part(Tokens)
-    copies.check_free(task.nexus, Kind.LID4, identifier)
+    copies.check_free(task.nexus, CopyKind.LID4, identifier)
     ranges = _ranges(unit, data, _WRITE_HEADER)
     text = bytes(data[_TOKEN_AT : _TOKEN_AT + LENGTH])
     offset = u64(data, 8) * unit.block_size
@@ -126,7 +128,7 @@ def write_using_token(task: Task) -> Elsewhere | None:
             tokens.delete(text)
         operation = CopyOperation(party, segments, token.maker, foreign=False)
     known = Known(WRITE_USING_TOKEN, operation, in_background=bool(data[2] & _IMMED))
-    return copies.begin(task, known, Kind.LID4, identifier)
+    return copies.begin(task, known, CopyKind.LID4, identifier)
 
 
 def _check_source(token: Token) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar, cast
 _T = TypeVar("_T")
 
 
-class Member(Protocol):
+class DomainMember(Protocol):
     """A device, as its domain sees it (``core.device.ScsiDevice`` stands above this module)."""
 
     @property
@@ -32,7 +32,7 @@ class Domain:
     ) -> None:
         self.clock = clock
         self.random = random
-        self.devices: list[Member] = []
+        self.devices: list[DomainMember] = []
         """In the order in which they came."""
         self._parts: dict[type, object] = {}
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self, TypeVar
 from iscsitools.backstores.base import Backstore, MediumError, stack_name
 from iscsitools.repeats import RepeatLimit
 from iscsitools.scsi.core.command import Command, CommandSet, CommandTable, Flags
-from iscsitools.scsi.core.domain import Domain, Member
+from iscsitools.scsi.core.domain import Domain, DomainMember
 from iscsitools.scsi.core.errors import ScsiError, backstore_error, check_condition, is_protected
 from iscsitools.scsi.core.executor import Executor
 from iscsitools.scsi.core.gate import TRANSFERS, Gate, make_gate
@@ -78,7 +78,7 @@ class LogicalUnit:
         """All units of its device, by number; the device puts its own dictionary here."""
         self.domain = Domain()
         """The server's, once it is in a device."""
-        self.device: Member | None = None
+        self.device: DomainMember | None = None
         self.port_groups = PortGroups()
         """The target ports through which it can be reached, and their access states."""
         self.reservations = Reservations()

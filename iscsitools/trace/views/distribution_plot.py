@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.trace.sums.histogram import powers
-from iscsitools.trace.views.distributions import Distributions, Key
+from iscsitools.trace.views.distributions import DistributionKey, Distributions
 from iscsitools.trace.views.plot import PlotError
 from iscsitools.trace.views.quantize import row_above
 
@@ -48,7 +48,7 @@ def write_distributions(found: Distributions, title: str, caption: str, path: Pa
         raise PlotError(f"{path}: {error.strerror}") from None
 
 
-def _bars(axes: Axes, key: Key, counts: dict[int, int], bounds: Sequence[int], targets: bool) -> None:
+def _bars(axes: Axes, key: DistributionKey, counts: dict[int, int], bounds: Sequence[int], targets: bool) -> None:
     axes.bar(range(len(bounds)), [counts.get(bound, 0) for bound in bounds], color=_COLORS[key.event], width=0.9)
     axes.set_xticks(range(len(bounds)), [short(bound) for bound in bounds], rotation=60, fontsize="x-small")
     axes.tick_params(labelbottom=True)

@@ -23,19 +23,19 @@ _KEYS: Final = ("client", "target", "lun", "event")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DistributionKind:
     """One of the three: the histogram's name in the sums, and what stands above it."""
 
     histogram: str
     title: str
 
 
-SIZE: Final = Kind("size", "Request Size (bytes)")
-SEEK: Final = Kind("seek", "Seek Distance (blocks)")
-QUEUE: Final = Kind("depth", "Queue Depth (commands)")
+SIZE: Final = DistributionKind("size", "Request Size (bytes)")
+SEEK: Final = DistributionKind("seek", "Seek Distance (blocks)")
+QUEUE: Final = DistributionKind("depth", "Queue Depth (commands)")
 
 
-class Key(NamedTuple):
+class DistributionKey(NamedTuple):
     """Whose distribution it is. ``event``: read, write, or other for a command with neither flag."""
 
     client: str
@@ -49,12 +49,12 @@ class Key(NamedTuple):
         return f"{self.client}, {where}, {self.event}"
 
 
-Distributions = Mapping[Key, Mapping[int, int]]
+Distributions = Mapping[DistributionKey, Mapping[int, int]]
 
 
-def distributions(snapshot: Snapshot, kind: Kind) -> Distributions:
+def distributions(snapshot: Snapshot, kind: DistributionKind) -> Distributions:
     """The histograms of a snapshot by key, in order; those without a value are left out."""
-    sums: dict[Key, dict[int, int]] = {}
+    sums: dict[DistributionKey, dict[int, int]] = {}
     for row in snapshot.commands:
         counts = row.histograms[kind.histogram].counts if kind.histogram in row.histograms else {}
         if counts:
@@ -63,12 +63,12 @@ def distributions(snapshot: Snapshot, kind: Kind) -> Distributions:
     return {key: sums[key] for key in sorted(sums)}
 
 
-def _key(row: CommandRow) -> Key:
+def _key(row: CommandRow) -> DistributionKey:
     event = "read" if row.reads else "write" if row.writes else "other"
-    return Key(address_of(row.conn.remote), row.conn.target, row.lun, event)
+    return DistributionKey(address_of(row.conn.remote), row.conn.target, row.lun, event)
 
 
-def distribution_report(snapshot: Snapshot, kind: Kind) -> Report:
+def distribution_report(snapshot: Snapshot, kind: DistributionKind) -> Report:
     """As ``quantize`` prints them: rows are powers of two, those of negative values named by the bound nearer to 0."""
     found = distributions(snapshot, kind)
     targets = len({key.target for key in found}) > 1
@@ -78,7 +78,7 @@ def distribution_report(snapshot: Snapshot, kind: Kind) -> Report:
     return Report(_names(kind), _exact(found, kind), lines)
 
 
-def share_report(snapshot: Snapshot, kind: Kind) -> Report:
+def share_report(snapshot: Snapshot, kind: DistributionKind) -> Report:
     """A line for each: p10, p50, p90 and p99; of distances also how many are 0, which is sequential."""
     found = distributions(snapshot, kind)
     columns = [Column("REMOTE IP", -15), Column("LUN", 3, lun_text), Column("EVENT", -5), Column("COUNT", 8)]
@@ -95,11 +95,11 @@ def share_report(snapshot: Snapshot, kind: Kind) -> Report:
     return Report(_names(kind), _exact(found, kind), lines if tables else [*lines, *table(columns, [])])
 
 
-def _names(kind: Kind) -> tuple[str, ...]:
+def _names(kind: DistributionKind) -> tuple[str, ...]:
     return (*_KEYS, "count", *(("sequential",) if kind is SEEK else ()), *(name for name, _ in SHARES))
 
 
-def _exact(found: Distributions, kind: Kind) -> list[tuple[Any, ...]]:
+def _exact(found: Distributions, kind: DistributionKind) -> list[tuple[Any, ...]]:
     return [
         (*key, sum(counts.values()), *((counts.get(0, 0),) if kind is SEEK else ()), *_shares(counts))
         for key, counts in found.items()
