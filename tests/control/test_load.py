@@ -230,7 +230,7 @@ def test_qemu_runs_through_a_takeover(tmp_path: Path, monkeypatch: pytest.Monkey
 
         def convert() -> None:
             try:
-                run(qemu_img, "convert", "-n", "-r", "32M", "-f", "raw", "-O", "raw", str(image), url)
+                run(qemu_img, "convert", "-n", "-r", "8M", "-f", "raw", "-O", "raw", str(image), url)
             except BaseException as error:
                 failed.append(error)
 
