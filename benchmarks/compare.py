@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from cases import CASES, CHAP, Case, Setting, families, wanted_cases
 from disk import check_pattern, chill, prepare, settle
 from loadgen import Endpoint, MissingError, Sample, build, cache_directory, run
-from peers import PEERS, USUAL, Peer, Place
+from peers import PEERS, USUAL, Before, Peer, Place
 from report import render, write_plot
 from results import REFERENCE, Results, write_json
 
@@ -43,6 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cases", default="", help="loads by name or part of a name, separated by semicolons")
     parser.add_argument("--list", action="store_true", help="print the names of all loads and what is aimed at")
     parser.add_argument("--disk", type=Path, help="the file to serve; made when it is not there")
+    parser.add_argument("--before", type=Path, help="also measure the iscsitools of this other checkout")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--summary", action="store_true", help="print the first table only")
     parser.add_argument("--json", type=Path, help="write every sample to this file")
@@ -73,6 +74,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace, disk: Path, directory: Path) -> None:
         self.arguments = arguments
         self.disk = disk
+        self.disks = (disk, Before.copy_of(disk)) if arguments.before else (disk,)
         self.directory = directory
         self.target_cpu, self.cpu = processors()
         self.results = Results(arguments.rounds, arguments.seconds)
@@ -119,7 +121,8 @@ class Bench:
 
     def ready(self, setting: Setting) -> None:
         """Bring the page cache into the state that the setting wants."""
-        (chill if setting in UNCACHED else settle)(self.disk)
+        for disk in self.disks:
+            (chill if setting in UNCACHED else settle)(disk)
 
     def measure(self, case: Case, endpoint: Endpoint, seconds: float) -> Sample:
         """One run; one in which the machine stood still is done again, for twice the time."""
@@ -212,6 +215,10 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a thousand connections; targets inherit it
     disk = (arguments.disk or cache_directory() / f"disk-{arguments.size}M.img").resolve()
     prepare(disk, arguments.size << 20)
+    if arguments.before:
+        Before.use(arguments.before.resolve())
+        prepare(Before.copy_of(disk), arguments.size << 20)
+        names.append(Before.name)
     with tempfile.TemporaryDirectory(prefix="it-bench-") as directory:
         bench = Bench(arguments, disk, Path(directory))
         bench.run(cases, names)

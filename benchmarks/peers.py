@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import ClassVar
 
 from cases import CHAP, Setting
 from loadgen import Endpoint, MissingError, build, pinned
@@ -74,6 +75,8 @@ class Ours(Peer):
     """This project's target with its default settings, but for the limits that 1000 connections need."""
 
     name = "iscsitools"
+    env: ClassVar[dict[str, str]] = {}
+    """Variables of its environment."""
 
     def __init__(self, *more: str) -> None:
         """``more``: further options of ``serve``."""
@@ -84,13 +87,36 @@ class Ours(Peer):
         file.touch(mode=0o600)
         file.write_text(configuration(place))
         self.target: RunningTarget = start_target(
-            place.directory, "--config", str(file), *self.more, prefix=pinned(place.cpu), python=sys.executable
-        )
+            place.directory, "--config", str(file), *self.more, prefix=pinned(place.cpu), python=sys.executable,
+            env=self.env,
+        )  # fmt: skip
         host, port = self.target.addresses[0]
         return [Endpoint(host, port, IQN, 0, self.target.pid)]
 
     def stop(self) -> None:
         self.target.stop()
+
+
+class Before(Ours):
+    """The ``iscsitools`` of another checkout, with a copy of the file, since a file is served once.
+
+    What it serves with is what was built in that checkout: without its native modules, the path in Python.
+    """
+
+    name = "before"
+
+    @classmethod
+    def use(cls, checkout: Path) -> None:
+        """Take the package that lies in this folder."""
+        cls.env = {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1"}
+
+    @staticmethod
+    def copy_of(disk: Path) -> Path:
+        """The file that it serves instead."""
+        return disk.with_name(f"{disk.name}.before")
+
+    def start(self, place: Place) -> list[Endpoint]:
+        return super().start(replace(place, disk=self.copy_of(place.disk)))
 
 
 def configuration(place: Place) -> str:
@@ -304,5 +330,5 @@ class BoundRing(Bound):
     settings = frozenset({Setting.CACHED, Setting.COLD, Setting.DIRECT})
 
 
-PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Ours, Tgtd, Istgt, Bound, BoundMapped, BoundRing)}
+PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Ours, Before, Tgtd, Istgt, Bound, BoundMapped, BoundRing)}
 USUAL = (Ours.name, Tgtd.name, Bound.name, BoundMapped.name, BoundRing.name)

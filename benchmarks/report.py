@@ -8,7 +8,7 @@ from statistics import median
 
 from cases import Case
 from loadgen import Sample
-from results import OURS, REFERENCE, Results, machine
+from results import BEFORE, OURS, REFERENCE, Results, machine
 from tabulate import tabulate
 
 SUMMARY = ("load", "ours", "tgtd", "bound", "of", "ours/tgtd", "bound/tgtd", "ours/plain", "aim", "reached")
@@ -88,6 +88,19 @@ def detail_rows(results: Results) -> list[list[str]]:
     ]
 
 
+def before_rows(results: Results) -> list[list[str]]:
+    """What was measured of another checkout too, and the ratio of ours to it."""
+    return [
+        [
+            case.name,
+            *(middle_text(results.values(case, peer)) for peer in (OURS, BEFORE)),
+            ratio_text(results.over(case, OURS, BEFORE)),
+        ]
+        for case in results.samples
+        if results.values(case, BEFORE)
+    ]
+
+
 def share_rows(results: Results) -> list[list[str]]:
     """For loads over several connections: the slowest connection's I/Os over the fastest one's."""
     return [
@@ -101,6 +114,9 @@ def share_rows(results: Results) -> list[list[str]]:
 def render(results: Results, style: str, details: bool = True) -> str:
     """The tables and the notes; ``style`` is one of tabulate's, such as ``simple`` or ``github``."""
     parts = [tabulate(summary_rows(results), SUMMARY, tablefmt=style, disable_numparse=True)]
+    if befores := before_rows(results):
+        headers = ("load", "ours", "before", "ours/before")
+        parts.append(tabulate(befores, headers, tablefmt=style, disable_numparse=True))
     if details:
         parts.append(tabulate(detail_rows(results), DETAILS, tablefmt=style, disable_numparse=True))
     if shares := share_rows(results):

@@ -15,6 +15,7 @@ from loadgen import Sample
 
 REFERENCE = "tgtd"
 OURS = "iscsitools"
+BEFORE = "before"
 NEAR_BOUND = 1.3
 """At most so much of the bound is the second thing aimed at."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .programs import needs_compiler, run_program
+from .programs import BENCHMARKS, needs_compiler, run_program
 
 
 def test_a_round_against_the_bound(tmp_path: Path) -> None:
@@ -29,3 +29,16 @@ def test_a_round_against_the_bound(tmp_path: Path) -> None:
     own = samples["4K write, both digests"]["iscsitools"][0]["cpu_us_per_io"]
     assert digests["ratios"]["iscsitools"] == [own / plain]
     assert "| 4K read QD32" in done.stdout
+
+
+def test_another_checkout_is_measured_beside_ours(tmp_path: Path) -> None:
+    """This one serves as the other here; a file is served once, so it has a copy."""
+    needs_compiler()
+    done = run_program(
+        "compare.py", "--cases", "256K read QD8", "--peers", "iscsitools", "--before", str(BENCHMARKS.parent),
+        "--rounds", "1", "--seconds", "0.2", "--warm-up", "0.1", "--size", "16", "--disk", str(tmp_path / "disk"), "--summary",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ours/before" in done.stdout
+    assert "left out: before" not in done.stdout
+    assert (tmp_path / "disk.before").stat().st_size == 16 << 20
