@@ -36,7 +36,8 @@ def test_another_checkout_is_measured_beside_ours(tmp_path: Path) -> None:
     needs_compiler()
     done = run_program(
         "compare.py", "--cases", "256K read QD8", "--peers", "iscsitools", "--before", str(BENCHMARKS.parent),
-        "--rounds", "1", "--seconds", "0.2", "--warm-up", "0.1", "--size", "16", "--disk", str(tmp_path / "disk"), "--summary",
+        "--rounds", "1", "--seconds", "0.2", "--warm-up", "0.1",
+        "--size", "16", "--disk", str(tmp_path / "disk"), "--summary",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "ours/before" in done.stdout
