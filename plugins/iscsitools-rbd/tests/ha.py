@@ -7,6 +7,7 @@ Faults may be named instead: ``kill``, ``stop``, ``osd``, ``mon``, and as root i
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import random
 import re
@@ -435,9 +436,22 @@ def run(kinds: list[str]) -> int:
     return wrong
 
 
+def _unshare() -> list[str]:
+    """What begins a network namespace; who is not root gets a user namespace in which he is."""
+    return ["unshare", *(["--user", "--map-root-user"] if os.geteuid() else []), "--net"]
+
+
+def no_namespace() -> str:
+    """Why no head can be cut off here, in a line; empty: it can."""
+    if shutil.which("ip") is None:
+        return "to cut a head off needs ip (Debian package iproute2)"
+    done = subprocess.run([*_unshare(), "true"], capture_output=True, text=True, check=False)
+    return f"to cut a head off needs a network namespace: {done.stderr.strip()}" if done.returncode else ""
+
+
 def in_namespace(kinds: list[str]) -> subprocess.CompletedProcess[str]:
     """The same in a network namespace, where a head can be cut off from Ceph."""
-    command = ["unshare", "--net", sys.executable, __file__, *kinds]
+    command = [*_unshare(), sys.executable, __file__, *kinds]
     return subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
 
 
@@ -449,6 +463,9 @@ def _main(arguments: list[str]) -> int:
         return min(1, run(arguments))
     rounds = int(arguments[0]) if arguments else 20
     wrong = run([("kill", "stop")[number % 2] for number in range(rounds)] + ["mon", "osd"])
+    if reason := no_namespace():
+        print(reason, file=sys.stderr)
+        return 1
     cut = in_namespace(["cut"] * -(-rounds // 2))
     print(cut.stdout, end="")
     return min(1, wrong + cut.returncode)
