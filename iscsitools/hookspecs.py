@@ -74,6 +74,16 @@ def configure(options: Mapping[str, Any]) -> None:
 
 
 @hookspec
+def configuration_changing(document: Mapping[str, Any]) -> None:
+    """A running server is about to have another configuration: return to agree, raise to have it refused.
+
+    ``document`` is all of it, as ``iscsitools get`` shows it; it is the caller's. Called in the control thread, one
+    change after the other, when stores are open and portals bound and nothing is changed yet; whoever asked for the
+    change waits, and gets the exception's text. The change may still fail after that.
+    """
+
+
+@hookspec
 def observe_probes() -> Iterable[Observer]:  # type: ignore[empty-body]
     """Return the observers of probe events, asked for once when a server starts.
 

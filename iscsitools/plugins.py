@@ -141,6 +141,15 @@ class PluginManager:
                     raise RunError(text) from None
                 log.error("%s", text)
 
+    def agree(self, document: Mapping[str, Any]) -> None:
+        """Ask the plugins whether a running server may have this configuration; raises RunError if one says no."""
+        for name, call in self.calls("configuration_changing"):
+            try:
+                call(document=document)
+            except Exception as error:
+                log.debug("plugin %s", name, exc_info=True)
+                raise RunError(f"plugin {name}: {_one_line(error)}") from None
+
     def observers(self) -> list[tuple[str, Observer]]:
         """Ask the plugins for their probe observers; returns (plugin's name, observer). For ``ObserverFeed``."""
         found: list[tuple[str, Observer]] = []

@@ -4,7 +4,7 @@ The order, all of it; the first three steps touch nothing, and what fails there 
 
 1. The difference is made (:mod:`iscsitools.control.plan`). What only a restart can change is refused.
 2. What would be taken from somebody who uses it is refused, waited for, or forced.
-3. New stores are opened and new portals bound.
+3. New stores are opened and new portals bound; plugins agree.
 4. Disks get their new sizes, one by one.
 5. In one turn of the loop: sessions that are forced out end; portals, targets and units go and come; access and limits
    change.
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.backstores.base import BackstoreError
 from iscsitools.config import Config, LunConfig, PortalConfig, TargetConfig
+from iscsitools.config.document import document_of
 from iscsitools.control.plan import Change, ChangeKind, fixed_differences, plan
 from iscsitools.control.protocol import Code, ControlError, InUse
 from iscsitools.errors import UserError
@@ -120,6 +121,7 @@ class Changer:
         prepared = _Prepared()
         try:
             self._prepare(wish.config, changes, prepared)
+            self._server.plugins.agree(document_of(wish.config))
             self._resize(wish.config, changes)
             taken = self._calls.ask(lambda: self._rearrange(wish, changes, prepared))
         except (UserError, BackstoreError, OSError) as error:

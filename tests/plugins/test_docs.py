@@ -19,6 +19,7 @@ from iscsitools.backstores.base import Backstore, Capabilities, Filter, Operatio
 from iscsitools.backstores.filters.cow import CowFilter
 from iscsitools.backstores.registry import LUN_OPTION_NAMES, Registry
 from iscsitools.backstores.spec import build, parse_spec
+from iscsitools.errors import RunError
 from iscsitools.observers import ObserverFeed
 from iscsitools.plugins import PluginManager
 from iscsitools.probes.firing import ConnectionInfo, Probes
@@ -182,7 +183,7 @@ def test_the_guides_filter_with_an_option_runs(project: Path) -> None:
 
 
 def test_the_plugin_pages_examples_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hello, greet, directory, options, logins, report = examples(project, "plugins.md")
+    hello, greet, directory, options, logins, few, report = examples(project, "plugins.md")
     manager = PluginManager()
     assert manager.register(module_of(hello), "hello").provides == ["hook session_opened"]
     assert manager.register(module_of(greet), "greet").provides == ["command greet"]
@@ -194,6 +195,10 @@ def test_the_plugin_pages_examples_run(project: Path, capsys: pytest.CaptureFixt
     manager.configure({"mine": {"greeting": "welcome", "wait": "5ms"}})
     assert module.chosen == {"greeting": "welcome", "wait": 0.005}
     assert manager.register(module_of(report), "report").provides == ["hook server_started", "hook server_stopped"]
+    assert manager.register(module_of(few), "few").provides == ["hook configuration_changing"]
+    manager.agree({"target": [{"lun": [{}] * 8}]})
+    with pytest.raises(RunError, match="plugin few: ValueError: a target of ours has 8 disks at the most"):
+        manager.agree({"target": [{"lun": []}, {"lun": [{}] * 9}]})
     greeted = CliRunner().invoke(manager.commands["greet"], ["ada"])
     assert (greeted.exit_code, greeted.output) == (0, "hello, ada\n")
     assert CliRunner().invoke(manager.commands["greet"], ["\n"]).exit_code == 1

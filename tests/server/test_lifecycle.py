@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from iscsitools.backstores.base import Option
+from iscsitools.control import Control, ControlError
 from iscsitools.errors import RunError
 from iscsitools.initiator import LoginError, Session
 from iscsitools.lifecycle import LoginNotice, LunNotice, ServerGone, ServerNotice, ServerView, TargetNotice
@@ -161,3 +162,27 @@ def test_a_plugin_that_refuses_its_options_keeps_the_server_from_starting(tmp_pa
     hooks = plugin(register_options=lambda register: register(Option("color", str, "red", "")), configure=configure)
     with pytest.raises(RunError, match="plugin test1: ValueError: mud is no color"):
         make_server(tmp_path, one_target("ram:1M") + '[plugin.test1]\ncolor = "mud"\n', hooks)
+
+
+def test_a_plugin_may_refuse_a_change_and_nothing_of_it_is_left(tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    def refuse(document: Any) -> None:
+        asked.append(document)
+        if len(asked) < 3:
+            raise ValueError("not\nnow")
+
+    text = one_target("ram:1M", more='name = "asked"')
+    with running(tmp_path, text, plugin(configuration_changing=refuse)), Control("asked") as control:
+        before = control.get()
+        target = before.document["target"][0]
+        document = {**before.document, "target": [{**target, "lun": [*target["lun"], {"store": "ram:2M"}]}]}
+        for _ in range(2):
+            with pytest.raises(ControlError, match=r"^plugin .*: ValueError: not now$"):
+                control.apply(document)
+        assert control.apply(document, dry_run=True).generation == before.generation
+        assert control.get() == before
+        control.apply(document)
+        assert [len(each["target"][0]["lun"]) for each in asked] == [2] * 3
+        control.apply(document)  # nothing would change, so nobody is asked
+        assert len(asked) == 3

@@ -6,7 +6,7 @@ import errno
 import queue
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from iscsitools.backstores import values
 from iscsitools.backstores.base import (
@@ -56,6 +56,9 @@ class RbdBackstore(Backstore):
         Option("client_cache", values.yes_no, False, "librbd's write-back cache, which a flush empties"),
     )
 
+    head_of_server: ClassVar[int] = 0
+    """The number of all images whose ``head`` is 0: ``head`` of the plugin's own options."""
+
     def __init__(self, what: str, **options: Any) -> None:
         chosen = {option.name: options.get(option.name, option.default) for option in self.options}
         try:
@@ -70,7 +73,7 @@ class RbdBackstore(Backstore):
             "rbd_skip_partial_discard": "false",  # UNMAP of any blocks makes them zeros
         }
         self._patience = Patience(chosen["wait"])
-        self._number = int(chosen["head"])
+        self._number = int(chosen["head"]) or (0 if self.name.snapshot else self.head_of_server)
         self._takeover = float(chosen["takeover"])
         if self._number < 0 or self._takeover < 2 or (self._number and self.name.snapshot):
             raise BackstoreError("rbd: head is a number from 1 on, not of a snapshot, and takeover at least 2s")

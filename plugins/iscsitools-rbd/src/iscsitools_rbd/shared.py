@@ -1,7 +1,8 @@
 """What the heads of one image know of each other: an omap object beside the image, with watch and notify.
 
 Keys: ``gen``, which every change but a beat compares and raises; ``active``, the head that may write, and ``address``,
-by which Ceph shuts its client out; ``beat.N``, a number that head N raises while it lives; ``reservations``.
+by which Ceph shuts its client out; ``beat.N``, a number that head N raises while it lives; ``reservations``. The object
+``iscsitools.configuration`` is of the same kind, with ``gen`` and ``configuration`` (:mod:`.configuration`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class State:
     active: int = 0
     address: str = ""
     reservations: str = ""
+    configuration: str = ""
     beats: dict[int, str] = field(default_factory=dict)
 
 
@@ -53,6 +55,7 @@ class SharedObject:
             int(found.get("active", "0")),
             found.get("address", ""),
             found.get("reservations", ""),
+            found.get("configuration", ""),
             {int(key[5:]): value for key, value in found.items() if key.startswith("beat.")},
         )
 
