@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -12,10 +12,11 @@ from iscsitools.backstores.base import Backstore, Host
 from iscsitools.config.types import ACCESS_STATES
 from iscsitools.scsi.core.executor import Executor
 from iscsitools.scsi.core.port_groups import AccessState
-from iscsitools.scsi.core.registrations import Registrations
+from iscsitools.scsi.core.registrations import Port, Registrations
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.loop import Loop
 from iscsitools.server.sizes import read_sizes
+from iscsitools.wire.sense import Asc
 
 log = logging.getLogger(__name__)
 STATES: Final = {name: AccessState[name.upper().replace("-", "_")] for name in ACCESS_STATES}
@@ -66,11 +67,25 @@ class StoreHost(Host):
 
     def _take_reservations(self) -> None:
         unit, text = self._unit, self._unit.store.reservations
-        if text is not None:
-            generation = unit.reservations.persistent.generation
-            unit.reservations.persistent = Registrations.from_text(text) if text else Registrations()
-            unit.reservations.persistent.generation = generation + 1
-            unit.refresh()
+        if text is None:
+            return
+        before = unit.reservations.persistent
+        now = Registrations.from_text(text) if text else Registrations()
+        now.generation = before.generation + 1
+        unit.reservations.persistent = now
+        unit.refresh()
+        self._tell_losers(now.lost_since(before), now.aborts)
+
+    def _tell_losers(self, told: Mapping[Port, Asc], aborts: bool) -> None:
+        """Unit attentions for the nexuses that are here; PREEMPT AND ABORT at another server ends their tasks here."""
+        unit = self._unit
+        for nexus, itl in unit.itls.items():
+            if (asc := told.get(Port.of(nexus))) is not None:
+                itl.attention(asc)
+        if aborts:
+            gone = {port for port, asc in told.items() if asc is not Asc.RESERVATIONS_RELEASED}
+            for task in unit.tasks.abort([task for task in unit.tasks if Port.of(task.nexus) in gone]):
+                task.dropped()
 
 
 class SharedReservations:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.hookspecs import hookimpl
 from iscsitools.initiator import Session
+from iscsitools.scsi.core.registrations import Port, Registrations, ReservationType
 from iscsitools.testing.serving import serve
 
 ISCSITOOLS_API = 1
@@ -24,6 +25,7 @@ class SharedRam(RamBackstore):
     """A disk in memory of which this server is one of two heads, 1 and 2."""
 
     kind = "shared"
+    blocking = True
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -32,7 +34,17 @@ class SharedRam(RamBackstore):
         self.kept: list[str] = []
         self.asked: list[Mapping[int, str]] = []
         self.error: OSError | None = None
+        self.reading, self.go = threading.Event(), threading.Event()
+        self.go.set()
         STORES.append(self)
+
+    def try_read_into(self, offset: int, buffer: memoryview) -> bool:
+        return False  # reads that may be held have no place on the loop
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.reading.set()
+        self.go.wait()
+        super().read_into(offset, buffer)
 
     @property
     def access(self) -> Mapping[int, str]:
@@ -125,4 +137,62 @@ def test_reservations_of_another_server_hold_here(session: Session) -> None:
         .replace('"holder": null', '"holder": 0')
     )
     store.host.reservations_changed()
+    assert session.command(READ, read=512).sense_code == REGISTRATIONS_PREEMPTED
     assert session.command(READ, read=512).status == 0x18
+
+
+REGISTRATIONS_PREEMPTED, RESERVATIONS_PREEMPTED, RESERVATIONS_RELEASED = (6, 0x2A, 5), (6, 0x2A, 3), (6, 0x2A, 4)
+STANDBY = (2, 4, 0x0B)
+
+
+def told_by_another(store: SharedRam, change: Callable[[Registrations], object]) -> None:
+    """What another server makes of the registrations, and tells."""
+    state = Registrations.from_text(store.text)
+    change(state)
+    store.text = state.to_text() if state.keys else ""
+    store.host.reservations_changed()
+
+
+def test_who_loses_something_at_another_server_is_told_here(session: Session) -> None:
+    store = STORES[-1]
+    other, own = Port("iqn.other,i,0x000000000000", 2), 7
+
+    def register() -> None:
+        assert session.command(REGISTER, write=bytes(8) + KEY + bytes(8)).good
+
+    register()
+    told_by_another(store, lambda state: state.register([other], 9))
+    assert session.command(bytes(6)).sense_code == STANDBY  # it has lost nothing
+    told_by_another(store, lambda state: state.reserve(other, ReservationType.WRITE_EXCLUSIVE_REGISTRANTS_ONLY))
+    assert session.command(bytes(6)).sense_code == STANDBY
+    told_by_another(store, lambda state: state.release())
+    assert session.command(bytes(6)).sense_code == RESERVATIONS_RELEASED
+    told_by_another(store, lambda state: state.preempt(other, own, ReservationType.WRITE_EXCLUSIVE))
+    assert session.command(bytes(6)).sense_code == REGISTRATIONS_PREEMPTED
+    assert session.command(bytes(6)).sense_code == STANDBY
+    register()
+    told_by_another(store, lambda state: state.clear())
+    assert session.command(bytes(6)).sense_code == RESERVATIONS_PREEMPTED
+
+
+@pytest.mark.parametrize("aborts", [False, True])
+def test_preempt_and_abort_at_another_server_ends_tasks_here_and_preempt_does_not(
+    session: Session, aborts: bool
+) -> None:
+    store = STORES[-1]
+    store.states = {1: "optimized", 2: "standby"}
+    store.host.access_changed()
+    session.command(bytes(6))
+    other = Port("iqn.other,i,0x000000000000", 2)
+    assert session.command(REGISTER, write=bytes(8) + KEY + bytes(8)).good
+    told_by_another(store, lambda state: state.register([other], 9))
+    store.go.clear()
+    held = session.start_command(READ, read=512)
+    assert store.reading.wait(60)
+    told_by_another(store, lambda state: state.preempt(other, 7, ReservationType.WRITE_EXCLUSIVE, aborts))
+    store.go.set()
+    assert session.command(bytes(6)).sense_code == REGISTRATIONS_PREEMPTED
+    assert session.command(READ, read=512).good  # after the held one, in the only thread
+    assert (held.result is None) is aborts
+    told_by_another(store, lambda state: state.release())  # the flag is of one change only
+    assert '"aborts"' not in store.text

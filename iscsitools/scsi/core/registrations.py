@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from iscsitools.scsi.core.executor import Executor
 from iscsitools.scsi.core.nexus import Nexus
+from iscsitools.wire.sense import Asc
 
 
 class ReservationType(IntEnum):
@@ -45,10 +46,11 @@ class Port(NamedTuple):
 class Registrations:
     """Registered keys, and the reservation. ``holder`` is None while the type is one for all registrants.
 
-    ``aptpl``: the last registration asked for all this to outlive a loss of power.
+    ``aptpl``: the last registration asked for all this to outlive a loss of power. ``aborts``: the last change was a
+    PREEMPT AND ABORT, so that another server of the disk ends the tasks of those who have lost their registration.
     """
 
-    __slots__ = ("aptpl", "generation", "holder", "keys", "kind")
+    __slots__ = ("aborts", "aptpl", "generation", "holder", "keys", "kind")
 
     def __init__(self) -> None:
         self.keys: dict[Port, int] = {}
@@ -56,6 +58,7 @@ class Registrations:
         self.holder: Port | None = None
         self.generation = 0
         self.aptpl = False
+        self.aborts = False
 
     @property
     def for_all(self) -> bool:
@@ -76,22 +79,26 @@ class Registrations:
 
     def reserve(self, port: Port, kind: ReservationType) -> None:
         """Make the reservation, in place of one that there may be."""
+        self.aborts = False
         self.kind = kind
         self.holder = None if kind in _ALL_REGISTRANTS else port
 
     def release(self) -> None:
         """End the reservation."""
+        self.aborts = False
         self.kind = None
         self.holder = None
 
     def register(self, ports: list[Port], key: int) -> None:
         """Register ``ports``, or change their key."""
+        self.aborts = False
         for port in ports:
             self.keys[port] = key
         self.generation += 1
 
     def unregister(self, ports: list[Port]) -> list[ReservationType]:
         """End registrations; returns the types of the reservations that ended with them (SPC-4 5.13.11.2)."""
+        self.aborts = False
         self.generation += bool(ports)
         return [kind for port in ports if (kind := self._drop(port)) is not None]
 
@@ -111,7 +118,7 @@ class Registrations:
         self.generation += 1
         return ports
 
-    def preempt(self, port: Port, key: int, kind: ReservationType) -> list[Port]:
+    def preempt(self, port: Port, key: int, kind: ReservationType, aborts: bool = False) -> list[Port]:
         """Remove the registrations that have ``key``, or all others when everybody holds the reservation and it is 0.
 
         If that takes the reservation from its holder, or from all, ``port`` gets one of type ``kind``. Returns the
@@ -124,15 +131,28 @@ class Registrations:
         if takes:
             self.reserve(port, kind)
         self.generation += 1
+        self.aborts = aborts
         return lost
 
     def move(self, port: Port, to: Port, key: int, unregister: bool) -> None:
         """REGISTER AND MOVE: register ``to`` and give it the reservation, of the same type."""
+        self.aborts = False
         self.keys[to] = key
         self.holder = to
         if unregister:
             del self.keys[port]
         self.generation += 1
+
+    def lost_since(self, before: Registrations) -> dict[Port, Asc]:
+        """What ports are told of a change that another server has made (SPC-4 5.13.11.2).
+
+        A registration that is gone was taken: who ends his own does it where he is.
+        """
+        gone = Asc.REGISTRATIONS_PREEMPTED if self.keys else Asc.RESERVATIONS_PREEMPTED
+        told = {port: gone for port in before.keys if port not in self.keys}
+        if before.kind in FOR_REGISTRANTS and self.kind != before.kind:
+            told |= {port: Asc.RESERVATIONS_RELEASED for port in before.keys if port in self.keys}
+        return told
 
     # To outlive a restart
 
@@ -147,6 +167,8 @@ class Registrations:
             "holder": holder,
             "registered": registered,
         }
+        if self.aborts:
+            state["aborts"] = True
         return json.dumps(state, indent=1) + "\n"
 
     @classmethod
@@ -164,6 +186,7 @@ class Registrations:
     def _from_state(cls, state: dict[str, Any]) -> Registrations:
         made = cls()
         made.aptpl = bool(state["aptpl"])
+        made.aborts = bool(state.get("aborts", False))
         for entry in state["registered"]:
             made.keys[Port(str(entry["initiator_port"]), int(entry["target_port"]))] = int(entry["key"], 16)
         made.kind = None if state["type"] is None else ReservationType(state["type"])

@@ -226,14 +226,14 @@ def preempt(task: Task) -> None:
     _preempt(task)
 
 
-def _preempt(task: Task) -> list[Port]:
+def _preempt(task: Task, aborts: bool = False) -> list[Port]:
     request, kind = _registered(task), _kind(task)
     state, before = request.state, request.state.kind
     if request.action_key == 0 and not state.for_all:
         raise invalid_parameter(8, 7)
     if request.action_key and request.action_key not in state.keys.values():
         raise reservation_conflict()
-    lost = state.preempt(request.port, request.action_key, kind)
+    lost = state.preempt(request.port, request.action_key, kind, aborts)
     _notify(task, lost, Asc.REGISTRATIONS_PREEMPTED)
     if state.kind != before:
         _released(task, state, before)
@@ -243,7 +243,7 @@ def _preempt(task: Task) -> list[Port]:
 
 def preempt_and_abort(task: Task) -> None:
     """PREEMPT AND ABORT: the tasks of those who were preempted end too, without status as TAS is 0."""
-    lost = _preempt(task)
+    lost = _preempt(task, aborts=True)
     unit, own = task.unit, task.nexus
     others = [other for other in unit.tasks if other.nexus is not own and Port.of(other.nexus) in lost]
     for other in unit.tasks.abort(others):

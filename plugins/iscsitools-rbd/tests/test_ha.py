@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ceph_cluster import Cluster
@@ -121,3 +122,31 @@ def connect(address: tuple[str, int]) -> Session:
 
 def cdb(code: int, lba: int) -> bytes:
     return bytes([code, 0]) + lba.to_bytes(4, "big") + b"\0\0\x08\0"
+
+
+def test_who_is_preempted_at_one_head_is_told_at_the_other(cluster: Cluster) -> None:
+    pool = cluster.client.open_ioctx("rbd")
+    modules()[1].RBD().create(pool, "preempted", 16 << 20)
+    pool.close()
+    with (
+        pair(cluster, "rbd/preempted") as heads,
+        connect(heads.addresses[0]) as one,
+        connect(heads.addresses[1]) as two,
+    ):
+        for session, key in ((one, 1), (two, 2)):
+            while not reserve_out(session, 6, 0, key).good:
+                pass  # unit attentions: the other head has come
+        for action, told in ((4, (6, 0x2A, 5)), (5, (6, 0x2A, 5)), (3, (6, 0x2A, 3))):
+            while not reserve_out(one, action, 1, 2).good:
+                pass
+            assert two.command(bytes(6)).sense_code == told
+            assert two.command(bytes(6)).sense_code[0] != 6
+            for session, key in ((one, 1), (two, 2)):
+                while not reserve_out(session, 6, 0, key).good:
+                    pass
+
+
+def reserve_out(session: Session, action: int, key: int, action_key: int) -> Any:
+    """PERSISTENT RESERVE OUT of type write exclusive, registrants only."""
+    parameters = key.to_bytes(8, "big") + action_key.to_bytes(8, "big") + bytes(8)
+    return session.command(bytes([0x5F, action, 5]) + bytes(5) + b"\x18\0", write=parameters)
