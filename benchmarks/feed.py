@@ -7,7 +7,8 @@ usage: feed.py PACKAGES DATA_PATH learn STREAM...
 ``learn`` fills in the Target Transfer Tags of a stream's Data-Outs, which only the engine knows. ``count`` has the
 instructions counted that all but the first ``PIECES`` take, and checks that there are ``BYTES`` of answers at least.
 ``DATA_PATH`` is what ``serve --data-path`` takes. ``PROVIDER`` is what ``serve --provider`` takes: it is asked at each
-readable event which probes are enabled. ``LIBRARY`` is ``load/counting.c``. Nothing here is done for an I/O but the
+readable event which probes are enabled; or ``sums`` (``all-sums``): nothing is asked, and sums are kept (with all
+histograms). ``LIBRARY`` is ``load/counting.c``. Nothing here is done for an I/O but the
 engine's own work.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,10 +41,15 @@ from iscsitools.scsi.core.executor import InlineExecutor
 from iscsitools.scsi.core.options import UnitOptions
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.data_path import choose as choose_data_path
+from iscsitools.server.data_path import tracers_of
+from iscsitools.trace.selection import Selection
+from iscsitools.trace.sums.declared import HISTOGRAMS
+from iscsitools.trace.sums.native import make_sums
 
 TARGET = "iqn.2026-11.example:engine"
 TO_FILL = 1 << 31
 SCSI_RESPONSE, DATA_IN, LOGOUT_RESPONSE, R2T = 0x21, 0x25, 0x26, 0x31
+SUMS = {"sums": (), "all-sums": HISTOGRAMS}
 LEARNING = sys.argv[3] == "learn"
 DATA_PATH, _ = choose_data_path(sys.argv[2])
 
@@ -65,7 +72,14 @@ class Engine:
         hooks = LoginHooks(os.urandom, nothing, nothing, nothing, nothing)
         login = LoginPhase(directory, NegotiationLimits(), SessionTable(), 128, hooks)
         self.dispatcher = Dispatcher(login)
-        self.probes = Probes(lambda: 0)
+        watched = provider in SUMS
+        self.probes = Probes(time.monotonic_ns if watched else lambda: 0)
+        if watched:
+            if (module := tracers_of(DATA_PATH)) is not None:
+                self.probes.use_tracers(module, monotonic=True)
+            sums = make_sums(self.probes, Selection(), SUMS[provider])
+            self.probes.subscribe(sums.mask, sums)
+            provider = "none"
         self.buffers = Buffers()
         backend = choose(provider)
         if provider != "none" and not backend.names:

@@ -19,6 +19,7 @@ from iscsitools.wire.rfc7143 import Flag, Stage
 TARGET = "iqn.2026-11.example:engine"
 ATTENTIONS = 3
 """TEST UNIT READY commands before the load, which take the unit attentions of a new nexus."""
+STAGES = ((Stage.SECURITY, Stage.OPERATIONAL), (Stage.OPERATIONAL, Stage.FULL_FEATURE))
 TO_FILL = 1 << 31
 SEGMENT = 262144
 """The target's MaxRecvDataSegmentLength."""
@@ -36,12 +37,8 @@ def login(form: Form) -> list[bytes]:
     """Both stages of a login, one PDU each."""
     names = {"InitiatorName": "iqn.2026-11.example:stream", "SessionType": "Normal", "TargetName": TARGET}
     offers = DEFAULT_OFFERS | form.offers
-    stages = (
-        (Stage.SECURITY, Stage.OPERATIONAL, names | {"AuthMethod": "None"}),
-        (Stage.OPERATIONAL, Stage.FULL_FEATURE, offers),
-    )
     requests = []
-    for number, (csg, nsg, keys) in enumerate(stages):
+    for number, ((csg, nsg), keys) in enumerate(zip(STAGES, (names | {"AuthMethod": "None"}, offers), strict=True)):
         flags = (Flag.TRANSIT | csg << 2 | nsg) & ~Flag.CONTINUE
         bhs = make_bhs(
             Opcode.LOGIN_REQUEST, immediate=True, flags=flags, isid=0x400001370000, cid=1, cmd_sn=1, exp_stat_sn=number
@@ -79,8 +76,9 @@ def command(form: Form, number: int, blocks: int, data: bytes) -> tuple[int, byt
     more = form.write and form.unsolicited > form.with_command
     flags = (0 if more else 0x80) | (0x20 if form.write else 0x40) | form.attribute
     bhs = make_bhs(
-        Opcode.SCSI_COMMAND, flags=flags, edtl=form.size, itt=itt, cmd_sn=number + ATTENTIONS + 1, cdb=form.cdb(lba)
-    )
+        Opcode.SCSI_COMMAND, flags=flags, edtl=form.size, itt=itt, cmd_sn=number + ATTENTIONS + 1,
+        exp_stat_sn=len(STAGES) + ATTENTIONS + number - number % form.depth, cdb=form.cdb(lba),
+    )  # fmt: skip
     made = pdu(bhs, data[: form.with_command], form.digests)
     if more:
         made += data_outs(form, itt, NO_TAG, form.with_command, form.unsolicited, data)

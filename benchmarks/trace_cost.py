@@ -22,8 +22,11 @@ from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.counts import EventCounts
 from iscsitools.trace.sums.declared import HISTOGRAMS
 from iscsitools.trace.sums.snapshot import strings_of
+from iscsitools.wire.rfc7143 import EXP_STATSN
 
 RECORDS = 65536
+STRETCH = 20
+"""Reads that come in one stretch of received bytes, about."""
 CONN = ConnectionInfo(1, "192.0.2.1:3260", "192.0.2.7:50000", target="iqn.2026-11.example:a")
 CDB = bytes.fromhex("28000000100000000800")
 COMMAND = memoryview(
@@ -35,6 +38,18 @@ DATA = memoryview(bytearray.fromhex("258100000000100000000000000000000000000100"
 def fire_reads(probes: Probes, count: int) -> None:
     conn, command, data, cdb = CONN, COMMAND, DATA, CDB
     mask, read = probes.mask, probes.read
+    if probes.log is not None:
+        for _ in range(count // STRETCH):
+            log = probes.log(conn)
+            assert log is not None
+            began, clock, expected = probes.clock(), probes.clock, EXP_STATSN.unpack_from
+            for _ in range(STRETCH):
+                log += (0, 0x2800, clock(), 4096, 16, 2048, expected(command, 0)[0])
+            assert probes.logged is not None
+            probes.logged(began, 1, 1)
+            if mask & 1 << 17:
+                probes.xfer(17, conn, 0, 1, 0xFFFFFFFF, 140000000000000, 0, 4096, 0)
+        return
     if read is not None:
         for _ in range(count):
             read(probes.clock(), conn, 0, 0x2800, 1, 140000000000000, 4096, command, 0, data, 0)

@@ -39,9 +39,13 @@ void cell_free(struct cell *cell, size_t kept)
     PyMem_Free(cell);
 }
 
-bool cell_used(const struct cell *cell)
+bool cell_used(const struct cell *cell, size_t kept)
 {
-    return cell->commands || cell->ended || cell->failed || cell->in_pdus || cell->out_pdus;
+    bool used = cell->commands || cell->ended || cell->failed || cell->in_pdus || cell->out_pdus;
+
+    for (size_t i = 0; !used && i < kept; i++)
+        used = cell->kept[i].counts.count > 0; /* a command that ended before has gone through its last phase */
+    return used;
 }
 
 int count_octave(struct map *counts, double value)
@@ -147,12 +151,37 @@ static void link_last(struct counted *counted, struct start *start)
     counted->newest = start;
 }
 
+static void spare(struct counted *counted, struct start *start)
+{
+    start->after = counted->spare;
+    counted->spare = start;
+}
+
 void start_end(struct counted *counted, struct start *start)
 {
     map_take(&counted->starts, start->itt);
     unlink_start(counted, start);
-    start->after = counted->spare;
-    counted->spare = start;
+    spare(counted, start);
+}
+
+int start_leave(struct counted *counted, struct start *start)
+{
+    if (map_put(&counted->unsent, start->itt, (uintptr_t)start) < 0)
+        return -1;
+    map_take(&counted->starts, start->itt);
+    unlink_start(counted, start);
+    return 0;
+}
+
+struct start *unsent_find(const struct counted *counted, uint32_t itt)
+{
+    return pointer(map_get(&counted->unsent, itt));
+}
+
+void unsent_end(struct counted *counted, struct start *start)
+{
+    map_take(&counted->unsent, start->itt);
+    spare(counted, start);
 }
 
 struct start *start_new(struct counted *counted, uint32_t itt)
@@ -161,6 +190,9 @@ struct start *start_new(struct counted *counted, uint32_t itt)
 
     if (start != NULL)
         start_end(counted, start); /* an initiator that uses a tag twice */
+    start = unsent_find(counted, itt);
+    if (start != NULL)
+        unsent_end(counted, start);
     start = counted->spare;
     if (start != NULL) {
         counted->spare = start->after;
@@ -170,7 +202,7 @@ struct start *start_new(struct counted *counted, uint32_t itt)
     } else {
         counted->made++;
     }
-    start->itt = itt;
+    *start = (struct start){.itt = itt};
     if (map_put(&counted->starts, itt, (uintptr_t)start) < 0) {
         PyMem_Free(start);
         counted->made--;
@@ -205,6 +237,9 @@ void counted_free(struct counted *counted, size_t kept)
             free_unit(pointer(counted->units.slots[i].value), kept);
     map_clear(&counted->units);
     map_clear(&counted->starts);
+    for (size_t i = 0; i < counted->unsent.size; i++)
+        PyMem_Free(pointer(counted->unsent.slots[i].value));
+    map_clear(&counted->unsent);
     free_starts(counted->oldest);
     free_starts(counted->spare);
     Py_XDECREF(counted->info);

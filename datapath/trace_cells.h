@@ -6,7 +6,16 @@
 #include "trace_map.h"
 
 /* As in iscsitools/trace/sums/declared.py. */
-enum value { VALUE_SIZE, VALUE_PLACE, VALUE_DISTANCE, VALUE_DEPTH, VALUES };
+enum value {
+    VALUE_SIZE,
+    VALUE_PLACE,
+    VALUE_DISTANCE,
+    VALUE_DEPTH,
+    VALUE_BACKSTORE,
+    VALUE_WAITING,
+    VALUE_SENDING,
+    VALUES
+};
 enum scale { SCALE_OCTAVES, SCALE_WIDTHS, SCALES };
 enum { MOST_KEPT = 16 };
 
@@ -38,9 +47,10 @@ struct unit {
     struct map cells; /* by key */
 };
 
-/* A command that has begun. They are in a list, in that order. */
+/* A command that has begun. They are in a list, in that order. Of its transfers: how many are open, and since when. */
 struct start {
-    uint64_t began;
+    uint64_t began, opened, sending, waiting;
+    uint32_t open;
     uint32_t itt;
     struct cell *cell;
     struct start *before, *after;
@@ -55,6 +65,7 @@ struct counted {
     uint32_t statsn;   /* of the answer that comes next, by the one before it */
     struct map units;  /* by LUN */
     struct map starts; /* by ITT */
+    struct map unsent; /* by ITT: those that have ended well while a transfer was open; they are in no list */
     struct start *oldest, *newest, *spare;
     size_t made; /* starts in use and to spare */
 };
@@ -75,7 +86,7 @@ static inline uint32_t cell_key(uint8_t opcode, bool has_action, uint16_t action
 struct cell *cell_new(struct unit *unit, uint32_t key, size_t kept);
 void cell_free(struct cell *cell, size_t kept);
 void cell_reset(struct cell *cell, size_t kept);
-bool cell_used(const struct cell *cell);
+bool cell_used(const struct cell *cell, size_t kept);
 
 /* Count a value; 0, or -1 with MemoryError. */
 int count_octave(struct map *counts, double value);
@@ -91,6 +102,11 @@ PyObject *cell_to_tuple(const struct cell *cell, PyObject *info, size_t kept);
 struct start *start_new(struct counted *counted, uint32_t itt);
 struct start *start_find(const struct counted *counted, uint32_t itt);
 void start_end(struct counted *counted, struct start *start);
+
+/* It has ended while a transfer is open: keep it until that has. Find such a one, and end it. */
+int start_leave(struct counted *counted, struct start *start);
+struct start *unsent_find(const struct counted *counted, uint32_t itt);
+void unsent_end(struct counted *counted, struct start *start);
 
 void counted_free(struct counted *counted, size_t kept);
 

@@ -22,6 +22,7 @@ enum {
     READ_6 = 0x08,
     WRITE_6 = 0x0a,
     OPERATIONS = 256,
+    XFER_READ = 0,
 };
 
 /* Of an operation code: whether it has a service action, and where LBA and number of blocks stand; lengths of 0: nowhere. */
@@ -212,6 +213,9 @@ static int keep(const struct sums *sums, struct cell *cell, const struct arrival
         case VALUE_DEPTH:
             result = count(histogram, scale, (double)arrival->depth, arrival->depth);
             break;
+        case VALUE_BACKSTORE:
+        case VALUE_WAITING:
+        case VALUE_SENDING:
         case VALUES:
             break;
         }
@@ -270,31 +274,84 @@ static struct cell *cell_of_data(struct sums *sums, struct counted *counted, con
     return start != NULL ? start->cell : cell_of(sums, counted, event->lun, 0);
 }
 
-static int take_end(struct counted *counted, struct event *event, struct start *start)
+/* A command that took "total", and its transfers: how its time divides. See iscsitools/trace/sums/phases.py. */
+static int count_phases(const struct sums *sums, struct cell *cell, uint64_t total, const struct start *start)
+{
+    uint64_t moving = start->sending + start->waiting;
+
+    for (size_t i = 0; i < sums->kept_count; i++) {
+        enum value value = sums->kept[i].value;
+        uint64_t time = value == VALUE_WAITING ? start->waiting : start->sending;
+        if (value == VALUE_BACKSTORE)
+            time = total > moving ? total - moving : 0;
+        else if (!(value == VALUE_WAITING && cell->key & KEY_WRITES) && !(value == VALUE_SENDING && cell->key & KEY_READS))
+            continue;
+        if (count(&cell->kept[i], sums->kept[i].scale, (double)time, time) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int take_end(const struct sums *sums, struct counted *counted, struct event *event, struct start *start)
 {
     uint32_t outcome = be16(event->bhs + 2); /* response and status */
     struct cell *cell;
-    uint64_t began, now;
+    uint64_t now;
 
     counted->statsn = be32(event->bhs + 24) + 1;
     counted->has_statsn = true;
     if (start == NULL)
         return 0;
     cell = start->cell;
-    began = start->began;
-    start_end(counted, start);
     if (outcome != 0 && outcome != CONDITION_MET) {
+        start_end(counted, start);
         cell->failed++;
         return map_add(&cell->errors, (uint64_t)outcome << 24 | event->sense, 1);
     }
     if (event_time(event, &now) < 0)
         return -1;
-    now = now > began ? now - began : 0;
+    now = now > start->began ? now - start->began : 0;
+    if (start->open > 0 && counted->unsent.count < MAX_STARTS) {
+        if (start_leave(counted, start) < 0)
+            return -1;
+    } else {
+        if (count_phases(sums, cell, now, start) < 0)
+            return -1;
+        start_end(counted, start);
+    }
     cell->ended++;
     cell->latency += now;
     if (now > cell->maximum)
         cell->maximum = now;
     return count_octave(&cell->latencies, (double)now);
+}
+
+/* xfer-start and xfer-done: of a command that is under way, or has ended and waits for this. */
+static int take_xfer(const struct sums *sums, struct counted *counted, struct event *event)
+{
+    uint32_t itt = event->xfer.itt;
+    struct start *start = start_find(counted, itt);
+    bool unsent = start == NULL;
+    uint64_t now;
+
+    if (unsent && event->probe == PROBE_XFER_DONE)
+        start = unsent_find(counted, itt);
+    if (start == NULL || event_time(event, &now) < 0)
+        return start == NULL ? 0 : -1;
+    if (event->probe == PROBE_XFER_START) {
+        if (start->open++ == 0)
+            start->opened = now;
+        return 0;
+    }
+    if (start->open == 0 || --start->open > 0)
+        return 0;
+    *(event->xfer.kind == XFER_READ ? &start->sending : &start->waiting) += now - start->opened;
+    if (!unsent)
+        return 0;
+    if (count_phases(sums, start->cell, now - start->began, start) < 0)
+        return -1;
+    unsent_end(counted, start);
+    return 0;
 }
 
 static int take_data_in(struct sums *sums, struct counted *counted, struct event *event)
@@ -306,7 +363,7 @@ static int take_data_in(struct sums *sums, struct counted *counted, struct event
         return -1;
     cell->in_pdus++;
     cell->in_bytes += data_length(event);
-    return event->bhs[1] & FLAG_STATUS ? take_end(counted, event, start) : 0;
+    return event->bhs[1] & FLAG_STATUS ? take_end(sums, counted, event, start) : 0;
 }
 
 static int take_data_out(struct sums *sums, struct counted *counted, const struct event *event)
@@ -336,7 +393,7 @@ static int take(struct tracer *self, struct event *event)
 
     if (counted == NULL)
         return -1;
-    if (!counted->admitted || event->bhs == NULL)
+    if (!counted->admitted)
         return 0;
     switch (event->probe) {
     case PROBE_SCSI_COMMAND:
@@ -344,12 +401,15 @@ static int take(struct tracer *self, struct event *event)
     case PROBE_DATA_SEND:
         return take_data_in(sums, counted, event);
     case PROBE_SCSI_RESPONSE:
-        return take_end(counted, event, start_find(counted, be32(event->bhs + 16)));
+        return take_end(sums, counted, event, start_find(counted, be32(event->bhs + 16)));
     case PROBE_DATA_RECEIVE:
         return take_data_out(sums, counted, event);
     case PROBE_TASK_COMMAND:
     case PROBE_TASK_RESPONSE:
         return take_task(sums, event);
+    case PROBE_XFER_START:
+    case PROBE_XFER_DONE:
+        return take_xfer(sums, counted, event);
     default:
         return 0;
     }
@@ -380,7 +440,7 @@ static int add_row(struct cell *cell, const struct counted *counted, void *with)
     PyObject *tuple;
     int result = 0;
 
-    if (!cell_used(cell))
+    if (!cell_used(cell, rows->kept))
         return 0;
     tuple = cell_to_tuple(cell, counted == NULL ? Py_None : counted->info, rows->kept);
     result = tuple == NULL ? -1 : PyList_Append(rows->list, tuple);

@@ -153,6 +153,32 @@ class WriteCall(Protocol):
         """Fire the four."""
 
 
+class LogCall(Protocol):
+    """What the fast path asks once for each stretch of received PDUs: the list that it adds its commands to, or None.
+
+    For a reader who has to see no event when it happens: a few numbers in a list cost less than any call. For each
+    command that it has answered it adds :data:`LOGGED` numbers: LUN; the CDB's first two bytes; when it was answered;
+    bytes, first block and blocks << 8; and ExpStatSN. None: the reader does not want this connection.
+    """
+
+    def __call__(self, conn: ConnectionInfo) -> list[Any] | None:
+        """Return the list."""
+
+
+class LoggedCall(Protocol):
+    """What it calls at the end of such a stretch, if it has added anything.
+
+    ``began``: when it came to the first command; it came to each of the others when the one before it was answered.
+    ``statsn``: of the first answer; the others have the following ones. ``itt``: of the last read, or the reserved tag.
+    Its xfer-done stands for those of all reads of the stretch, which do not fire.
+    """
+
+    def __call__(self, began: int, statsn: int, itt: int) -> None:
+        """Take note."""
+
+
+LOGGED: Final = 7
+"""Numbers of a command in a log."""
 Mark = tuple[int, int, int, int, int, int]
 """A read whose data waits to be sent: where in the stream it ends; its LUN, ITT, address, offset and length."""
 
@@ -176,6 +202,9 @@ class Calls(NamedTuple):
     """None: it wants every event by itself, at its time."""
     write: WriteCall | None = None
     sent: SentCall | None = None
+    log: LogCall | None = None
+    """This one and the next instead of ``read`` and ``write``."""
+    logged: LoggedCall | None = None
 
 
 @runtime_checkable
@@ -225,7 +254,8 @@ class Probes:
 
     ``read`` and ``write`` stand for all events of a command that the fast path answers, ``sent`` for the xfer-done
     events of all reads that were sent at once; they are None while somebody listens who has to see each event when it
-    happens, or several do. Then the call site fires one by one.
+    happens, or several do. Then the call site fires one by one. ``log`` is what a reader has in their place who wants
+    numbers and no events.
 
     ``module``: ``iscsitools.datapath._native``, where that serves. Then subscribers that can be are tracers of it, and
     while all are, ``native`` is the set of them, which the data path fires into: each event when it happens, however
@@ -233,8 +263,8 @@ class Probes:
     """
 
     __slots__ = (
-        "_calls", "_failed", "_failing", "_module", "_monotonic", "clock", "mask", "native", "pdu", "read", "sent",
-        "write", "xfer",
+        "_calls", "_failed", "_failing", "_module", "_monotonic", "clock", "log", "logged", "mask", "native", "pdu",
+        "read", "sent", "write", "xfer",
     )  # fmt: skip
 
     mask: int
@@ -245,6 +275,8 @@ class Probes:
     read: ReadCall | None
     write: WriteCall | None
     sent: SentCall | None
+    log: LogCall | None
+    logged: LoggedCall | None
     native: Any
 
     def __init__(
@@ -309,19 +341,14 @@ class Probes:
         if self._calls and len(tracers) == len(self._calls):
             self.native = self._module.Tracers(self._tracers_clock(), tracers)
             self.pdu, self.xfer, self.sent = self.native.pdu, self.native.xfer, self.native.sent
-            self.read = self.write = None
+            self.read = self.write = self.log = self.logged = None
             return
         self.native = None
         if len(self._calls) == 1 and not self._failing:
-            self.pdu, self.xfer, self.read, self.write, self.sent = self._calls[0][1]
+            self.pdu, self.xfer, self.read, self.write, self.sent, self.log, self.logged = self._calls[0][1]
         else:
-            self.pdu, self.xfer, self.read, self.write, self.sent = (
-                self._pdu_to_all,
-                self._xfer_to_all,
-                None,
-                None,
-                None,
-            )
+            self.pdu, self.xfer = self._pdu_to_all, self._xfer_to_all
+            self.read = self.write = self.sent = self.log = self.logged = None
 
     def _pdu_to_all(
         self,

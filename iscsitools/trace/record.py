@@ -38,7 +38,8 @@ CDB_IN_BHS: Final = 16
 
 WHOLE: Final = struct.Struct("<QQQIIIII4x48s16s16x")
 
-_XFER_BODY: Final = struct.Struct("<IIQIII")
+XFER_BODY: Final = struct.Struct("<IIQIII")
+"""Of a transfer: ITT, TTT, address, offset, length, type."""
 
 Names = Mapping[tuple[int, int], ConnectionStrings]
 """Strings by connection and generation."""
@@ -55,7 +56,7 @@ def decode(block: bytes | bytearray | memoryview, names: Names) -> Iterator[Even
         probe = probes[number]
         reader = readers[number]
         if reader is None:
-            xfer = Xfer(*_XFER_BODY.unpack_from(bhs))
+            xfer = Xfer(*XFER_BODY.unpack_from(bhs))
             info = Info(lun, xfer.itt, xfer.ttt, 0, 0, 0, 0, 0)
             yield Event(sequence, time, probe, conn, info, b"", 0, b"", sense, xfer)
         else:

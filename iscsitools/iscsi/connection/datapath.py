@@ -41,6 +41,7 @@ from iscsitools.wire.rfc7143 import (
     BHS_LENGTH,
     COMMAND,
     DIGEST_LENGTH,
+    EXP_STATSN,
     FAST_ANSWER,
     LONG_CDB,
     ORDERED,
@@ -78,6 +79,11 @@ class DataPath(PathEvents):
         clock, all_of_read, all_of_write = probes.clock, probes.read, probes.write
         began = started = moved = 0
         info = self.info
+        log = probes.log(info) if probes.log is not None else None
+        logged = probes.logged
+        if log is not None:
+            began = clock()
+        data = read_end = read_tag = read_lun = read_length = 0
         tags, forms = self.tags, self._forms
         exp, statsn, max_cmdsn = self.exp_cmdsn, self.statsn, self.max_cmdsn
         in_step = self.in_order and exp < _SERIAL_LIMIT and statsn < _SERIAL_LIMIT and max_cmdsn < _SERIAL_LIMIT
@@ -86,7 +92,7 @@ class DataPath(PathEvents):
         head = BHS_LENGTH + DIGEST_LENGTH if header_digest else BHS_LENGTH
         # Output is the measure of the budget: a test for it is there anyway, because of the chunk's end.
         full = min(CHUNK_SIZE - BHS_LENGTH - 2 * DIGEST_LENGTH, tail + max(budget, head + LARGEST_READ))
-        unpack, pack = COMMAND.unpack_from, FAST_ANSWER.pack_into
+        unpack, pack, exp_statsn_of = COMMAND.unpack_from, FAST_ANSWER.pack_into, EXP_STATSN.unpack_from
         # What holds for the form of the last command, and for its length: most commands are like the one before.
         last_form, last_length, last_edtl = b"", 0, 0
         in_parts = False
@@ -157,7 +163,7 @@ class DataPath(PathEvents):
                     if mask:
                         if all_of_read:
                             began = clock()
-                        else:
+                        elif log is None:
                             fired = FIRED_COMMAND
                             self._fire_command(mask, number, pos)
                     try:
@@ -174,7 +180,11 @@ class DataPath(PathEvents):
                             done = self._add_digests(out_view, tail, data, done)
                         if mask:
                             fired = FIRED_NOTHING
-                            if all_of_read:
+                            if log is not None:
+                                log += (number, operation, clock(), edtl, lba, length,
+                                        exp_statsn_of(buf, pos - head)[0])  # fmt: skip
+                                read_end, read_tag, read_lun, read_length = done, itt, number, edtl
+                            elif all_of_read:
                                 address = chunk.address + data
                                 all_of_read(began, info, number, operation, itt, address, edtl,
                                             buf, pos - head, out_data, tail)  # fmt: skip
@@ -201,7 +211,7 @@ class DataPath(PathEvents):
                         if mask:
                             if all_of_write:
                                 began, started, moved = clock(), clock(), clock()
-                            else:
+                            elif log is None:
                                 fired = FIRED_TRANSFER
                                 self._fire_command(mask, number, pos)
                                 self._fire_transfer(mask, number, itt, self._receive_address + data, edtl)
@@ -217,7 +227,9 @@ class DataPath(PathEvents):
                             statsn += 1
                             if mask:
                                 fired = FIRED_NOTHING
-                                if all_of_write:
+                                if log is not None:
+                                    log += (number, operation, clock(), edtl, lba, length, exp_statsn_of(buf, begin)[0])
+                                elif all_of_write:
                                     all_of_write(began, started, moved, info, number, operation, itt,
                                                  self._receive_address + data, edtl, buf, begin,
                                                  out_data, tail)  # fmt: skip
@@ -230,6 +242,11 @@ class DataPath(PathEvents):
                             continue
             stop = OTHER
             break
+        if log is not None and logged is not None and exp != self.exp_cmdsn:
+            logged(began, self.statsn, read_tag if read_end else RESERVED_TAG)
+            if read_end and mask & XFER_DONE:
+                address = chunk.address + read_end - read_length
+                self.marks.append((self.chunk_begin + read_end, read_lun, read_tag, address, 0, read_length))
         self.commands += exp - self.exp_cmdsn
         self.exp_cmdsn, self.statsn, self.tail, self.fired = exp, statsn, tail, fired
         self.read_bytes += read
@@ -300,7 +317,8 @@ class DataPath(PathEvents):
         if itt == RESERVED_TAG or itt in self.tags or self.tail > CHUNK_SIZE - BHS_LENGTH - DIGEST_LENGTH:
             return NOT_HERE
         probes = self.probes
-        if probes.mask and probes.write is None:
+        log = probes.log(self.info) if probes.log is not None else None
+        if probes.mask and probes.write is None and log is None:
             return NOT_HERE
         began, started, moved = (probes.clock(), probes.clock(), probes.clock()) if probes.mask else (0, 0, 0)
         try:
@@ -316,7 +334,10 @@ class DataPath(PathEvents):
         FAST_ANSWER.pack_into(
             chunk.data, tail, WRITE_DONE, 0, itt, 0, self.next_statsn(), self.exp_cmdsn, self.max_cmdsn
         )
-        if probes.mask and probes.write is not None:
+        if log is not None and probes.logged is not None:
+            log += (gate.number, operation, probes.clock(), edtl, lba, length, EXP_STATSN.unpack_from(bhs)[0])
+            probes.logged(began, self.statsn - 1 & SERIAL_MASK, RESERVED_TAG)
+        elif probes.mask and probes.write is not None:
             probes.write(
                 began, started, moved, self.info, gate.number, operation, itt, address, edtl, bhs, 0, chunk.data, tail
             )

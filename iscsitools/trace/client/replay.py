@@ -9,7 +9,7 @@ from iscsitools.probes.firing import SCSI_COMMAND, ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.client.recording import FileTrace
 from iscsitools.trace.protocol import Message
-from iscsitools.trace.record import WHOLE, cdb_of
+from iscsitools.trace.record import WHOLE, XFER_BODY, cdb_of
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.counts import EventCounts
@@ -51,7 +51,8 @@ class Replay:
             for mask, pdu, xfer in self._calls:
                 if mask >> probe & 1:
                     if probe == Probe.XFER_START or probe == Probe.XFER_DONE:
-                        xfer(probe, conn, lun, 0, 0, 0, 0, 0, 0)
+                        itt, _, _, _, _, kind = XFER_BODY.unpack_from(bhs)
+                        xfer(probe, conn, lun, itt, 0, 0, 0, 0, kind)
                     else:
                         pdu(probe, conn, lun, block, index * 128 + bhs_at, cdb, sense)
         for ident in trace.take_closed():

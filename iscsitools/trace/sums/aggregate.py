@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 from iscsitools.probes.firing import (
     DATA_RECEIVE,
@@ -22,21 +22,28 @@ from iscsitools.probes.firing import (
     SCSI_RESPONSE,
     TASK_COMMAND,
     TASK_RESPONSE,
+    XFER_DONE,
+    XFER_READ,
+    XFER_START,
     Buffer,
     Calls,
     ConnectionInfo,
+    Mark,
 )
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
-from iscsitools.trace.sums.arrivals import MAX_STARTS, NONE, Arrivals
+from iscsitools.trace.sums.arrivals import FULL, NONE, Arrivals
 from iscsitools.trace.sums.buckets import Buckets
-from iscsitools.trace.sums.counters import Cell, ConnectionCells, Starts
-from iscsitools.trace.sums.declared import Histogram
+from iscsitools.trace.sums.connection import ConnectionCells
+from iscsitools.trace.sums.counters import Cell, Starts
+from iscsitools.trace.sums.declared import PHASES, Histogram
 from iscsitools.trace.sums.lun_filter import of_lun
+from iscsitools.trace.sums.phases import Phases
 from iscsitools.wire.operations import extent_of, service_action
 
 MASK: Final = SCSI_COMMAND | SCSI_RESPONSE | DATA_SEND | DATA_RECEIVE | TASK_COMMAND | TASK_RESPONSE
-"""The probes that the sums are made of."""
+"""The probes that the sums are made of. The phases of commands need :data:`TRANSFERS` too."""
+TRANSFERS: Final = XFER_START | XFER_DONE
 MAX_CELLS: Final = 2048
 """Kept per aggregation; commands beyond that are summed up in one cell of no connection."""
 MAX_CLOSED: Final = 16384
@@ -49,14 +56,16 @@ _MAX_ALIASES: Final = 4096
 _COMMAND: Final = struct.Struct(">xB2xI8xI12xB").unpack_from
 # Flags, Response and Status, lengths, ITT of the others.
 _OTHER: Final = struct.Struct(">xBHI8xI").unpack_from
-# Of a SCSI Command PDU, Expected Data Transfer Length and ExpStatSN; ExpStatSN, LBA and TRANSFER LENGTH with the CDBs
-# that the fast path answers; and the StatSN of an answer.
+# Of a SCSI Command PDU, Expected Data Transfer Length and ExpStatSN, and the StatSN of an answer.
 _LENGTH_AND_STATSN: Final = struct.Struct(">20xI4xI").unpack_from
-_TEN: Final = struct.Struct(">28xI2xIxH").unpack_from
-_SIXTEEN: Final = struct.Struct(">28xI2xQI").unpack_from
 _STATSN: Final = struct.Struct(">24xI").unpack_from
 _REFERENCED: Final = struct.Struct(">I").unpack_from
 _CONDITION_MET: Final = 0x04  # with GOOD (0) what is no failure (SAM-5 5.3)
+
+
+def mask_of(histograms: Iterable[Histogram]) -> int:
+    """The probes that sums with these histograms are made of."""
+    return MASK | TRANSFERS if any(histogram.name in PHASES for histogram in histograms) else MASK
 
 
 class CommandSums:
@@ -69,7 +78,7 @@ class CommandSums:
         self._connections: dict[int, ConnectionCells] = {}
         self._closed: deque[tuple[ConnectionInfo, Cell]] = deque()
         self._nobody = ConnectionInfo(0)
-        self._overflow = self._new_cell(ConnectionCells(self._nobody), -1)
+        self._overflow = self._new_cell(-1)
         self._count = 0
         self.lost = 0
         """Cells of closed connections that were given up because nobody read them."""
@@ -77,31 +86,32 @@ class CommandSums:
     @property
     def mask(self) -> int:
         """The probes to subscribe to."""
-        return MASK
+        return mask_of(self.histograms)
 
     def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
         """Make the calls for the call sites (see ``probes.sites.DirectSubscriber``).
 
-        Hot: two to four calls per command. Flat on purpose, one unpack per event, no look-up beyond the connection's
-        own tables, latencies only put by; ``benchmarks/trace_cost.py`` measures it.
+        Hot: no call for a command that the fast path answers, which is in the log, and two to four for another one.
+        Flat on purpose, one unpack per event, no look-up beyond the connection's own tables, latencies only put by;
+        ``benchmarks/trace_cost.py`` measures it.
         """
         last: ConnectionInfo | None = None
         generation = -1
         aliases: dict[int, Cell] = {}
-        fast: dict[int, Cell] = {}
         starts: Starts = {}
-        state = ConnectionCells(self._nobody)
+        state = self._new_connection(self._nobody)
         more = bool(self.histograms)
+        phased = state.phases.kept
         answered: int | None = None  # the StatSN of the last answer of this connection
-        ten, sixteen, statsn_of = _TEN, _SIXTEEN, _STATSN
+        statsn_of = _STATSN
 
         def turn_to(conn: ConnectionInfo) -> bool:
-            nonlocal last, generation, aliases, fast, starts, state, answered
+            nonlocal last, generation, aliases, starts, state, answered
             state.answered = answered
             state = self._state(conn)
             answered = state.answered
             last = conn if state.admitted else None
-            generation, aliases, fast, starts = conn.generation, state.aliases, state.fast, state.starts
+            generation, aliases, starts = conn.generation, state.aliases, state.starts
             return state.admitted
 
         def pdu(
@@ -133,13 +143,13 @@ class CommandSums:
                         moves = flags & 0x60
                         extent = extent_of(cdb) if moves else None
                         lba, blocks = extent if extent is not None and extent.blocks else (NONE, 0)
-                        cell.entries.extend((
-                            cell, size if moves else NONE, lba, blocks, len(starts),
-                            exp_statsn - 1 if answered is None else answered, exp_statsn,
-                        ))  # fmt: skip
+                        size = size if moves else NONE
+                        state.arrivals.put(cell, size, lba, blocks, exp_statsn, answered, len(starts))
+                    if phased:
+                        state.phases.forget(itt)
                     if not number & 255:
-                        cell.fold()
-                        _trim(starts)
+                        state.fold()
+                        state.trim()
                     starts[itt] = clock(), cell
                     return
                 flags, outcome, length, itt = _OTHER(buffer, offset)
@@ -177,89 +187,92 @@ class CommandSums:
                     return
                 began, cell = start
                 if not outcome or outcome == _CONDITION_MET:
-                    cell.recent.append(clock() - began)
+                    now = clock()
+                    cell.recent.append(now - began)
+                    if phased:
+                        state.phases.ended(itt, cell, began, now)
                 else:  # the status, or the high byte: an iSCSI response other than "completed at target"
                     cell.failed += 1
                     cell.errors[outcome << 24 | sense] += 1
+                    state.phases.forget(itt)
             except Exception as error:
                 fail(error)
 
-        def read(
-            began: int, conn: ConnectionInfo, lun: int, operation: int, itt: int, address: int, length: int,
-            request: Buffer, at: int, answer: Buffer, answer_at: int,
+        def log(conn: ConnectionInfo) -> list[Any] | None:
+            try:
+                if (conn is not last or conn.generation != generation) and not turn_to(conn):
+                    return None
+                arrivals = state.arrivals
+                if len(arrivals.log) >= FULL:
+                    arrivals.fold()
+                return arrivals.log
+            except Exception as error:
+                fail(error)
+                return None
+
+        def logged(began: int, statsn: int, itt: int) -> None:
+            try:
+                state.arrivals.end_stretch(began, statsn, itt, len(starts))
+            except Exception as error:
+                fail(error)
+
+        def xfer(
+            probe: int, conn: ConnectionInfo, lun: int, itt: int, ttt: int, laddr: int, loffset: int, length: int,
+            kind: int,
         ) -> None:  # fmt: skip
-            nonlocal answered
             try:
                 if (conn is not last or conn.generation != generation) and not turn_to(conn):
                     return
-                try:
-                    cell = fast[lun << 16 | operation]
-                except KeyError:
-                    cell = self._fast_cell(state, lun, operation, 0x40)
-                cell.commands = number = cell.commands + 1
-                cell.in_pdus += 1
-                cell.in_bytes += length
-                cell.recent.append(clock() - began)
-                if more:
-                    exp_statsn, lba, blocks = ten(request, at) if operation < 0x8000 else sixteen(request, at)
-                    before = exp_statsn - 1 if answered is None else answered
-                    entries = cell.entries
-                    entries += (cell, length, lba, blocks, len(starts), before, exp_statsn)
-                    (answered,) = statsn_of(answer, answer_at)
-                if not number & 255:
-                    cell.fold()
+                if probe == 16:  # xfer-start
+                    if itt in starts:
+                        state.phases.start(itt, clock())
+                elif not state.phases.done(itt, now := clock(), kind) and kind == XFER_READ:
+                    state.arrivals.gone.append((now, itt))
             except Exception as error:
                 fail(error)
 
-        def write(
-            began: int, started: int, moved: int, conn: ConnectionInfo, lun: int, operation: int, itt: int,
-            address: int, length: int, request: Buffer, at: int, answer: Buffer, answer_at: int,
-        ) -> None:  # fmt: skip
-            nonlocal answered
+        def sent(conn: ConnectionInfo, marks: deque[Mark], upto: int) -> None:
             try:
-                if (conn is not last or conn.generation != generation) and not turn_to(conn):
-                    return
-                try:
-                    cell = fast[lun << 16 | operation]
-                except KeyError:
-                    cell = self._fast_cell(state, lun, operation, 0x20)
-                cell.commands = number = cell.commands + 1
-                cell.out_pdus += 1
-                cell.out_bytes += length
-                cell.recent.append(clock() - began)
-                if more:
-                    exp_statsn, lba, blocks = ten(request, at) if operation < 0x8000 else sixteen(request, at)
-                    before = exp_statsn - 1 if answered is None else answered
-                    entries = cell.entries
-                    entries += (cell, length, lba, blocks, len(starts), before, exp_statsn)
-                    (answered,) = statsn_of(answer, answer_at)
-                if not number & 255:
-                    cell.fold()
+                wanted = (conn is last and conn.generation == generation) or turn_to(conn)
+                while marks and marks[0][0] <= upto:
+                    itt = marks.popleft()[2]
+                    if not wanted:
+                        continue
+                    now = clock()
+                    if itt in state.phases.transfers:
+                        state.phases.done(itt, now, XFER_READ)
+                    else:
+                        state.arrivals.gone.append((now, itt))
             except Exception as error:
                 fail(error)
 
-        return of_lun(self._selection.lun, Calls(pdu, _ignore_xfer, read, write), TASK_COMMAND | TASK_RESPONSE)
+        moved = (xfer, sent) if phased else (_ignore_xfer, None)
+        calls = Calls(pdu, moved[0], sent=moved[1], log=log, logged=logged)
+        return of_lun(self._selection.lun, calls, TASK_COMMAND | TASK_RESPONSE)
 
     def _state(self, conn: ConnectionInfo) -> ConnectionCells:
         state = self._connections.get(conn.ident)
         if state is None:
-            state = self._connections[conn.ident] = ConnectionCells(conn)
+            state = self._connections[conn.ident] = self._new_connection(conn)
         if state.generation != conn.generation:
             state.generation = conn.generation
             state.admitted = self._selection.admits(conn)
         return state
 
+    def _new_connection(self, conn: ConnectionInfo) -> ConnectionCells:
+        def logged(lun: int, operation: int) -> Cell:
+            flags = 0x20 if operation >> 8 & 0x1F == 0x0A else 0x40  # WRITE of any length, or READ
+            cdb = operation.to_bytes(2, "big")
+            return self._cell_of(state, lun << 16 | operation & 0xFF00 | flags, lun, cdb, flags)
+
+        state = ConnectionCells(conn, Arrivals(self.histograms, logged), Phases(self.histograms))
+        return state
+
     def _new_cell(
-        self, state: ConnectionCells, lun: int, opcode: int | None = None, action: int | None = None,
-        reads: bool = False, writes: bool = False,
-    ) -> Cell:  # fmt: skip
+        self, lun: int, opcode: int | None = None, action: int | None = None, reads: bool = False, writes: bool = False
+    ) -> Cell:
         cell = Cell(lun, opcode, action, reads, writes)
-        if self.histograms:
-            cell.histograms = tuple(map(Buckets, self.histograms))
-            cell.arrivals = state.arrivals.get(lun)
-            if cell.arrivals is None:
-                cell.arrivals = state.arrivals[lun] = Arrivals(self.histograms)
-            cell.entries = cell.arrivals.entries
+        cell.histograms = tuple(map(Buckets, self.histograms))
         return cell
 
     def _cell_of(self, state: ConnectionCells, alias: int, lun: int, cdb: bytes, flags: int) -> Cell:
@@ -271,16 +284,9 @@ class CommandSums:
             if self._count >= MAX_CELLS:
                 return self._overflow
             self._count += 1
-            cell = state.cells[key] = self._new_cell(state, lun, cdb[0], action, bool(flags & 0x40), bool(flags & 0x20))
+            cell = state.cells[key] = self._new_cell(lun, cdb[0], action, bool(flags & 0x40), bool(flags & 0x20))
         if action is None and len(state.aliases) < _MAX_ALIASES:
             state.aliases[alias] = cell
-        return cell
-
-    def _fast_cell(self, state: ConnectionCells, lun: int, operation: int, flags: int) -> Cell:
-        """Find or make the cell of a read or write that the fast path answered."""
-        cell = self._cell_of(state, lun << 16 | operation & 0xFF00 | flags, lun, operation.to_bytes(2, "big"), flags)
-        if cell is not self._overflow and len(state.fast) < _MAX_ALIASES:
-            state.fast[lun << 16 | operation] = cell
         return cell
 
     def _unknown(self, state: ConnectionCells, lun: int) -> Cell:
@@ -290,7 +296,7 @@ class CommandSums:
             if self._count >= MAX_CELLS:
                 return self._overflow
             self._count += 1
-            cell = state.cells[key] = self._new_cell(state, lun)
+            cell = state.cells[key] = self._new_cell(lun)
         return cell
 
     def close(self, ident: int) -> None:
@@ -298,9 +304,9 @@ class CommandSums:
         state = self._connections.pop(ident, None)
         if state is None:
             return
+        state.fold()
         self._count -= len(state.cells)
         for cell in state.cells.values():
-            cell.fold()
             if cell.used:
                 self._closed.append((state.info, cell))
         while len(self._closed) > MAX_CLOSED:
@@ -309,12 +315,12 @@ class CommandSums:
 
     def read(self) -> list[tuple[ConnectionInfo, Cell]]:
         """Return the cells that counted anything."""
+        for state in self._connections.values():
+            state.fold()
+            state.trim()
+        self._overflow.fold()
         rows = [(s.info, cell) for s in self._connections.values() for cell in s.cells.values()]
         rows.append((self._nobody, self._overflow))
-        for _, cell in rows:
-            cell.fold()
-        for state in self._connections.values():
-            _trim(state.starts)
         return [*self._closed, *(row for row in rows if row[1].used)]
 
     @property
@@ -337,19 +343,15 @@ class CommandSums:
     def reset(self) -> None:
         """Begin again from 0, with the commands that are under way."""
         self._closed.clear()
-        self._overflow.reset()
         for state in self._connections.values():
+            state.fold()
             for cell in state.cells.values():
-                cell.fold()
                 cell.reset()
-
-
-def _trim(starts: Starts) -> None:
-    while len(starts) > MAX_STARTS:
-        del starts[next(iter(starts))]
+        self._overflow.fold()
+        self._overflow.reset()
 
 
 def _ignore_xfer(
     probe: int, conn: ConnectionInfo, lun: int, itt: int, ttt: int, laddr: int, loffset: int, length: int, kind: int
 ) -> None:
-    """Transfers are not in the sums."""
+    """Transfers are in the phases alone."""

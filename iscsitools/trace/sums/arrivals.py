@@ -1,106 +1,262 @@
-"""Commands of one connection and LUN as they come, until many of them are sorted into histograms at once."""
+"""Commands of one connection as they come, until many of them are sorted into their rows at once.
+
+Hot: what is done for a command is one addition to a list, by the engine itself (``probes.firing.LogCall``). Sorting
+256 of them, a column after the other, costs a tenth of sorting them one by one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import compress
-from operator import add, sub
-from typing import TYPE_CHECKING, Any, Final
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import compress, repeat
+from operator import add, rshift, sub
+from typing import Any, Final
 
+from iscsitools.probes.firing import LOGGED
+from iscsitools.probes.table import RESERVED_TAG
+from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.declared import Histogram, Value
-
-if TYPE_CHECKING:
-    from iscsitools.trace.sums.counters import Cell
+from iscsitools.trace.sums.unsent import Unsent
 
 NONE: Final = -1
-"""In an entry: the command moves no data, or names no range."""
+"""Of a logged command: it moves no data, or names no range."""
 MAX_STARTS: Final = 8192
 """Unended commands kept per connection: twice the largest command window. A peer may send more that nobody answers,
 outside of its window: then the oldest are forgotten. More than those that it has not seen answered is no depth."""
-ENTRY: Final = 7
-"""What stands in the list for a command, one after the other, cheaper than an object each: its row, bytes, first
-block, blocks; for its depth how many had begun and not ended, the StatSN of the last answer, and ExpStatSN."""
+FULL: Final = 512 * LOGGED
+"""How long the log gets before it is sorted."""
+_FEW: Final = 4
+"""Times that a value comes, on average, to be counted by itself."""
+_Column = Sequence[int]
+
+
+Stretch = tuple[int, int, int, int, int]
+"""What the log does not have of each of its commands: how many it has with this stretch; and, as in
+:meth:`Arrivals.end_stretch`, ``began``, ``statsn``, ``itt`` and ``others``."""
 
 
 class Arrivals:
-    """Takes one entry per command; :meth:`fold` works them into the rows that they belong to.
+    """The log of a connection; :meth:`fold` works it into the rows.
 
-    Hot: sorting 256 values at a time costs a tenth of sorting them one by one.
+    The engine's entries are as ``LogCall`` says. An entry of a command that it fires by itself has its row in place of
+    the LUN, and no times: they are counted when it ends.
     """
 
-    __slots__ = ("_end", "_kept", "entries")
+    __slots__ = ("_cell_of", "_ends", "_kept", "_next", "_places", "_slow", "_stretches", "_unsent", "gone", "log")
 
-    def __init__(self, kept: Sequence[Histogram]) -> None:
-        self._kept = kept
-        self._end: int | None = None
-        """The block behind the last command's range."""
-        self.entries: list[Any] = []
+    def __init__(self, kept: Sequence[Histogram], cell_of: Callable[[int, int], Cell]) -> None:
+        """``cell_of``: the row of a logged command, by its LUN and operation."""
+        self._cell_of = cell_of
+        self._kept = [(index, declared.value) for index, declared in enumerate(kept)]
+        self._places = {value: index for index, value in self._kept}
+        self._ends: dict[int, int] = {}
+        """By LUN, the block behind the last command's range."""
+        self._stretches: list[Stretch] = []
+        self._next: int | None = None
+        self._slow = False
+        """Whether the log has commands without times."""
+        self.log: list[Any] = []
+        self._unsent = Unsent(self._places[Value.SENDING]) if Value.SENDING in self._places else None
+        self.gone: list[tuple[int, int]] = []
+        """When the data of a stretch's last read had left, and its ITT."""
+
+    def end_stretch(self, began: int, statsn: int, itt: int, others: int) -> None:
+        """See ``LoggedCall``. ``others``: commands that had begun and not ended, and are not in the log."""
+        end = len(self.log) // LOGGED
+        begin = self._stretches[-1][0] if self._stretches else 0
+        if end > begin:
+            self._stretches.append((end, began, statsn, itt, others))
+            self._next = statsn + end - begin
+
+    def put(
+        self, cell: Cell, size: int, lba: int, blocks: int, expected: int, answered: int | None, others: int
+    ) -> None:
+        """Add a command that the engine fires by itself. ``answered``: the StatSN of the last answer that it fired."""
+        following = self._next
+        if answered is not None and (following is None or following - answered - 1 & 0x80000000):
+            following = answered + 1
+        self.log += (cell, 0, 0, size, lba, blocks << 8, expected)
+        self.end_stretch(0, expected if following is None else following, RESERVED_TAG, others)
+        self._next = following
+        self._slow = True
 
     def fold(self) -> None:
         """Sort what has come since the last time."""
-        if not self.entries:
-            return
-        cells, sizes, lbas, blocks, begun, answered, expected = (self.entries[at::ENTRY] for at in range(ENTRY))
-        self.entries.clear()
-        every = _Rows(cells)
-        moving, present_sizes = every.only(sizes)
-        ranged, present_lbas = every.only(lbas)
-        lengths = blocks if ranged is every else list(filter(None, blocks))
-        columns: dict[Value, tuple[_Rows, Sequence[int]]] = {
-            Value.SIZE: (moving, present_sizes),
-            Value.PLACE: (ranged, present_lbas),
-            Value.DISTANCE: self._distances(ranged, present_lbas, lengths),
-            Value.DEPTH: (every, _depths(begun, answered, expected)),
-        }
-        for index, kept in enumerate(self._kept):
-            rows, values = columns[kept.value]
-            rows.sort(index, values)
+        if self._stretches:
+            count = self._stretches[-1][0] * LOGGED  # the rest is of a stretch that has not ended
+            columns: list[Sequence[Any]] = [self.log[at:count:LOGGED] for at in range(LOGGED)]
+            del self.log[:count]
+            rows = Rows(self._cells(columns[0], columns[1]))
+            ended = columns[2]
+            began = [0, *ended[:-1]]
+            begin = 0
+            for end, first, _, itt, _ in self._stretches:
+                began[begin] = first
+                if itt != RESERVED_TAG and self._unsent is not None:
+                    self._unsent.put(itt, rows.parts(begin, end), ended[begin:end])
+                begin = end
+            timed, of_timed = rows.where(ended, 1) if self._slow else (rows, _all)
+            self._slow = False
+            timed.each(self._take_times, tuple(map(sub, of_timed(ended), of_timed(began))))
+            timed.each(Cell.take_moved, of_timed(columns[3]))
+            if self._kept:
+                self._sort(rows, columns[3:])
+            self._stretches.clear()
+        if self._unsent is not None:
+            self._unsent.fold(self.gone)
+        self.gone.clear()
 
-    def _distances(self, rows: _Rows, lbas: Sequence[int], blocks: Sequence[int]) -> tuple[_Rows, Sequence[int]]:
-        """From the end of each range to the beginning of the next; the first one of all has none before it."""
-        if not lbas:
-            return rows, lbas
-        ends = tuple(map(add, lbas, blocks))
-        first, self._end = self._end, ends[-1]
-        if first is None:
-            return _Rows(rows.cells[1:]), tuple(map(sub, lbas[1:], ends))
-        return rows, tuple(map(sub, lbas, (first, *ends[:-1])))
+    def _cells(self, units: Sequence[Any], operations: _Column) -> Sequence[Cell]:
+        unit, operation, count = units[0], operations[0], len(units)
+        if units.count(unit) == count and operations.count(operation) == count:  # as it mostly is
+            return (unit if isinstance(unit, Cell) else self._cell_of(unit, operation),) * count
+        pairs = list(zip(units, operations, strict=True))
+        cells = {pair: pair[0] if isinstance(pair[0], Cell) else self._cell_of(*pair) for pair in set(pairs)}
+        return [cells[pair] for pair in pairs]
+
+    def _take_times(self, cell: Cell, latencies: _Column) -> None:
+        """What the engine answered at once waited for no data, and its phases but for a read's sending are one."""
+        counts = cell.take_times(latencies)
+        places = self._places
+        if Value.BACKSTORE in places:
+            cell.histograms[places[Value.BACKSTORE]].counts.update(counts)
+        if Value.WAITING in places and cell.writes:
+            cell.histograms[places[Value.WAITING]].counts[0] += len(latencies)
+
+    def _sort(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> None:
+        sizes, lbas, lengths, expected = columns
+        ranged, of_ranged = rows.where(lbas, 0)
+        for index, value in self._kept:
+            if value is Value.SIZE:
+                moving, of_moving = rows.where(sizes, 0)
+                moving.sort_few(index, of_moving(sizes))
+            elif value is Value.PLACE:
+                ranged.sort(index, of_ranged(lbas))
+            elif value is Value.DISTANCE:
+                self._sort_distances(index, ranged, of_ranged(lbas), of_ranged(lengths))
+            elif value is Value.DEPTH:
+                self._sort_depths(index, rows, expected)
+
+    def _sort_depths(self, index: int, rows: Rows, expected: _Column) -> None:
+        """Those that had begun elsewhere, those whose answer the initiator had not got, and the command itself."""
+        answered: list[int] = []
+        begin = 0
+        for end, _, statsn, _, _ in self._stretches:
+            answered += range(statsn, statsn + end - begin)
+            begin = end
+        unseen = tuple(map(sub, answered, expected))
+        others = {begun for *_, begun in self._stretches}
+        if len(others) == 1:  # as it mostly is
+            rows.sort_few(index, unseen, partial(_depth, others.pop()))
+        else:
+            rows.sort_few(index, tuple(map(_depth, self._others(), unseen)))
+
+    def _others(self) -> list[int]:
+        """Of each command, how many had begun elsewhere."""
+        others: list[int] = []
+        for end, _, _, _, begun in self._stretches:
+            others += (begun,) * (end - len(others))
+        return others
+
+    def _sort_distances(self, index: int, rows: Rows, lbas: _Column, lengths: _Column) -> None:
+        """From the end of each range to the beginning of its LUN's next one; the first of all has none before it."""
+        for lun, unit, of_unit in rows.units():
+            first = of_unit(lbas)
+            ends = _ends(first, of_unit(lengths))
+            before, self._ends[lun] = self._ends.get(lun), ends[-1]
+            if before is None:
+                Rows(unit.cells[1:]).sort(index, tuple(map(sub, first[1:], ends)))
+            else:
+                unit.sort(index, tuple(map(sub, first, (before, *ends[:-1]))))
 
 
-def _depths(begun: Sequence[int], answered: Sequence[int], expected: Sequence[int]) -> Sequence[int]:
-    """Those that had begun, those whose answer the initiator had not got, and the command itself."""
-    unseen = tuple(map(sub, answered, expected))
-    if min(unseen) < -1 or max(unseen) >= MAX_STARTS - 1:  # the numbers have begun anew, or they make no sense
-        unseen = tuple((n + 1 & 0xFFFFFFFF) - 1 for n in unseen)
-        unseen = tuple(n if n < MAX_STARTS - 1 else -1 for n in unseen)
-    return tuple(map((2).__add__, map(add, begun, unseen)))
+def _ends(lbas: _Column, lengths: _Column) -> _Column:
+    """The blocks behind the ranges."""
+    length = lengths[0]
+    if lengths.count(length) == len(lengths):  # as it mostly is
+        return tuple(map((length >> 8).__add__, lbas))
+    return tuple(map(add, lbas, map(rshift, lengths, repeat(8))))
 
 
-class _Rows:
+def _depth(begun: int, unseen: int) -> int:
+    unseen &= 0xFFFFFFFF  # the numbers begin anew
+    return begun + (unseen if unseen < MAX_STARTS else 0) + 1  # or they make no sense
+
+
+Choice = Callable[[Sequence[Any]], Sequence[Any]]
+"""Takes of a column what a choice of rows is of."""
+
+
+class Rows:
     """The rows that the values of a column belong to; who has which is found out once for all columns."""
 
     __slots__ = ("_shares", "cells")
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self.cells = cells
-        self._shares: list[tuple[Cell, list[bool]]] | None = None
+        self._shares: list[tuple[Cell, Choice]] | None = None
 
-    def only(self, values: Sequence[int]) -> tuple[_Rows, Sequence[int]]:
-        """Without the commands that have no such value."""
-        if min(values) >= 0:
-            return self, values
-        there = [value >= 0 for value in values]
-        return _Rows(tuple(compress(self.cells, there))), tuple(compress(values, there))
+    def where(self, values: _Column, least: int) -> tuple[Rows, Choice]:
+        """Those with a value of at least ``least``."""
+        if not values or min(values) >= least:
+            return self, _all
+        return self._chosen([value >= least for value in values])
 
-    def sort(self, index: int, values: Sequence[int]) -> None:
-        """Add each value to its row's histogram of that index."""
-        cells = self.cells
-        if not cells:
-            return
-        if cells.count(cells[0]) == len(cells):  # as it mostly is
-            cells[0].histograms[index].add(values)
-            return
+    def _chosen(self, there: list[bool]) -> tuple[Rows, Choice]:
+        def choose(column: Sequence[Any]) -> Sequence[Any]:
+            return tuple(compress(column, there))
+
+        return Rows(choose(self.cells)), choose
+
+    def parts(self, begin: int, end: int) -> list[tuple[Cell, Choice]]:
+        """The rows of some of the commands, and how to choose each one's."""
+        by_cell = self._by_cell()
+        return by_cell if len(by_cell) == 1 else Rows(self.cells[begin:end])._by_cell()
+
+    def units(self) -> list[tuple[int, Rows, Choice]]:
+        """Each LUN's."""
+        luns = list(dict.fromkeys(cell.lun for cell, _ in self._by_cell()))
+        if len(luns) == 1:
+            return [(luns[0], self, _all)]
+        return [(lun, *self._chosen([cell.lun == lun for cell in self.cells])) for lun in luns]
+
+    def _by_cell(self) -> list[tuple[Cell, Choice]]:
         if self._shares is None:
-            self._shares = [(cell, [owner is cell for owner in cells]) for cell in dict.fromkeys(cells)]
-        for cell, share in self._shares:
-            cell.histograms[index].add(tuple(compress(values, share)))
+            cells = self.cells
+            if not cells:
+                self._shares = []
+            elif cells.count(cells[0]) == len(cells):
+                self._shares = [(cells[0], _all)]
+            else:
+                different = dict.fromkeys(cells)
+                self._shares = [(cell, self._chosen([owner is cell for owner in cells])[1]) for cell in different]
+        return self._shares
+
+    def each(self, take: Callable[[Cell, _Column], object], values: _Column) -> None:
+        """Give each row its values."""
+        for cell, choose in self._by_cell():
+            take(cell, choose(values))
+
+    def sort(self, index: int, values: _Column) -> None:
+        """Add each value to its row's histogram of that index."""
+        for cell, choose in self._by_cell():
+            cell.histograms[index].add(choose(values))
+
+    def sort_few(self, index: int, values: _Column, meant: Callable[[int], int] = int) -> None:
+        """The same of values that are mostly the same few. ``meant``: what to count for one of them."""
+        for cell, choose in self._by_cell():
+            own = choose(values)
+            if own.count(own[0]) == len(own):
+                cell.histograms[index].add_some(meant(own[0]), len(own))
+                continue
+            counts = Counter(own)
+            if len(counts) * _FEW > len(own):
+                cell.histograms[index].add(list(map(meant, own)))
+                continue
+            for value, count in counts.items():
+                cell.histograms[index].add_some(meant(value), count)
+
+
+def _all(column: Sequence[Any]) -> Sequence[Any]:
+    return column

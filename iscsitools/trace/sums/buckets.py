@@ -15,8 +15,6 @@ OCTAVES: Final = 0
 """The width of a distribution whose buckets are those of :mod:`iscsitools.trace.sums.histogram`."""
 
 
-_SAMPLE: Final = 64
-"""Values that are looked at to see whether many are the same."""
 _index_of: Final = lru_cache(1024)(histogram.index_of)
 
 
@@ -50,16 +48,17 @@ class Buckets:
     def add(self, values: Sequence[int]) -> None:
         """Count values."""
         if not self._widths:
-            self._add_octaves(values)
+            self.counts.update(histogram.buckets(values))
             return
         self._widen(max(values).bit_length() - (MOST_PLACES - 1).bit_length())
         self.counts.update(map(rshift, values, (self.shift,) * len(values)))
 
-    def _add_octaves(self, values: Sequence[int]) -> None:
-        if len(set(values[:_SAMPLE])) > _SAMPLE // 2:
-            self.counts.update(histogram.buckets(values))
-            return
-        for value, count in Counter(values).items():  # sizes and depths are mostly the same few
+    def add_some(self, value: int, count: int) -> None:
+        """Count a value so many times: sizes and depths are mostly the same few."""
+        if self._widths:
+            self._widen(value.bit_length() - (MOST_PLACES - 1).bit_length())
+            self.counts[value >> self.shift] += count
+        else:
             self.counts[_index_of(value)] += count
 
     def add_sorted(self, shift: int, counts: Mapping[int, int]) -> None:

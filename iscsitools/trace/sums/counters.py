@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from iscsitools.probes.firing import ConnectionInfo
 from iscsitools.trace.sums import histogram
-from iscsitools.trace.sums.arrivals import Arrivals
 from iscsitools.trace.sums.buckets import Buckets
 
 _SUMMED: Final = (
@@ -41,21 +40,32 @@ class Cell:
     """Latencies that are not in ``ended``, ``latency``, ``maximum`` and ``histogram`` yet: many at once are cheaper."""
     histograms: tuple[Buckets, ...] = ()
     """Those of ``sums.declared`` that are kept."""
-    arrivals: Arrivals | None = None
-    """Where its commands wait to be sorted into them, with those of the other cells of its connection and LUN."""
-    entries: list[Any] = field(default_factory=list)
-    """The list of ``arrivals``: one look less for each command."""
 
     def fold(self) -> None:
         """Work in what is recent."""
-        if self.arrivals is not None:
-            self.arrivals.fold()
         if self.recent:
-            self.ended += len(self.recent)
-            self.latency += sum(self.recent)
-            self.maximum = max(self.maximum, *self.recent)
-            self.histogram.update(histogram.buckets(self.recent))
+            self.take_times(self.recent)
             self.recent.clear()
+
+    def take_times(self, latencies: Sequence[int]) -> Counter[int]:
+        """Count commands that ended well; returns how many there were in each bucket of latencies."""
+        counts = histogram.count(latencies)
+        self.ended += len(latencies)
+        self.latency += sum(latencies)
+        self.maximum = max(self.maximum, max(latencies))
+        self.histogram.update(counts)
+        return counts
+
+    def take_moved(self, sizes: Sequence[int]) -> None:
+        """Count commands that were answered at once, with what they moved."""
+        count, size = len(sizes), sum(sizes)
+        self.commands += count
+        if self.writes:
+            self.out_pdus += count
+            self.out_bytes += size
+        else:
+            self.in_pdus += count
+            self.in_bytes += size
 
     def copy(self) -> Cell:
         """The same counts, which stay as they are."""
@@ -76,8 +86,9 @@ class Cell:
 
     @property
     def used(self) -> bool:
-        """Whether anything was counted."""
-        return bool(self.commands or self.ended or self.failed or self.in_pdus or self.out_pdus)
+        """Whether anything was counted; a command that ended before may have gone through its last phase since."""
+        counted = self.commands or self.ended or self.failed or self.in_pdus or self.out_pdus
+        return bool(counted) or any(buckets.counts for buckets in self.histograms)
 
     def reset(self) -> None:
         """Begin again from 0."""
@@ -91,34 +102,3 @@ class Cell:
 
 Starts = dict[int, tuple[int, Cell]]
 Key = tuple[int, int | None, int | None, int]
-
-
-@dataclass(slots=True, eq=False)
-class ConnectionCells:
-    """What the sums keep of one connection."""
-
-    info: ConnectionInfo
-    generation: int = -1
-    admitted: bool = False
-    cells: dict[Key, Cell] = field(default_factory=dict)
-    """By LUN, operation code, service action and direction."""
-    aliases: dict[int, Cell] = field(default_factory=dict)
-    """The same cells by LUN << 16 | operation code << 8 | flags: the hot path's key."""
-    fast: dict[int, Cell] = field(default_factory=dict)
-    """The same cells by LUN << 16 | the first two bytes of the CDB: of what the fast path answers."""
-    starts: Starts = field(default_factory=dict)
-    arrivals: dict[int, Arrivals] = field(default_factory=dict)
-    """By LUN, where more than latencies are kept."""
-    answered: int | None = None
-    """The StatSN of the last answer that was seen."""
-    functions: dict[int, tuple[int, int, int]] = field(default_factory=dict)
-    """Unanswered task management functions by ITT: function, LUN, Referenced Task Tag."""
-
-    def forget(self, itt: int) -> None:
-        """A command gets no status."""
-        self.starts.pop(itt, None)
-
-    def forget_all(self, lun: int | None) -> None:
-        """No command to a LUN, or to any, gets one."""
-        for tag in [tag for tag, (_, cell) in self.starts.items() if lun is None or cell.lun == lun]:
-            del self.starts[tag]

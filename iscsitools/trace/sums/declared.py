@@ -22,6 +22,12 @@ class Value(IntEnum):
     """Logical blocks from the end of the range before it, of the same connection and LUN, to its first one."""
     DEPTH = 3
     """Commands that the initiator had under way on the connection when it sent this one, this one included."""
+    BACKSTORE = 4
+    """Nanoseconds of a command that ended well in which no transfer was open. These three are its phases."""
+    WAITING = 5
+    """Nanoseconds in which a command with the W flag waited for its data: a transfer was open."""
+    SENDING = 6
+    """Nanoseconds in which the data of a command with the R flag waited for the socket to take it."""
 
 
 class Scale(IntEnum):
@@ -51,9 +57,14 @@ HISTOGRAMS: Final = (
     Histogram("lba", Value.PLACE, Scale.WIDTHS, "blocks"),
     Histogram("seek", Value.DISTANCE, Scale.OCTAVES, "blocks"),
     Histogram("depth", Value.DEPTH, Scale.OCTAVES, "commands"),
+    Histogram("backstore", Value.BACKSTORE, Scale.OCTAVES, "nanoseconds"),
+    Histogram("waiting", Value.WAITING, Scale.OCTAVES, "nanoseconds"),
+    Histogram("sending", Value.SENDING, Scale.OCTAVES, "nanoseconds"),
 )
 """All that may be asked for; the histogram of latencies is always kept."""
 NAMES: Final = tuple(histogram.name for histogram in HISTOGRAMS)
+PHASES: Final = ("backstore", "waiting", "sending")
+"""Those of them that divide a command's time."""
 
 
 def wanted(names: Any) -> tuple[Histogram, ...]:

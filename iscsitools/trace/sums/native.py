@@ -12,7 +12,7 @@ from iscsitools.probes.firing import ConnectionInfo, Probes, Tracer
 from iscsitools.probes.table import Probe
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
-from iscsitools.trace.sums.aggregate import MASK, MAX_CLOSED, CommandSums
+from iscsitools.trace.sums.aggregate import MAX_CLOSED, CommandSums, mask_of
 from iscsitools.trace.sums.buckets import Buckets
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.declared import Histogram
@@ -59,7 +59,7 @@ class NativeSums:
     def __init__(self, selection: Selection, histograms: Sequence[Histogram] = ()) -> None:
         self._selection = selection
         self.histograms = tuple(histograms)
-        self.mask = MASK
+        self.mask = mask_of(self.histograms)
         self._tracer: _SumsTracer | None = None
         self._tasks: dict[int, _Tasks] = {}
         self._nobody = ConnectionInfo(0)

@@ -1,0 +1,158 @@
+"""The phases of commands in the sums: what ``rwlat --phases`` makes of their events."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from iscsitools import trace
+from iscsitools.probes.firing import XFER_READ, XFER_WRITE, ConnectionInfo, Probes
+from iscsitools.probes.table import Probe
+from iscsitools.trace.sums.declared import PHASES
+from iscsitools.trace.sums.histogram import count
+
+from .support import READ10, WRITE10, Host, add_to_log, bhs, connection
+
+TAG = 0xFFFFFFFF
+Phases = dict[str, dict[int, int]]
+
+
+@pytest.fixture
+def host(make_host: Callable[..., Host]) -> Host:
+    """A server whose clock goes on by 1000 ns at each look; an event has one time, whoever looks."""
+    ticks = itertools.count(1_000_000, 1000)
+    return make_host(clock=lambda: next(ticks))
+
+
+class Events:
+    """Fires the events of a connection."""
+
+    def __init__(self, probes: Probes, conn: ConnectionInfo) -> None:
+        self.probes = probes
+        self.conn = conn
+
+    def command(self, itt: int, cdb: bytes) -> None:
+        flags = 0xA0 if cdb is WRITE10 else 0xC0
+        self.probes.pdu(Probe.SCSI_COMMAND, self.conn, 0, bhs(1, flags, itt, word20=4096, cdb=cdb), 0, cdb[:10])
+
+    def start(self, itt: int, kind: int) -> None:
+        self.probes.xfer(Probe.XFER_START, self.conn, 0, itt, TAG, 0, 0, 4096, kind)
+
+    def done(self, itt: int, kind: int) -> None:
+        self.probes.xfer(Probe.XFER_DONE, self.conn, 0, itt, TAG, 0, 0, 4096, kind)
+
+    def data(self, itt: int) -> None:
+        """The last Data-In, with status."""
+        self.probes.pdu(Probe.DATA_SEND, self.conn, 0, bhs(0x25, 0x81, itt, 4096))
+
+    def response(self, itt: int, status: int = 0) -> None:
+        self.probes.pdu(Probe.SCSI_RESPONSE, self.conn, 0, bhs(0x21, 0x80, itt, status=status))
+
+
+def phases_of(host: Host, work: Callable[[Events], None]) -> Phases:
+    """What the sums have of one kind of commands."""
+    with trace.Sums(histograms=PHASES) as sums:
+        host.call(lambda: work(Events(host.probes, connection())))
+        (row,) = sums.snapshot().commands
+    return {name: row.histograms[name].counts for name in PHASES}
+
+
+def test_a_read_is_sent_after_its_status_was_put_out(host: Host) -> None:
+    def work(events: Events) -> None:
+        events.command(1, READ10)  # 1: the times in microseconds
+        events.start(1, XFER_READ)  # 2
+        events.data(1)  # 3
+        events.command(2, READ10)  # 4
+        events.done(1, XFER_READ)  # 5
+        events.start(2, XFER_READ)  # 6
+        events.done(2, XFER_READ)  # 7
+        events.response(2)  # 8
+
+    assert phases_of(host, work) == {
+        "backstore": dict(count([1000, 3000])), "waiting": {}, "sending": dict(count([3000, 1000])),
+    }  # fmt: skip
+
+
+def test_a_write_waits_for_its_data_in_several_transfers(host: Host) -> None:
+    def work(events: Events) -> None:
+        events.command(1, WRITE10)
+        events.start(1, XFER_WRITE)
+        events.start(1, XFER_WRITE)  # two are open together: the time counts once
+        events.done(1, XFER_WRITE)
+        events.done(1, XFER_WRITE)
+        events.start(1, XFER_WRITE)
+        events.done(1, XFER_WRITE)
+        events.response(1)
+
+    assert phases_of(host, work) == {
+        "backstore": dict(count([1000 + 1000 + 1000])), "waiting": dict(count([3000 + 1000])), "sending": {},
+    }  # fmt: skip
+
+
+def test_what_failed_or_never_ended_has_none(host: Host) -> None:
+    def work(events: Events) -> None:
+        events.command(1, READ10)
+        events.start(1, XFER_READ)
+        events.response(1, status=2)
+        events.done(1, XFER_READ)
+        events.command(2, READ10)
+        events.start(2, XFER_READ)
+        events.done(2, XFER_READ)
+        events.command(3, READ10)
+        events.response(3)
+        events.done(77, XFER_READ)  # of one that began before
+
+    assert phases_of(host, work) == {
+        "backstore": dict(count([1000])), "waiting": {}, "sending": dict(count([0])),
+    }  # fmt: skip
+
+
+def test_a_tag_that_comes_again_is_another_command(host: Host) -> None:
+    def work(events: Events) -> None:
+        events.command(1, READ10)
+        events.start(1, XFER_READ)
+        events.data(1)
+        events.command(1, READ10)  # the first one's data never left
+        events.response(1)
+
+    assert sum(phases_of(host, work)["backstore"].values()) == 1
+
+
+def test_the_log_of_the_fast_path_has_them_too(make_host: Callable[..., Host]) -> None:
+    """Reads leave together, with the last of their stretch; a write's data was there."""
+    ticks = itertools.count(1_000_000, 1000)
+    host = make_host(clock=lambda: next(ticks), tracers=None)
+    with trace.Sums(histograms=PHASES) as sums:
+
+        def work() -> None:
+            probes, conn = host.probes, connection()
+            assert probes.log is not None
+            assert probes.logged is not None
+            log = probes.log(conn)
+            assert log is not None
+            began = probes.clock()  # 1
+            log += (0, 0x2800, probes.clock(), 4096, 0, 8 << 8, 0)  # 2
+            log += (0, 0x2A00, probes.clock(), 4096, 0, 8 << 8, 0)  # 3
+            log += (0, 0x2800, probes.clock(), 4096, 0, 8 << 8, 0)  # 4
+            probes.logged(began, 1, 7)
+            probes.xfer(Probe.XFER_DONE, conn, 0, 99, TAG, 0, 0, 4096, XFER_READ)  # it began before the log
+            probes.xfer(Probe.XFER_DONE, conn, 0, 7, TAG, 0, 0, 4096, XFER_READ)
+            add_to_log(probes, conn, 0, 0x2800, 8, 4096)  # it has not left yet
+
+        host.call(work)
+        rows = {row.opcode: row for row in sums.snapshot().commands}
+        read, write = rows[0x28].histograms, rows[0x2A].histograms
+        assert read["backstore"].counts == dict(count([1000, 1000, 1000]))
+        assert write["backstore"].counts == dict(count([1000]))
+        assert write["waiting"].counts == dict(count([0]))
+        assert sum(read["sending"].counts.values()) == 2
+        host.call(lambda: host.probes.xfer(Probe.XFER_DONE, connection(), 0, 8, TAG, 0, 0, 4096, XFER_READ))
+        rows = {row.opcode: row for row in sums.snapshot().commands}
+        assert sum(rows[0x28].histograms["sending"].counts.values()) == 3
+
+
+def test_who_asks_for_none_does_not_see_transfers(host: Host) -> None:
+    with trace.Sums(histograms=["size"]):
+        assert host.probes.mask & (1 << Probe.XFER_START | 1 << Probe.XFER_DONE) == 0
