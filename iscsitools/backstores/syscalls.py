@@ -84,6 +84,25 @@ def write_fully(fd: int, offset: int, buffer: memoryview, flags: int = 0) -> Non
         done += count
 
 
+def replace_file(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Have a file of this content in place of the one that is there, durable when this returns. Raises OSError.
+
+    It is written beside its place, made durable, and moved there: whatever moment a kill or a power cut chooses, the
+    old content or the new one is found, never a mixture.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    make_folders(folder)
+    fresh = os.path.join(folder, f".{name}.new")
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        write_fully(fd, 0, memoryview(content))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.replace(fresh, path)
+    sync_directory(path)
+
+
 def memory_file(name: str) -> int:
     """A descriptor of a new file in memory, or of one without a name where the system has none."""
     if hasattr(os, "memfd_create"):

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from iscsitools.backstores.syscalls import replace_file
 from iscsitools.config import Config
 from iscsitools.config.document import document_of, toml_text
 
@@ -27,17 +28,5 @@ def write_state(config: Config) -> None:
     if config.state is None:
         return
     path = state_path(config.state)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = _HEAD + toml_text(document_of(config))
-    new = path.with_name(f".{path.name}.new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
-    with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(fd)
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(str(path), text.encode(errors="surrogateescape"), _MODE)

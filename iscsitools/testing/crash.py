@@ -28,7 +28,7 @@ def check_crashes(
     make: Callable[[Path], Backstore], seed: int = 0, steps: int = 40, images: int = 5, block_size: int = 4096,
     place: Path | None = None,
 ) -> int:  # fmt: skip
-    """Cut the power after each of ``steps`` calls, ``images`` times each; returns how many failures were looked at.
+    """Cut the power in and after each of ``steps`` calls, ``images`` times; returns how many failures were looked at.
 
     ``make(folder)`` makes a store, not open, that keeps all it has in files in that folder; they are made in the first
     call's ``open``, or were put there before by ``make``. After each failure a store over what is left must open, and
@@ -50,6 +50,7 @@ class _Life:
         self._numbers = random.Random(seed)
         self._block_size = block_size
         self._failures = 0
+        self._call = ""
         self._now: list[bytes] = []
         self._allowed: list[set[bytes]] = []
 
@@ -65,13 +66,27 @@ class _Life:
         try:
             with recorder.recording():
                 call(store, "flush")
-                for _ in range(steps):
+                for step in range(1, steps + 1):
+                    self._fail_within(recorder)
                     done = self._step(store)
-                    for _ in range(images):
-                        self._fail(recorder, done)
+                    recorder.at_moment = None
+                    while self._failures < step * images:
+                        self._fail(recorder, f"after {done}")
         finally:
             store.close()
         return self._failures
+
+    def _fail_within(self, recorder: Recorder) -> None:
+        """Have one failure within the next call, if it changes so many things."""
+        wait = self._numbers.randrange(4)
+
+        def moment() -> None:
+            nonlocal wait
+            wait -= 1
+            if wait == -1:
+                self._fail(recorder, f"within {self._call}")
+
+        recorder.at_moment = moment
 
     def _blocks(self, store: Backstore) -> list[bytes]:
         content = read(store, 0, store.size)
@@ -80,6 +95,7 @@ class _Life:
     def _step(self, store: Backstore) -> str:
         numbers, size = self._numbers, self._block_size
         if numbers.random() < 0.2:
+            self._call = "flush"
             call(store, "flush")
             self._allowed = [{block} for block in self._now]
             return "flush"
@@ -87,12 +103,19 @@ class _Life:
         first = numbers.randrange(len(self._now))
         blocks = range(first, min(first + numbers.randint(1, 6), len(self._now)))
         fill = bytes(size) if name in ("discard", "write_zeroes") else numbers.randbytes(16) * (size // 16)
-        # Whatever the call does in between may be what the failure finds.
+        self._call = f"{name} of blocks {first} to {blocks.stop - 1}"
+        before = [self._allowed[block] for block in blocks]
+        for block in blocks:
+            self._allowed[block] = self._allowed[block] | {fill}
         done = self._change(store, name, blocks, fill)
-        for block in blocks if done else ():
+        for block, old in zip(blocks, before, strict=True):
+            if not done:
+                self._allowed[block] = old
+                continue
             self._now[block] = fill
-            self._allowed[block] = {fill} if name == "write_through" else self._allowed[block] | {fill}
-        return f"{name} of blocks {first} to {blocks.stop - 1}"
+            if name == "write_through":
+                self._allowed[block] = {fill}
+        return self._call
 
     def _change(self, store: Backstore, name: str, blocks: range, fill: bytes) -> bool:
         size = self._block_size
@@ -101,13 +124,13 @@ class _Life:
             return True
         return call(store, name, blocks.start * size, memoryview(fill * len(blocks))) is not False
 
-    def _fail(self, recorder: Recorder, done: str) -> None:
+    def _fail(self, recorder: Recorder, when: str) -> None:
         self._failures += 1
         number, share = self._failures, _SHARES[self._failures % len(_SHARES)]
         folder = self._folder / f"failure{number}"
         folder.mkdir()
         recorder.write_image(folder, self._seed * 1000003 + number, share)
-        where = f"check_crashes(seed={self._seed}): power failure {number}, after {done}"
+        where = f"check_crashes(seed={self._seed}): power failure {number}, {when}"
         try:
             with mock.patch.object(places, "boot_id", return_value=f"after failure {number}"):
                 store = self._make(folder)

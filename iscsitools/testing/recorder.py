@@ -1,7 +1,7 @@
 """A folder whose changes are recorded, so that it can be seen as any power failure could leave it.
 
-While it is recorded, :mod:`os`'s calls that change files are watched: pwrite, pwritev (RWF_DSYNC too), write,
-ftruncate, fallocate by ``iscsitools.backstores.holes``, fsync, fdatasync, rename, unlink, open. What reaches files in
+While it is recorded, :mod:`os`'s calls that change files are watched: pwrite, pwritev (RWF_DSYNC too), ftruncate,
+fallocate by ``iscsitools.backstores.holes``, fsync, fdatasync, rename, replace, unlink, open. What reaches files in
 another way, by :class:`io.BufferedWriter` or a library in C, is not seen.
 
 The model of the disk: a write is durable, whole, when a sync of its file that began after it has returned; before, it
@@ -90,10 +90,15 @@ def _beside(offset: int, data: bytes, start: int, end: int) -> list[_Change]:
 
 
 class Recorder:
-    """Records one folder, which has no folders in it. ``moments``: how many changes and syncs there were."""
+    """Records one folder, which has no folders in it. ``moments``: how many changes and syncs there were.
+
+    ``at_moment`` is called after each change and before a sync has done its work, when it may write an image: so the
+    power can fail within a call. What it does itself is not recorded.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.moments = 0
+        self.at_moment: Callable[[], None] | None = None
         self._folder = os.path.realpath(folder)
         self._lock = threading.RLock()
         self._inodes: dict[int, _File] = {}
@@ -108,7 +113,7 @@ class Recorder:
         """Watch :mod:`os` for the block. Other files are left alone; other threads are watched too."""
         with ExitStack() as stack:
             watched = {name: self._watch(name) for name in (
-                "pwrite", "pwritev", "ftruncate", "fsync", "fdatasync", "rename", "unlink", "open",
+                "pwrite", "pwritev", "ftruncate", "fsync", "fdatasync", "rename", "replace", "unlink", "open",
             )}  # fmt: skip
             bound = {getattr(os, name): function for name, function in watched.items()}
             for name, function in watched.items():
@@ -147,16 +152,25 @@ class Recorder:
 
         return watched
 
+    def _moment(self) -> None:
+        self.moments += 1
+        call, self.at_moment = self.at_moment, None  # not from within itself
+        if call is not None:
+            try:
+                call()
+            finally:
+                self.at_moment = self.at_moment or call
+
     def _of(self, fd: int) -> _File | None:
         """The recorded file of a descriptor."""
         return self._inodes.get(os.fstat(fd).st_ino)
 
     def _add(self, file: _File, change: _Change, durable: bool = False) -> None:
-        self.moments += 1
+        file.pending.append(change)
+        self._moment()
         if durable:
+            file.pending.remove(change)
             file.settle_now(change)
-        else:
-            file.pending.append(change)
 
     def _pwrite(self, count: int, fd: int, data: Any, offset: int) -> None:
         file = self._of(fd)
@@ -175,7 +189,7 @@ class Recorder:
             self._add(file, _Change(length, None))
 
     def _fdatasync(self, _: None, fd: int) -> None:
-        self.moments += 1
+        self._moment()
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
             if os.path.samestat(status, os.stat(self._folder)):
@@ -190,21 +204,25 @@ class Recorder:
     def _open(self, fd: int, path: Any, flags: int = 0, *_: Any) -> None:
         if not flags & os.O_CREAT or os.path.realpath(os.path.dirname(os.fspath(path)) or ".") != self._folder:
             return
-        self.moments += 1
         name, inode = os.path.basename(os.fspath(path)), os.fstat(fd).st_ino
         if name not in self._names or self._inodes.get(inode) is not self._names[name]:
             self._inodes[inode] = self._names[name] = _File()
+        elif flags & os.O_TRUNC:
+            self._names[name].pending.append(_Change(0, None))
+        self._moment()
 
     def _rename(self, _: None, source: Any, target: Any) -> None:
         name = os.path.basename(os.fspath(source))
         if os.path.realpath(os.path.dirname(os.fspath(target))) == self._folder and name in self._names:
-            self.moments += 1
             self._names[os.path.basename(os.fspath(target))] = self._names.pop(name)
+            self._moment()
+
+    _replace = _rename
 
     def _unlink(self, _: None, path: Any) -> None:
         if os.path.realpath(os.path.dirname(os.fspath(path))) == self._folder:
-            self.moments += 1
             self._names.pop(os.path.basename(os.fspath(path)), None)
+            self._moment()
 
     def write_image(self, folder: Path, seed: int, share: float) -> None:
         """Write into ``folder`` what a power failure now could leave; of what is not durable ``share`` (0 to 1) is."""

@@ -118,7 +118,7 @@ def test_what_stops_half_way_leaves_the_old_state(tmp_path: Path, monkeypatch: p
         raise OSError(28, "no space")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path if step == "replace" else os, step, fails)
+        patch.setattr(os, step, fails)
         with pytest.raises(OSError, match="no space"):
             place.keep(2, new)
     assert place.load() == old
@@ -130,10 +130,10 @@ def test_what_stops_half_way_leaves_the_old_state(tmp_path: Path, monkeypatch: p
 
 
 def test_what_is_kept_was_made_durable_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The text before it gets its name, the name before the status."""
+    """A new folder, the text before it gets its name, the name before the status."""
     steps: list[str] = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))[1])
-    monkeypatch.setattr(Path, "replace", lambda path, to: (steps.append("replace"), replace(path, to))[1])
-    ReservationFile(tmp_path / "b.json", InlineExecutor()).keep(1, "text")
-    assert steps == [f"{tmp_path}/b.new", "replace", str(tmp_path)]
+    monkeypatch.setattr(os, "replace", lambda path, to: (steps.append("replace"), replace(path, to))[1])
+    ReservationFile(tmp_path / "a" / "b.json", InlineExecutor()).keep(1, "text")
+    assert steps == [str(tmp_path), f"{tmp_path}/a/.b.json.new", "replace", f"{tmp_path}/a"]

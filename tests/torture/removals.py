@@ -15,6 +15,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 COPIED = ("iscsitools", "tests", "docs", "pyproject.toml")
+KEPT = "tests/torture/test_kept.py::test_reservations_are_the_old_or_the_new_ones_after_any_power_failure"
 CRASH = "tests/testing/test_kit.py::test_stores_on_disk_survive_power_failures"
 
 
@@ -94,6 +95,16 @@ def removals() -> list[Removal]:
         ("flush at the start with the cache off", server + "assemble.py",
          "        store.flush()  #", "        pass  #",
          "tests/server/test_durability.py::test_writethrough_is_durable_always"),
+        ("fsync of kept reservations", store + "syscalls.py",
+         "        os.fsync(fd)\n    finally:\n        os.close(fd)\n    os.replace",
+         "        pass\n    finally:\n        os.close(fd)\n    os.replace", KEPT),
+        ("fsync of their name", store + "syscalls.py",
+         "    os.replace(fresh, path)\n    sync_directory(path)\n", "    os.replace(fresh, path)\n", KEPT),
+        ("new file of kept reservations", store + "syscalls.py",
+         'fresh = os.path.join(folder, f".{name}.new")', "fresh = path", KEPT),
+        ("flush of an atomic write's record", store + "atomic_journal.py",
+         "            self._place.flush()\n            try:", "            try:",
+         "tests/torture/test_kept.py::test_an_atomic_write_is_there_whole_or_not_at_all_after_any_power_failure"),
         ("flush at the end", server + "ending.py",
          "                store.flush()\n", "                pass\n",
          "tests/server/test_durability.py::test_the_file_store_syncs"),
