@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -type f \( -name '*.py' -o -path '*/page/*' \) -not -path '*/tests/*' -not -path '*/build/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize twins lab evidence evidence-lab check fresh mutants deb freshpackages picture pictures site ha
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize twins lab evidence evidence-lab check fresh mutants deb freshpackages picture pictures site ha fresh-ha
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -58,6 +58,9 @@ mutants: $(TEST_STAMP) ## list small changes of protocol and durability that no 
 
 fresh: ## on fresh roots of Debian, as README says: make run and make check (as root; ARGS: releases, --check test)
 	$(PYTHON) tests/fresh/fresh.py $(ARGS)
+
+fresh-ha: ## the session of docs/ha.md on a fresh root of Debian 12, Ceph included (as root)
+	$(PYTHON) tests/fresh/ha.py
 
 ha: $(TEST_STAMP) ## two heads on a Ceph, one killed or stopped in each of ROUNDS (20), under a verified load
 	$(BIN)/python plugins/iscsitools-rbd/tests/ha.py $(or $(ROUNDS),20)

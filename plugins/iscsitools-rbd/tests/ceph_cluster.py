@@ -1,6 +1,6 @@
 """A small Ceph for tests: one monitor, and OSDs that keep their objects in memory. About ten seconds.
 
-``python3 ceph_cluster.py FOLDER [OSDS]`` makes one, prints its configuration file, and keeps it until a key is pressed.
+``python3 ceph_cluster.py FOLDER [OSDS]`` makes one, prints its configuration file, and keeps it until it is ended.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ auth cluster required = none
 auth service required = none
 auth client required = none
 run dir = {folder}
-admin socket = {folder}/$name.asok
 log file = {folder}/$name.log
 mon data = {folder}/mon
 mon data avail crit = 0
@@ -45,6 +44,10 @@ osd heartbeat grace = 5
 osd crush chooseleaf type = 0
 osd pool default size = {copies}
 osd pool default min size = 1
+[mon]
+admin socket = {folder}/$name.asok
+[osd]
+admin socket = {folder}/$name.asok
 """
 
 
@@ -171,7 +174,9 @@ if __name__ == "__main__":
         sys.exit(reason)
     made = Cluster(Path(sys.argv[1]).absolute(), int(sys.argv[2]) if len(sys.argv) > 2 else 2)
     print(made.conf, flush=True)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: sys.exit())
     try:
-        sys.stdin.readline()
+        signal.pause()
     finally:
         made.stop()
