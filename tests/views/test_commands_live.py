@@ -167,7 +167,9 @@ def test_top_batch_counts_exactly(recorded: Path) -> None:
     assert sum(r["errors"] for r in records) == 7
 
 
-@pytest.mark.parametrize("options", [["--percentiles"], ["--heatmap"], ["--phases"], ["--plot", "x.svg"]])
+@pytest.mark.parametrize(
+    "options", [["--percentiles"], ["--heatmap"], ["--phases"], ["--phases", "--percentiles"], ["--plot", "x.svg"]]
+)
 def test_forms_of_rwlat(recorded: Path, tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = run("rwlat", "--read", str(recorded), *options)

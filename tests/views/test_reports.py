@@ -13,13 +13,16 @@ from iscsitools.probes.lun import lun_text
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.counts import EventCounts
+from iscsitools.trace.sums.declared import PHASES, wanted
 from iscsitools.trace.sums.snapshot import Snapshot, take
 from iscsitools.trace.views.cmds import cmds_report
-from iscsitools.trace.views.heatmap import heatmap_report
+from iscsitools.trace.views.heatmap import heatmap_report, scrolled_report
 from iscsitools.trace.views.io import io_report
 from iscsitools.trace.views.over_time import GridView, PhaseView
+from iscsitools.trace.views.phases import phase_percentile_report
 from iscsitools.trace.views.report import Report, as_csv, as_json
 from iscsitools.trace.views.rwlat import percentile_report, rwlat_report
+from iscsitools.trace.views.scrolling import ScrollView
 from iscsitools.trace.views.who import WhoSums
 
 from .traffic import TARGET, Script, connection, mixed
@@ -27,10 +30,10 @@ from .traffic import TARGET, Script, connection, mixed
 SECOND = 1_000_000_000
 
 
-def summed(script: Script) -> Snapshot:
+def summed(script: Script, histograms: tuple[str, ...] = ()) -> Snapshot:
     now = 0
     probes = Probes(lambda: now)
-    sums, counts = CommandSums(Selection()), EventCounts(Selection())
+    sums, counts = CommandSums(Selection(), wanted(list(histograms))), EventCounts(Selection())
     for part in (sums, counts):
         probes.subscribe(part.mask, part)
     for call in script.calls:
@@ -246,6 +249,61 @@ def test_heatmap_has_a_line_per_power_and_shows_one_slow_command() -> None:
     assert "@" in rows["32768"]
     assert all(len(line) <= 80 for line in report.lines)
     assert sum(record["count"] for record in report.records) == 501
+
+
+def test_a_heatmap_scrolls_from_interval_to_interval() -> None:
+    """What was slow stays where it was in time, and goes out at the left."""
+    view = ScrollView(60)
+
+    def interval(latency: int | None, number: int) -> list[str]:
+        script.wait(1_000_000_000)
+        if latency is not None:
+            script.read(connection(1), backstore=latency)
+        for event in script.events():
+            view.feed(event)
+        script.calls.clear()
+        report = scrolled_report(view, SECOND, number * SECOND)
+        assert [record["count"] for record in report.records] == ([1] if latency else [])
+        assert all(record["time"] == number - 1 for record in report.records)
+        view.clear()
+        return report.lines
+
+    script = Script()
+    assert interval(30_000_000, 1)[1].endswith(f"{'.':>60}|".replace(".", "@"))
+    lines = interval(40_000, 2)
+    rows = {line.split("|")[0].strip(): line.split("|")[1] for line in lines if "|" in line}
+    assert (rows["16777216"].index("@"), rows["32768"].index("@")) == (58, 59)
+    assert lines[-2].endswith("-2 s now")
+    for number in range(3, 61):
+        lines = interval(40_000, number)
+    assert "@" in lines[1][:19]
+    lines = interval(None, 61)
+    assert not any("16777216" in line for line in lines)
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_percentiles_of_each_phase() -> None:
+    """One of a hundred reads has a slow backstore, all writes a client that sends late."""
+    script = Script()
+    for n in range(100):
+        script.read(connection(1), backstore=5_000_000 if n == 50 else 20_000)
+    late = connection(2, "192.0.2.8:1", "0x0002")
+    for _ in range(10):
+        script.write(late, immediate=False, waiting=3_000_000)
+    report = phase_percentile_report(summed(script, PHASES), SECOND)
+    found = {(r["client"], r["event"], r["phase"]): r for r in report.records}
+    read = found["192.0.2.7", "read", "backstore"]
+    assert (read["count"], read["p50_ns"] // 1000 in range(19, 24), read["p99.9_ns"] // 1_000_000) == (100, True, 5)
+    assert found["192.0.2.8", "write", "waiting"]["p50_ns"] // 1_000_000 in (2, 3)
+    view = PhaseView()
+    for event in script.events():
+        view.feed(event)
+    for average in view.report(SECOND).records:  # the events say the same
+        assert average["count"] == found[average["client"], average["event"], "backstore"]["count"]
+    assert set(found) == {
+        ("192.0.2.7", "read", "backstore"), ("192.0.2.7", "read", "sending"),
+        ("192.0.2.8", "write", "backstore"), ("192.0.2.8", "write", "waiting"),
+    }  # fmt: skip
 
 
 def test_every_report_fits_80_columns() -> None:

@@ -166,7 +166,8 @@ def long_session(conn: ConnectionInfo) -> dict[str, Any]:
 
 COMMANDS = [
     *(["who", "--by", by] for by in HEADINGS), ["io"], ["io", "--commands"], ["rwlat"], ["rwlat", "--percentiles"],
-    ["rwlat", "--phases"], ["rwlat", "--heatmap"], ["cmds"],
+    ["rwlat", "--phases"], ["rwlat", "--phases", "--percentiles"], ["rwlat", "--heatmap"], ["rwlat", "--heatmap", "10"],
+    ["cmds"],
     ["size"], ["seek"], ["queue", "--percentiles"], ["top", "--batch", "100000"], ["snoop"],
     ["snoop", "--slower", "1", "--errors"], ["sessions"],
 ]  # fmt: skip

@@ -1,4 +1,7 @@
-"""``rwlat --heatmap``: latency over time in a terminal, or in a pipe: a shade says how many commands."""
+"""``rwlat --heatmap``: latency over time in a terminal, or in a pipe: a shade says how many commands.
+
+Without an interval it is one picture of all the time; with one it scrolls, a column for each interval.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from typing import Final
 from iscsitools.trace.sums.histogram import powers
 from iscsitools.trace.views.over_time import GridView
 from iscsitools.trace.views.report import Report
-from iscsitools.trace.views.timegrid import TimeGrid
+from iscsitools.trace.views.scrolling import ScrollView
 from iscsitools.trace.views.width import sentence
 
 COLUMNS: Final = 60
 _SHADES: Final = " .:-=+*#%@"
+_NAMES: Final = ("event", "time", "value", "count")
+_NOTHING: Final = "No read or write has ended."
 
 
 def heatmap_report(view: GridView) -> Report:
@@ -20,24 +25,39 @@ def heatmap_report(view: GridView) -> Report:
     lines: list[str] = []
     for operation, grid in view.level():
         counts = [powers(column.histogram) for column in grid.columns]
-        lines += _picture(operation, grid, counts)
+        span = f"{len(counts) * grid.width / 1e9:g} s"
+        lines += _picture(operation, grid.width, counts, f"0{span:>{max(len(counts) - 1, len(span) + 1)}}")
         for n, column in enumerate(counts):
             exact += [(operation, n * grid.width / 1e9, value, count) for value, count in column.items()]
-    return Report(("event", "time", "value", "count"), exact, lines or ["No read or write has ended."])
+    return Report(_NAMES, exact, lines or [_NOTHING])
 
 
-def _picture(operation: str, grid: TimeGrid, counts: list[dict[int, int]]) -> list[str]:
+def scrolled_report(view: ScrollView, width: int, elapsed: int) -> Report:
+    """The last intervals of a :class:`ScrollView`, each ``width`` nanoseconds; for programs the newest one alone."""
+    exact: list[tuple[str, float, int, int]] = []
+    lines: list[str] = []
+    for operation, columns in view.shown():
+        counts = [powers(column.histogram) for column in columns]
+        label = f"{-len(counts) * width / 1e9:g} s"
+        left = COLUMNS - len(counts)
+        begin = min(left, COLUMNS - len(label) - len(" now"))
+        foot = f"{'':{begin}}{label}{'now':>{COLUMNS - begin - len(label)}}"
+        lines += _picture(operation, width, [{}] * left + counts, foot)
+        exact += [(operation, (elapsed - width) / 1e9, value, count) for value, count in counts[-1].items()]
+    return Report(_NAMES, exact, lines or [_NOTHING])
+
+
+def _picture(operation: str, width: int, counts: list[dict[int, int]], foot: str) -> list[str]:
     values = {value for column in counts for value in column}
     most = max(max(column.values(), default=0) for column in counts)
-    title = f"{operation.capitalize()} latency (ns), a column is {grid.width / 1e9:g} s"
+    title = f"{operation.capitalize()} latency (ns), a column is {width / 1e9:g} s"
     lines = sentence(f'{title}, shades "{_SHADES[1:]}" up to {most}')
     value = max(values)
     while value >= min(values):
         shades = "".join(_shade(column.get(value, 0), most) for column in counts)
         lines.append(f"{value:>16} |{shades:<{COLUMNS}}|")
         value = value // 2 if value else -1
-    span = f"{len(counts) * grid.width / 1e9:g} s"
-    return [*lines, f"{'':>17} 0{span:>{max(len(counts) - 1, len(span) + 1)}}", ""]
+    return [*lines, f"{'':>17} {foot}", ""]
 
 
 def _shade(count: int, most: int) -> str:
