@@ -94,12 +94,12 @@ def open_file(path: str, size: int, read_only: bool, direct: bool) -> int:
     flags = os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR)
     if direct:
         flags |= _direct_flag(path)
+    if problem := obstacle(path):
+        raise BackstoreError(problem)
     try:
         status = os.stat(path)
     except FileNotFoundError:
         return _make_file(path, size, read_only, flags)
-    except OSError as error:
-        raise BackstoreError(f"{path}: {_reason(error)}") from None
     if stat.S_ISBLK(status.st_mode):
         if not read_only:
             flags |= os.O_EXCL  # Linux: fails while the device is mounted or part of another one
@@ -149,6 +149,18 @@ def lock_backing(device: str, backing: Backing, shared: bool) -> int:
     return fd
 
 
+def obstacle(path: str) -> str:
+    """What keeps a file from being opened or made at ``path``, in a line; empty: it is there, or could be made."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            return f"{path} is a symbolic link to {os.path.realpath(path)}, which does not exist"
+    except OSError as error:
+        return f"{path}: {_reason(error)}"
+    return ""
+
+
 def _reason(error: OSError) -> str:
     if error.errno == errno.ELOOP:
         return "its symbolic links go round in a circle"
@@ -156,8 +168,6 @@ def _reason(error: OSError) -> str:
 
 
 def _make_file(path: str, size: int, read_only: bool, flags: int) -> int:
-    if os.path.islink(path):
-        raise BackstoreError(f"{path} is a symbolic link to {os.path.realpath(path)}, which does not exist")
     if read_only or not size:
         only_read = ", and a file that is only read (readonly=yes, or under cow) is not made"
         hint = only_read if read_only else "; add size=SIZE to have it made"

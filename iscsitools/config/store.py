@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from iscsitools.backstores.base import Backstore, BackstoreError
+from iscsitools.backstores.file_open import obstacle
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.backstores.registry import LUN_OPTION_NAMES
 from iscsitools.backstores.spec import FilterSpec, StackSpec, Value, build, parse_options, parse_spec
@@ -146,6 +147,8 @@ def _check_path(reader: Reader, cls: type[Backstore], spec: StackSpec, given: Ma
     file = parse_path(spec.what)
     if os.path.isdir(file):
         reader.problem((*path, "what"), f"{file} is a directory")
+    elif why := obstacle(file):
+        reader.problem((*path, "what"), why)
     elif not os.path.exists(file):
         folder = os.path.dirname(file) or "."
         if not given.get("size"):

@@ -52,6 +52,20 @@ def test_problems_of_stores(problems: Problems, store: str, expected: list[str])
         assert line.startswith(f"4: target[0].lun[0].store{begin}")
 
 
+@pytest.mark.parametrize("options", ["", ",size=1M"])
+def test_what_is_in_the_way_of_a_file_is_said_as_it_is(problems: Problems, tmp_path: Path, options: str) -> None:
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "file").write_bytes(b"")
+    for name, reason in (
+        ("dangling", f" is a symbolic link to {tmp_path}/gone, which does not exist"),
+        ("circle", ": its symbolic links go round in a circle"),
+        ("file/disk.img", ": Not a directory"),
+    ):
+        (line,) = problems(LUN + f'store = "file:{tmp_path}/{name}{options}"\n')
+        assert line.endswith(f".what: {tmp_path}/{name}{reason}")
+
+
 def test_a_file_that_is_there_is_not_touched(load: Load, tmp_path: Path) -> None:
     (tmp_path / "disk.img").write_bytes(b"x" * 512)
     load(LUN + 'store = "file:disk.img"\n')

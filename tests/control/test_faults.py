@@ -101,6 +101,36 @@ def test_a_power_cut_takes_what_was_not_flushed(served: Running, iscsitools: Run
         assert session.read(0, 2) == b"a" * 512 + bytes(512)
 
 
+OTHER = "iqn.2026-11.example:other"
+
+
+def test_the_power_of_the_whole_server_is_cut(tmp_path: Path, iscsitools: Run) -> None:
+    """Of all targets; a LUN without the filter keeps what it has, whatever becomes of its session."""
+    more = f'[[target]]\niqn = "{OTHER}"\nlun = [{{ store = "ram+powerloss:1M" }}]\n'
+    document = one_target("ram+powerloss:1M", "ram:2M", more='name = "faulty"') + more
+    with running(tmp_path, document) as server:
+        sessions = [Session.connect(server.address, IQN), Session.connect(server.address, OTHER)]
+        for session in sessions:
+            session.command(bytes(6))
+            session.write(0, b"d" * 4096)
+            assert session.command(SYNCHRONIZE_CACHE).good
+            session.write(0, b"l" * 4096)
+        sessions[0].command(bytes(6), 1)
+        sessions[0].write(0, b"k" * 4096, 1)
+        result = iscsitools("fault", "powercut", "--json")
+        assert [(each["target"], each["lun"], each["dropped"]) for each in json.loads(result.out)] == [
+            (IQN, 0, 8), (OTHER, 0, 8),
+        ]  # fmt: skip
+        for session in sessions:
+            with pytest.raises(ConnectionClosedError):
+                session.read(0, 1)
+            session.close()
+        for iqn, lun, byte in ((IQN, 0, b"d"), (OTHER, 0, b"d"), (IQN, 1, b"k")):
+            with Session.connect(server.address, iqn) as session:
+                session.command(bytes(6), lun)
+                assert session.read(0, 8, lun) == byte * 4096
+
+
 def test_status_says_what_is_the_matter(tmp_path: Path, iscsitools: Run) -> None:
     disk = tmp_path / "disk"
     with running(
