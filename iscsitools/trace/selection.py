@@ -96,6 +96,8 @@ class Selection:
         lun = fields.get("lun")
         if lun is not None and (not isinstance(lun, int) or isinstance(lun, bool)):
             raise ValueError("lun is not a number")
+        if lun is not None and not 0 <= lun < 1 << 64:
+            raise ValueError("lun is no LUN: it has 64 bits")
         return cls(mask_of(labels), fields.get("client"), fields.get("target"), lun)
 
 
