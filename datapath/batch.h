@@ -16,7 +16,7 @@ struct batch {
     uint8_t *out;
     size_t pos, end, head; /* head: a header and its digest */
     size_t tail, full;
-    uint64_t served, read, written;
+    uint64_t read, written;
     int fired;
     struct command command;
     struct gate *gate;
@@ -25,11 +25,20 @@ struct batch {
 /* Why there is no room for an answer that would end at "done" of the chunk. */
 enum stop no_room(const struct batch *batch, size_t done);
 
-/* Whether the header at "pos" is what its digest says. */
-bool header_intact(const struct batch *batch);
+/* Whether the header at "pos", or the data from "data" to "done" of the receive buffer, has its digest behind it. */
+bool header_matches(const struct batch *batch);
+bool data_matches(const struct batch *batch, size_t data, size_t done);
 
-/* Whether the data from "data" to "done" of the receive buffer is what its digest says. */
-bool data_intact(const struct batch *batch, size_t data, size_t done);
+/* Whether they are what their digests say, where there are any: mostly there are none, and no call. */
+static inline bool header_intact(const struct batch *batch)
+{
+    return !batch->path->header_digest || header_matches(batch);
+}
+
+static inline bool data_intact(const struct batch *batch, size_t data, size_t done)
+{
+    return !batch->path->data_digest || data_matches(batch, data, done);
+}
 
 /* A batch that begins at "pos"; and what it has done becomes the path's. */
 struct batch batch_of(struct path *path, size_t pos, size_t end, size_t budget);
@@ -39,7 +48,24 @@ void batch_commit(const struct batch *batch);
 bool is_next(struct batch *batch, const uint8_t *bhs);
 
 /* One more command has had its turn. */
-void count_served(struct batch *batch);
+static inline void count_served(struct batch *batch)
+{
+    batch->numbers.exp_cmdsn++;
+    batch->numbers.max_cmdsn++;
+}
+
+/* And a READ or a WRITE has moved its data. */
+static inline void count_read(struct batch *batch, uint64_t bytes)
+{
+    batch->read += bytes;
+    gate_count_moved(batch->gate, UNIT_READS, bytes);
+}
+
+static inline void count_written(struct batch *batch, const struct gate *gate, uint64_t bytes)
+{
+    batch->written += bytes;
+    gate_count_moved(gate, UNIT_WRITES, bytes);
+}
 
 /* What the probes' calls are told of the command at "pos". */
 struct served served_at(const struct batch *batch, const void *data, size_t done);

@@ -19,13 +19,11 @@ enum stop no_room(const struct batch *batch, size_t done)
     return done > (size_t)batch->path->chunk.len - BEHIND ? OUTPUT_FULL : BUDGET;
 }
 
-bool header_intact(const struct batch *batch)
+bool header_matches(const struct batch *batch)
 {
     const uint8_t *bhs = batch->in + batch->pos;
     uint8_t digest[DIGEST_LENGTH];
 
-    if (!batch->path->header_digest)
-        return true;
     put_digest(digest, crc32c(0, bhs, BHS_LENGTH));
     return memcmp(digest, bhs + BHS_LENGTH, DIGEST_LENGTH) == 0;
 }
@@ -80,13 +78,6 @@ bool is_next(struct batch *batch, const uint8_t *bhs)
     if (!is_plain(command, batch->gate, batch->watch.mask != 0 && batch->watch.tracers == NULL))
         return false;
     return command->cmdsn == batch->numbers.exp_cmdsn && tag_is_free(path, command->itt);
-}
-
-void count_served(struct batch *batch)
-{
-    batch->served++;
-    batch->numbers.exp_cmdsn++;
-    batch->numbers.max_cmdsn++;
 }
 
 struct served served_at(const struct batch *batch, const void *data, size_t done)
@@ -149,7 +140,7 @@ void batch_commit(const struct batch *batch)
 {
     struct path *path = batch->path;
 
-    path->commands += batch->served;
+    path->commands += batch->numbers.exp_cmdsn - (uint32_t)path->exp_cmdsn;
     path->exp_cmdsn = batch->numbers.exp_cmdsn;
     path->statsn = batch->numbers.statsn;
     path->tail = batch->tail;

@@ -163,7 +163,7 @@ static void put_written(struct batch *batch, const struct transfer *transfer)
     if (batch->path->header_digest)
         put_digest(bhs + BHS_LENGTH, crc32c(0, bhs, BHS_LENGTH));
     batch->tail += batch->head;
-    batch->written += transfer->wanted;
+    count_written(batch, transfer->gate, transfer->wanted);
 }
 
 /* The transfer and the sequence that a Data-Out goes on with as it should; else NULL. */

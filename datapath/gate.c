@@ -74,6 +74,16 @@ static PyObject *get_store(PyObject *self, void *Py_UNUSED(closure))
     return store;
 }
 
+static PyObject *get_words(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *words = ((struct gate *)self)->words.obj;
+
+    if (words == NULL)
+        words = Py_None;
+    Py_INCREF(words);
+    return words;
+}
+
 static PyObject *get_busy(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(gate_is_busy((struct gate *)self));
@@ -129,6 +139,7 @@ static PyGetSetDef attributes[] = {
     {"number", word_get, NULL, "The unit number.", &number},
     {"store", get_store, NULL, "The backstore.", NULL},
     {"block_size", word_get, NULL, "Bytes of a block.", &block_size},
+    {"words", get_words, NULL, "The unit's.", NULL},
     {"busy", get_busy, NULL, "Whether the unit has tasks, or commands that will be.", NULL},
     {"transfers", word_get, NULL, "How many of its WRITEs wait for data in data paths.", &transfers},
     {"blocks", word_get, word_set, "Blocks of the unit now.", &blocks},

@@ -6,7 +6,16 @@
 #include "python.h"
 
 /* Words of a unit, as in gate.py. */
-enum { UNIT_TASKS, UNIT_DEPTH, UNIT_TRANSFERS, UNIT_WORDS };
+enum {
+    UNIT_TASKS,
+    UNIT_DEPTH,
+    UNIT_TRANSFERS,
+    UNIT_READS,
+    UNIT_READ_BYTES,
+    UNIT_WRITES,
+    UNIT_WRITTEN_BYTES,
+    UNIT_WORDS
+};
 
 struct gate {
     PyObject_HEAD
@@ -29,6 +38,15 @@ bool gate_has_room(const struct gate *gate);
 
 /* Count a transfer, or one less. */
 void gate_count_transfer(struct gate *gate, int more);
+
+/* Count a READ or a WRITE, by its first word, that has moved its data. */
+static inline void gate_count_moved(const struct gate *gate, int word, uint64_t bytes)
+{
+    int64_t *words = gate->words.buf;
+
+    words[word]++;
+    words[word + 1] += (int64_t)bytes;
+}
 
 /* Make the type; 0, or -1 with an exception. */
 int gate_init(void);

@@ -34,7 +34,7 @@ static void put_answer(struct batch *batch)
     count_served(batch);
     put_response(bhs, batch->command.itt, &batch->numbers);
     batch->numbers.statsn++;
-    batch->written += batch->command.edtl;
+    count_written(batch, batch->gate, batch->command.edtl);
     if (batch->path->header_digest)
         put_digest(bhs + BHS_LENGTH, crc32c(0, bhs, BHS_LENGTH));
 }

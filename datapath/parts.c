@@ -40,6 +40,6 @@ enum stop serve_read_in_parts(struct batch *batch)
     cut_into_parts(batch, batch->out + data);
     batch->numbers.statsn++;
     batch->pos += batch->head;
-    batch->read += length;
+    count_read(batch, length);
     return batch->tail <= batch->full ? SERVED : BUDGET;
 }

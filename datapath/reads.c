@@ -68,7 +68,7 @@ enum stop serve_read(struct batch *batch)
         if (batch->watch.mask)
             raised = fire_read(batch, data, done, began);
         batch->pos += batch->head;
-        batch->read += batch->command.edtl;
+        count_read(batch, batch->command.edtl);
         batch->tail = done;
     }
     Py_XDECREF(began);

@@ -3,12 +3,10 @@
 
 #include "crc32c.h"
 
-bool data_intact(const struct batch *batch, size_t data, size_t done)
+bool data_matches(const struct batch *batch, size_t data, size_t done)
 {
     uint8_t digest[DIGEST_LENGTH];
 
-    if (!batch->path->data_digest)
-        return true;
     put_digest(digest, crc32c(0, batch->in + data, done - data));
     return memcmp(digest, batch->in + done, DIGEST_LENGTH) == 0;
 }
@@ -80,7 +78,7 @@ enum stop serve_write(struct batch *batch)
         stop = put_write(batch, &served, times) < 0 ? RAISED : SERVED;
         batch->pos = after;
         batch->tail += batch->head;
-        batch->written += batch->command.edtl;
+        count_written(batch, batch->gate, batch->command.edtl);
     }
     for (int i = 0; i < 3; i++)
         Py_XDECREF(times[i]);

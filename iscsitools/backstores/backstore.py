@@ -14,6 +14,7 @@ from iscsitools.backstores.terms import (
     CloneSource,
     Extent,
     Option,
+    Space,
 )
 
 
@@ -155,6 +156,13 @@ class Backstore:
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """The states of a range, in order, without gaps. Default: all of it is mapped."""
         yield Extent(offset, length, Allocation.MAPPED)
+
+    def space(self) -> Space | None:
+        """What a thin disk takes and what is left for it: initiators can have themselves warned. None: not known.
+
+        May block. It answers always or never, from ``open`` on. Default: None.
+        """
+        return None
 
     def clone_source(self) -> CloneSource | None:
         """What ``clone_from`` of another backstore can copy this one's bytes from, without their passing through here.

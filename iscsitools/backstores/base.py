@@ -19,6 +19,7 @@ from iscsitools.backstores.terms import (
     MediumError,
     Option,
     Setting,
+    Space,
 )
 
 __all__ = [
@@ -38,5 +39,6 @@ __all__ = [
     "Request",
     "Setting",
     "Shortcut",
+    "Space",
     "stack_name",
 ]

@@ -26,6 +26,7 @@ from iscsitools.backstores.base import (
     Extent,
     MediumError,
     Option,
+    Space,
 )
 from iscsitools.backstores.devices import Device
 from iscsitools.backstores.direct import DirectIo, direct_alignment
@@ -226,6 +227,13 @@ class FileBackstore(CallsAtOnce):
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Holes and data as SEEK_HOLE and SEEK_DATA tell; a block that is in part data is data."""
         return file_extents(self._fd, offset, length, self.block_size)
+
+    def space(self) -> Space | None:
+        """The blocks of a file, and what its file system has left for it; nothing is known of a block device's."""
+        if self._device is not None:
+            return None
+        system = os.fstatvfs(self._fd)
+        return Space(os.fstat(self._fd).st_blocks * 512, system.f_bavail * system.f_frsize)
 
     def clone_source(self) -> CloneSource | None:
         """The file; None with ``direct=yes`` and for block devices."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 
 from iscsitools.backstores.asynchronous import Operation, Request
 from iscsitools.backstores.backstore import Backstore, Host
-from iscsitools.backstores.terms import BackstoreError, Capabilities, CloneSource, Extent, Setting
+from iscsitools.backstores.terms import BackstoreError, Capabilities, CloneSource, Extent, Setting, Space
 
 _METHODS: Final[Mapping[Operation, tuple[str, ...]]] = {
     Operation.READ: ("read_into",),
@@ -192,6 +192,10 @@ class Filter(Backstore):
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """The inner one's; all mapped where this filter changes reads."""
         return self.inner.extents(offset, length) if self.passes_reads else super().extents(offset, length)
+
+    def space(self) -> Space | None:
+        """The inner one's, unless this filter makes another disk of it."""
+        return self.inner.space() if self.same_disk else None
 
     def clone_source(self) -> CloneSource | None:
         """The inner one's, where this filter leaves reads alone."""

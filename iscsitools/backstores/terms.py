@@ -65,6 +65,13 @@ class Extent(NamedTuple):
     state: Allocation
 
 
+class Space(NamedTuple):
+    """Bytes that a disk's blocks take of what it lies on, and that are left there for its holes, and for others'."""
+
+    used: int
+    free: int
+
+
 class CloneSource:
     """What another backstore of the same kind copies from by its own means; see ``Backstore.clone_source``.
 

@@ -163,7 +163,8 @@ CONFIG: Final = Table(
         Key("watch_group", t.GROUP, "The group that may watch the server live; not given: its owner only.",
             example='"root"'),
         Key("state", t.TEXT,
-            "Folder for reservations, and for what is changed while serving; not given: the user's, for the former.",
+            "Folder for reservations and saved mode pages, and for what is changed while serving; not given: the "
+            "user's, for the former.",
             example='"/var/lib/iscsitools"'),
         Key("provider", t.choice(*PROVIDERS), "Which tracers of the system the 18 probes serve."),
         Key("data_path", t.choice(*DATA_PATHS), "What moves the data: the module in C, where it was built, or Python."),

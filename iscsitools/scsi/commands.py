@@ -19,7 +19,8 @@ from iscsitools.scsi.sbc import capacity, defects, format_unit, medium, provisio
 from iscsitools.scsi.sbc import read_write as readwrite
 from iscsitools.scsi.sbc.medium import Medium
 from iscsitools.scsi.sbc.sanitize import Sanitation
-from iscsitools.scsi.spc import diagnostics, inquiry, log_pages, no_unit, port_groups, reports, timestamp
+from iscsitools.scsi.sbc.thresholds import Thresholds
+from iscsitools.scsi.spc import diagnostics, inquiry, log_commands, no_unit, port_groups, reports, timestamp
 from iscsitools.scsi.spc import mode_commands as modes
 from iscsitools.scsi.spc import persistent_in as persistentin
 from iscsitools.scsi.spc import persistent_out as persistentout
@@ -124,10 +125,13 @@ _MANAGEMENT = (
         "READ BUFFER", "3c 1f ff ff ff ff ff ff ff 00", diagnostics.read_buffer, _ASKS,
         diagnostics.check_read_buffer,
     ),
-    _row("LOG SELECT", "4c 03 ff ff 00 00 00 ff ff 00", log_pages.log_select, _STANDBY, log_pages.check_log_select),
     _row(
-        "LOG SENSE", "4d 01 ff ff 00 ff ff ff ff 00", log_pages.log_sense, _SHARED | _STANDBY,
-        log_pages.check_log_sense,
+        "LOG SELECT", "4c 03 ff ff 00 00 00 ff ff 00", log_commands.log_select, _STANDBY,
+        log_commands.check_log_select,
+    ),
+    _row(
+        "LOG SENSE", "4d 01 ff ff 00 ff ff ff ff 00", log_commands.log_sense, _SHARED | _STANDBY,
+        log_commands.check_log_sense,
     ),
     _row(
         "REPORT TIMESTAMP", "a3 1f 00 00 00 00 ff ff ff ff 00 00", timestamp.report_timestamp, _SHARED, action=0x0F
@@ -334,7 +338,7 @@ _ALWAYS = (
     + _COPY
     + _PERSISTENT
 )
-_PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers, Sanitation, Copies)
+_PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers, Sanitation, Copies, Thresholds)
 _ATOMIC = (
     _row(
         "WRITE ATOMIC(16)", "9c 18 ff ff ff ff ff ff ff ff 00 00 ff ff 1f 00", write_atomic.write_atomic, _WRITE,

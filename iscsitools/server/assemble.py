@@ -31,8 +31,8 @@ from iscsitools.server.atomic_file import AtomicFile
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.filter_settings import put_into_force
 from iscsitools.server.heritage import Heritage, UnitHeritage
+from iscsitools.server.kept_file import KeptFile
 from iscsitools.server.loop import Loop
-from iscsitools.server.reservation_file import ReservationFile
 from iscsitools.server.store_host import STATES, SharedReservations, StoreHost
 from iscsitools.server.workers import Workers
 
@@ -159,6 +159,7 @@ def fit_unit(
     """Give a unit what it shares with the others of its target: reservations' place, clock, ports. Raises UserError."""
     where = place(config.iqn, unit.number)
     _take_reservations(where, unit, state, keeper)
+    _take_parts(where, unit, state, keeper)
     _take_atomic(where, unit, state)
     unit.store.host = StoreHost(keeper.loop, where, unit)
     unit.clock = _milliseconds
@@ -212,7 +213,7 @@ def _take_reservations(where: str, unit: LogicalUnit, state: Path | None, keeper
         return
     if state is None:
         return
-    kept = ReservationFile(state / "reservations" / f"{unit.identity.naa.hex()}.json", keeper)
+    kept = KeptFile(state / "reservations" / f"{unit.identity.naa.hex()}.json", keeper)
     try:
         text = kept.load()
         if text:
@@ -225,6 +226,28 @@ def _take_reservations(where: str, unit: LogicalUnit, state: Path | None, keeper
             f"{where}: its reservations, {kept.path}, are damaged: {error}; remove the file to begin without any"
         ) from None
     unit.reservation_place = kept
+
+
+def _take_parts(where: str, unit: LogicalUnit, state: Path | None, keeper: Workers) -> None:
+    """Give what a unit's commands keep over a restart its place, and what is there. Raises RunError."""
+    for part in unit.parts if state is not None else ():
+        if not part.kept:
+            continue
+        assert state is not None
+        file = KeptFile(state / part.kept / f"{unit.identity.naa.hex()}.json", keeper)
+        try:
+            if text := file.load():
+                part.take_kept(text)
+                log.info("%s: its %s is back", where, part.kept)
+        except OSError as error:
+            raise RunError(f"{where}: its {part.kept}, {file.path}: {error.strerror or error}") from None
+        except ValueError as error:
+            raise RunError(
+                f"{where}: its {part.kept}, {file.path}, is damaged: {error}; remove the file to begin without it"
+            ) from None
+        part.place = file
+    if not unit.write_cache and unit.store.unflushed and not unit.write_protected:
+        unit.store.flush()  # so that a WCE of 0 that was saved is true of what others have written before, too
 
 
 def _take_atomic(where: str, unit: LogicalUnit, state: Path | None) -> None:

@@ -276,6 +276,8 @@ class Server:
         self.loop.call_later(self._tick_seconds, self._tick)
         if not self.holding:
             self.connections.on_time()
+            for target in self.assembly.targets:
+                target.device.look()
         self._count_sums()
         self.limits.look()
         if self.trace is not None and (line := self.trace.look_after()):

@@ -89,7 +89,7 @@ class StoreHost(Host):
 
 
 class SharedReservations:
-    """Where a backstore keeps reservations for all servers; a :class:`.ReservationPlace`."""
+    """Where a backstore keeps reservations for all servers; a :class:`~iscsitools.scsi.core.place.Place`."""
 
     def __init__(self, store: Backstore, executor: Executor) -> None:
         self.executor = executor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent, Request
+from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent, Request, Space
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.executor import InlineExecutor
@@ -30,6 +30,10 @@ class MemoryStore(Backstore):
         self.caps = Capabilities(volatile_cache=True, thin=True)
         self.calls: list[str] = []
         self.error: Exception | None = None
+        self.told: Space | None = None
+
+    def space(self) -> Space | None:
+        return self.told
 
     def _call(self, name: str) -> None:
         self.calls.append(name)

@@ -34,8 +34,8 @@ def log_page(initiator, page: int, subpage: int = 0) -> bytes:
 
 def test_supported_log_pages(bench):
     a = bench.initiator()
-    assert log_page(a, 0)[4:].hex() == "0002" + "03050d152f"
-    assert log_page(a, 0, 0xFF).hex() == "40ff000e" + "0000020003000500" + "0d0015002f00"
+    assert log_page(a, 0)[4:].hex() == "0002" + "03050d15192f"
+    assert log_page(a, 0, 0xFF).hex() == "40ff0010" + "0000020003000500" + "0d00150019002f00"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,9 @@ def test_errors_are_counted_by_what_failed(bench, cdb, page, others):
     for _ in range(3):
         assert a.run(cdb, bytes(512) if cdb == WRITE else b"").status == 2
     bench.store.error = None
-    assert log_page(a, page).hex() == f"{page:02x}000018" + "00030308" + bytes(8).hex() + "00060308" + f"{3:016x}"
+    corrected, uncorrected = "00030308" + bytes(8).hex(), "00060308" + f"{3:016x}"
+    moved = "" if page == 5 else f"00050308{1536:016x}"
+    assert log_page(a, page).hex() == f"{page:02x}00{36 if moved else 24:04x}" + corrected + moved + uncorrected
     for other in others:
         assert log_page(a, other)[-8:] == bytes(8)
     assert log_page(a, 0x2F).hex() == "2f000008" + "00000304" + "5d00ff00"
@@ -57,6 +59,20 @@ def test_errors_are_counted_by_what_failed(bench, cdb, page, others):
     assert log_page(a, 0x2F).hex() == "2f000008" + "00000304" + "0000ff00"
     assert b.run(TUR).code == (6, 0x2A02)
     assert a.run(TUR).good
+
+
+def test_commands_and_blocks_are_counted(bench):
+    a, b = bench.initiator(), bench.initiator("bb")
+    for cdb, blocks in (("080000000300", 3), ("28000000000000000200", 2), ("a8000000000000000001", 1)):
+        assert a.run(cdb.ljust(24, "0")).good, blocks
+    assert b.run("0a0000000400", bytes(2048)).good
+    assert b.run("8a0000000000000000000000000500".ljust(32, "0"), bytes(2560)).good
+    assert b.run(TUR).good
+    values = struct.unpack(">HBB8Q", log_page(a, 0x19)[4:])
+    assert values == (1, 3, 64, 3, 2, 9, 6, 0, 0, 0, 0)
+    assert log_page(a, 2)[16:28].hex() == f"00050308{9 * 512:016x}"
+    assert a.run("4c020000000000000000").good
+    assert not any(log_page(a, 0x19)[8:])
 
 
 def test_what_a_disk_of_software_has_not(bench):
@@ -69,13 +85,14 @@ def test_what_a_disk_of_software_has_not(bench):
     ("cdb", "code"),
     [
         ("4d014000000000001000", FIELD),  # SP
-        ("4d005900000000001000", FIELD),  # no such page
+        ("4d004c00000000001000", FIELD),  # no such page: the unit is not thin
+        ("4d005800000000001000", FIELD),
         ("4d004001000000001000", FIELD),
         ("4d0043ff000000001000", FIELD),
         ("4d004000000001001000", FIELD),  # PARAMETER POINTER
         ("4c010000000000000000", FIELD),
         ("4c000000000000000400", LIST_LENGTH),
-        ("4c001900000000000000", FIELD),
+        ("4c001800000000000000", FIELD),
     ],
 )
 def test_what_logs_cannot_do(bench, cdb, code):

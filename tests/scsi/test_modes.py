@@ -6,6 +6,11 @@ import errno
 
 import pytest
 
+from iscsitools.scsi.core.executor import InlineExecutor
+from iscsitools.scsi.spc.mode_pages import CACHING as CACHING_PAGE
+from iscsitools.scsi.spc.mode_pages import CONTROL as CONTROL_PAGE
+from iscsitools.scsi.spc.mode_pages import ModePages
+
 from .support import Bench, MemoryStore
 
 CACHING = "0812040000000000000000000000000000000000"
@@ -163,3 +168,101 @@ def test_mode_select_waits_for_the_writes_before_it():
     bench.executor.run()
     assert [task for task in a.ended if task.cdb[0] in (0x2A, 0x15)] == [write, chosen]
     assert (write.status, chosen.status, bench.unit.write_cache) == (0, 0, False)
+
+
+class Place:
+    """Keeps a text in memory; ``error`` is raised instead."""
+
+    executor = InlineExecutor()
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.error: OSError | None = None
+
+    def keep(self, number: int, text: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.text = text
+
+
+def with_place(place: Place, **options: object) -> Bench:
+    """A unit as a start of the server makes it: with what was kept, and the place."""
+    bench = Bench(**options)
+    pages = ModePages.of(bench.unit)
+    if place.text:
+        pages.take_kept(place.text)
+    pages.place = place
+    return bench
+
+
+def save(initiator, page: str):
+    data = bytes.fromhex("00000000" + page)
+    return initiator.run(bytes([0x15, 0x11, 0, 0, len(data), 0]), data)
+
+
+def test_saved_pages_come_back_at_the_start_and_after_a_reset():
+    place = Place()
+    bench = with_place(place)
+    a = bench.initiator()
+    assert a.run("1a08ca00ff00").data[4:].hex() == "8a0a00100000000000000000", "PS, and the default"
+    assert save(a, "0a0a00100800000000000000").good
+    assert select(a, NOT_CACHED).good, "not saved"
+    bench = with_place(place)
+    a = bench.initiator()
+    assert bench.unit.software_write_protect
+    assert bench.unit.write_cache
+    assert a.run("2a000000000000000100", bytes(512)).code == (7, 0x2702)
+    assert a.run("1a08ca00ff00").data[4:].hex() == "8a0a00100800000000000000"
+    assert a.run("1a088a00ff00").data[4:].hex() == "8a0a00100000000000000000", "the default is another matter"
+    assert save(a, "0812" + "00" * 18).good
+    assert select(a, CACHING).good
+    bench = with_place(place)
+    assert not bench.unit.write_cache
+    bench.device.manage(5, bench.initiator().nexus, 0, 0)
+    assert not bench.unit.write_cache
+
+
+def test_with_sp_all_pages_are_saved_without_a_list_too():
+    place = Place()
+    a = with_place(place).initiator()
+    assert select(a, "0a0a00100800000000000000").good
+    assert a.run("151100000000").good
+    assert with_place(place).unit.software_write_protect
+
+
+def test_a_cache_that_is_turned_off_is_written_out_before_that_is_saved():
+    for blocking in (False, True):
+        place = Place()
+        bench = with_place(place, store=MemoryStore(blocking=blocking))
+        a = bench.initiator()
+        data = bytes.fromhex("00000000" + NOT_CACHED)
+        bench.store.error = OSError(errno.EIO, "lost")
+        task = a.send(bytes([0x15, 0x11, 0, 0, len(data), 0]), data)
+        bench.finish()
+        assert (task.status, bench.store.calls, place.text) == (2, ["flush"], "")
+
+
+def test_where_nothing_can_be_kept_the_command_fails_and_the_values_hold():
+    place = Place()
+    bench = with_place(place)
+    place.error = OSError(errno.ENOSPC, "full")
+    assert save(bench.initiator(), "0a0a00100800000000000000").code == (7, 0x2707)
+    assert bench.unit.software_write_protect
+    assert not with_place(Place()).unit.software_write_protect
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "1", '{"pages": 1}', '{"pages": {"x": "00"}}', '{"pages": {"8": "0"}}', "{}"]
+)
+def test_what_is_no_mode_pages_is_refused(text):
+    with pytest.raises(ValueError, match=r"[a-z]"):
+        ModePages.of(Bench().unit).take_kept(text)
+
+
+def test_what_a_unit_cannot_do_is_not_taken():
+    """A disk whose backstore has no cache any more, pages of a later version, and bits that nobody may set."""
+    bench = Bench()
+    pages = ModePages.of(bench.unit)
+    pages.take_kept('{"pages": {"8": "ff' + "ff" * 17 + '", "28.2": "00", "77": "00", "10": "ff10080000000000ffff"}}')
+    assert pages.current[CACHING_PAGE] == bytes([4, *bytes(17)])
+    assert pages.current[CONTROL_PAGE].hex() == "00100800000000000000"

@@ -14,7 +14,7 @@ from support.target import RunningTarget, start_target
 from iscsitools.initiator import ConnectionClosedError, Result, Session
 from iscsitools.scsi.core.executor import InlineExecutor
 from iscsitools.scsi.core.registrations import Registrations
-from iscsitools.server.reservation_file import ReservationFile
+from iscsitools.server.kept_file import KeptFile
 
 IQN = "iqn.2026-11.example:kept"
 NAA = "3000000000000077"
@@ -110,7 +110,7 @@ def test_killed_at_any_moment_the_old_or_the_new_state_is_there(tmp_path: Path) 
 
 @pytest.mark.parametrize("step", ["open", "fsync", "replace"])
 def test_what_stops_half_way_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    place = ReservationFile(tmp_path / "a" / "b.json", InlineExecutor())
+    place = KeptFile(tmp_path / "a" / "b.json", InlineExecutor())
     old, new = Registrations().to_text(), Registrations().to_text() + " "
     place.keep(1, old)
 
@@ -135,5 +135,5 @@ def test_what_is_kept_was_made_durable_first(tmp_path: Path, monkeypatch: pytest
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))[1])
     monkeypatch.setattr(os, "replace", lambda path, to: (steps.append("replace"), replace(path, to))[1])
-    ReservationFile(tmp_path / "a" / "b.json", InlineExecutor()).keep(1, "text")
+    KeptFile(tmp_path / "a" / "b.json", InlineExecutor()).keep(1, "text")
     assert steps == [str(tmp_path), f"{tmp_path}/a/.b.json.new", "replace", f"{tmp_path}/a"]

@@ -18,7 +18,7 @@ from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.syscalls import sync_data
 from iscsitools.scsi.core.executor import InlineExecutor
 from iscsitools.server.atomic_file import AtomicFile
-from iscsitools.server.reservation_file import ReservationFile
+from iscsitools.server.kept_file import KeptFile
 from iscsitools.testing.recorder import Recorder
 
 from .load import seeds
@@ -69,14 +69,14 @@ class Failures:
 
 
 def reservations(folder: Path) -> str:
-    return ReservationFile(folder / "lun.json", InlineExecutor()).load()
+    return KeptFile(folder / "lun.json", InlineExecutor()).load()
 
 
 @pytest.mark.parametrize("seed", seeds(ROUNDS))
 def test_reservations_are_the_old_or_the_new_ones_after_any_power_failure(alive: Path, seed: int) -> None:
     numbers = random.Random(seed)
     failures = Failures(alive, seed, reservations)
-    place = ReservationFile(alive / "lun.json", InlineExecutor())
+    place = KeptFile(alive / "lun.json", InlineExecutor())
     old = ""
     with failures.recorder.recording():
         for number in range(1, 20):

@@ -35,6 +35,7 @@ from iscsitools.iscsi.connection.stops import (
 from iscsitools.iscsi.connection.transfer_cdb import other_range
 from iscsitools.probes.firing import FIRED_COMMAND, FIRED_NOTHING, FIRED_TRANSFER, SCSI_RESPONSE, XFER_DONE
 from iscsitools.probes.table import Probe
+from iscsitools.scsi.core.gate import READ_BYTES, READS, WRITES, WRITTEN_BYTES, Gate
 from iscsitools.wire.rfc7143 import (
     ANSWER,
     ATTRIBUTE_BITS,
@@ -54,6 +55,17 @@ from iscsitools.wire.rfc7143 import (
 _SERIAL_LIMIT: Final = SERIAL_MASK - RECEIVE_SIZE // BHS_LENGTH
 """No numbers are served from here on, so that none of them begins anew within one receive buffer."""
 _RESPONSE_PROBE: Final = int(Probe.SCSI_RESPONSE)
+
+
+def _count_moved(gate: Gate, writes: bool, commands: int, moved: int) -> None:
+    """Count READs or WRITEs of a unit that have moved so many bytes."""
+    words = gate.words
+    if writes:
+        words[WRITES] += commands
+        words[WRITTEN_BYTES] += moved
+    else:
+        words[READS] += commands
+        words[READ_BYTES] += moved
 
 
 class DataPath(PathEvents):
@@ -87,6 +99,7 @@ class DataPath(PathEvents):
         tags, forms = self.tags, self._forms
         exp, statsn, max_cmdsn = self.exp_cmdsn, self.statsn, self.max_cmdsn
         in_step = self.in_order and exp < _SERIAL_LIMIT and statsn < _SERIAL_LIMIT and max_cmdsn < _SERIAL_LIMIT
+        ahead = max_cmdsn - exp
         header_digest, data_digest = self.header_digest, self.data_digest
         digests = header_digest or data_digest
         head = BHS_LENGTH + DIGEST_LENGTH if header_digest else BHS_LENGTH
@@ -98,10 +111,15 @@ class DataPath(PathEvents):
         in_parts = False
         fired = FIRED_NOTHING
         read = written = 0
+        # What the unit's counters know already: all since the form changed went to one unit.
+        counted, counted_bytes, gate, writes = exp, 0, None, False
         stop = INCOMPLETE
         while end - pos >= head:
             form, itt, edtl, cmdsn, operation, lba, length = unpack(buf, pos)
             if form != last_form:
+                if exp != counted and gate is not None:
+                    _count_moved(gate, writes, exp - counted, read + written - counted_bytes)
+                    counted, counted_bytes = exp, read + written
                 last_form, last_length = form, 0
                 writes, segment, largest, gate = forms.get(form) or self._form(form)
                 short = long = -1
@@ -140,7 +158,6 @@ class DataPath(PathEvents):
                         if done > tail:
                             pos += head
                             exp += 1
-                            max_cmdsn += 1
                             statsn += 1
                             tail = done
                             read += edtl
@@ -173,8 +190,7 @@ class DataPath(PathEvents):
                     if answered:
                         pos += head
                         exp += 1
-                        max_cmdsn += 1
-                        pack(out_data, tail, READ_DONE, edtl, itt, RESERVED_TAG, statsn, exp, max_cmdsn)
+                        pack(out_data, tail, READ_DONE, edtl, itt, RESERVED_TAG, statsn, exp, exp + ahead)
                         statsn += 1
                         if digests:
                             done = self._add_digests(out_view, tail, data, done)
@@ -222,8 +238,7 @@ class DataPath(PathEvents):
                         if answered:
                             begin, pos = pos, after
                             exp += 1
-                            max_cmdsn += 1
-                            pack(out_data, tail, WRITE_DONE, 0, itt, 0, statsn, exp, max_cmdsn)
+                            pack(out_data, tail, WRITE_DONE, 0, itt, 0, statsn, exp, exp + ahead)
                             statsn += 1
                             if mask:
                                 fired = FIRED_NOTHING
@@ -247,6 +262,8 @@ class DataPath(PathEvents):
             if read_end and mask & XFER_DONE:
                 address = chunk.address + read_end - read_length
                 self.marks.append((self.chunk_begin + read_end, read_lun, read_tag, address, 0, read_length))
+        if exp != counted and gate is not None:
+            _count_moved(gate, writes, exp - counted, read + written - counted_bytes)
         self.commands += exp - self.exp_cmdsn
         self.exp_cmdsn, self.statsn, self.tail, self.fired = exp, statsn, tail, fired
         self.read_bytes += read
@@ -331,6 +348,7 @@ class DataPath(PathEvents):
         self.exp_cmdsn += 1
         self.commands += 1
         self.written_bytes += edtl
+        _count_moved(gate, True, 1, edtl)
         FAST_ANSWER.pack_into(
             chunk.data, tail, WRITE_DONE, 0, itt, 0, self.next_statsn(), self.exp_cmdsn, self.max_cmdsn
         )

@@ -46,6 +46,8 @@ class ScsiDevice:
         for nexus in self._nexuses:
             if nexus.lun_of(unit.number) >= 0:
                 unit.attach(nexus)
+        for part in unit.parts:
+            part.served()
 
     def remove_unit(self, number: int) -> list[Task]:
         """Remove a unit and end its tasks without status; returns them. Raises KeyError when it is not there.
@@ -69,6 +71,12 @@ class ScsiDevice:
             for nexus, itl in unit.itls.items():
                 if nexus.lun_of(number) >= 0:
                     itl.attention(Asc.REPORTED_LUNS_DATA_HAS_CHANGED)
+
+    def look(self) -> None:
+        """Called every second or so: units look at what changes without a command."""
+        for unit in self.units.values():
+            for part in unit.parts:
+                part.look()
 
     # Nexuses
 

@@ -16,11 +16,17 @@ DEPTH: Final = 1
 """The most that are accepted without a look at whose they are."""
 TRANSFERS: Final = 2
 """WRITEs that wait for data in data paths, and are no tasks yet; see ``Nexus.gather``."""
+READS: Final = 3
+"""READs of all lengths; the next word counts their bytes."""
+READ_BYTES: Final = 4
+WRITES: Final = 5
+"""The same of WRITEs."""
+WRITTEN_BYTES: Final = 6
 
 
 def unit_words(depth: int) -> array[int]:
     """The words of a unit without a task."""
-    return array("q", [0, depth, 0])
+    return array("q", [0, depth, 0, 0, 0, 0, 0])
 
 
 @dataclass(slots=True, eq=False)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from enum import IntEnum
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
-from iscsitools.scsi.core.executor import Executor
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.wire.sense import Asc
 
@@ -198,15 +197,3 @@ class Registrations:
 
 
 _VERSION: Final = 1
-
-
-class ReservationPlace(Protocol):
-    """Where a unit's registrations are kept so that they outlive the process. ``executor`` runs :meth:`keep`."""
-
-    executor: Executor
-
-    def keep(self, number: int, text: str) -> None:
-        """Keep this text instead of what was kept before, whole or not at all; empty: keep nothing. It may block.
-
-        Raises OSError. Texts have growing numbers; one that comes after a newer one is void.
-        """

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from iscsitools.backstores.base import Backstore, MediumError, stack_name
 from iscsitools.repeats import RepeatLimit
@@ -21,10 +22,12 @@ from iscsitools.scsi.core.gate import TRANSFERS, Gate, make_gate
 from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import TransferLimits, UnitOptions
+from iscsitools.scsi.core.place import Place
 from iscsitools.scsi.core.port_groups import ACTIVE, AccessState, PortGroup, PortGroups, StatusCode
-from iscsitools.scsi.core.registrations import Port, Registrations, ReservationPlace
+from iscsitools.scsi.core.registrations import Port, Registrations
 from iscsitools.scsi.core.reservations import Reservations
 from iscsitools.scsi.core.task_set import QueuedTask, TaskSet
+from iscsitools.scsi.core.thresholds import Threshold
 from iscsitools.wire.sense import Asc, SenseKey
 
 _log = logging.getLogger(__name__)
@@ -69,6 +72,10 @@ class LogicalUnit:
         """Whether completed writes may still be in a volatile cache: WCE of the Caching mode page."""
         self.software_write_protect = False
         """SWP of the Control mode page."""
+        self.counts_space = self.thin and store.space() is not None
+        """Whether it is known what the unit takes of its medium and what is left, so that there can be thresholds."""
+        self.thresholds: tuple[Threshold, ...] = ()
+        """Those that are enabled, by the mode pages."""
         self.not_ready: ScsiError | None = None
         """What a command that needs the medium is answered with; None: the medium is there."""
         self.removed = False
@@ -82,7 +89,7 @@ class LogicalUnit:
         self.port_groups = PortGroups()
         """The target ports through which it can be reached, and their access states."""
         self.reservations = Reservations()
-        self.reservation_place: ReservationPlace | None = None
+        self.reservation_place: Place | None = None
         """Where registrations can be kept; None: nowhere, so PTPL_C is 0."""
         self.atomic: AtomicWriter | None = None
         """What makes writes atomic through a power cut; None: nothing does, so there is no such command."""
@@ -102,6 +109,11 @@ class LogicalUnit:
         for make in commands.parts:
             part = make(self)
             self._parts[type(part)] = part
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The state that its commands keep, each kind once."""
+        return tuple(self._parts.values())
 
     def part(self, kind: type[_PartT]) -> _PartT:
         """The state of that kind; raises KeyError when the unit's commands keep none."""
@@ -393,8 +405,14 @@ class ItlNexus:
 class Part:
     """State of a unit that belongs to a group of commands: mode pages, medium, counters. Made with the unit."""
 
+    kept: ClassVar[str] = ""
+    """What it keeps over a restart, in a word that names the place; empty: nothing."""
+
     def __init__(self, unit: LogicalUnit) -> None:
         self.unit = unit
+        self.place: Place | None = None
+        """Where that is kept; None: nowhere."""
+        self._kept_texts = 0
 
     @classmethod
     def of(cls, unit: LogicalUnit) -> Self:
@@ -413,3 +431,18 @@ class Part:
 
     def nexus_lost(self, nexus: Nexus) -> None:
         """Forget what is kept for a nexus."""
+
+    def take_kept(self, text: str) -> None:
+        """Go on with what was kept when the server ended. Called before the unit is served. Raises ValueError."""
+
+    def served(self) -> None:
+        """The unit is served from now on."""
+
+    def look(self) -> None:
+        """Called every second or so: look at what changes without a command."""
+
+    def keeping(self, text: str) -> Callable[[], None]:
+        """The call that keeps this text from now on, for a thread of the place's executor. There has to be a place."""
+        assert self.place is not None
+        self._kept_texts += 1
+        return partial(self.place.keep, self._kept_texts, text)

@@ -6,6 +6,7 @@ from iscsitools.backstores.asynchronous import flush_request, read_request, writ
 from iscsitools.scsi.core.cdb import block_range, length_field
 from iscsitools.scsi.core.errors import illegal_request, invalid_field
 from iscsitools.scsi.core.executor import Work
+from iscsitools.scsi.core.gate import READ_BYTES, READS, WRITES, WRITTEN_BYTES
 from iscsitools.scsi.core.task import Task
 from iscsitools.wire.scsi import Status
 from iscsitools.wire.sense import Asc
@@ -72,6 +73,9 @@ def read(task: Task) -> Work | None:
         return None
     buffer = memoryview(bytearray(-(-wanted // size) * size))
     task.data_in = buffer[:wanted]
+    words = unit.tasks.words
+    words[READS] += 1
+    words[READ_BYTES] += len(buffer)
     offset = task.lba * size
     if has_fua(task.cdb) and unit.store.unflushed:
         return iter((flush_request(), read_request(offset, buffer)))
@@ -93,6 +97,9 @@ def write(task: Task) -> Work | None:
     data = arrived_blocks(task)
     if not data:
         return None
+    words = unit.tasks.words
+    words[WRITES] += 1
+    words[WRITTEN_BYTES] += len(data)
     offset = task.lba * unit.block_size
     if unit.must_write_through(has_fua(task.cdb)):
         return write_request(offset, data, durable=True)

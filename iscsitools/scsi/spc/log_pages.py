@@ -1,43 +1,59 @@
-"""LOG SENSE and LOG SELECT (SPC-4 6.7, 6.8, 7.3; SBC-3 6.4): what can truly be counted of a disk of software."""
+"""The log pages (SPC-4 7.3, SBC-3 6.4): what can truly be counted of a disk of software."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from iscsitools.scsi.core.cdb import u16
-from iscsitools.scsi.core.errors import illegal_request, invalid_field
-from iscsitools.scsi.core.task import Task
+from iscsitools.scsi.core.gate import READ_BYTES, READS, WRITES, WRITTEN_BYTES
+from iscsitools.scsi.core.thresholds import Counts, Resource
 from iscsitools.scsi.core.unit import LogicalUnit
-from iscsitools.wire.sense import Asc
 
-_ALL_SUBPAGES = 0xFF
-_SUBPAGE_FORMAT = 0x40
+PROVISIONING: Final = 0x0C
 _BINARY_LIST = 0x03
 """FORMAT AND LINKING of a binary format list log parameter (SPC-4 table 270)."""
-_UNCORRECTED, _CORRECTED = 0x0006, 0x0003
+_UNCORRECTED, _CORRECTED, _BYTES = 0x0006, 0x0003, 0x0005
 _NO_TEMPERATURE = 0xFF
 _FAILURE_PREDICTED = 0x5D
-_UNSAVED = 0x01
+_OWN, _SHARED = 1, 2
+"""SCOPE: a resource of this unit alone, and one that others use too (SBC-3 table 195)."""
 
 
 def _parameter(code: int, value: bytes) -> bytes:
     return struct.pack(">HBB", code, _BINARY_LIST, len(value)) + value
 
 
-def _errors(*words: str) -> Callable[[LogicalUnit], bytes]:
-    """An error counter page: errors of the commands whose names begin with one of ``words``; none is ever corrected."""
+def _errors(counter: int | None, *words: str) -> Callable[[LogicalUnit], bytes]:
+    """An error counter page: errors of the commands whose names begin with one of ``words``; none is ever corrected.
+
+    ``counter``: the word of the unit that counts their bytes.
+    """
 
     def page(unit: LogicalUnit) -> bytes:
         found = sum(count for name, count in unit.failures.items() if name.startswith(words))
-        return _parameter(_CORRECTED, bytes(8)) + _parameter(_UNCORRECTED, struct.pack(">Q", found))
+        moved = b"" if counter is None else _parameter(_BYTES, struct.pack(">Q", unit.tasks.words[counter]))
+        return _parameter(_CORRECTED, bytes(8)) + moved + _parameter(_UNCORRECTED, struct.pack(">Q", found))
 
     return page
 
 
 def _supported(unit: LogicalUnit) -> bytes:
-    return bytes(sorted(PAGES))
+    return bytes(pages_of(unit))
+
+
+def _provisioning(unit: LogicalUnit) -> bytes:
+    """Page 0Ch, Logical Block Provisioning (SBC-3 6.4.4): threshold sets. It asks the backstore."""
+    space = unit.store.space()
+    if space is None:
+        return b""
+    counts = Counts.of(space, unit.blocks * unit.block_size)
+    return b"".join(
+        _parameter(resource, struct.pack(">IB3x", count, scope))
+        for resource, count, scope in (
+            (Resource.AVAILABLE, counts.available, _SHARED), (Resource.USED, counts.used, _OWN)
+        )
+    )  # fmt: skip
 
 
 def _temperature(unit: LogicalUnit) -> bytes:
@@ -50,60 +66,40 @@ def _background_scan(unit: LogicalUnit) -> bytes:
     return _parameter(0, bytes(12))
 
 
+def _statistics(unit: LogicalUnit) -> bytes:
+    """Page 19h, General Statistics and Performance (SPC-4 7.3.9): commands and blocks; no time is taken of them."""
+    words, size = unit.tasks.words, unit.block_size
+    received, transmitted = words[WRITTEN_BYTES] // size, words[READ_BYTES] // size
+    return _parameter(1, struct.pack(">4Q32x", words[READS], words[WRITES], received, transmitted))
+
+
 def _exceptions(unit: LogicalUnit) -> bytes:
     """Page 2Fh: FAILURE PREDICTION THRESHOLD EXCEEDED once the backstore has failed, until the counters are reset."""
     failing = _FAILURE_PREDICTED if sum(unit.failures.values()) else 0
     return _parameter(0, bytes([failing, 0, _NO_TEMPERATURE, 0]))
 
 
-PAGES: Final[dict[int, Callable[[LogicalUnit], bytes]]] = {
+PAGES: Final[Mapping[int, Callable[[LogicalUnit], bytes]]] = {
     0x00: _supported,
-    0x02: _errors("WRITE", "UNMAP", "SYNCHRONIZE", "COMPARE", "ORWRITE"),
-    0x03: _errors("READ"),
-    0x05: _errors("VERIFY"),
+    0x02: _errors(WRITTEN_BYTES, "WRITE", "UNMAP", "SYNCHRONIZE", "COMPARE", "ORWRITE"),
+    0x03: _errors(READ_BYTES, "READ"),
+    0x05: _errors(None, "VERIFY"),
+    PROVISIONING: _provisioning,
     0x0D: _temperature,
     0x15: _background_scan,
+    0x19: _statistics,
     0x2F: _exceptions,
 }
 """The pages, by code, without their headers."""
 
 
-def check_log_sense(task: Task) -> None:
-    """LOG SENSE: the page is there, it has no subpages, and parameters are not saved (SP) nor skipped."""
-    cdb = task.cdb
-    if cdb[1] & _UNSAVED:
-        raise invalid_field(1, 0)
-    if cdb[2] & 0x3F not in PAGES:
-        raise invalid_field(2, 5)
-    if cdb[3] not in (0, _ALL_SUBPAGES) or (cdb[3] and cdb[2] & 0x3F):
-        raise invalid_field(3, 7)
-    if u16(cdb, 5):
-        raise invalid_field(5, 7)
+def pages_of(unit: LogicalUnit) -> list[int]:
+    """The codes of the pages that a unit has, ascending."""
+    return [code for code in sorted(PAGES) if code != PROVISIONING or unit.counts_space]
 
 
-def log_sense(task: Task) -> None:
-    """LOG SENSE: the cumulative values, whatever PAGE CONTROL asks for, as there are no thresholds."""
-    code, subpage = task.cdb[2] & 0x3F, task.cdb[3]
-    body = PAGES[code](task.unit)
-    if subpage:  # the list of pages with their subpages: each has none
-        code |= _SUBPAGE_FORMAT
-        body = b"".join(bytes([page, 0]) for page in body)
-    task.reply(struct.pack(">BBH", code, subpage, len(body)) + body, u16(task.cdb, 7))
-
-
-def check_log_select(task: Task) -> None:
-    """LOG SELECT: PCR resets counters; parameters cannot be set, nor saved."""
-    cdb = task.cdb
-    if cdb[1] & _UNSAVED:
-        raise invalid_field(1, 0)
-    if u16(cdb, 7):
-        raise illegal_request(Asc.PARAMETER_LIST_LENGTH_ERROR)
-    if cdb[2] & 0x3F and cdb[2] & 0x3F not in PAGES:
-        raise invalid_field(2, 5)
-
-
-def log_select(task: Task) -> None:
-    """LOG SELECT with PCR: the counters of all pages begin anew; the others learn of it."""
-    if task.cdb[1] & 0x02:
-        task.unit.failures.clear()
-        task.unit.attention(Asc.LOG_PARAMETERS_CHANGED, but=task.nexus)
+def reset_counters(unit: LogicalUnit) -> None:
+    """All counters begin anew."""
+    unit.failures.clear()
+    for word in (READS, READ_BYTES, WRITES, WRITTEN_BYTES):
+        unit.tasks.words[word] = 0

@@ -10,7 +10,8 @@ from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_
 from iscsitools.scsi.core.executor import Work
 from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.core.unit import LogicalUnit
-from iscsitools.scsi.spc.mode_pages import PAGES, ModePages
+from iscsitools.scsi.spc.mode_list import decode, encode
+from iscsitools.scsi.spc.mode_pages import ModePages, PageCode, Values
 from iscsitools.wire.sense import Asc
 
 _ALL_PAGES, _ALL_SUBPAGES = 0x3F, 0xFF
@@ -21,15 +22,23 @@ _SENSE_6, _SELECT_6 = 0x1A, 0x15
 
 
 def check_mode_sense(task: Task) -> None:
-    """Page, subpage and page control. No page has subpages; no values are saved."""
+    """Page, subpage and page control; saved values where there is a place for them."""
     cdb = task.cdb
     page, subpage = cdb[2] & 0x3F, cdb[3]
-    if page != _ALL_PAGES and page not in PAGES:
+    pages = ModePages.of(task.unit)
+    if page != _ALL_PAGES and all(code.page != page for code in pages.current):
         raise invalid_field(2, 5)
-    if subpage not in (0, _ALL_SUBPAGES):
+    if subpage not in (0, _ALL_SUBPAGES) and PageCode(page, subpage) not in pages.current:
         raise invalid_field(3, 7)
-    if cdb[2] >> 6 == _SAVED:
+    if cdb[2] >> 6 == _SAVED and pages.place is None:
         raise illegal_request(Asc.SAVING_PARAMETERS_NOT_SUPPORTED)
+
+
+def _wanted(pages: ModePages, page: int, subpage: int) -> list[PageCode]:
+    """The pages that a PAGE CODE and a SUBPAGE CODE name, in ascending order (SPC-4 6.11.1)."""
+    return sorted(
+        code for code in pages.current if page in (_ALL_PAGES, code.page) and subpage in (_ALL_SUBPAGES, code.subpage)
+    )
 
 
 def mode_sense(task: Task) -> None:
@@ -37,9 +46,8 @@ def mode_sense(task: Task) -> None:
     cdb, unit = task.cdb, task.unit
     short = cdb[0] == _SENSE_6
     descriptor = b"" if cdb[1] & _DBD else _block_descriptor(unit, long=not short and bool(cdb[1] & _LLBAA))
-    values = ModePages.of(unit).values(cdb[2] >> 6)
-    wanted = sorted(values) if cdb[2] & 0x3F == _ALL_PAGES else [cdb[2] & 0x3F]
-    body = descriptor + b"".join(bytes([code, len(values[code])]) + values[code] for code in wanted)
+    pages = ModePages.of(unit)
+    body = descriptor + encode(pages, cdb[2] >> 6, _wanted(pages, cdb[2] & 0x3F, cdb[3]))
     specific = _DPOFUA | (_WP if unit.write_protected else 0)
     if short:
         header = struct.pack(">4B", min(len(body) + 3, 255), 0, specific, len(descriptor))
@@ -58,9 +66,9 @@ _PF, _SP = 0x10, 0x01
 
 
 def check_mode_select(task: Task) -> None:
-    """The list is in the page format (PF), and is not to be saved (SP)."""
+    """The list is in the page format (PF); it can be saved (SP) where there is a place."""
     cdb = task.cdb
-    if cdb[1] & _SP:
+    if cdb[1] & _SP and ModePages.of(task.unit).place is None:
         raise invalid_field(1, 0)
     length = cdb[4] if cdb[0] == _SELECT_6 else u16(cdb, 7)
     if length and not cdb[1] & _PF:
@@ -72,11 +80,22 @@ def mode_select(task: Task) -> Work | None:
     """MODE SELECT(6), (10): other nexuses learn of a change by MODE PARAMETERS CHANGED.
 
     It runs alone and, when it turns WCE off, writes out the cache before its status (SBC-3 6.5.5): from then on every
-    write that was answered is durable.
+    write that was answered is durable. With SP all pages' values are saved, durable before the status too.
     """
+    unit = task.unit
+    pages, cached = ModePages.of(unit), unit.write_cache
+    if task.data_out_length and pages.take(_read_list(task, pages)):
+        unit.attention(Asc.MODE_PARAMETERS_CHANGED, but=task.nexus)
+        unit.refresh()
+    flush = cached and not unit.write_cache
+    if task.cdb[1] & _SP:
+        return pages.save(flush)
+    return flush_request() if flush else None
+
+
+def _read_list(task: Task, pages: ModePages) -> Values:
+    """Header, block descriptor and pages of the parameter list. Raises ScsiError when one of them is wrong."""
     data, unit = task.parameters(), task.unit
-    if not data:
-        return None
     short = task.cdb[0] == _SELECT_6
     header = 4 if short else 8
     if len(data) < header:
@@ -89,11 +108,7 @@ def mode_select(task: Task) -> Work | None:
         raise parameter_list_length_error()
     if descriptor:
         _check_descriptor(unit, data[header : header + descriptor], header)
-    cached = unit.write_cache
-    if ModePages.of(unit).select(data[header + descriptor :], header + descriptor):
-        unit.attention(Asc.MODE_PARAMETERS_CHANGED, but=task.nexus)
-        unit.refresh()
-    return flush_request() if cached and not unit.write_cache else None
+    return decode(pages, data[header + descriptor :], header + descriptor)
 
 
 def _check_descriptor(unit: LogicalUnit, data: memoryview, base: int) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from iscsitools.scsi.copy.third_party_page import third_party_copy
 from iscsitools.scsi.core.task import Task
+from iscsitools.scsi.core.thresholds import threshold_exponent
 
 Page = Callable[[Task], bytes]
 
@@ -111,10 +112,14 @@ _THIN = 2
 
 
 def logical_block_provisioning(task: Task) -> bytes:
-    """Page B2h, Logical Block Provisioning (SBC-3 6.6.4): unmapped blocks read as zeros (LBPRZ)."""
-    thin = task.unit.thin
+    """Page B2h, Logical Block Provisioning (SBC-3 6.6.4): unmapped blocks read as zeros (LBPRZ).
+
+    There are thresholds where the backstore knows what the disk takes of it.
+    """
+    unit, thin = task.unit, task.unit.thin
     flags = _LBPU | _LBPWS | _LBPWS10 | _LBPRZ if thin else 0
-    return _page(0xB2, struct.pack(">4B", 0, flags, _THIN if thin else 0, 0))
+    exponent = threshold_exponent(unit.block_size) if unit.counts_space else 0
+    return _page(0xB2, struct.pack(">4B", exponent, flags, _THIN if thin else 0, 0))
 
 
 PAGES: Final[dict[int, Page]] = {

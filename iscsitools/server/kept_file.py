@@ -1,4 +1,4 @@
-"""The file that keeps a disk's persistent reservations while no server runs, or over the death of one."""
+"""A file that keeps something of a disk while no server runs, or over the death of one: reservations, mode pages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from iscsitools.backstores.syscalls import replace_file, sync_directory
 from iscsitools.scsi.core.executor import Executor
 
 
-class ReservationFile:
-    """One disk's file; a :class:`~iscsitools.scsi.core.registrations.ReservationPlace`.
+class KeptFile:
+    """One disk's file of one kind; a :class:`~iscsitools.scsi.core.place.Place`.
 
     Whatever moment a kill or a power cut chooses, the old text or the new one is found, never a mixture.
     """
