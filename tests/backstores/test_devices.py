@@ -39,6 +39,7 @@ def loop(disk: Path) -> Iterator[Callable[[], str]]:
         if answer.returncode:
             pytest.skip(f"no loop device: {answer.stderr.strip()}")
         made.append(answer.stdout.strip())
+        set_read_only(made[-1], False)  # a test that was killed may have left it so
         return made[-1]
 
     yield make
@@ -49,6 +50,25 @@ def loop(disk: Path) -> Iterator[Callable[[], str]]:
 
 def set_read_only(device: str, value: bool) -> None:
     subprocess.run(["blockdev", "--setro" if value else "--setrw", device], check=True)
+
+
+def test_a_block_device(opened: Opened, loop: Callable[[], str]) -> None:
+    device = loop()
+    with pytest.raises(BackstoreError, match="cannot be grown"):
+        opened(f"file:{device},size=2M")
+    store = opened(f"file:{device}")
+    assert store.size == MIB
+    assert store.capabilities.physical_block_size >= 512
+    data = os.urandom(8192)
+    store.write(4096, memoryview(data))
+    store.discard(4096, 4096)
+    store.write_zeroes(16384, 4096)
+    store.flush()
+    assert read(store, 4096, 8192) == bytes(4096) + data[4096:]
+    assert read(store, 16384, 4096) == bytes(4096)
+    with pytest.raises(BackstoreError, match="in use"):
+        opened(f"file:{device}")
+    store.close()
 
 
 def test_a_device_that_is_set_read_only_is_refused_or_only_read(

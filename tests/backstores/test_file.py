@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -216,31 +214,6 @@ def test_resize_changes_the_file(opened: Opened, disk: Path) -> None:
     store = opened(f"file:{disk}")
     store.resize(2 * MIB)
     assert disk.stat().st_size == store.size == 2 * MIB
-
-
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("losetup") is None, reason="needs root and losetup (mount)")
-def test_a_block_device(opened: Opened, disk: Path) -> None:
-    answer = subprocess.run(["losetup", "--find", "--show", str(disk)], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        pytest.skip(f"no loop device: {answer.stderr.strip()}")
-    device = answer.stdout.strip()
-    try:
-        with pytest.raises(BackstoreError, match="cannot be grown"):
-            opened(f"file:{device},size=2M")
-        store = opened(f"file:{device}")
-        assert store.size == MIB
-        assert store.capabilities.physical_block_size >= 512
-        data = os.urandom(8192)
-        store.write(4096, memoryview(data))
-        store.discard(4096, 4096)
-        store.write_zeroes(16384, 4096)
-        store.flush()
-        assert read(store, 4096, 8192) == bytes(4096) + data[4096:]
-        assert read(store, 16384, 4096) == bytes(4096)
-        with pytest.raises(BackstoreError, match="in use"):
-            opened(f"file:{device}")
-    finally:
-        subprocess.run(["losetup", "--detach", device], check=True)
 
 
 def test_the_lock_is_flock_so_that_other_programs_can_test_it(opened: Opened, disk: Path) -> None:
