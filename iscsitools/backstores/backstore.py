@@ -119,6 +119,11 @@ class Backstore:
         return ""
 
     @property
+    def allocated(self) -> int | None:
+        """The bytes that it takes where they are kept; None: it does not know, or knows only by asking elsewhere."""
+        return None
+
+    @property
     def trouble(self) -> str:
         """What is wrong with it until it is opened again, in a few words; empty: nothing is known to be."""
         return ""

@@ -51,6 +51,9 @@ from iscsitools.backstores.syscalls import (
 )
 from iscsitools.backstores.values import MAX_SIZE
 
+_STAT_BLOCK: Final = 512
+"""What st_blocks counts in, whatever the file system (stat(2))."""
+
 
 class FileBackstore(CallsAtOnce):
     """``file:PATH``: the bytes of a file or block device, under a lock against a second server."""
@@ -145,6 +148,11 @@ class FileBackstore(CallsAtOnce):
     def unflushed(self) -> bool:
         """Whether the page cache (with O_DIRECT, the drive's) may hold what the medium does not."""
         return self._durability.unflushed
+
+    @property
+    def allocated(self) -> int | None:
+        """What the file takes in its file system; a block device does not say."""
+        return None if self._device is not None else os.fstat(self._fd).st_blocks * _STAT_BLOCK
 
     @property
     def trouble(self) -> str:

@@ -152,6 +152,11 @@ class Filter(Backstore):
         return f"{inner}+{self.kind}" if inner and not self.same_disk else inner
 
     @property
+    def allocated(self) -> int | None:
+        """The inner one's."""
+        return self.inner.allocated
+
+    @property
     def trouble(self) -> str:
         """The inner one's."""
         return self.inner.trouble

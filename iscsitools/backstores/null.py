@@ -44,6 +44,11 @@ class NullBackstore(Backstore):
         self._size = size_of_what(self.kind, what)
 
     @property
+    def allocated(self) -> int:
+        """Nothing."""
+        return 0
+
+    @property
     def size(self) -> int:
         """As given, or as set by ``resize``."""
         return self._size

@@ -60,6 +60,11 @@ class RamBackstore(Backstore):
         return self._words[SIZE]
 
     @property
+    def allocated(self) -> int:
+        """The chunks that were made."""
+        return len(self._chunks) * _CHUNK
+
+    @property
     def identity(self) -> str:
         """Without the size, which may change."""
         return self.kind

@@ -11,11 +11,11 @@ import click
 from iscsitools.cli.watching import Watch, source_options, watch_sums
 from iscsitools.errors import RunError, UsageError
 from iscsitools.trace.client.attach import Server
+from iscsitools.trace.views.clock import day_text
 from iscsitools.trace.views.distribution_plot import write_distributions
 from iscsitools.trace.views.distributions import DistributionKind, distribution_report, distributions, share_report
 from iscsitools.trace.views.plot import PlotError, check_plot_file
 from iscsitools.trace.views.report import Report
-from iscsitools.trace.views.watch import Source
 from iscsitools.trace.views.width import fold
 
 
@@ -40,7 +40,7 @@ def distribution_command(kind: DistributionKind, text: str) -> click.Command:
 
 def _plot(watch: Watch, kind: DistributionKind, path: Path) -> None:
     check_plot(watch, path)
-    caption = plot_caption(watch.source)
+    caption = plot_caption(watch)
 
     def report(snapshot: Any, elapsed: int) -> Report:
         try:
@@ -62,8 +62,9 @@ def check_plot(watch: Watch, path: Path) -> None:
         raise UsageError(str(error)) from None
 
 
-def plot_caption(source: Source) -> str:
+def plot_caption(watch: Watch) -> str:
     """What a picture is of: the server or recording, whose commands, and when. Raises TraceError."""
+    source = watch.source
     if source.read is not None:
         what = f"recording {source.read.name}"
         try:
@@ -76,4 +77,4 @@ def plot_caption(source: Source) -> str:
     parts = [what, f"client {source.client}" if source.client is not None else "all clients"]
     parts += [source.target] if source.target is not None else []
     parts += [f"LUN {source.lun}"] if source.lun is not None else []
-    return ", ".join([*parts, time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(when))])
+    return ", ".join([*parts, day_text(when, watch.clock.times)])

@@ -14,6 +14,7 @@ import click
 
 from iscsitools.errors import UsageError
 from iscsitools.probes.lun import lun_of
+from iscsitools.trace.views.clock import Times
 from iscsitools.trace.views.watch import Source
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -81,6 +82,27 @@ FORM: Final = together(
     _one_form,
 )
 """``form``: None, ``json`` or ``csv``."""
+
+
+def _one_kind_of_times(command: _F) -> _F:
+    """Call ``command`` with ``times`` in the place of the two options. Raises UsageError for both at once."""
+
+    @wraps(command)
+    def with_times(*arguments: Any, utc: bool, relative: bool, **options: Any) -> Any:
+        if utc and relative:
+            raise UsageError("--utc and --relative cannot be given together")
+        times = Times.UTC if utc else Times.RELATIVE if relative else Times.LOCAL
+        return command(*arguments, times=times, **options)
+
+    return cast(_F, with_times)
+
+
+TIMES: Final = together(
+    click.option("--utc", is_flag=True, help="Times of day in UTC, not in this machine's time zone."),
+    click.option("--relative", is_flag=True, help="Seconds since the beginning, or ages, instead of times of day."),
+    _one_kind_of_times,
+)
+"""``times``: a :class:`iscsitools.trace.views.clock.Times`."""
 
 
 def take_source(options: dict[str, Any]) -> Source:

@@ -56,7 +56,7 @@ def _heatmap(watch: Watch) -> None:
     interval = watch.source.interval
     if interval is None:
         grid = GridView(HEATMAP_COLUMNS)
-        watch_events(watch, grid, lambda elapsed: heatmap_report(grid))
+        watch_events(watch, grid, lambda elapsed: heatmap_report(grid, watch.clock))
     else:
         view, width = ScrollView(HEATMAP_COLUMNS), int(interval * 1e9)
         watch_events(watch, view, lambda elapsed: scrolled_report(view, width, elapsed))
@@ -65,11 +65,11 @@ def _heatmap(watch: Watch) -> None:
 def _plot(watch: Watch, path: Path) -> None:
     check_plot(watch, path)
     grid = GridView(PLOT_COLUMNS)
-    caption = plot_caption(watch.source)
+    caption = plot_caption(watch)
 
     def report(elapsed: int) -> Report:
         try:
-            write_plot(grid, path, caption)
+            write_plot(grid, path, caption, watch.clock)
         except PlotError as error:
             raise RunError(str(error)) from None
         return Report(["plot"], [[str(path)]], list(fold(f"Plot written to {path}", "")))

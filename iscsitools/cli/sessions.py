@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import click
 
-from iscsitools.cli.options import FILTER, FORM, READ, SERVER, take_source
+from iscsitools.cli.options import FILTER, FORM, READ, SERVER, TIMES, take_source
 from iscsitools.cli.output import take_any_name
 from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.errors import UsageError
@@ -16,6 +17,7 @@ from iscsitools.trace.client.attach import Server
 from iscsitools.trace.client.checked import selected, sessions_of
 from iscsitools.trace.client.recording import open_file
 from iscsitools.trace.protocol import Message, TraceError
+from iscsitools.trace.views.clock import Times
 from iscsitools.trace.views.report import as_csv, without_blanks
 from iscsitools.trace.views.sessions import sessions_report
 from iscsitools.trace.views.watch import Source
@@ -25,9 +27,10 @@ from iscsitools.trace.views.watch import Source
 @FILTER
 @SERVER
 @READ
+@TIMES
 @FORM
 @click.pass_context
-def command(ctx: click.Context, /, form: str | None, **options: Any) -> None:
+def command(ctx: click.Context, /, form: str | None, times: Times, **options: Any) -> None:
     """List the sessions: initiator, address, target, age, what was negotiated, and the work so far.
 
     What is the matter with the disks that one uses stands there too: a flush that failed, a file that was deleted.
@@ -46,7 +49,8 @@ def command(ctx: click.Context, /, form: str | None, **options: Any) -> None:
         sessions = selected(
             _recorded(source) if source.read is not None else _asked(source), source.selection(ALL_MASK)
         )
-    report = sessions_report(sessions)
+    # A recording does not say when it was told of the sessions, so their ages are all that is known.
+    report = sessions_report(sessions, time.time() if source.read is None else None, times)
     # click.echo would write UTF-8 where the encoding is ASCII.
     if form == "json":
         print(json.dumps([without_blanks(session) for session in sessions]))

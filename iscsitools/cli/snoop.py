@@ -22,7 +22,7 @@ def command(watch: Watch, wide: bool, slower: float | None, errors: bool) -> Non
     """
     if watch.form == "csv" and (slower is not None or errors):
         raise UsageError("--csv is for single events; use --json with --slower and --errors")
-    view: SnoopView | SlowView = SnoopView(wide)
+    view: SnoopView | SlowView = SnoopView(wide, watch.clock)
     if slower is not None or errors:
-        view = SlowView(int(slower * 1e6) if slower is not None else None, errors, wide)
+        view = SlowView(int(slower * 1e6) if slower is not None else None, errors, wide, watch.clock)
     watch_stream(watch, view)

@@ -40,7 +40,7 @@ def command(watch: Watch, batch: bool, view: str | None) -> None:
     from iscsitools.trace.views.top.screen import TopScreen
 
     feed = LiveFeed(watch.source)
-    TopScreen(feed.sample, watch.source.interval or 1.0, look).run()
+    TopScreen(feed.sample, watch.source.interval or 1.0, look, watch.clock.times).run()
 
 
 def _look(name: str | None) -> Look:

@@ -7,17 +7,18 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 import click
 
-from iscsitools.cli.options import FILTER, FORM, READ, SECONDS, SERVER, take_source
+from iscsitools.cli.options import FILTER, FORM, READ, SECONDS, SERVER, TIMES, take_source
 from iscsitools.cli.output import take_any_name
 from iscsitools.errors import RunError, UsageError
 from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
+from iscsitools.trace.views.clock import Clock, Times
 from iscsitools.trace.views.report import Report, as_csv, as_json
 from iscsitools.trace.views.run import event_batches, snapshots
 from iscsitools.trace.views.snoop import SlowView, SnoopView
@@ -32,6 +33,7 @@ class Watch:
 
     source: Source
     form: str = "text"
+    clock: Clock = field(default_factory=Clock)
     _csv_header: bool = True
 
     def __post_init__(self) -> None:
@@ -56,12 +58,13 @@ class Watch:
     def write(self, report: Report, elapsed: int) -> None:
         """Print a report; with an interval people see when it ended."""
         if self.form == "json":
-            print(as_json(report, elapsed))
+            print(as_json(report, elapsed, self.clock.exact_after(elapsed)))
         elif self.form == "csv":
-            self._write_csv(["elapsed", *report.names], [[f"{elapsed / 1e9:.6f}", *row] for row in report.rows])
+            when = f"{elapsed / 1e9:.6f}", self.clock.exact_after(elapsed)
+            self._write_csv(["elapsed", "clock", *report.names], [[*when, *row] for row in report.rows])
         else:
             if self.source.interval is not None:
-                print(f"\nafter {elapsed / 1e9:.1f} s")
+                print(f"\n{self.clock.after(elapsed, precise=self.source.interval < 1)}")
             print("\n".join(report.lines))
         sys.stdout.flush()
 
@@ -95,10 +98,11 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @FILTER
     @SERVER
     @READ
+    @TIMES
     @FORM
     @functools.wraps(command)
-    def wrapped(*, form: str | None, **options: Any) -> None:
-        watch = Watch(take_source(options), form or "text")
+    def wrapped(*, form: str | None, times: Times, **options: Any) -> None:
+        watch = Watch(take_source(options), form or "text", Clock(times))
         with trace_errors():
             command(watch, **options)
 
@@ -155,13 +159,13 @@ def watch_events(watch: Watch, view: Any, report: Callable[[int], Report]) -> No
 def watch_stream(watch: Watch, view: SnoopView | SlowView) -> None:
     """Print what ``view`` makes of each event, as it comes."""
     one_server(watch.source)
-    heading = view.heading if watch.plain else None
+    untitled = watch.plain
     with Stop() as stop:
         for batch in event_batches(watch.source, view.mask, watch, stop):
             watch.name_columns(view.names)
             for report in chain.from_iterable([*map(view.reports, batch.events), *map(view.closed, batch.closed)]):
-                if heading is not None:
-                    print(heading)
-                    heading = None
+                if untitled and view.heading is not None:
+                    print(view.heading)
+                untitled = False
                 watch.write_part(report)
             sys.stdout.flush()

@@ -44,6 +44,12 @@ class Callers:
         """There are as many connections as allowed."""
         return self._served >= self._most
 
+    @property
+    def one_full(self) -> bool:
+        """There is an address that has as many connections as one may have, which are fewer than all may have."""
+        bound = self._most_of_one
+        return bound < self._most and any(count >= bound for count in self._by_address.values())
+
     def refusal(self, remote: str) -> str:
         """Why ``ADDRESS:PORT`` may have no further connection; "" when it may."""
         own = self._by_address.get(network_of(remote), 0)

@@ -16,6 +16,7 @@ from iscsitools.server.faults import faults_of
 from iscsitools.server.self_description import ServerState
 
 if TYPE_CHECKING:
+    from iscsitools.iscsi.session.session import Session
     from iscsitools.server.server import Server
 
 
@@ -35,7 +36,9 @@ class LimitWatch:
         server, limits = self._server, self._server.config.limits
         reached = {
             "max_connections": server.connections.callers.full,
+            "max_connections_per_address": server.connections.callers.one_full,
             "max_sessions": len(server.table) >= limits.max_sessions,
+            "max_sessions_per_initiator": server.table.one_full,
             "buffer_memory": server.buffers.reserved > limits.buffer_memory - limits.buffer_memory // _TIGHT,
         }
         now = time.time()
@@ -83,6 +86,7 @@ def _lun(unit: LogicalUnit, store: OpenStore) -> dict[str, Any]:
         "lun": unit.number,
         "store": f"{stack_name(backstore)}:{without_password(backstore.source)}",
         "size": unit.blocks * unit.block_size,
+        "allocated": backstore.allocated,
         "block_size": unit.block_size,
         "serial": unit.identity.serial,
         "naa": unit.identity.naa.hex(),
@@ -110,20 +114,23 @@ def _lun(unit: LogicalUnit, store: OpenStore) -> dict[str, Any]:
 
 def _sessions(server: Server) -> list[dict[str, Any]]:
     now = time.monotonic_ns()
-    heard = {
-        str(session.ident): max((conn.heard for conn in session.connections.values()), default=session.opened)
-        for session in server.table
-    }
-    flight = {
-        str(session.ident): sum(len(conn.commands) + conn.path.transfers for conn in session.connections.values())
-        for session in server.table
-    }
     kept = ("id", "initiator", "addresses", "target", "age", "chap", "luns", "commands")
+    sessions = {str(session.ident): session for session in server.table}
     return [
-        {name: told[name] for name in kept}
-        | {"in_flight": flight[told["id"]], "silent": max(0, now - heard[told["id"]]) / 1e9}
+        {name: told[name] for name in kept} | _work(sessions[told["id"]], now)
         for told in ServerState(server).sessions()
     ]
+
+
+def _work(session: Session, now: int) -> dict[str, Any]:
+    """What is in flight, what failed, and for how long nothing was heard, in seconds."""
+    connections = session.connections.values()
+    heard = max((conn.heard for conn in connections), default=session.opened)
+    return {
+        "in_flight": sum(len(conn.commands) + conn.path.transfers for conn in connections),
+        "errors": session.errors,
+        "silent": max(0, now - heard) / 1e9,
+    }
 
 
 def health(server: Server, limits: LimitWatch) -> dict[str, Any]:

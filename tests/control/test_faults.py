@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from iscsitools.trace.views.watch import Source
 
 Run = Callable[..., Any]
 STACK = "ram+delay+error+powerloss:1M"
+TIME_OF_DAY = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d"
 SYNCHRONIZE_CACHE = b"\x35" + bytes(9)
 
 
@@ -145,14 +147,27 @@ def test_status_says_what_is_the_matter(tmp_path: Path, iscsitools: Run) -> None
         assert (result.status, result.out.splitlines()[1]) == (
             1, f"warning: {IQN} LUN 0: faults are set: delay.read",
         )  # fmt: skip
+        assert re.search(r", up for \d+s$", iscsitools("status", "--relative").out.splitlines()[0])
         with server.connect():
             reached = eventually(lambda: json.loads(iscsitools("status", "--json").out)["limits"])
             assert [each["limit"] for each in reached] == ["max_sessions"]
             assert reached[0]["since"] >= server.server.started
+            shown = iscsitools("status").out.splitlines()[-1]
+            assert re.fullmatch(f"limit max_sessions=1 since {TIME_OF_DAY}", shown)
         disk.unlink()
         result = iscsitools("status")
         assert result.status == 2
         assert f"critical: {IQN} LUN 1: the file has been deleted: it ends with the server\n" in result.out
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address", "max_sessions_per_initiator"])
+def test_status_names_the_limit_that_is_reached(tmp_path: Path, iscsitools: Run, limit: str) -> None:
+    with running(tmp_path, one_target("ram:1M", limits=f"{limit} = 1", more='name = "small"')) as server:
+        assert json.loads(iscsitools("status", "--json").out)["limits"] == []
+        with server.connect():
+            (reached,) = eventually(lambda: json.loads(iscsitools("status", "--json").out)["limits"])
+            assert (reached["limit"], reached["value"]) == (limit, 1)
+        assert eventually(lambda: not json.loads(iscsitools("status", "--json").out)["limits"])
 
 
 def test_top_marks_the_disk(served: Running, iscsitools: Run) -> None:
@@ -165,6 +180,7 @@ def test_top_marks_the_disk(served: Running, iscsitools: Run) -> None:
         for name, sample in feed.sample():
             model.update(name, sample)
         feed.close()
+    assert model.servers()[0].cpu is not None, "one sample has nothing before it to compare with"
     rows = [line.split()[2] for line in batch_lines(model, "client, target, LUN", "R/s") if line.startswith("127.")]
     assert sorted(rows) == ["0!", "1"]
 
@@ -176,13 +192,21 @@ def test_ls_shows_the_tree(served: Running, iscsitools: Run) -> None:
         lines = iscsitools("ls").out.splitlines()
         assert lines[0] == f"faulty on {served.server.addresses[0]}"
         assert lines[1] == f"  {IQN}"
-        assert lines[2].startswith("    LUN 0: ram+delay+error+powerloss:1M, 1 MiB, serial ")
+        assert lines[2].startswith("    LUN 0: ram+delay+error+powerloss:1M, 1 MiB (1 MiB allocated), serial ")
         assert lines[3].startswith("      fault delay.read=0.001 for *:x, ")
-        assert lines[4].startswith("    LUN 1: ram:1M, 1 MiB, serial ")
+        assert lines[4].startswith("    LUN 1: ram:1M, 1 MiB (0 B allocated), serial ")
         assert lines[5].startswith("    session 1: iqn.2026-11.example:a from 127.0.0.1:")
-        assert lines[6].startswith("      open for 0s, 0 commands in flight, heard 0s ago")
+        assert re.fullmatch(r"      \d+ commands, 0 in flight, \d+ errors?", lines[6])
+        assert re.fullmatch(rf"      open for \d+s, since {TIME_OF_DAY}", lines[7])
+        assert re.fullmatch(rf"      heard \d+s ago, at {TIME_OF_DAY}", lines[8])
+        assert re.fullmatch(r"      open for \d+s", iscsitools("ls", "--relative").out.splitlines()[7])
         (target,) = json.loads(iscsitools("ls", "--json").out)["targets"]
         assert [lun["size"] for lun in target["luns"]] == [1 << 20, 1 << 20]
+        assert [lun["allocated"] for lun in target["luns"]] == [1 << 20, 0]
+        before = control.tree()["targets"][0]["sessions"][0]
+        assert session.command(bytes(6), lun=5).status == 2, "there is no such unit"
+        after = control.tree()["targets"][0]["sessions"][0]
+        assert (after["errors"] - before["errors"], after["commands"] - before["commands"]) == (1, 1)
 
 
 @pytest.mark.parametrize("command", ["ls", "status"])

@@ -34,7 +34,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("who", "--client", "iqn.2026-11.example:i2"),
     ("cmds", "--lun", str(work.FAR)),
 )
-TIMES = ("time", "elapsed", "bytes_per_second", "sequence", "latency")
+TIMES = ("time", "clock", "elapsed", "bytes_per_second", "sequence", "latency")
 
 
 def timeless(found: Any) -> Any:

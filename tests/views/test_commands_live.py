@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,7 +97,8 @@ def test_intervals_and_count(stage: Stage, command: str) -> None:
     extra = ["--batch"] if command == "top" else []
     result = run(command, "0.2", "2", *extra)
     assert result.returncode == 0
-    assert result.stdout.count("\nafter ") == 2
+    assert len(re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d$", result.stdout, re.MULTILINE)) == 2
+    assert run(command, "0.2", "2", *extra, "--relative").stdout.count("\nafter ") == 2
 
 
 def test_the_server_goes_away(stage: Stage) -> None:
@@ -107,7 +109,7 @@ def test_the_server_goes_away(stage: Stage) -> None:
 
 
 def test_a_closed_pipe_is_quiet(recorded: Path) -> None:
-    command = f"{sys.executable} -m iscsitools snoop --wide --read {recorded} | head -1"
+    command = f"{sys.executable} -m iscsitools snoop --wide --relative --read {recorded} | head -1"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert result.stdout.startswith("time=0.000000000 event=login-command")
     assert result.stderr == ""
@@ -121,7 +123,7 @@ def test_json_and_csv_of_a_file(recorded: Path, command: str) -> None:
     records = objects if command == "snoop" else [r for o in objects for r in o["records"]]
     rows = list(csv.DictReader(io.StringIO(run(command, "--read", str(recorded), "--csv").stdout)))
     assert len(rows) == len(records) > 0
-    names = [name for name in rows[0] if name != "elapsed"]
+    names = [name for name in rows[0] if name not in (() if command == "snoop" else ("elapsed", "clock"))]
     assert names == list(records[0])
 
 
@@ -232,19 +234,21 @@ def test_errors_are_one_line(arguments: list[str], status: int) -> None:
 
 
 def test_sessions(stage: Stage) -> None:
-    lines = run("sessions").stdout.splitlines()
+    assert re.search(r"^   age 1h02m, since 20\d\d-", run("sessions").stdout, re.MULTILINE)
+    lines = run("sessions", "--relative").stdout.splitlines()
     assert lines[0] == "1  iqn.2026-11.example:a"
-    assert lines[2] == "   ISID 400001370000, TSIH 0x0001, age 1h02m, CHAP name backup"
+    assert lines[2] == "   ISID 400001370000, TSIH 0x0001, CHAP name backup"
+    assert lines[3] == "   age 1h02m"
     assert all(len(line) <= 80 for line in lines)
     assert json.loads(run("sessions", "--json").stdout)[0]["keys"]["MaxBurstLength"] == 262144
     for client in ("192.0.2.7", "192.0.2.7:40001", "iqn.2026-11.example:a"):
-        assert run("sessions", "--client", client).stdout.splitlines() == lines
+        assert run("sessions", "--relative", "--client", client).stdout.splitlines() == lines
     for client in ("192.0.2.99", "192.0.2.7:40002", "iqn.2026-11.example:b"):
-        assert run("sessions", "--client", client).stdout == "No sessions.\n"
+        assert run("sessions", "--relative", "--client", client).stdout == "No sessions.\n"
     for lun in ("2", "300", "0x0002", "0x412c"):
-        assert run("sessions", "--lun", lun).stdout.splitlines() == lines
+        assert run("sessions", "--relative", "--lun", lun).stdout.splitlines() == lines
     for lun in ("3", "0xc101"):
-        assert run("sessions", "--lun", lun).stdout == "No sessions.\n"
+        assert run("sessions", "--relative", "--lun", lun).stdout == "No sessions.\n"
     header = run("sessions", "--csv").stdout.splitlines()[0]
     assert run("sessions", "--client", "192.0.2.99", "--csv").stdout == f"{header}\n"
     (told,) = json.loads(run("sessions", "--json").stdout)

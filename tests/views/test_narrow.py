@@ -25,7 +25,7 @@ from .traffic import Fired, connection, header
 ])  # fmt: skip
 def test_a_lun_that_names_no_unit_borrows_from_the_client(lun: int, cells: str) -> None:
     event = Fired(1, Probe.XFER_DONE, connection(1), lun, xfer=(10, 1, 0, 0, 512, XFER_READ)).event(1)
-    assert narrow_line(event, 0) == f" 0.000000 {cells}        read 512 at 0"
+    assert narrow_line(event, time_text(0)) == f" 0.000000 {cells}        read 512 at 0"
 
 
 @given(
@@ -39,7 +39,8 @@ def test_snoop(
     xfer = (itt, RESERVED_TAG, 0x1000, itt, 2**32 - 1, XFER_WRITE) if probe.label.startswith("xfer") else None
     cdb = cdb if probe is Probe.SCSI_COMMAND else b""
     event = Fired(1, probe, connection(1, remote), lun, bhs, cdb, sense, xfer).event(1)
-    assert len(narrow_line(event, seconds)) <= LINE
+    assert len(narrow_line(event, time_text(seconds))) <= LINE
+    assert len(narrow_line(event, "23:59:59.999999")) <= LINE
 
 
 def of_pdu(probe: Probe, bhs: bytes, cdb: bytes = b"", sense: int = 0) -> Event:

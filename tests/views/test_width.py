@@ -195,5 +195,5 @@ def test_json_and_csv_keep_every_name_whole(recorded: Path) -> None:
         ).stdout  # fmt: skip
 
     assert {record["target"] for record in json.loads(output("--json"))["records"]} == set(NAMES)
-    in_csv = {line.split(",")[1].encode().decode("unicode_escape") for line in output("--csv").splitlines()[1:]}
+    in_csv = {line.split(",")[2].encode().decode("unicode_escape") for line in output("--csv").splitlines()[1:]}
     assert in_csv == set(NAMES)

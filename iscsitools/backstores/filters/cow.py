@@ -137,6 +137,11 @@ class CowFilter(Filter):
         return self._overlay.own_identity if self._path else ""
 
     @property
+    def allocated(self) -> int | None:
+        """What the overlay takes."""
+        return None if self._overlay is self else self._overlay.allocated
+
+    @property
     def trouble(self) -> str:
         """The overlay's, to which all is written, or the base's."""
         return (self._overlay.trouble if self._overlay is not self else "") or self.inner.trouble

@@ -69,6 +69,8 @@ class Session:
     initiator_alias: str = ""
     nexus: Nexus | None = None
     full_feature: bool = False
+    errors: int = 0
+    """Commands that ended with a status other than GOOD and CONDITION MET, none of which the data path answers."""
     table: SessionTable | None = None
     connections: dict[int, Connection] = field(default_factory=dict)
     held: dict[int, HeldRequest | None] = field(default_factory=dict)

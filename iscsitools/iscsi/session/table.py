@@ -38,6 +38,12 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._by_tsih)
 
+    @property
+    def one_full(self) -> bool:
+        """There is an initiator that has as many sessions as one may have, which are fewer than all may have."""
+        bound = self._per_initiator
+        return bound < self.limit and any(count >= bound for count in self._counts.values())
+
     def allocate(self, initiator: str, replaces: bool = False) -> int | None:
         """A TSIH that no session has, not the last one again; None when ``initiator`` may have no more sessions.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from iscsitools.trace.sums.histogram import powers
+from iscsitools.trace.views.clock import Clock
 from iscsitools.trace.views.over_time import GridView
 from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.scrolling import ScrollView
@@ -16,17 +17,24 @@ from iscsitools.trace.views.width import sentence
 COLUMNS: Final = 60
 _SHADES: Final = " .:-=+*#%@"
 _NAMES: Final = ("event", "time", "value", "count")
+_MILLISECONDS: Final = len("HH:MM:SS.mmm")
 _NOTHING: Final = "No read or write has ended."
 
 
-def heatmap_report(view: GridView) -> Report:
-    """The report of a :class:`GridView`: a line per power of two of latency, a column per piece of time."""
+def heatmap_report(view: GridView, clock: Clock | None = None) -> Report:
+    """The report of a :class:`GridView`: a line per power of two of latency, a column per piece of time.
+
+    ``clock``: with one that knows the time of day, the picture says of what time it is.
+    """
     exact: list[tuple[str, float, int, int]] = []
     lines: list[str] = []
     for operation, grid in view.level():
         counts = [powers(column.histogram) for column in grid.columns]
-        span = f"{len(counts) * grid.width / 1e9:g} s"
-        lines += _picture(operation, grid.width, counts, f"0{span:>{max(len(counts) - 1, len(span) + 1)}}")
+        begin, end = "0", f"{len(counts) * grid.width / 1e9:g} s"
+        if clock is not None and clock.of_day:
+            begin, end = (clock.of_event(grid.start + n * grid.width)[:_MILLISECONDS] for n in (0, len(counts)))
+        foot = f"{begin}{end:>{max(len(counts) - len(begin), len(end) + 1)}}"
+        lines += _picture(operation, grid.width, counts, foot)
         for n, column in enumerate(counts):
             exact += [(operation, n * grid.width / 1e9, value, count) for value, count in column.items()]
     return Report(_NAMES, exact, lines or [_NOTHING])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from iscsitools.trace.sums.histogram import powers
+from iscsitools.trace.views.clock import Clock
 from iscsitools.trace.views.over_time import GridView
 from iscsitools.trace.views.timegrid import TimeGrid
 
@@ -33,10 +34,10 @@ def check_plot_file(path: Path) -> None:
         raise PlotError("--plot needs matplotlib, which the extra `plot` brings: pip install 'iscsitools[plot]'")
 
 
-def write_plot(view: GridView, path: Path, caption: str) -> None:
+def write_plot(view: GridView, path: Path, caption: str, clock: Clock | None = None) -> None:
     """Draw one row of two pictures per operation: percentiles over time, and the distribution of all.
 
-    ``caption``: what it is of, above all of them.
+    ``caption``: what it is of, above all of them. ``clock``: says, if it can, from when on times count.
     """
     from matplotlib.figure import Figure
 
@@ -49,6 +50,8 @@ def write_plot(view: GridView, path: Path, caption: str) -> None:
     end = max(len(grid.columns) * grid.width for _, grid in grids) / 1e9
     for row, (operation, grid) in zip(axes, grids, strict=True):
         _over_time(row[0], operation, grid, end)
+        since = clock.of_event(grid.start) if clock is not None and clock.of_day else "tracing began"
+        row[0].set_xlabel(f"seconds since {since}")
         _distribution(row[1], operation, grid)
     try:
         figure.savefig(path, dpi=120)
@@ -71,7 +74,6 @@ def _over_time(axes: Axes, operation: str, grid: TimeGrid, end: float) -> None:
     axes.set_yscale("log")
     _plain_numbers(axes.yaxis, axes.get_ylim())
     axes.set_xlim(0, end)
-    axes.set_xlabel("seconds since tracing began")
     axes.set_ylabel("latency (ms)")
     axes.set_title(f"{operation} latency over time, by {width:g} s")
     axes.grid(True, which="major", alpha=0.3)

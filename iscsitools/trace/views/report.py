@@ -93,9 +93,10 @@ def _below(first: Column, rest: str) -> list[str]:
     return [f"{rest:>{LINE}}"] if columns_of(rest) <= LINE else sentence(rest, INDENT, INDENT)
 
 
-def as_json(report: Report, elapsed: int) -> str:
-    """One JSON object on one line. ``elapsed``: nanoseconds since tracing began."""
-    return json.dumps({"elapsed": elapsed / 1e9, "records": [without_blanks(record) for record in report.records]})
+def as_json(report: Report, elapsed: int, clock: str = "") -> str:
+    """One JSON object on one line. ``elapsed``: nanoseconds since tracing began; ``clock``: the time of day then."""
+    records = [without_blanks(record) for record in report.records]
+    return json.dumps({"elapsed": elapsed / 1e9, "clock": clock or None, "records": records})
 
 
 def without_blanks(record: Record) -> dict[str, Any]:

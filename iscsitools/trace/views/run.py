@@ -66,6 +66,7 @@ def _asked(
         pieces = Countdown(source)
         latest = sums.snapshot()
         began = latest.since
+        listener.clock.begins(sums.server, began)
         due = time.monotonic() + (source.interval or 0)
         while True:
             left = due - time.monotonic() if source.interval is not None else _LOOK
@@ -96,6 +97,7 @@ def _replayed(
         for block, ends in cutter.cut(trace):
             if stop.asked:
                 break
+            listener.clock.begins(trace.server, cutter.first)
             replay.feed(trace, block)
             if ends:
                 yield replay.snapshot(reset=True, until=cutter.time), cutter.elapsed
@@ -119,6 +121,7 @@ def _events_live(source: Source, mask: int, listener: Listener, stop: Stop) -> I
     with attach(probes=wanted, **source.live()) as trace:
         listener.started()
         began = time.monotonic()
+        listener.clock.begins(trace.server, int(began * 1e9))
         due = began + (source.interval or 0)
         drops = _Drops(listener)
         while not trace.ended and not stop.asked:
@@ -163,6 +166,7 @@ def _events_of_file(source: Source, mask: int, listener: Listener, stop: Stop) -
         for block, ends in cutter.cut(trace):
             if stop.asked:
                 break
+            listener.clock.begins(trace.server, cutter.first)
             events = [event for event in decode(block, trace.names) if passes(selection, event)]
             yield Batch(events, trace.take_closed(), cutter.elapsed if ends else None)
             if ends and pieces.one():

@@ -13,11 +13,17 @@ from iscsitools.trace.views.event_details import detail_of
 from iscsitools.trace.views.width import LINE, fill, shorten
 
 _TIME: Final = 9
+_TIME_OF_DAY: Final = 15
 _CLIENT: Final = 15
 _CLIENT_LEAST: Final = 8
 _LUN: Final = 3
+_DETAIL: Final = 26
+"""The columns that there are for details beside seconds; numbers fit in there."""
 
-HEADER: Final = f"{'TIME(s)':>{_TIME}} {'CLIENT':<{_CLIENT}} {'EVENT':<14} {'LUN':>{_LUN}} {'ITT':<8} DETAIL"
+_REST: Final = f"{'CLIENT':<{_CLIENT}} {'EVENT':<14} {'LUN':>{_LUN}} {'ITT':<8} DETAIL"
+HEADER: Final = f"{'TIME(s)':>{_TIME}} {_REST}"
+HEADER_OF_DAY: Final = f"{'TIME':<{_TIME_OF_DAY}} {_REST}"
+"""The same above times of day, ``HH:MM:SS.ffffff``."""
 
 _SHORTER: Final = (
     (" bytes", ""),
@@ -35,14 +41,18 @@ _COMMAND: Final = re.compile(r"(?P<name>.+?)(?P<numbers> \d+\+\d+| [0-9A-F]+h)?"
 _CDB_LENGTH: Final = re.compile(r"\(\d+\)")
 
 
-def narrow_line(event: Event, seconds: float) -> str:
-    """The line of an event, ``seconds`` after the first one."""
+def narrow_line(event: Event, when: str) -> str:
+    """The line of an event. ``when``: its first column, :func:`time_text` or a time of day."""
     lun = lun_text(event.info.lun)
-    # A LUN that names no unit is longer than a unit number; the client's column gives it room.
+    # A LUN that names no unit is longer than a unit number; the client's column gives it room, and beside times of day
+    # it gives room to numbers, too.
     borrowed = min(max(len(lun) - _LUN, 0), _CLIENT - _CLIENT_LEAST)
     lun = shorten(lun, _LUN + borrowed, keep="start")
-    client = fill(shorten(address_of(event.conn.remote), _CLIENT - borrowed), _CLIENT - borrowed)
-    line = f"{time_text(seconds)} {client} {event.probe.label:<14} {lun:>{_LUN}} {event.info.itt:<8x} "
+    behind = f" {event.probe.label:<14} {lun:>{_LUN}} {event.info.itt:<8x} "
+    width = _CLIENT - borrowed
+    room = LINE - len(when) - 1 - width - len(behind)
+    width -= min(max(min(_least(event), _DETAIL) - room, 0), width - _CLIENT_LEAST)
+    line = f"{when} {fill(shorten(address_of(event.conn.remote), width), width)}{behind}"
     return (line + narrow_detail(event, LINE - len(line))).rstrip()
 
 
@@ -50,6 +60,19 @@ def time_text(seconds: float) -> str:
     """A time in nine columns, to the microsecond as long as that has room there."""
     text = f"{seconds:.6f}"
     return f"{text[: max(_TIME, text.index('.'))].rstrip('.'):>{_TIME}}"
+
+
+def _least(event: Event) -> int:
+    """The columns that the event's details need at least, if there is a number among them."""
+    text = detail_of(event)
+    if not any(letter.isdigit() for letter in text):
+        return 0
+    if event.probe is Probe.SCSI_COMMAND:
+        found = _COMMAND.fullmatch(text)
+        return len((found["numbers"] or "").lstrip()) if found is not None else 0
+    for long, short in _SHORTER:
+        text = text.replace(long, short)
+    return len(text)
 
 
 def narrow_detail(event: Event, width: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self
 from iscsitools.trace.client.source import Trace
 from iscsitools.trace.record import SIZE, WHOLE
 from iscsitools.trace.selection import Selection
+from iscsitools.trace.views.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ class Source:
 
 
 class Listener(Protocol):
-    """What the user is told while a view runs."""
+    """What the user is told while a view runs. ``clock``: it is told when tracing began."""
+
+    clock: Clock
 
     def started(self) -> None:
         """Tracing has begun."""
@@ -112,9 +115,14 @@ class Cutter:
         """Nanoseconds from the first record to the end of the piece."""
 
     @property
+    def first(self) -> int:
+        """The time of the first record, on the records' own clock."""
+        return self._first or 0
+
+    @property
     def time(self) -> int:
         """The end of the piece on the records' own clock."""
-        return (self._first or 0) + self.elapsed
+        return self.first + self.elapsed
 
     def cut(self, trace: Trace) -> Iterator[tuple[bytes, bool]]:
         """Blocks, each with whether an interval ends after it."""

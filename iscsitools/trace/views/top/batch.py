@@ -34,14 +34,15 @@ def batch_reports(source: Source, listener: Listener, stop: Stop, look: Look = D
     feed = LiveFeed(source)
     try:
         listener.started()
-        yield from _live(source, feed, stop, look)
+        yield from _live(source, feed, listener, stop, look)
     finally:
         feed.close()
 
 
-def _live(source: Source, feed: LiveFeed, stop: Stop, look: Look) -> Iterator[tuple[Report, int]]:
+def _live(source: Source, feed: LiveFeed, listener: Listener, stop: Stop, look: Look) -> Iterator[tuple[Report, int]]:
     model = TopModel()
     began = due = time.monotonic()
+    listener.clock.begins({"realtime": time.time_ns(), "monotonic": time.monotonic_ns()}, int(began * 1e9))
     left = source.count
     while left != 0 and not stop.asked:
         due += source.interval or 1.0

@@ -85,6 +85,8 @@ class Sample:
     drops: int = 0
     faulty: frozenset[tuple[str, int]] = frozenset()
     """Target and number of the units that have faults set."""
+    cpu_before: Cpu | None = None
+    """``cpu`` when the interval began, of a server's first one."""
 
 
 @dataclass(slots=True)
@@ -175,7 +177,7 @@ class _Server:
         return (self.now.time - self.now.since) / 1e9 if self.now is not None else 0.0
 
     def take(self, sample: Sample) -> None:
-        before = self.now.cpu if self.now is not None else None
+        before = self.now.cpu if self.now is not None else sample.cpu_before
         if before is not None and sample.cpu is not None and sample.cpu.time > before.time:
             self.cpu = (sample.cpu.seconds - before.seconds) / ((sample.cpu.time - before.time) / 1e9)
         self.now = sample

@@ -49,9 +49,13 @@ def sample_of(server: str, snapshot: Snapshot, selection: Selection) -> Sample:
             key = RowKey(server, address_of(whose.remote), whose.target, entry["lun"])
             in_flight[key] = in_flight.get(key, 0) + entry["commands"]
     drops = snapshot.lost + status.get("recorded_drops", 0)
-    cpu = Cpu(status["time"], status["cpu"]) if "time" in status and "cpu" in status else None
     faulty = frozenset((unit["target"], unit["lun"]) for unit in status.get("faulty", ()))
-    return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), cpu, drops, faulty)
+    return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), _cpu(snapshot), drops, faulty)
+
+
+def _cpu(snapshot: Snapshot) -> Cpu | None:
+    status = snapshot.status
+    return Cpu(status["time"], status["cpu"]) if "time" in status and "cpu" in status else None
 
 
 def _counters(row: CommandRow) -> Counters:
@@ -78,14 +82,20 @@ class LiveFeed:
         """Connect; raises TraceError when there is no server at all."""
         self._source = source
         self._sums: dict[str, Sums] = {}
+        self._cpu_before: dict[str, Cpu | None] = {}
+        """Of those servers that no sample has been taken of."""
         self._next_look = 0.0
         if source.socket is not None or source.name is not None:
             sums = self._open(source.name, source.socket)
-            self._sums[sums.name] = sums
+            self._add(sums)
         else:
             self._look()
         if not self._sums:
             self._open(None, None).close()  # says in its error where it was looked for
+
+    def _add(self, sums: Sums) -> None:
+        self._sums[sums.name] = sums
+        self._cpu_before[sums.name] = _cpu(sums.snapshot())
 
     def _open(self, name: str | None, socket: str | None) -> Sums:
         source = self._source
@@ -102,7 +112,9 @@ class LiveFeed:
                 del self._sums[name]
                 samples.append((name, None))
             else:
-                samples.append((name, sample_of(name, snapshot, self._source.selection(ALL_MASK))))
+                sample = sample_of(name, snapshot, self._source.selection(ALL_MASK))
+                sample.cpu_before = self._cpu_before.pop(name, None)
+                samples.append((name, sample))
         if time.monotonic() >= self._next_look:
             self._look()
         return samples
@@ -119,12 +131,11 @@ class LiveFeed:
         try:
             if source.socket is not None:
                 if not self._sums:
-                    sums = self._open(None, source.socket)
-                    self._sums[sums.name] = sums
+                    self._add(self._open(None, source.socket))
                 return
             for entry in servers() if not self._sums or source.name is None else ():
                 if entry.name not in self._sums and source.name in (None, entry.name):
-                    self._sums[entry.name] = self._open(None, str(entry.paths.watch))
+                    self._add(self._open(None, str(entry.paths.watch)))
         except TraceError:
             return  # it is ending, or not ready yet: the next look finds it
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import urwid
 
+from iscsitools.trace.views.clock import Times, day
 from iscsitools.trace.views.top.columns import ALL, SHARES, VIEWS, heading
 from iscsitools.trace.views.top.heat import heat_lines
 from iscsitools.trace.views.top.help_text import HELP, KEYS, PALETTE
@@ -32,12 +33,16 @@ _SCROLLS: Final = frozenset({"up", "down", "page up", "page down", "home", "end"
 class TopScreen:
     """Owns the terminal from :meth:`run` until the user quits."""
 
-    def __init__(self, take: Callable[[], Samples], interval: float, look: Look | None = None) -> None:
+    def __init__(
+        self, take: Callable[[], Samples], interval: float, look: Look | None = None, times: Times = Times.LOCAL
+    ) -> None:
         if codecs.lookup(sys.stdout.encoding).name != "utf-8":
             # urwid goes by the locale and writes to stdout, which PYTHONIOENCODING may have given another encoding
             urwid.set_encoding("ascii")
         self._model = TopModel()
         self._look = look or Look()
+        self._times = times
+        self._began = time.time()
         self._first = 0
         self._note = ""
         self._paused = False
@@ -257,6 +262,12 @@ class TopScreen:
         if self._heat_key is not None and self._loop.widget is not self._frame:
             self._draw_heat()
 
+    def _now(self) -> str:
+        now = time.time()
+        if self._times is Times.RELATIVE:
+            return f"after {now - self._began:.0f} s"
+        return day(int(now * 1e9), self._times).strftime("%H:%M:%S" + ("Z" if self._times is Times.UTC else ""))
+
     def _header(self, layout: Layout, width: int, ascii_only: bool) -> list[Any]:
         """The servers, the state of the screen, the headings, the totals."""
         markup: list[Any] = []
@@ -264,7 +275,7 @@ class TopScreen:
             text = server_text(server, width, gone="gone, waiting for it to come back")
             markup += [(None if server.up else "gone", text), "\n"]
         look = self._look
-        state = [time.strftime("%H:%M:%S"), f"every {self._sampler.interval:g} s", f"by {look.group}"]
+        state = [self._now(), f"every {self._sampler.interval:g} s", f"by {look.group}"]
         state += [f"sorted by {heading(look.sort, look.percentile)}"]
         state += ["PAUSED"] if self._paused else []
         state += [f"only {look.filter!r}"] if look.filter else []
