@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from iscsitools.backstores import values
 from iscsitools.backstores.base import (
