@@ -19,7 +19,7 @@ from typing import Any, Final
 from click.testing import CliRunner
 
 from dtrace import scene
-from dtrace.reports import failures, lines, quantized, read, rows
+from dtrace.reports import events, failures, lines, quantized, read, rows
 from iscsitools.cli.main import load_command
 from iscsitools.probes.table import PROVIDER_PROBES
 from iscsitools.trace.client.recording import open_file
@@ -57,13 +57,7 @@ class Scene:
     @cached_property
     def seen(self) -> list[dict[str, str]]:
         """What events.d printed of each event, in the order of its time stamps."""
-        found = []
-        for block in self.printed("events").split("\nevent ")[1:]:
-            first, *rest = block.strip("\n").splitlines()
-            name, time = first.split()
-            pairs = {key: value for key, _, value in (line.partition(" ") for line in rest if line)}
-            found.append((int(time), {"event": name} | pairs))
-        return [event for _, event in sorted(found, key=lambda pair: pair[0])]
+        return events(self.printed("events"))
 
     def printed(self, name: str) -> str:
         """What a tracer printed."""

@@ -65,6 +65,29 @@ def logins(text: str) -> Counter[tuple[str, str]]:
     return Counter(re.findall(r"^ *\d+\.\d{6} (\S+) +\d+\.\d{3} (\w+) +[0-9a-f]{12} iqn", text, re.M))
 
 
+def events(text: str) -> list[dict[str, str]]:
+    """What events.d printed of each event, in the order of its time stamps.
+
+    An event is one record that begins with ``event``, and further ones that begin with ``more``, each with the event's
+    name and time: between them, records of other events may stand.
+    """
+    found: dict[tuple[int, str], dict[str, str]] = {}
+    for record in re.split(r"^(?=event |more )", text, flags=re.M)[1:]:
+        (kind, name, time), *rest = (line.split(" ") for line in record.splitlines() if line)
+        members = {key: " ".join(value) for key, *value in rest}
+        of = found.setdefault((int(time), name), {})
+        if not of.keys().isdisjoint({"event", *members} if kind == "event" else members):
+            raise ValueError(f"two {name} events have one time, {time}")
+        of |= ({"event": name} if kind == "event" else {}) | members
+    return [_with_whole_cdb(found[key]) for key in sorted(found)]
+
+
+def _with_whole_cdb(members: dict[str, str]) -> dict[str, str]:
+    parts = {key for key in members if key.startswith("ic_cdb_")}
+    cdb = "".join(members[key] for key in sorted(parts))
+    return {key: value for key, value in members.items() if key not in parts} | ({"ic_cdb": cdb} if cdb else {})
+
+
 def lines(text: str) -> list[list[str]]:
     """The words of lines that begin with a time in seconds, as snoop and slower print."""
     return [line.split() for line in text.splitlines() if re.match(r" *\d+\.\d{6} ", line)]
