@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 from lab.machine import HOST, Machine, Setup
 from lab.testing import needs_lab
+from support.gate import Gate
 from support.target import RunningTarget, start_target
 
 from .files import ABSENT, ANY, Files
-from .gate import Gate
 from .load import seeds
 
 IQN = "iqn.2026-11.example:files"

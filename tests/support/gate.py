@@ -1,18 +1,23 @@
-"""A door between an initiator and a target: while it is shut, nobody can connect."""
+"""A door between an initiator and a target: it can be shut, and led to a target that was started anew."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+import time
 
 
 class Gate:
-    """Hands connections on to ``target``; ``port`` of 127.0.0.1 is its own."""
+    """Hands connections on to ``target``; ``port`` of 127.0.0.1 is its own.
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    ``is_open`` and ``target`` can be changed: they hold for connections from then on. While ``target`` is None, who
+    connects waits for one.
+    """
+
+    def __init__(self, target: tuple[str, int] | None) -> None:
         self.is_open = True
-        self._target = target
+        self.target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -33,7 +38,13 @@ class Gate:
             if not self.is_open:
                 client.close()
                 continue
-            server = socket.create_connection(self._target)
+            while (target := self.target) is None:
+                time.sleep(0.01)
+            try:
+                server = socket.create_connection(target)
+            except OSError:
+                client.close()
+                continue
             for one, other in ((client, server), (server, client)):
                 threading.Thread(target=self._hand_on, args=[one, other], daemon=True).start()
 
