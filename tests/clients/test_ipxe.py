@@ -69,9 +69,21 @@ def test_a_machine_boots_from_a_disk(tmp_path: Path, chap: bool) -> None:
         (tmp_path / "tftp").mkdir()
         (tmp_path / "tftp" / "boot.ipxe").write_text(script)
         serial = tmp_path / "serial"
-        command = [qemu, "-nodefaults", "-display", "none", "-accel", "tcg", "-m", "256", "-M", "graphics=off", "-no-reboot"]
+        command = [
+            qemu,
+            "-nodefaults",
+            "-display",
+            "none",
+            "-accel",
+            "tcg",
+            "-m",
+            "256",
+            "-M",
+            "graphics=off",
+            "-no-reboot",
+        ]
         command += ["-netdev", f"user,id=net,tftp={tmp_path / 'tftp'},bootfile=boot.ipxe"]
-        command += ["-device", f"virtio-net-pci,netdev=net,bootindex=1", "-serial", f"file:{serial}"]
+        command += ["-device", "virtio-net-pci,netdev=net,bootindex=1", "-serial", f"file:{serial}"]
         command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
         done = subprocess.run(command, timeout=100, capture_output=True, text=True, check=False)
         assert LEFT.get(done.returncode) == LEFT[1], (done, serial.read_text(errors="replace"), target.output)
