@@ -8,7 +8,7 @@ RUN_STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
-PLUGIN_FILES := $(shell find plugins -type f \( -name '*.py' -o -path '*/page/*' \) -not -path '*/tests/*' -not -path '*/build/*')
+PLUGIN_FILES := $(shell find plugins -type f \( -name '*.py' -o -name '*.[ch]' -o -path '*/page/*' \) -not -path '*/tests/*' -not -path '*/build/*')
 
 .DEFAULT_GOAL := help
 .PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize twins lab evidence evidence-lab check fresh mutants deb freshpackages picture pictures site ha fresh-ha

@@ -53,9 +53,7 @@ def try_out(roots: Path) -> int:
         root.chmod(0o755)
         subprocess.run(["tar", "-C", folder, "-xf", str(archive)], check=True)
         fresh.copy_project(root)
-        (root / "usr/sbin/policy-rc.d").write_text(
-            "#!/bin/sh\nexit 101\n"
-        )  # services of packages have no business here
+        (root / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")  # no services
         (root / "usr/sbin/policy-rc.d").chmod(0o755)
         kept = {k: v for k, v in os.environ.items() if k.startswith("PIP_") or k.lower().endswith("_proxy")}
         kept |= {"HOME": f"/home/{fresh.USER}", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}

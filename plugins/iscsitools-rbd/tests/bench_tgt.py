@@ -1,7 +1,8 @@
 """CPU per 4 KiB read and write of this plugin and of tgt's own rbd backstore, in turns, on one Ceph.
 
-``python3 bench_tgt.py [ROUNDS]``; Debian packages tgt and tgt-rbd beside those of Ceph. The load is one session, 32
-commands at once, sequential blocks that were written before. Both have librbd's cache off.
+``python3 bench_tgt.py [ROUNDS]``; Debian packages tgt and tgt-rbd beside those of Ceph, and gcc. The load is one
+session, 32 commands at once, sequential blocks that were written before. Both have librbd's cache off. The bound is
+librbd alone: a program in C that makes the same calls (bound.c), and no iSCSI.
 """
 
 from __future__ import annotations
@@ -108,6 +109,21 @@ def _measure(start: _Start, conf: Path, image: str, folder: Path) -> tuple[float
     return (between - before) / _COUNT * 1e6, (after - between) / _COUNT * 1e6
 
 
+def _build_bound(folder: Path) -> Path:
+    program = folder / "bound"
+    warnings = ("-Wall", "-Wextra", "-Wconversion")
+    source = Path(__file__).with_name("bound.c")
+    libraries = ("-l:librbd.so.1", "-l:librados.so.2")
+    subprocess.run(["cc", "-O2", *warnings, "-o", str(program), str(source), *libraries], check=True)
+    return program
+
+
+def _measure_bound(program: Path, conf: Path, image: str) -> tuple[float, float]:
+    done = subprocess.run([str(program), str(conf), image, str(_COUNT)], capture_output=True, text=True, check=True)
+    read, write = map(float, done.stdout.split())
+    return read, write
+
+
 def main(rounds: int) -> None:
     """Print each round, and the ratios of the medians."""
     if reason := missing():
@@ -116,26 +132,33 @@ def main(rounds: int) -> None:
         sys.exit("tgtd is missing: apt install tgt tgt-rbd")
     folder = Path(tempfile.mkdtemp(prefix="ceph-", dir="/tmp"))
     cluster = Cluster(folder)
-    found: dict[str, list[tuple[float, float]]] = {"ours": [], "tgt": []}
+    found: dict[str, list[tuple[float, float]]] = {"ours": [], "tgt": [], "bound": []}
     try:
         with cluster.conf.open("a") as conf:
             conf.write("[client]\nrbd cache = false\n")
         from iscsitools_rbd.ceph import modules
 
         pool = cluster.client.open_ioctx("rbd")
+        bound = _build_bound(folder)
         for number in range(1, rounds + 1):
             for name, start in (("ours", _start_ours), ("tgt", _start_tgt)):
                 image = f"{name}-{number}"  # the lock of a target that was killed stays with its image
                 modules()[1].RBD().create(pool, image, 64 << 20)
-                read, write = _measure(start, cluster.conf, f"rbd/{image}", folder)
-                found[name].append((read, write))
-                print(f"{number} {name:4}  read {read:6.1f} us  write {write:6.1f} us", flush=True)
+                found[name].append(_measure(start, cluster.conf, f"rbd/{image}", folder))
+            modules()[1].RBD().create(pool, f"bound-{number}", 64 << 20)
+            found["bound"].append(_measure_bound(bound, cluster.conf, f"bound-{number}"))
+            for name, pairs in found.items():
+                read, write = pairs[-1]
+                print(f"{number} {name:5}  read {read:6.1f} us  write {write:6.1f} us", flush=True)
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
     for index, name in enumerate(("read", "write")):
-        ours, theirs = (sorted(pair[index] for pair in found[each])[rounds // 2] for each in ("ours", "tgt"))
-        print(f"{name}: ours {ours:.1f} us, tgt {theirs:.1f} us, ratio {ours / theirs:.2f}")
+        ours, theirs, least = (sorted(pair[index] for pair in pairs)[rounds // 2] for pairs in found.values())
+        print(
+            f"{name}: ours {ours:.1f} us, tgt {theirs:.1f} us, ratio {ours / theirs:.2f}; "
+            f"librbd alone {least:.1f} us, {least / theirs:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from iscsitools.backstores.base import BackstoreError
 
 from iscsitools_rbd.backstore import RbdBackstore
 from iscsitools_rbd.ceph import modules
+from iscsitools_rbd.native_image import native
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +39,17 @@ def cluster() -> Iterator[Cluster]:
     yield made
     made.stop()
     shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["native", "binding"])
+def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test by the module in C, and by the binding's callbacks, which are used where that was not built."""
+    if request.param == "binding":
+        monkeypatch.setattr("iscsitools_rbd.backstore.native", lambda: None)
+    elif native() is None:
+        if os.environ.get("ISCSITOOLS_REQUIRE_TOOLS") == "1":
+            pytest.fail("the module in C was not built", pytrace=False)
+        pytest.skip("the module in C was not built: it needs a C compiler")
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def data_pool(cluster: Cluster) -> None:
     cluster.command("osd pool application enable", pool="data", app="rbd")
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_model(image: Image, store: Store, kind: str) -> None:
     name = image(**KINDS[kind])
@@ -176,6 +177,7 @@ def serving(cluster: Cluster, name: str, options: str = "") -> Any:
         yield session
 
 
+@pytest.mark.usefixtures("each_way")
 def test_commands_need_no_threads(cluster: Cluster, image: Image) -> None:
     content = os.urandom(64 * 4096)
     with serving(cluster, image()) as session:
@@ -213,6 +215,34 @@ def test_a_snapshot_can_only_be_read(cluster: Cluster, image: Image, store: Stor
     assert content_of(store(name), 0, 6 * 512)[:6] == b"after!"
 
 
+def test_compare_and_write_is_atomic_among_initiators(cluster: Cluster, image: Image) -> None:
+    """Four of them count in one block, and none of their steps is lost; others write beside it meanwhile."""
+    compare = bytes([0x89, 0]) + bytes(8) + bytes([0, 0, 0, 1, 0, 0])
+
+    def count(number: int) -> None:
+        with target.connect(f"i{number}") as session:
+            done = 0
+            while done < 25:
+                before = session.read(0, 1)
+                after = (int.from_bytes(before[:8], "big") + 1).to_bytes(8, "big") + bytes(504)
+                session.write(1 + number, bytes(512))
+                result = session.command(compare, write=before + after)
+                assert result.good or result.sense[12] == 0x1D  # MISCOMPARE
+                done += result.good
+            counted.append(done)
+
+    counted: list[int] = []
+    with serve(f"rbd:{image()},conf={cluster.conf}") as target:
+        threads = [threading.Thread(target=count, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with target.connect() as session:
+            assert (counted, int.from_bytes(session.read(0, 1)[:8], "big")) == ([25] * 4, 100)
+
+
+@pytest.mark.usefixtures("each_way")
 def test_a_resize_from_outside_is_seen(cluster: Cluster, image: Image) -> None:
     _, rbd = modules()
     name = image(16 << 20)
@@ -237,6 +267,7 @@ def until(ask: Callable[[], Any], good: Callable[[Any], bool], seconds: float = 
     return answer
 
 
+@pytest.mark.usefixtures("each_way")
 def test_while_ceph_is_gone_commands_get_busy_and_then_it_goes_on(cluster: Cluster, image: Image) -> None:
     with serving(cluster, image(), ",wait=1s") as session:
         session.write(0, b"1" * 4096)
@@ -267,6 +298,7 @@ def test_an_osd_that_is_stopped_costs_time_and_nothing_else(cluster: Cluster, im
         cluster.wait_for(lambda: cluster.osds_up() == 2, "OSDs up again")
 
 
+@pytest.mark.usefixtures("each_way")
 def test_a_client_that_was_shut_out_is_not_ready(cluster: Cluster, image: Image, store: Store) -> None:
     disk = store(image())
     disk.open()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import queue
+import select
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
@@ -20,10 +23,11 @@ from iscsitools.backstores.base import (
     Request,
 )
 
-from iscsitools_rbd.ceph import Account, abandon, connect, failure, modules, reason
-from iscsitools_rbd.head import Head
+from iscsitools_rbd.ceph import Account, abandon, connect, failure, modules
+from iscsitools_rbd.head import Head, ServedImage
 from iscsitools_rbd.image import OpenImage
 from iscsitools_rbd.names import ImageName
+from iscsitools_rbd.native_image import NativeImage, native, text
 from iscsitools_rbd.patience import Patience
 from iscsitools_rbd.shared import SharedObject
 
@@ -32,6 +36,8 @@ _CONTROL: Final = {"rados_osd_op_timeout": "3", "rados_mon_op_timeout": "5"}
 """Of a head's client that never writes to the image: what it asks for is asked for again."""
 _PIECE: Final = 1 << 30
 """Bytes of which the extents are asked for at once."""
+_STEP: Final = 10
+"""Milliseconds after which a thread that waits looks whether the loop has completed its request."""
 _LOOK: Final = 0.25
 """Seconds between two looks for requests whose time is over, and at the size."""
 
@@ -84,8 +90,11 @@ class RbdBackstore(Backstore):
         """What size and identity are read from: the image itself, or a head's second client."""
         self._control: Any = None
         """A head's client for what the heads share."""
-        self._data: OpenImage | None = None
+        self._data: ServedImage | None = None
         """What is read and written; None: this head is not active."""
+        self._calls: NativeImage | None = None
+        """The same, where the module in C hands requests to librbd."""
+        self._eventfd = -1
         self._size = 0
         self._cached = False
         self._identity = ""
@@ -101,8 +110,16 @@ class RbdBackstore(Backstore):
         shown = OpenImage(self._account, self._settings, self.name, self.read_only or bool(self._number))
         self._shown = shown
         self._size, self._cached, self._identity = shown.size, shown.cached, shown.identity
+        if native() is not None and not self._cached:
+            self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         if self._number:
             self._join(shown)
+        elif self._eventfd >= 0:
+            try:
+                self.activate(self._open_data())
+            except BackstoreError:
+                shown.close()
+                raise
         else:
             self._data = shown
         for work in (self._look_after_requests, self._look_after_size):
@@ -120,12 +137,17 @@ class RbdBackstore(Backstore):
             left = left and not thread.is_alive()
         if shown is None:
             return
-        if left and not self._shut_out and not self._patience.late:
+        if left and not self._shut_out and not self._waiting_for:
             if control is not None:
                 control.shutdown()
+            if self._calls is not None:
+                self._calls.close()
             shown.close()
         else:  # closing could wait without an end
             abandon(shown.cluster, shown.pool, shown.image, *([control] if control is not None else []))
+            return  # librbd may still say that it has answered
+        if self._eventfd >= 0:
+            os.close(self._eventfd)
 
     # As a head
 
@@ -142,18 +164,27 @@ class RbdBackstore(Backstore):
             shown.close()
             raise
 
-    def _open_data(self) -> OpenImage:
+    def _open_data(self) -> ServedImage:
+        if self._eventfd >= 0:
+            return NativeImage(
+                self._account, self._settings, self.name, self.read_only, self._eventfd, self._patience.seconds
+            )
         return OpenImage(self._account, self._settings, self.name, self.read_only)
 
-    def activate(self, image: OpenImage) -> None:
+    def activate(self, image: ServedImage) -> None:
         """Serve from this image."""
         self._shut_out = False
+        self._calls = image if isinstance(image, NativeImage) else None
         self._data = image
 
     def deactivate(self) -> None:
         """Serve no more; the client is closed when librbd lets go of it."""
         data, self._data = self._data, None
-        self._patience.give_up(OSError(errno.ENODEV, "another head serves the disk"))
+        calls, self._calls = self._calls, None
+        error = OSError(errno.ENODEV, "another head serves the disk")
+        self._patience.give_up(error)
+        if calls is not None:
+            calls.give_up(error)
         if data is not None:
             closer = threading.Thread(target=data.close, name="rbd-close", daemon=True)
             closer.start()
@@ -212,23 +243,36 @@ class RbdBackstore(Backstore):
         """That Ceph does not answer, or has shut this client out."""
         if self._shut_out:
             return "Ceph has shut this client out"
-        late = self._patience.waiting_for
+        late = self._waiting_for
         return f"Ceph has not answered for {late:.0f} s" if late else ""
+
+    @property
+    def _waiting_for(self) -> float:
+        calls = self._calls
+        return calls.waiting_for if calls is not None else self._patience.waiting_for
 
     def _look_after_requests(self) -> None:
         while not self._closing.wait(_LOOK):
             self._patience.look()
+            if (calls := self._calls) is not None:
+                calls.look()
 
     def _look_after_size(self) -> None:
         """Notice a new size, which librbd learns from Ceph by itself. It may wait for Ceph."""
         while not self._closing.wait(_LOOK):
             try:
-                size = self._shown.image.size() if self._shown is not None else self._size
-            except modules()[1].Error:
+                size = self._size_now()
+            except (modules()[1].Error, OSError):
                 continue
             if size != self._size and not self._closing.is_set():
                 self._size = size
                 self.host.size_changed()
+
+    def _size_now(self) -> int:
+        """Of the client that reads and writes, where there is one: it has to know the new blocks."""
+        if (calls := self._calls) is not None:
+            return calls.size()
+        return int(self._shown.image.size()) if self._shown is not None else self._size
 
     # Asynchronous calls
 
@@ -250,6 +294,12 @@ class RbdBackstore(Backstore):
         if data is None:
             request.complete(OSError(errno.ENODEV, "another head serves the disk"))
             return
+        if not isinstance(data, OpenImage):
+            try:
+                data.submit(request)
+            except OSError as error:
+                raise self._refused(error, operation) from None
+            return
         if not self._patience.begin(request):
             return
         image = data.image
@@ -267,6 +317,21 @@ class RbdBackstore(Backstore):
         except BaseException as error:
             self._patience.end(request)
             raise self._refused(error, operation) from None
+
+    @property
+    def completion_fd(self) -> int:
+        """Of the module in C; without it callbacks of the binding say what is done."""
+        return self._eventfd
+
+    def reap(self) -> None:
+        """Complete what librbd has answered."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._eventfd)
+        if (calls := self._calls) is not None:
+            calls.reap(self._failed_at)
+
+    def _failed_at(self, request: Request, code: int) -> None:
+        self._failed(request, code if code < 0 else -errno.EIO)
 
     def _refused(self, error: BaseException, operation: Operation) -> BaseException:
         code = getattr(error, "errno", None)
@@ -317,8 +382,18 @@ class RbdBackstore(Backstore):
         ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         request.begin(lambda _, error: ended.put(error))
         self.submit(request)
+        if self._eventfd >= 0:
+            self._reap_until(ended)
         if (error := ended.get()) is not None:
             raise error
+
+    def _reap_until(self, ended: queue.SimpleQueue[BaseException | None]) -> None:
+        """Where nobody else looks at the descriptor, this thread does; the loop may be faster at any time."""
+        poll = select.poll()
+        poll.register(self._eventfd, select.POLLIN)
+        while ended.empty():
+            if poll.poll(_STEP):
+                self.reap()
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Read."""
@@ -354,7 +429,9 @@ class RbdBackstore(Backstore):
 
     def _extents(self, offset: int, length: int) -> Iterator[Extent]:
         found: list[tuple[int, int]] = []
-        image = self._serving()
+        self._serving()
+        assert self._shown is not None
+        image = self._data.image if isinstance(self._data, OpenImage) else self._shown.image
         try:
             image.diff_iterate(
                 offset, length, None, lambda at, n, there: found.append((at, n)) if there else None, True,
@@ -374,12 +451,12 @@ class RbdBackstore(Backstore):
         if at < end:
             yield Extent(at, end - at, Allocation.HOLE)
 
-    def _serving(self) -> Any:
-        """The image that is served; raises OSError when another head serves it."""
+    def _serving(self) -> ServedImage:
+        """What is served; raises OSError when another head serves it."""
         data = self._data
         if data is None:
             raise OSError(errno.ENODEV, "another head serves the disk")
-        return data.image
+        return data
 
     def resize(self, size: int) -> None:
         """Change the image's size."""
@@ -387,8 +464,8 @@ class RbdBackstore(Backstore):
             raise BackstoreError(f"rbd: {self.name} is read-only")
         try:
             self._serving().resize(size)
-        except modules()[1].Error as error:
-            raise BackstoreError(f"rbd: {self.name}: {reason(error)}") from None
+        except (modules()[1].Error, OSError) as error:
+            raise BackstoreError(f"rbd: {self.name}: {text(error)}") from None
         self._size = size
 
 

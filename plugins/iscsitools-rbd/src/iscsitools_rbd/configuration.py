@@ -74,7 +74,7 @@ class SharedConfiguration:
         self._wake = threading.Event()
         self._ends = False
         self._thread = threading.Thread(target=self._run, name="rbd-configuration", daemon=True)
-        self._errors = (OSError, BackstoreError, ControlError, RunError)
+        self._errors: tuple[type[BaseException], ...] = (OSError, BackstoreError, ControlError, RunError)
 
     def begin(self, server: Server) -> None:
         """Look after this server from now on, in a thread."""

@@ -26,6 +26,7 @@ from iscsitools.backstores.base import BackstoreError
 
 from iscsitools_rbd.ceph import modules, reason
 from iscsitools_rbd.image import OpenImage
+from iscsitools_rbd.native_image import NativeImage
 from iscsitools_rbd.shared import SharedObject, State
 
 log = logging.getLogger(__name__)
@@ -39,10 +40,13 @@ _GONE: Final = "gone"
 _TRIES: Final = 10
 
 
+ServedImage = OpenImage | NativeImage
+
+
 class HeadOwner(Protocol):
     """What a head does to its backstore."""
 
-    def activate(self, image: OpenImage) -> None:
+    def activate(self, image: ServedImage) -> None:
         """Serve from this image, which this head has alone."""
 
     def deactivate(self) -> None:
@@ -59,7 +63,7 @@ class Head:
     """Head ``number`` of an image, which is also the number of its target port group."""
 
     def __init__(
-        self, number: int, owner: HeadOwner, shared: SharedObject, control: Any, open_image: Callable[[], OpenImage],
+        self, number: int, owner: HeadOwner, shared: SharedObject, control: Any, open_image: Callable[[], ServedImage],
         takeover: float,
     ) -> None:  # fmt: skip
         self.number = number
@@ -229,12 +233,12 @@ class Head:
         before = self._shared.read()
         image = self._open_image()
         try:
-            owners = list(image.image.lock_get_owners())
-            self._fence({before.address, *(str(owner["owner"]) for owner in owners)} - {"", image.address})
-            image.cluster.wait_for_latest_osdmap()
+            owners = image.owners()
+            self._fence({before.address, *owners} - {"", image.address})
+            image.wait_for_map()
             for owner in owners:
-                self._break(image.image, owner)
-            image.image.lock_acquire(self._rbd.RBD_LOCK_MODE_EXCLUSIVE)
+                self._break(image, owner)
+            image.acquire()
             values = {"active": str(self.number), "address": image.address}
             if not self._shared.change(before, values):
                 raise _LostError(f"head {self.number}: another head was faster")
@@ -259,11 +263,11 @@ class Head:
             if code:
                 raise OSError(-code, f"{address} cannot be shut out: {status}")
 
-    def _break(self, image: Any, owner: dict[str, Any]) -> None:
+    def _break(self, image: ServedImage, owner: str) -> None:
         try:
-            image.lock_break(owner["mode"], owner["owner"])
-        except self._rbd.Error as error:
-            log.info("head %d: the lock of %s: %s", self.number, owner["owner"], reason(error))  # it is gone already
+            image.break_lock(owner)
+        except (self._rbd.Error, OSError) as error:
+            log.info("head %d: the lock of %s: %s", self.number, owner, reason(error))  # it is gone already
 
     # What others tell
 

@@ -47,6 +47,26 @@ class OpenImage:
         """By which the cluster shuts this client out."""
         return str(self.cluster.get_addrs())
 
+    def owners(self) -> list[str]:
+        """The owners of the exclusive lock."""
+        return [str(owner["owner"]) for owner in self.image.lock_get_owners()]
+
+    def break_lock(self, owner: str) -> None:
+        """Take the lock from an owner."""
+        self.image.lock_break(modules()[1].RBD_LOCK_MODE_EXCLUSIVE, owner)
+
+    def acquire(self) -> None:
+        """Take the lock for as long as this is open."""
+        self.image.lock_acquire(modules()[1].RBD_LOCK_MODE_EXCLUSIVE)
+
+    def wait_for_map(self) -> None:
+        """Wait until this client has the newest map of OSDs."""
+        self.cluster.wait_for_latest_osdmap()
+
+    def resize(self, size: int) -> None:
+        """Give the image another size, in bytes."""
+        self.image.resize(size)
+
     def close(self) -> None:
         """Close all of it. It waits for Ceph, without an end if that does not answer."""
         rados, rbd = modules()

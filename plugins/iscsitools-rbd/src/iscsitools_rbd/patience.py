@@ -22,7 +22,7 @@ class Patience:
     """The requests under way, and those whose time is over. ``begin`` and ``end`` may be called from any thread."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._under_way: dict[Request, float] = {}
@@ -55,14 +55,14 @@ class Patience:
 
     def look(self) -> None:
         """Give BUSY to those whose time is over."""
-        before = self._clock() - self._seconds
+        before = self._clock() - self.seconds
         while True:
             with self._lock:
                 oldest = next(iter(self._under_way), None)
                 if oldest is None or self._under_way[oldest] > before:
                     return
                 self.late[oldest] = self._under_way.pop(oldest)
-            oldest.complete(OSError(errno.EBUSY, f"Ceph has not answered within {self._seconds:g} s"))
+            oldest.complete(OSError(errno.EBUSY, f"Ceph has not answered within {self.seconds:g} s"))
 
     def give_up(self, error: OSError) -> None:
         """Fail all that is under way, and forget what is late: the client was shut out, so nothing of it can land."""
