@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import lzma
 import os
 import shutil
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from iscsitools.backstores.base import Allocation, BackstoreError
@@ -85,6 +89,74 @@ def test_a_compressed_image_is_read_and_not_written(tmp_path: Path) -> None:
     ):
         assert session.read(0, 2048) == content
         assert session.command(b"\x2a" + bytes(7) + b"\1\0", write=bytes(512)).sense_code == (7, 0x27, 0)
+
+
+class Ranges(BaseHTTPRequestHandler):
+    """A file behind HTTP, as a server of images has it."""
+
+    content = b""
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.asked.append(self.headers["Range"])
+        first, last = (int(number) for number in self.headers["Range"].removeprefix("bytes=").split("-"))
+        part = self.content[first : last + 1]
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(self.content)}")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """It has nothing to say to a terminal."""
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "xz"])
+def test_a_file_of_another_machine_is_a_disk(tmp_path: Path, packed: bool) -> None:
+    content = os.urandom(256 << 10) + bytes(256 << 10)
+    handler = type("Handler", (Ranges,), {"content": lzma.compress(content) if packed else content, "asked": []})
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=http.serve_forever).start()
+    try:
+        url = f"url=http://127.0.0.1:{http.server_port}/image"
+        options = ("--filter=xz",) if packed else ()
+        with (
+            nbdkit(tmp_path, "curl", url, options=("--readonly", *options)) as server,
+            serve(f"nbd:{server.uri}") as served,
+            served.connect() as session,
+        ):
+            assert session.read(0, 1024) == content
+            assert session.command(b"\x2a" + bytes(7) + b"\1\0", write=bytes(512)).sense_code == (7, 0x27, 0)
+            assert handler.asked
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+@pytest.mark.parametrize(("wanted", "allowed", "used"), [(3, True, 3), (1, True, 1), (3, False, 1)])
+def test_as_many_connections_as_were_asked_for_and_the_server_allows(
+    tmp_path: Path, wanted: int, allowed: bool, used: int
+) -> None:
+    log = tmp_path / "log"
+    filters = ("--filter=log", "--filter=delay", *(() if allowed else ("--filter=multi-conn",)))
+    more = () if allowed else ("multi-conn-mode=disable",)
+    with (
+        nbdkit(tmp_path, "memory", "1M", f"logfile={log}", "rdelay=20ms", *more, options=filters) as server,
+        serve(f"nbd:{server.uri},connections={wanted}") as served,
+        served.connect() as session,
+    ):
+        tasks = [
+            session.start_command(b"\x28" + bytes(4) + bytes([n]) + bytes(2) + b"\1\0", read=512) for n in range(24)
+        ]
+        assert all(session.wait(task).good for task in tasks)
+        by = {line.split(" connection=")[1].split()[0] for line in log.read_text().splitlines() if " Read id=" in line}
+        assert len(by) == used
 
 
 def lba_status(session: Session, lba: int) -> tuple[int, int]:
