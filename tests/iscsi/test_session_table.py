@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -93,3 +94,20 @@ def test_never_more_sessions_than_tsihs():
     table._by_tsih[0xFFFF] = everybody  # type: ignore[assignment]
     assert table.allocate("a") is None
     assert table.allocate("a", replaces=True) is None
+
+
+def test_initiators_that_left_leave_nothing():
+    table = SessionTable()
+    table.last, table.opened = 1, 7000
+    before = pickle.dumps(table)
+    for n in range(100):
+        table.remove(session(table, 1, initiator=f"initiator {n}"))
+    table.opened = 7000
+    assert pickle.dumps(table) == before
+
+
+def test_who_keeps_a_session_has_it_counted():
+    table = SessionTable(10, 1)
+    one, _ = session(table, 1, isid=b"1"), session(table, 2, isid=b"2")
+    table.remove(one)
+    assert table.allocate("a") is None

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.tools import needs
 
 from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
 from iscsitools.probes.table import Probe
@@ -149,6 +150,7 @@ SOURCES = {
 def test_a_broken_python_usdt_is_one_line(
     native: Native, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str]
 ) -> None:
+    needs("cc", "gcc")
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "helper").touch()

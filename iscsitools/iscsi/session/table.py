@@ -49,7 +49,7 @@ class SessionTable:
 
         ``replaces``: one of its own will make room.
         """
-        if len(self._by_tsih) - replaces >= 0xFFFF - replaces:
+        if len(self._by_tsih) >= 0xFFFF:
             return None
         if not replaces and not self._has_room(initiator):
             return None
