@@ -6,16 +6,24 @@
 
 enum { BEHIND = BHS_LENGTH + 2 * DIGEST_LENGTH /* room that is left at the end of a chunk */ };
 
-/* One call of consume. */
+/* Where a batch reads its PDUs, and where it puts its answers, from "tail" on. */
+struct buffers {
+    const uint8_t *in;
+    uint8_t *out;
+    size_t room, tail;
+};
+
+/* One call of consume, or a batch of a data thread, which has no interpreter's lock (user->threaded). */
 struct batch {
     struct path *path;
+    struct user *user;
     struct watch watch;
     struct numbers numbers;
     bool numbers_fit, in_step;
     const uint8_t *in;
     uint8_t *out;
     size_t pos, end, head; /* head: a header and its digest */
-    size_t tail, full;
+    size_t tail, full, room;
     uint64_t read, written;
     int fired;
     struct command command;
@@ -40,8 +48,12 @@ static inline bool data_intact(const struct batch *batch, size_t data, size_t do
     return !batch->path->data_digest || data_matches(batch, data, done);
 }
 
-/* A batch that begins at "pos"; and what it has done becomes the path's. */
-struct batch batch_of(struct path *path, size_t pos, size_t end, size_t budget);
+/* The path's own, for the control thread. */
+struct buffers own_buffers(const struct path *path);
+
+/* A batch that begins at "pos"; serve its PDUs until one is none of ours; and what it has done becomes the path's. */
+struct batch batch_of(struct path *path, const struct buffers *buffers, size_t pos, size_t end, size_t budget);
+enum stop batch_serve(struct batch *batch);
 void batch_commit(const struct batch *batch);
 
 /* Whether a header is a command that is next, whose gate is open, and which means no more than its blocks. */

@@ -10,13 +10,14 @@
 
 #include "crc32c.h"
 #include "data_out.h"
+#include "words.h"
 
 #define SERIAL_LIMIT (SERIAL_MASK - RECEIVE_SIZE / BHS_LENGTH) /* nothing is served near the end of the numbers */
 enum { RECEIVE_SIZE = 256 << 10 };
 
 enum stop no_room(const struct batch *batch, size_t done)
 {
-    return done > (size_t)batch->path->chunk.len - BEHIND ? OUTPUT_FULL : BUDGET;
+    return done > batch->room - BEHIND ? OUTPUT_FULL : BUDGET;
 }
 
 bool header_matches(const struct batch *batch)
@@ -28,7 +29,7 @@ bool header_matches(const struct batch *batch)
     return memcmp(digest, bhs + BHS_LENGTH, DIGEST_LENGTH) == 0;
 }
 
-bool is_plain(const struct command *command, const struct gate *gate, bool watched)
+bool is_plain(const struct command *command, const struct gate *gate, bool watched, bool threaded)
 {
     int unflushed;
 
@@ -39,12 +40,16 @@ bool is_plain(const struct command *command, const struct gate *gate, bool watch
     if (command->writes)
         return false;
     unflushed = shortcut_unflushed(&gate->shortcut); /* SBC-3 5.11: then the cache is what the medium is */
-    return unflushed < 0 ? !store_unflushed(gate->store) : !unflushed;
+    if (unflushed < 0)
+        return !threaded && !store_unflushed(gate->store);
+    return !unflushed;
 }
 
 bool lba_fits(uint64_t lba, uint64_t count, const struct gate *gate)
 {
-    return count <= gate->blocks && lba <= gate->blocks - count;
+    uint64_t blocks = gate_word(&gate->blocks);
+
+    return count <= blocks && lba <= blocks - count;
 }
 
 bool lengths_fit(const struct path *path, const struct command *command, const struct gate *gate)
@@ -71,11 +76,11 @@ bool is_next(struct batch *batch, const uint8_t *bhs)
     if (!batch->in_step || !command_read(command, bhs))
         return false;
     batch->gate = gates_find(&path->gates, command->lun);
-    if (batch->gate == NULL || !(command->writes ? batch->gate->write_open : batch->gate->read_open))
+    if (batch->gate == NULL || !gate_word(command->writes ? &batch->gate->write_open : &batch->gate->read_open))
         return false;
-    if (command->attribute == ATTRIBUTE_ORDERED && gate_is_busy(batch->gate))
+    if (command->attribute == ATTRIBUTE_ORDERED && (batch->user->threaded || gate_is_busy(batch->gate)))
         return false; /* it has to wait for the others */
-    if (!is_plain(command, batch->gate, batch->watch.mask != 0 && batch->watch.tracers == NULL))
+    if (!is_plain(command, batch->gate, batch->watch.mask != 0 && batch->watch.tracers == NULL, batch->user->threaded))
         return false;
     return command->cmdsn == batch->numbers.exp_cmdsn && tag_is_free(path, command->itt);
 }
@@ -102,7 +107,7 @@ static enum stop serve_command(struct batch *batch)
     return batch->command.edtl <= batch->path->largest_read ? serve_read(batch) : serve_read_in_parts(batch);
 }
 
-static enum stop serve_all(struct batch *batch)
+enum stop batch_serve(struct batch *batch)
 {
     enum stop stop = SERVED;
 
@@ -119,13 +124,19 @@ static size_t least(size_t one, size_t other)
     return one < other ? one : other;
 }
 
-struct batch batch_of(struct path *path, size_t pos, size_t end, size_t budget)
+struct buffers own_buffers(const struct path *path)
 {
-    struct batch batch = {.path = path, .pos = pos, .end = end, .tail = path->tail};
-    size_t most = (size_t)path->chunk.len - BEHIND;
+    return (struct buffers){path->receive.buf, path->chunk.buf, (size_t)path->chunk.len, path->tail};
+}
 
-    batch.in = path->receive.buf;
-    batch.out = path->chunk.buf;
+struct batch batch_of(struct path *path, const struct buffers *buffers, size_t pos, size_t end, size_t budget)
+{
+    struct batch batch = {.path = path, .user = control_user, .pos = pos, .end = end, .tail = buffers->tail};
+    size_t most = buffers->room - BEHIND;
+
+    batch.in = buffers->in;
+    batch.out = buffers->out;
+    batch.room = buffers->room;
     batch.head = BHS_LENGTH + (path->header_digest ? DIGEST_LENGTH : 0);
     batch.numbers = (struct numbers){(uint32_t)path->statsn, (uint32_t)path->exp_cmdsn, max_cmdsn_of(path)};
     batch.numbers_fit = batch.numbers.exp_cmdsn < SERIAL_LIMIT && batch.numbers.statsn < SERIAL_LIMIT
@@ -140,13 +151,13 @@ void batch_commit(const struct batch *batch)
 {
     struct path *path = batch->path;
 
-    path->commands += batch->numbers.exp_cmdsn - (uint32_t)path->exp_cmdsn;
-    path->exp_cmdsn = batch->numbers.exp_cmdsn;
+    word_store(&path->commands, path->commands + (batch->numbers.exp_cmdsn - (uint32_t)path->exp_cmdsn));
+    word_store(&path->exp_cmdsn, batch->numbers.exp_cmdsn);
     path->statsn = batch->numbers.statsn;
     path->tail = batch->tail;
     path->fired = (uint64_t)batch->fired;
-    path->read_bytes += batch->read;
-    path->written_bytes += batch->written;
+    word_store(&path->read_bytes, path->read_bytes + batch->read);
+    word_store(&path->written_bytes, path->written_bytes + batch->written);
 }
 
 /* consume(pos, end, budget): as DataPath.consume in Python. */
@@ -154,6 +165,7 @@ PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct path *path = (struct path *)self;
     Py_ssize_t numbers[3];
+    struct buffers buffers;
     struct batch batch;
     enum stop stop;
 
@@ -168,13 +180,14 @@ PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return NULL;
     if (numbers[0] < 0 || numbers[1] < numbers[0] || numbers[1] > path->receive.len)
         return PyErr_Format(PyExc_ValueError, "positions outside of the receive buffer");
-    batch = batch_of(path, (size_t)numbers[0], (size_t)numbers[1], numbers[2] < 0 ? 0 : (size_t)numbers[2]);
+    buffers = own_buffers(path);
+    batch = batch_of(path, &buffers, (size_t)numbers[0], (size_t)numbers[1], numbers[2] < 0 ? 0 : (size_t)numbers[2]);
     if (watch_begin(&batch.watch, path->probes, path->info) < 0) {
         watch_end(&batch.watch);
         return NULL;
     }
     path->busy = true;
-    stop = serve_all(&batch);
+    stop = batch_serve(&batch);
     path->busy = false;
     watch_end(&batch.watch);
     if (stop == RAISED)

@@ -26,7 +26,7 @@ bool may_begin(const struct batch *batch)
     const struct command *command = &batch->command;
     uint64_t unasked = path->first_burst < command->edtl ? path->first_burst : command->edtl;
 
-    if (!command->writes || command->attribute > ATTRIBUTE_SIMPLE || command->fua || batch->watch.mask)
+    if (batch->user->threaded || !command->writes || command->attribute > ATTRIBUTE_SIMPLE || command->fua || batch->watch.mask)
         return false;
     if (command->edtl != command->count * batch->gate->block_size || command->edtl > LARGEST_TRANSFER)
         return false;
@@ -131,14 +131,14 @@ static bool write_all(struct batch *batch, struct transfer *transfer, size_t off
     const uint8_t *data = arrival->data;
     enum attempt attempt;
 
-    if (!gate->write_open || !lba_fits(transfer->lba, transfer->wanted / gate->block_size, gate))
+    if (!gate_word(&gate->write_open) || !lba_fits(transfer->lba, transfer->wanted / gate->block_size, gate))
         return false;
     if (!alone) {
         if (!keep(batch, transfer, offset, arrival))
             return false;
         data = transfer->data;
     }
-    attempt = shortcut_write(&gate->shortcut, place, data, transfer->wanted);
+    attempt = shortcut_write(&gate->shortcut, batch->user, place, data, transfer->wanted);
     if (attempt == ASK) { /* it takes a view of an object */
         PyObject *view;
         if (!keep(batch, transfer, offset, arrival))

@@ -56,12 +56,50 @@ void gate_count_transfer(struct gate *gate, int more)
     gate->transfers += (uint64_t)(int64_t)more;
 }
 
+/* Set a word. What it forbids is over when this returns, in data threads too. */
+static void set_word(struct gate *gate, uint64_t *word, uint64_t value)
+{
+    uint64_t before = *word;
+
+    if (before == value)
+        return;
+    __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
+    if (value < before && gate->lent != 0)
+        users_settle();
+}
+
 static PyObject *gate_close(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     struct gate *gate = (struct gate *)self;
 
-    gate->read_open = gate->write_open = 0;
+    set_word(gate, &gate->read_open, 0);
+    set_word(gate, &gate->write_open, 0);
     Py_RETURN_NONE;
+}
+
+static int set_number(PyObject *self, PyObject *value, void *word)
+{
+    const struct word *place = word;
+    uint64_t number;
+
+    if (value == NULL)
+        PyErr_SetString(PyExc_TypeError, "it cannot be deleted");
+    if (value == NULL || number_of(value, place->most, &number) < 0)
+        return -1;
+    set_word((struct gate *)self, (uint64_t *)(void *)((char *)self + place->offset), number);
+    return 0;
+}
+
+static int set_flag(PyObject *self, PyObject *value, void *word)
+{
+    int on = value == NULL ? 0 : PyObject_IsTrue(value);
+
+    if (value == NULL)
+        PyErr_SetString(PyExc_TypeError, "it cannot be deleted");
+    if (value == NULL || on < 0)
+        return -1;
+    set_word((struct gate *)self, (uint64_t *)(void *)((char *)self + ((const struct word *)word)->offset), (uint64_t)on);
+    return 0;
 }
 
 static PyObject *get_store(PyObject *self, void *Py_UNUSED(closure))
@@ -142,9 +180,9 @@ static PyGetSetDef attributes[] = {
     {"words", get_words, NULL, "The unit's.", NULL},
     {"busy", get_busy, NULL, "Whether the unit has tasks, or commands that will be.", NULL},
     {"transfers", word_get, NULL, "How many of its WRITEs wait for data in data paths.", &transfers},
-    {"blocks", word_get, word_set, "Blocks of the unit now.", &blocks},
-    {"read_open", flag_get, flag_set, "Whether a READ needs no look at the unit's state.", &read_open},
-    {"write_open", flag_get, flag_set, "The same of a WRITE.", &write_open},
+    {"blocks", word_get, set_number, "Blocks of the unit now.", &blocks},
+    {"read_open", flag_get, set_flag, "Whether a READ needs no look at the unit's state.", &read_open},
+    {"write_open", flag_get, set_flag, "The same of a WRITE.", &write_open},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -25,7 +25,14 @@ struct gate {
     uint64_t number, block_size, blocks;
     uint64_t read_open, write_open;
     uint64_t transfers; /* how many of its WRITEs wait for data in data paths */
+    unsigned lent;      /* how many paths that data threads have lead through it */
 };
+
+/* A word of a gate as it is now: who closes it waits for those who are inside (users.h). */
+static inline uint64_t gate_word(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_SEQ_CST);
+}
 
 /* The type, after gate_init. */
 extern PyTypeObject *gate_type;

@@ -22,7 +22,7 @@ static enum attempt write_data(const struct batch *batch, const struct place *pl
     struct gate *gate = batch->gate;
     uint64_t offset = batch->command.lba * gate->block_size;
     size_t length = (size_t)place->data.len;
-    enum attempt attempt = shortcut_write(&gate->shortcut, offset, place->data.buf, length);
+    enum attempt attempt = shortcut_write(&gate->shortcut, batch->user, offset, place->data.buf, length);
 
     return attempt == ASK ? ask_store(gate->store, "try_write", offset, place->view, 0, length) : attempt;
 }
@@ -146,12 +146,14 @@ static int open_place(struct place *place, PyObject *const *args)
 static PyObject *alone(struct path *path, PyObject *const *args, int (*serve)(struct batch *, const struct place *))
 {
     struct place place;
+    struct buffers buffers;
     struct batch batch;
     int result = -1;
 
     if (path_check_open(path) < 0 || open_place(&place, args) < 0)
         return NULL;
-    batch = batch_of(path, 0, 0, (size_t)path->chunk.len);
+    buffers = own_buffers(path);
+    batch = batch_of(path, &buffers, 0, 0, (size_t)path->chunk.len);
     path->busy = true;
     if (watch_begin(&batch.watch, path->probes, path->info) == 0)
         result = serve(&batch, &place);

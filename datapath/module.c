@@ -1,7 +1,10 @@
-/* iscsitools.datapath._native: the data path's twin in C, and the gate that it reads. One thread calls it. */
+/* iscsitools.datapath._native: the data path's twin in C, the gate that it reads, and threads that serve by it. */
 #include "path.h"
 
 #include "crc32c.h"
+#ifdef __linux__
+#include "data_thread.h"
+#endif
 #include "trace.h"
 
 /* checksum(data, by_table=False): for tests. */
@@ -18,8 +21,15 @@ static PyObject *native_checksum(PyObject *Py_UNUSED(self), PyObject *args)
     return PyLong_FromUnsignedLong(crc);
 }
 
+static PyObject *native_settle(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
+{
+    users_settle();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"checksum", native_checksum, METH_VARARGS, "The CRC32C of bytes; by_table: without the processor's instruction."},
+    {"settle", native_settle, METH_NOARGS, "Wait until no data thread is at what it began before this call."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -37,5 +47,9 @@ PyMODINIT_FUNC PyInit__native(void)
     if (PyModule_AddObjectRef(module, "Gate", (PyObject *)gate_type) < 0 || path_init(module) < 0
         || trace_init(module) < 0)
         Py_CLEAR(module);
+#ifdef __linux__
+    if (module != NULL && data_thread_init(module) < 0)
+        Py_CLEAR(module);
+#endif
     return module;
 }

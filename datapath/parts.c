@@ -32,7 +32,7 @@ enum stop serve_read_in_parts(struct batch *batch)
 
     if (batch->watch.mask)
         return OTHER;
-    if (data + length > (size_t)path->chunk.len - BHS_LENGTH)
+    if (data + length > batch->room - BHS_LENGTH)
         return OUTPUT_FULL;
     if (read_data(batch, data, data + length) != DONE)
         return OTHER;

@@ -33,7 +33,9 @@ struct path {
     uint64_t commands, read_bytes, written_bytes;
     uint64_t fired;
     uint64_t ttt, now; /* the last Target Transfer Tag; monotonic nanoseconds of the turn */
-    bool busy; /* inside of consume, whose buffers may not be exchanged now */
+    uint64_t heard;      /* when a data thread last received something of it, in monotonic nanoseconds */
+    struct guest *guest; /* what a data thread has of it; NULL: it is the control thread's */
+    bool busy; /* inside of consume, or a data thread's: its buffers may not be exchanged now */
 };
 
 static inline uint32_t max_cmdsn_of(const struct path *path)

@@ -96,6 +96,7 @@ static struct word fired = {offsetof(struct path, fired), UINT64_MAX};
 
 static struct word ttt = {offsetof(struct path, ttt), UINT32_MAX - 1};
 static struct word now = {offsetof(struct path, now), UINT64_MAX};
+static struct word heard = {offsetof(struct path, heard), UINT64_MAX};
 static struct word pending = {offsetof(struct path, transfers.count), UINT64_MAX};
 
 /* Where an object stands in its path: a closure of get_object. */
@@ -117,6 +118,7 @@ PyGetSetDef path_attributes[] = {
     {"fired", word_get, word_set, NULL, &fired},
     {"ttt", word_get, word_set, NULL, &ttt},
     {"now", word_get, word_set, NULL, &now},
+    {"heard", word_get, NULL, NULL, &heard},
     {"transfers", word_get, NULL, NULL, &pending},
     {"waiting_since", get_waiting_since, NULL, NULL, NULL},
     {"receive", get_receive, NULL, NULL, NULL},

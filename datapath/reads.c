@@ -7,9 +7,9 @@ enum attempt read_data(struct batch *batch, size_t data, size_t done)
 {
     struct gate *gate = batch->gate;
     uint64_t offset = batch->command.lba * gate->block_size;
-    enum attempt attempt = shortcut_read(&gate->shortcut, offset, batch->out + data, done - data);
+    enum attempt attempt = shortcut_read(&gate->shortcut, batch->user, offset, batch->out + data, done - data);
 
-    if (attempt == ASK)
+    if (attempt == ASK && !batch->user->threaded)
         attempt = ask_store(gate->store, "try_read_into", offset, batch->path->chunk_view, data, done);
     return attempt;
 }

@@ -1,8 +1,8 @@
 /*
- * The same steps as the try_ methods of FileBackstore, RamBackstore and NullBackstore, on the same words. The
- * interpreter's lock is held throughout: so no thread of Python comes between the look at the words and the system call,
- * and RangeLock.inline is not needed. A read never waits (RWF_NOWAIT); a write that was slow sends the next ones to
- * threads.
+ * The same steps as the try_ methods of FileBackstore, RamBackstore and NullBackstore, on the same words. The control
+ * thread holds the interpreter's lock throughout: so no thread of Python comes between the look at the words and the
+ * system call, and RangeLock.inline is not needed. A data thread is inside (users.h), which whoever changes a word waits
+ * for. A read never waits (RWF_NOWAIT); a write that was slow sends the next ones to threads.
  */
 #include "shortcut.h"
 
@@ -22,13 +22,19 @@
 
 /* As in shortcut.py. */
 enum { FD, READ_FLAGS, NO_WRITE_BEFORE, UNFLUSHED, WRITERS, HOLDS, FILE_WORDS };
-enum { SIZE, RAM_WORDS };
+enum { SIZE, ALONE, RAM_WORDS };
 enum { CHUNK = 1 << 20, PAGE_MASK = 4095 };
 #define SLOW_NS INT64_C(20000000)
 
-static int64_t *words_of(const struct shortcut *shortcut)
+/* Other threads set words: after they have set one, they wait for who is inside (users.h). */
+static int64_t word(const struct shortcut *shortcut, int number)
 {
-    return shortcut->words.buf;
+    return __atomic_load_n((const int64_t *)shortcut->words.buf + number, __ATOMIC_SEQ_CST);
+}
+
+static void set_word(const struct shortcut *shortcut, int number, int64_t value)
+{
+    __atomic_store_n((int64_t *)shortcut->words.buf + number, value, __ATOMIC_RELAXED);
 }
 
 /* -- file */
@@ -62,81 +68,116 @@ static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64
 
 static enum attempt file_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length)
 {
-    const int64_t *words = words_of(shortcut);
+    int64_t flags = word(shortcut, READ_FLAGS);
     ssize_t count;
 
-    if (words[READ_FLAGS] < 0)
+    if (flags < 0)
         return CANNOT;
-    if (words[WRITERS] != 0)
+    if (word(shortcut, WRITERS) != 0)
         return ASK;
-    count = read_at((int)words[FD], to, length, (int64_t)offset, words[READ_FLAGS]);
+    count = read_at((int)word(shortcut, FD), to, length, (int64_t)offset, flags);
     if (count == (ssize_t)length)
         return DONE;
     return count >= 0 || errno == EAGAIN ? CANNOT : ASK;
 }
 
-/* A write took long: its file system is busy. The backstore decides for how long it is left alone. */
-static void was_slow(const struct shortcut *shortcut, int64_t begin, int64_t end)
+/* Its file system is busy: the backstore decides for how long it is left alone. */
+void shortcut_was_slow(const struct shortcut *shortcut, const int64_t *times)
 {
-    PyObject *result = PyObject_CallFunction(shortcut->slow, "LL", (long long)begin, (long long)end);
+    PyObject *result = PyObject_CallFunction(shortcut->slow, "LL", (long long)times[0], (long long)times[1]);
 
     if (result == NULL)
         PyErr_Clear(); /* it only keeps times */
     Py_XDECREF(result);
 }
 
-static enum attempt file_write(const struct shortcut *shortcut, uint64_t offset, const uint8_t *from, size_t length)
+static void was_slow(const struct shortcut *shortcut, struct user *user, int64_t begin, int64_t end)
 {
-    int64_t *words = words_of(shortcut);
-    int fd = (int)words[FD];
+    int64_t times[] = {begin, end};
+
+    if (!user->threaded) {
+        shortcut_was_slow(shortcut, times);
+        return;
+    }
+    memcpy(user->slow, times, sizeof times);
+    user->slow_store = shortcut;
+}
+
+static enum attempt file_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
+                               size_t length)
+{
+    int fd = (int)word(shortcut, FD);
     int64_t begin = now();
     ssize_t count;
 
-    if (begin < words[NO_WRITE_BEFORE])
+    if (begin < word(shortcut, NO_WRITE_BEFORE))
         return CANNOT;
-    if (words[HOLDS] != 0 || ((offset | length) & PAGE_MASK) != 0)
+    if (word(shortcut, HOLDS) != 0 || ((offset | length) & PAGE_MASK) != 0)
         return ASK;
     if ((int64_t)(offset + length) > lseek(fd, 0, SEEK_END))
         return CANNOT; /* somebody has cut the file: write() says so */
+    if (user->threaded)
+        set_word(shortcut, UNFLUSHED, 1); /* somebody may read with FUA as soon as it is written */
     count = pwrite(fd, from, length, (off_t)offset);
     if (count > 0)
-        words[UNFLUSHED] = 1;
+        set_word(shortcut, UNFLUSHED, 1); /* a flush may have begun and ended in between */
     if (count != (ssize_t)length)
         return count < 0 ? CANNOT : ASK; /* a task meets the error again; the rest is written with the beginning */
     int64_t end = now();
     if (end - begin > SLOW_NS)
-        was_slow(shortcut, begin, end);
+        was_slow(shortcut, user, begin, end);
     return DONE;
 }
 
 /* -- ram */
 
-/* The bytes from "offset" on that lie in one chunk, at most *length of them, whose number that becomes; NULL: none. */
-static uint8_t *chunk_at(const struct shortcut *shortcut, uint64_t offset, size_t *length)
+/* How many chunks have a place. */
+static uint64_t places_of(const struct shortcut *shortcut)
 {
-    uint64_t index = offset / CHUNK;
-    size_t start = (size_t)(offset % CHUNK);
-    PyObject *key = PyLong_FromUnsignedLongLong(index);
-    PyObject *chunk = key == NULL ? NULL : PyDict_GetItemWithError(shortcut->chunks, key);
+    return (uint64_t)shortcut->places.len / sizeof(uint64_t);
+}
 
+/* Where a chunk begins, or NULL: there is none. */
+static uint8_t *chunk_of(const struct shortcut *shortcut, uint64_t index)
+{
+    const uint64_t *places = shortcut->places.buf;
+    PyObject *key, *chunk;
+
+    if (index < places_of(shortcut))
+        return (uint8_t *)(uintptr_t)__atomic_load_n(&places[index], __ATOMIC_RELAXED);
+    key = PyLong_FromUnsignedLongLong(index);
+    chunk = key == NULL ? NULL : PyDict_GetItemWithError(shortcut->chunks, key);
     Py_XDECREF(key);
-    if (*length > CHUNK - start)
-        *length = CHUNK - start;
     if (chunk == NULL) {
         PyErr_Clear();
         return NULL;
     }
-    return PyByteArray_Size(chunk) == CHUNK ? (uint8_t *)PyByteArray_AsString(chunk) + start : NULL;
+    return PyByteArray_Size(chunk) == CHUNK ? (uint8_t *)PyByteArray_AsString(chunk) : NULL;
 }
 
-static bool within(const struct shortcut *shortcut, uint64_t offset, size_t length)
+/* The bytes from "offset" on that lie in one chunk, at most *length of them, whose number that becomes; NULL: none. */
+static uint8_t *chunk_at(const struct shortcut *shortcut, uint64_t offset, size_t *length)
 {
-    return offset + length <= (uint64_t)words_of(shortcut)[SIZE];
+    size_t start = (size_t)(offset % CHUNK);
+    uint8_t *chunk = chunk_of(shortcut, offset / CHUNK);
+
+    if (*length > CHUNK - start)
+        *length = CHUNK - start;
+    return chunk == NULL ? NULL : chunk + start;
 }
 
-static enum attempt ram_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length)
+/* Whether a user may be at these bytes: they are there, and no call of Python wants to be alone with them. */
+static bool may_enter(const struct shortcut *shortcut, const struct user *user, uint64_t offset, size_t length)
 {
-    if (!within(shortcut, offset, length))
+    if (user->threaded && (word(shortcut, ALONE) != 0 || (offset + length - 1) / CHUNK >= places_of(shortcut)))
+        return false;
+    return offset + length <= (uint64_t)word(shortcut, SIZE);
+}
+
+static enum attempt ram_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset, uint8_t *to,
+                             size_t length)
+{
+    if (!may_enter(shortcut, user, offset, length))
         return ASK;
     while (length > 0) {
         size_t part = length;
@@ -152,9 +193,10 @@ static enum attempt ram_read(const struct shortcut *shortcut, uint64_t offset, u
     return DONE;
 }
 
-static enum attempt ram_write(const struct shortcut *shortcut, uint64_t offset, const uint8_t *from, size_t length)
+static enum attempt ram_write(const struct shortcut *shortcut, const struct user *user, uint64_t offset,
+                              const uint8_t *from, size_t length)
 {
-    if (!within(shortcut, offset, length))
+    if (!may_enter(shortcut, user, offset, length))
         return ASK;
     while (length > 0) {
         size_t part = length;
@@ -173,16 +215,17 @@ static enum attempt ram_write(const struct shortcut *shortcut, uint64_t offset, 
 
 int shortcut_unflushed(const struct shortcut *shortcut)
 {
-    return shortcut->kind == SHORTCUT_FILE ? words_of(shortcut)[UNFLUSHED] != 0 : -1;
+    return shortcut->kind == SHORTCUT_FILE ? word(shortcut, UNFLUSHED) != 0 : -1;
 }
 
-enum attempt shortcut_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length)
+static enum attempt read_kind(const struct shortcut *shortcut, const struct user *user, uint64_t offset, uint8_t *to,
+                              size_t length)
 {
     switch (shortcut->kind) {
     case SHORTCUT_FILE:
         return file_read(shortcut, offset, to, length);
     case SHORTCUT_RAM:
-        return ram_read(shortcut, offset, to, length);
+        return ram_read(shortcut, user, offset, to, length);
     case SHORTCUT_NULL:
         memset(to, 0, length);
         return DONE;
@@ -192,19 +235,52 @@ enum attempt shortcut_read(const struct shortcut *shortcut, uint64_t offset, uin
     return ASK;
 }
 
-enum attempt shortcut_write(const struct shortcut *shortcut, uint64_t offset, const uint8_t *from, size_t length)
+static enum attempt write_kind(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
+                               size_t length)
 {
     switch (shortcut->kind) {
     case SHORTCUT_FILE:
-        return file_write(shortcut, offset, from, length);
+        return file_write(shortcut, user, offset, from, length);
     case SHORTCUT_RAM:
-        return ram_write(shortcut, offset, from, length);
+        return ram_write(shortcut, user, offset, from, length);
     case SHORTCUT_NULL:
         return DONE;
     case SHORTCUT_NONE:
         break;
     }
     return ASK;
+}
+
+/* Whether others may be at the same bytes: the store is known to them by its words. */
+static bool is_shared(const struct shortcut *shortcut, const struct user *user)
+{
+    return (user->threaded || users_threads != 0)
+           && (shortcut->kind == SHORTCUT_FILE || shortcut->kind == SHORTCUT_RAM);
+}
+
+enum attempt shortcut_read(const struct shortcut *shortcut, struct user *user, uint64_t offset, uint8_t *to, size_t length)
+{
+    enum attempt attempt;
+
+    if (!is_shared(shortcut, user))
+        return read_kind(shortcut, user, offset, to, length);
+    user_claim(user, shortcut->words.buf, offset, offset + length, false);
+    attempt = read_kind(shortcut, user, offset, to, length);
+    user_release(user);
+    return attempt;
+}
+
+enum attempt shortcut_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
+                            size_t length)
+{
+    enum attempt attempt;
+
+    if (!is_shared(shortcut, user))
+        return write_kind(shortcut, user, offset, from, length);
+    user_claim(user, shortcut->words.buf, offset, offset + length, true);
+    attempt = write_kind(shortcut, user, offset, from, length);
+    user_release(user);
+    return attempt;
 }
 
 /* The kind by its name, and how many words it has at least. */
@@ -224,17 +300,18 @@ static enum shortcut_kind kind_of(PyObject *name, Py_ssize_t *words)
 
 static int take_over(struct shortcut *shortcut, PyObject *offer)
 {
-    PyObject *kind, *words, *chunks, *slow;
+    PyObject *kind, *words, *chunks, *slow, *places = Py_None;
     Py_ssize_t least;
 
     if (!PyTuple_Check(offer)) {
         PyErr_SetString(PyExc_TypeError, "a shortcut is a tuple");
         return -1;
     }
-    if (!PyArg_ParseTuple(offer, "UOOO:shortcut", &kind, &words, &chunks, &slow))
+    if (!PyArg_ParseTuple(offer, "UOOO|O:shortcut", &kind, &words, &chunks, &slow, &places))
         return -1;
     shortcut->kind = kind_of(kind, &least);
-    if (PyObject_GetBuffer(words, &shortcut->words, PyBUF_WRITABLE) < 0)
+    if (PyObject_GetBuffer(words, &shortcut->words, PyBUF_WRITABLE) < 0
+        || (places != Py_None && PyObject_GetBuffer(places, &shortcut->places, PyBUF_SIMPLE) < 0))
         return -1;
     if (shortcut->words.len < least * (Py_ssize_t)sizeof(int64_t) || (shortcut->kind == SHORTCUT_RAM && !PyDict_Check(chunks))) {
         PyErr_SetString(PyExc_ValueError, "not what a backstore of that kind has to offer");
@@ -270,6 +347,7 @@ int shortcut_open(struct shortcut *shortcut, PyObject *store)
 int shortcut_visit(const struct shortcut *shortcut, visitproc visit, void *arg)
 {
     Py_VISIT(shortcut->words.obj);
+    Py_VISIT(shortcut->places.obj);
     Py_VISIT(shortcut->chunks);
     Py_VISIT(shortcut->slow);
     return 0;
@@ -280,6 +358,8 @@ void shortcut_close(struct shortcut *shortcut)
     shortcut->kind = SHORTCUT_NONE;
     if (shortcut->words.obj != NULL)
         PyBuffer_Release(&shortcut->words);
+    if (shortcut->places.obj != NULL)
+        PyBuffer_Release(&shortcut->places);
     Py_CLEAR(shortcut->chunks);
     Py_CLEAR(shortcut->slow);
 }

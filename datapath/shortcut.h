@@ -2,7 +2,7 @@
 #ifndef SHORTCUT_H
 #define SHORTCUT_H
 
-#include "python.h"
+#include "users.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,6 +13,7 @@ enum shortcut_kind { SHORTCUT_NONE, SHORTCUT_FILE, SHORTCUT_RAM, SHORTCUT_NULL }
 struct shortcut {
     enum shortcut_kind kind;
     Py_buffer words;
+    Py_buffer places; /* of ram: the address of each chunk's first byte, or 0; no buf: not all have a place in it */
     PyObject *chunks; /* of ram: by number, a bytearray each */
     PyObject *slow;   /* of file: called with begin and end of a write that was slow */
 };
@@ -30,8 +31,13 @@ int shortcut_open(struct shortcut *shortcut, PyObject *store);
 /* Whether something that was written may not be durable; -1: its "unflushed" says so. */
 int shortcut_unflushed(const struct shortcut *shortcut);
 
-enum attempt shortcut_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length);
-enum attempt shortcut_write(const struct shortcut *shortcut, uint64_t offset, const uint8_t *from, size_t length);
+/* Move bytes for a user, who is inside if he is a data thread. To a data thread that is told to ask, nothing else is left. */
+enum attempt shortcut_read(const struct shortcut *shortcut, struct user *user, uint64_t offset, uint8_t *to, size_t length);
+enum attempt shortcut_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
+                            size_t length);
+
+/* Tell the store of a write that was slow. */
+void shortcut_was_slow(const struct shortcut *shortcut, const int64_t *times);
 
 int shortcut_visit(const struct shortcut *shortcut, visitproc visit, void *arg);
 void shortcut_close(struct shortcut *shortcut);

@@ -21,7 +21,7 @@ int number_of(PyObject *object, uint64_t most, uint64_t *number)
 
 PyObject *word_get(PyObject *self, void *word)
 {
-    return PyLong_FromUnsignedLongLong(*place(self, word));
+    return PyLong_FromUnsignedLongLong(__atomic_load_n(place(self, word), __ATOMIC_RELAXED));
 }
 
 int word_set(PyObject *self, PyObject *value, void *word)

@@ -7,6 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A word that another thread reads meanwhile. */
+static inline void word_store(uint64_t *word, uint64_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
 /* Where a uint64_t stands in its object, and the most that it may be set to. The closure of the four below. */
 struct word {
     size_t offset;

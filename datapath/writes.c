@@ -15,9 +15,9 @@ static enum attempt write_data(struct batch *batch, size_t data, size_t done)
 {
     struct gate *gate = batch->gate;
     uint64_t offset = batch->command.lba * gate->block_size;
-    enum attempt attempt = shortcut_write(&gate->shortcut, offset, batch->in + data, done - data);
+    enum attempt attempt = shortcut_write(&gate->shortcut, batch->user, offset, batch->in + data, done - data);
 
-    if (attempt == ASK)
+    if (attempt == ASK && !batch->user->threaded)
         attempt = ask_store(gate->store, "try_write", offset, batch->path->receive_view, data, done);
     return attempt;
 }

@@ -41,6 +41,8 @@ from iscsitools.backstores.shortcut import (
     NO_WRITE_BEFORE,
     READ_FLAGS,
     Shortcut,
+    is_shared,
+    settle,
 )
 from iscsitools.backstores.syscalls import (
     RWF_DSYNC,
@@ -92,14 +94,15 @@ class FileBackstore(CallsAtOnce):
 
     def close(self) -> None:
         """Close; this ends the lock."""
+        self._words[READ_FLAGS] = -1
+        self._words[NO_WRITE_BEFORE] = NEVER
+        settle()
         if self._file is not None:
             self._durability.close()
             self._file.close()
         self._file = None
         self._fd = self._words[FD] = -1
         self._io = None
-        self._words[READ_FLAGS] = -1
-        self._words[NO_WRITE_BEFORE] = NEVER
 
     def _prepare(self) -> None:
         """Find out what file system and device can do, and open the fast paths that are sound with it."""
@@ -270,6 +273,8 @@ class FileBackstore(CallsAtOnce):
         """The descriptor, while what :meth:`try_read_into` and :meth:`try_write` look at allows it."""
         if type(self) is not FileBackstore or self._io is not None:
             return None
+        if is_shared():
+            self._leave_to_threads()
         return Shortcut(self.kind, self._words, slow=self._spare_the_loop)
 
     def _check_writable(self, offset: int, length: int) -> None:

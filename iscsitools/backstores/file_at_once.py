@@ -16,7 +16,7 @@ from typing import Final
 from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.durability import Durability
 from iscsitools.backstores.ranges import RangeLock
-from iscsitools.backstores.shortcut import HOLDS, NO_WRITE_BEFORE, READ_FLAGS, UNFLUSHED, WRITERS, file_words
+from iscsitools.backstores.shortcut import HOLDS, NO_WRITE_BEFORE, READ_FLAGS, UNFLUSHED, WRITERS, file_words, settle
 from iscsitools.backstores.syscalls import write_fully
 
 _PAGE_MASK: Final = 4095
@@ -126,3 +126,15 @@ class CallsAtOnce(Backstore):
 
     def _stop_writes_on_the_loop(self) -> None:
         self._words[NO_WRITE_BEFORE] = NEVER
+        settle()
+
+    def _leave_to_threads(self) -> None:
+        """Data threads use the file: Python moves nothing at once any more, for only holds keep those away.
+
+        An attribute and no test, for what one loop alone pays.
+        """
+        self.try_read_into = self.try_write = _not_at_once  # type: ignore[assignment, method-assign]
+
+
+def _not_at_once(_offset: int, _buffer: memoryview) -> bool:
+    return False

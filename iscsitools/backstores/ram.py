@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
 import os
 from array import array
 from collections.abc import Iterator
@@ -11,10 +13,13 @@ from typing import Final
 from iscsitools.backstores.base import Allocation, Backstore, Capabilities, Extent, MediumError, Shortcut
 from iscsitools.backstores.holes import file_extents
 from iscsitools.backstores.null import fill_zeros, size_of_what
-from iscsitools.backstores.shortcut import SIZE
+from iscsitools.backstores.shortcut import SIZE, Alone
 from iscsitools.backstores.syscalls import memory_file, read_fully, write_fully
 
 _CHUNK: Final = 1 << 20
+_MOST_PLACES: Final = 1 << 20
+"""Chunks whose addresses the data path in C can look up: those of the first TiB. They lie in a mapping, of which only
+what was written takes memory; no data thread goes beyond."""
 
 
 class RamBackstore(Backstore):
@@ -22,7 +27,7 @@ class RamBackstore(Backstore):
 
     Its calls return at once, so they run on the event loop. Under a filter that blocks they come from several threads:
     each step on a chunk is one operation of the interpreter, so that calls on different blocks cannot disturb
-    each other.
+    each other. While data threads use it each call is alone with the bytes.
     """
 
     kind = "ram"
@@ -31,19 +36,37 @@ class RamBackstore(Backstore):
     blocking = False
 
     def __init__(self, what: str) -> None:
-        self._words = array("q", [size_of_what(self.kind, what)])
+        self._words = array("q", [size_of_what(self.kind, what), 0])
+        self._alone = Alone(self._words)
         self._chunks: dict[int, bytearray] = {}
+        self._table = mmap.mmap(-1, _MOST_PLACES * 8)
+        self._places = memoryview(self._table).cast("Q")
 
     def close(self) -> None:
         """Give all memory back."""
-        self._chunks.clear()
+        with self._alone:
+            for index in tuple(self._chunks):
+                self._drop(index)
+
+    def _drop(self, index: int) -> bytearray | None:
+        if index < _MOST_PLACES:
+            self._places[index] = 0
+        return self._chunks.pop(index, None)
+
+    def _make(self, index: int) -> bytearray:
+        chunk = self._chunks.setdefault(index, bytearray(_CHUNK))  # another thread may have made it since
+        if index < _MOST_PLACES:
+            self._places[index] = ctypes.addressof(ctypes.c_char.from_buffer(chunk))
+        return chunk
 
     def keep(self) -> int:
         """A sparse file in memory with the chunks, each of which is given back once it is in it."""
         fd = memory_file(self.kind)
         os.ftruncate(fd, self.size)
         for index in sorted(self._chunks):
-            write_fully(fd, index * _CHUNK, memoryview(self._chunks.pop(index))[: self.size - index * _CHUNK])
+            chunk = self._drop(index)
+            assert chunk is not None
+            write_fully(fd, index * _CHUNK, memoryview(chunk)[: self.size - index * _CHUNK])
         return fd
 
     def restore(self, fd: int) -> None:
@@ -51,8 +74,7 @@ class RamBackstore(Backstore):
         for extent in file_extents(fd, 0, self.size, _CHUNK):
             if extent.state is Allocation.MAPPED:
                 for index, start, end in _pieces(extent.offset, extent.length):
-                    chunk = self._chunks[index] = bytearray(_CHUNK)
-                    read_fully(fd, index * _CHUNK + start, memoryview(chunk)[start:end])
+                    read_fully(fd, index * _CHUNK + start, memoryview(self._make(index))[start:end])
 
     @property
     def size(self) -> int:
@@ -76,6 +98,10 @@ class RamBackstore(Backstore):
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Copy from the chunks; zeros where there is none."""
+        with self._alone:
+            self._read(offset, buffer)
+
+    def _read(self, offset: int, buffer: memoryview) -> None:
         self._check(offset, len(buffer))
         position = 0
         for index, start, end in _pieces(offset, len(buffer)):
@@ -91,12 +117,16 @@ class RamBackstore(Backstore):
         """Copy into the chunks, making those that are missing."""
         if self.read_only:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        with self._alone:
+            self._write(offset, buffer)
+
+    def _write(self, offset: int, buffer: memoryview) -> None:
         self._check(offset, len(buffer))
         position = 0
         for index, start, end in _pieces(offset, len(buffer)):
             chunk = self._chunks.get(index)
-            if chunk is None:  # setdefault: another thread may have made it since
-                chunk = self._chunks.setdefault(index, bytearray(_CHUNK))
+            if chunk is None:
+                chunk = self._make(index)
             chunk[start:end] = buffer[position : position + end - start]
             position += end - start
 
@@ -107,11 +137,15 @@ class RamBackstore(Backstore):
         """Drop the chunks that lie within the range whole, and clear the parts of the others."""
         if self.read_only:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        with self._alone:
+            self._write_zeroes(offset, length)
+
+    def _write_zeroes(self, offset: int, length: int) -> None:
         self._check(offset, length)
         whole = range(-(-offset // _CHUNK), (offset + length) // _CHUNK)
         # A range may cover many times more chunks than there are.
         for index in [i for i in tuple(self._chunks) if i in whole] if len(whole) > len(self._chunks) else whole:
-            self._chunks.pop(index, None)
+            self._drop(index)
         last = (offset + length) // _CHUNK
         for index in {offset // _CHUNK, last}:
             chunk = self._chunks.get(index)
@@ -135,15 +169,16 @@ class RamBackstore(Backstore):
 
     def resize(self, size: int) -> None:
         """Change the size; what lies beyond a smaller one is gone."""
-        if size < self.size:
-            self.write_zeroes(size, self.size - size)
-        self._words[SIZE] = size
+        with self._alone:
+            if size < self.size:
+                self.write_zeroes(size, self.size - size)
+            self._words[SIZE] = size
 
     def shortcut(self) -> Shortcut | None:
         """The chunks."""
         if type(self) is not RamBackstore or self.read_only:
             return None
-        return Shortcut(self.kind, self._words, self._chunks)
+        return Shortcut(self.kind, self._words, self._chunks, places=self._table)
 
     def _check(self, offset: int, length: int) -> None:
         size = self._words[SIZE]

@@ -7,7 +7,8 @@ Two kinds of callers meet. Threads *hold* a range for the time of a call and wai
 event loop must not wait and must not pay for a lock: it sets :attr:`RangeLock.inline` to anything of its own, looks
 whether somebody is in its way, and sets it back to None when its system call has returned. Both orders, the loop's
 (announce, then look) and a thread's (enter the list, then look at ``inline``), are the same as in Dekker's algorithm,
-which is sound because the interpreter runs one of them at a time.
+which is sound because the interpreter runs one of them at a time. Data threads, which hold no lock of the interpreter,
+look at the numbers of holds alone, and whoever enters the list waits until they have (:func:`.shortcut.settle`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 import time
 from array import array
 
-from iscsitools.backstores.shortcut import HOLDS, WRITERS, file_words
+from iscsitools.backstores.shortcut import HOLDS, WRITERS, file_words, settle
 
 
 class Hold:
@@ -92,6 +93,7 @@ class RangeLock:
             under_way = self.inline
         while under_way is not None and self.inline is under_way:
             time.sleep(0)  # one system call on cached pages: microseconds
+        settle()
 
     def _is_free(self, hold: Hold) -> bool:
         for other in self.holds:

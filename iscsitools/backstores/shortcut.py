@@ -1,8 +1,10 @@
 """What a backstore offers to a data path outside Python: its bytes without a call, and the words that say when.
 
 A :class:`Shortcut` is a promise: while the words allow it, the bytes may be read and written by the system calls, or
-the copies, that ``try_read_into`` and ``try_write`` of the backstore would make, by a thread that holds the
-interpreter's lock from the look at the words to the end of the call. Where the words say no, those methods are asked.
+the copies, that ``try_read_into`` and ``try_write`` of the backstore would make. Who does so either holds the
+interpreter's lock from the look at the words to the end of the call, and asks those methods where the words say no; or
+is a data thread, which holds no lock. A backstore that closes something to them by its words has to wait until they
+have seen it (:func:`settle`). Data threads and the data path of the event loop exclude each other where bytes overlap.
 
 The words are signed 64-bit numbers in one array, so that code in C reads and sets them where they are.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from mmap import mmap
 from typing import Final, NamedTuple
 
 # Of "file", by position. NO_WRITE_BEFORE: monotonic nanoseconds.
@@ -28,6 +31,49 @@ HOLDS: Final = 5
 # Of "ram".
 SIZE: Final = 0
 """Bytes of the disk."""
+ALONE: Final = 1
+"""How many calls want to be alone with the bytes; while there are any, no data thread touches them."""
+
+Settle = Callable[[], None]
+_settle: Settle | None = None
+
+
+def share(settle: Settle | None) -> None:
+    """Data threads use shortcuts from now on; None: they do so no more.
+
+    ``settle`` returns when each of them has ended what it was at when that was called.
+    """
+    global _settle
+    _settle = settle
+
+
+def is_shared() -> bool:
+    """Whether data threads use shortcuts."""
+    return _settle is not None
+
+
+def settle() -> None:
+    """Wait until data threads have ended what they began before words were changed. From any thread of Python."""
+    if _settle is not None:
+        _settle()
+
+
+class Alone:
+    """A call that no data thread may be beside: a context. Only for the event loop's thread, while they are there."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self, words: array[int]) -> None:
+        self._words = words
+
+    def __enter__(self) -> None:
+        if _settle is not None:
+            self._words[ALONE] += 1
+            _settle()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._words[ALONE]:
+            self._words[ALONE] -= 1
 
 
 class Shortcut(NamedTuple):
@@ -39,6 +85,8 @@ class Shortcut(NamedTuple):
     """Of "ram": the chunks of 1 MiB that there are, by number."""
     slow: Callable[[int, int], None] | None = None
     """Of "file": called when a write has taken 20 ms, with its begin and end in monotonic nanoseconds."""
+    places: mmap | None = None
+    """Of "ram": of each of its first chunks the address of the first byte, or 0; 64-bit numbers."""
 
 
 def file_words() -> array[int]:

@@ -1,0 +1,49 @@
+/*
+ * A data thread: serves connections after login, without the interpreter's lock, as far as the data path can. What it
+ * cannot do by itself (a PDU of another kind, a closed gate, a store that has to be asked, a socket that is broken or
+ * closed) sends the connection back to the control thread, as it was before that PDU.
+ *
+ * The two meet in lists under a lock: who comes or is called back (and the thread's eventfd wakes it), and who has gone
+ * back (and another eventfd wakes the control thread). Each connection is in one of them at most, so they are bounded.
+ */
+#ifndef DATA_THREAD_H
+#define DATA_THREAD_H
+
+#include "guest.h"
+
+#include <pthread.h>
+
+struct data_thread {
+    PyObject_HEAD
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int poller, wake, ready; /* wake: the thread; ready: the control thread */
+    bool running, ends;
+    /* Under the lock. */
+    struct guest *coming, *going;
+    uint64_t guests;
+    /* The thread's own. */
+    struct user *user;
+    uint8_t *in, *out;
+    struct guest *first, *last; /* in line */
+    size_t kept;                /* bytes of guests */
+};
+
+/* Begin with a connection; the thread has it from now on. */
+void data_thread_lend(struct data_thread *thread, struct guest *guest);
+
+/* Call a connection back, and wait for it. The interpreter's lock is given up meanwhile. */
+void data_thread_recall(struct data_thread *thread, struct guest *guest);
+
+/* The first of those that have gone back, linked by "next". */
+struct guest *data_thread_gone(struct data_thread *thread);
+
+/* Start it and end it; start returns 0, or an errno. */
+int data_thread_start(struct data_thread *thread);
+void data_thread_end(struct data_thread *thread);
+
+/* Make the type and put it into the module; 0, or -1 with an exception. */
+int data_thread_init(PyObject *module);
+
+#endif

@@ -1,0 +1,118 @@
+#ifdef __linux__ /* by epoll and eventfd */
+#include "guest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+bool guest_keep(uint8_t **place, size_t *length, const uint8_t *from, size_t count)
+{
+    if (count == 0)
+        return true;
+    *place = malloc(count);
+    if (*place == NULL)
+        return false;
+    memcpy(*place, from, count);
+    *length = count;
+    return true;
+}
+
+void guest_forget(uint8_t **place, size_t *length)
+{
+    free(*place);
+    *place = NULL;
+    *length = 0;
+}
+
+/* How much of it the socket took; -1: it is broken. */
+static ssize_t send_some(int fd, const uint8_t *from, size_t count)
+{
+    size_t sent = 0;
+
+    while (sent < count) {
+        ssize_t taken = send(fd, from + sent, count - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (taken > 0)
+            sent += (size_t)taken;
+        else if (errno == EAGAIN || errno == EWOULDBLOCK)
+            break;
+        else if (errno != EINTR)
+            return -1;
+    }
+    return (ssize_t)sent;
+}
+
+bool guest_send(struct guest *guest, const uint8_t *from, size_t count)
+{
+    ssize_t sent = send_some(guest->fd, from, count);
+
+    guest->put += count;
+    guest->output_sent = 0;
+    if (sent < 0) /* its poller tells of it too, and then it goes back */
+        sent = 0;
+    return guest_keep(&guest->output, &guest->output_length, from + sent, count - (size_t)sent);
+}
+
+bool guest_send_kept(struct guest *guest)
+{
+    ssize_t sent = send_some(guest->fd, guest->output + guest->output_sent, guest->output_length - guest->output_sent);
+
+    if (sent < 0)
+        return false;
+    guest->output_sent += (size_t)sent;
+    if (guest->output_sent == guest->output_length)
+        guest_forget(&guest->output, &guest->output_length);
+    return true;
+}
+
+/* Count the path among those that lead through its gates to a data thread, or no more. */
+static void lend_gates(struct path *path, int more)
+{
+    for (size_t i = 0; i < path->gates.size; i++)
+        if (path->gates.entries[i].gate != NULL)
+            path->gates.entries[i].gate->lent += (unsigned)more;
+}
+
+struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buffer *input)
+{
+    struct guest *guest = calloc(1, sizeof *guest);
+
+    if (guest == NULL || !guest_keep(&guest->input, &guest->input_length, input->buf, (size_t)input->len)) {
+        free(guest);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    Py_INCREF((PyObject *)path);
+    Py_INCREF(owner);
+    guest->path = path;
+    guest->owner = owner;
+    guest->fd = fd;
+    path->guest = guest;
+    path->busy = true;
+    lend_gates(path, 1);
+    return guest;
+}
+
+PyObject *guest_take_home(struct guest *guest)
+{
+    struct path *path = guest->path;
+    bool sent = guest->output == NULL;
+    const char *input = guest->input == NULL ? "" : (const char *)guest->input;
+    const char *output = sent ? "" : (const char *)guest->output + guest->output_sent;
+    PyObject *result = Py_BuildValue("(Oy#y#K)", guest->owner, input, (Py_ssize_t)guest->input_length, output,
+                                     (Py_ssize_t)(sent ? 0 : guest->output_length - guest->output_sent),
+                                     (unsigned long long)guest->put);
+
+    if (guest->slow_store != NULL && result != NULL)
+        shortcut_was_slow(guest->slow_store, guest->slow);
+    lend_gates(path, -1);
+    path->busy = false;
+    path->guest = NULL;
+    guest_forget(&guest->input, &guest->input_length);
+    guest_forget(&guest->output, &guest->output_length);
+    Py_DECREF(guest->owner);
+    free(guest);
+    Py_DECREF((PyObject *)path);
+    return result;
+}
+
+#endif

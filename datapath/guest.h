@@ -1,0 +1,47 @@
+/*
+ * A connection that a data thread serves. It comes with its path, its socket and what was received already, and goes
+ * back with what was not served and what was not sent. Between the two the control thread only reads counters of it.
+ */
+#ifndef GUEST_H
+#define GUEST_H
+
+#include "batch.h"
+
+/* How far a guest has come; changed under its thread's lock. */
+enum stage { COMING, SERVED_THERE, GOING };
+
+struct guest {
+    struct path *path;
+    PyObject *owner;            /* what the control thread knows it by */
+    struct data_thread *thread;
+    struct guest *next;         /* in the list of those that come, are called back, or go */
+    struct guest *next_in_line; /* of those that have input which was received already */
+    int fd;
+    enum stage stage;
+    bool called, in_line, sends; /* called: back; sends: it waits for its socket to take more */
+    uint8_t *input, *output;     /* kept for later; NULL where there is none */
+    size_t input_length, output_length, output_sent;
+    uint64_t put; /* bytes of output that were made here */
+    const struct shortcut *slow_store; /* a store whose write was slow, and when; NULL: none was */
+    int64_t slow[2];
+};
+
+/* Keep bytes that "*place" had none of before; false: there is no memory for them. */
+bool guest_keep(uint8_t **place, size_t *length, const uint8_t *from, size_t count);
+
+/* Forget kept bytes. */
+void guest_forget(uint8_t **place, size_t *length);
+
+/* Send answers, of which what the socket does not take is kept. false: there is no memory to keep it. */
+bool guest_send(struct guest *guest, const uint8_t *from, size_t count);
+
+/* Send what was kept of them, as far as the socket takes it; false: it is broken. */
+bool guest_send_kept(struct guest *guest);
+
+/* A guest of a path, with the input that was received already; NULL with an exception. The path and its gates are lent. */
+struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buffer *input);
+
+/* Take it apart: its path is the control thread's again. A tuple (owner, input, output, put), or NULL with an exception. */
+PyObject *guest_take_home(struct guest *guest);
+
+#endif
