@@ -67,11 +67,12 @@ class OrderedCommand(click.Command):
 @click.option("--plugin", multiple=True, metavar="NAME[,KEY=VALUE]...", help="Options of a plugin.")
 @click.option("--provider", type=click.Choice(PROVIDERS), help="Tracers that the probes serve.  [default: auto]")
 @click.option("--data-path", type=click.Choice(DATA_PATHS), help="What moves the data.  [default: auto]")
+@click.option("--threads", metavar="N|auto", help="Threads that move data, 1 to 64.  [default: 1]")
 @click.pass_context
 def command(
     ctx: click.Context, file: str | None, portals: tuple[str, ...], iqn: tuple[str, ...], lun: tuple[str, ...],
     name: str | None, state: str | None, log_level: str | None, log_format: str | None, takeover: bool, run: str | None,
-    plugin: tuple[str, ...], provider: str | None, data_path: str | None,
+    plugin: tuple[str, ...], provider: str | None, data_path: str | None, threads: str | None,
 ) -> int:  # fmt: skip
     """Serve disks over iSCSI.
 
@@ -113,6 +114,7 @@ def command(
         "log_format": log_format,
         "provider": provider,
         "data_path": data_path,
+        "threads": threads,
         "plugin": plugin_tables(plugin),
     }
     top = {key: value for key, value in given.items() if value not in (None, [], {})}

@@ -163,7 +163,8 @@ class Config:
     discovery sessions. ``watch_group``: the group that may open the watch socket; None: the owner only.
     ``state``: the folder of what outlives the server; None: the user's own, and no configuration is kept in it.
     ``provider``: ``auto`` takes every tracer that the system has, else ``dtrace``, ``sdt`` or ``none``.
-    ``data_path``: ``auto`` takes the one in C where it was built, else ``native`` or ``python``.
+    ``data_path``: ``auto`` takes the one in C where it was built, else ``native`` or ``python``. ``threads``: data
+    threads; 1: the event loop serves all by itself, 0: as many as are useful.
     """
 
     name: str | None = None
@@ -177,4 +178,5 @@ class Config:
     state: str | None = None
     provider: str = "auto"
     data_path: str = "auto"
+    threads: int = 1
     plugins: tuple[PluginConfig, ...] = ()

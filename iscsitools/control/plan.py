@@ -13,7 +13,7 @@ from iscsitools.backstores.values import size as parse_size
 from iscsitools.config.model import AuthConfig, Config, Limits, LunConfig, MapConfig, TargetConfig
 from iscsitools.config.types import ACCESS_STATES
 
-FIXED: Final = ("name", "log_format", "watch_group", "provider", "data_path", "plugins", "state")
+FIXED: Final = ("name", "log_format", "watch_group", "provider", "data_path", "threads", "plugins", "state")
 """Fields of a Config that only a restart can change."""
 
 

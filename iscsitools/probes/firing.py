@@ -264,7 +264,7 @@ class Probes:
 
     __slots__ = (
         "_calls", "_failed", "_failing", "_module", "_monotonic", "clock", "log", "logged", "mask", "native", "pdu",
-        "read", "sent", "write", "xfer",
+        "read", "sent", "when_watched", "write", "xfer",
     )  # fmt: skip
 
     mask: int
@@ -278,6 +278,8 @@ class Probes:
     log: LogCall | None
     logged: LoggedCall | None
     native: Any
+    when_watched: Callable[[], None] | None
+    """Called when somebody has subscribed: threads that fire no probes have to stop before that is known to him."""
 
     def __init__(
         self,
@@ -290,6 +292,7 @@ class Probes:
         self._failing = False
         self._module = module
         self._monotonic = False
+        self.when_watched = None
         self._calls: tuple[tuple[int, Calls, AnySubscriber, Tracer | None], ...] = ()
         self._bind()
 
@@ -317,6 +320,8 @@ class Probes:
             kept.append((mask, *self._calls_of(subscriber, fail)))
         self._calls = tuple(kept)
         self._bind()
+        if self.mask and self.when_watched is not None:
+            self.when_watched()
 
     def _calls_of(
         self, subscriber: AnySubscriber, fail: Callable[[Exception], None]

@@ -16,6 +16,7 @@ from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.requests.dispatch import Dispatcher
 from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.server.callers import MOST_REFUSED, Callers
+from iscsitools.server.data_threads import DataThreads
 from iscsitools.server.draining import Draining
 from iscsitools.server.link import Link
 from iscsitools.server.listeners import connection_info, prepare
@@ -44,6 +45,7 @@ class Connections:
         self._number = 0
         self._dispatcher: Dispatcher
         self._data_path: type[DataPath]
+        self.threads: DataThreads | None = None
         self.take_limits(limits)
 
     def take_limits(self, limits: Limits) -> None:
@@ -54,10 +56,11 @@ class Connections:
             int(limits.data_out_timeout * 1e9),
         )  # fmt: skip
 
-    def serve_by(self, dispatcher: Dispatcher, data_path: type[DataPath]) -> None:
+    def serve_by(self, dispatcher: Dispatcher, data_path: type[DataPath], threads: DataThreads | None) -> None:
         """Who serves them; said once, before the first one comes."""
         self._dispatcher = dispatcher
         self._data_path = data_path
+        self.threads = threads
 
     def adopt(self, sock: socket.socket) -> None:
         """Take a connection that was accepted."""
@@ -77,7 +80,7 @@ class Connections:
             sock.close()
             return
         self._number += 1
-        link = Link(self._loop, sock, self._gone, self._draining.take)
+        link = Link(self._loop, sock, self._gone, self._draining.take, self.threads)
         now = time.monotonic_ns()
         conn = Connection(
             info, self._buffers, self._probes, self._dispatcher, now, self._timers, self._wake, self._data_path
@@ -97,6 +100,8 @@ class Connections:
     def _gone(self, link: Link) -> None:
         conn = link.conn
         self.links.pop(conn, None)
+        if self.threads is not None:
+            self.threads.forget(link)
         self.callers.remove(conn.info.remote, bool(conn.refusal))
         self._dirty.pop(conn, None)
         self._told_gone(conn.info)

@@ -13,10 +13,13 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.server.loop import READ, WRITE, Loop
+
+if TYPE_CHECKING:
+    from iscsitools.server.data_threads import DataThreads
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +35,13 @@ def _close(sock: socket.socket) -> None:
 class Link:
     """One accepted socket. ``gone`` is called once, when it has been closed.
 
-    ``hand_over`` takes the socket of a connection that the engine has ended, with all of its output sent.
+    ``hand_over`` takes the socket of a connection that the engine has ended, with all of its output sent. ``threads``
+    may serve the connection while only its data path has to do with it.
     """
 
     def __init__(
         self, loop: Loop, sock: socket.socket, gone: Callable[[Link], None],
-        hand_over: Callable[[socket.socket], None] = _close,
+        hand_over: Callable[[socket.socket], None] = _close, threads: DataThreads | None = None,
     ) -> None:  # fmt: skip
         self._hand_over = hand_over
         self.sock = sock
@@ -53,6 +57,9 @@ class Link:
         self._close_by = 0
         self._rest_of_end: Callable[[], None] | None = None
         """What is left to do of its end, when its turn comes."""
+        self._threads = threads
+        self._served_at = self._taken_at = 0
+        """Commands and PDUs that were taken by the end of the last turn."""
 
     def start(self, conn: Connection) -> None:
         """Begin to serve ``conn`` with this socket."""
@@ -121,7 +128,7 @@ class Link:
         """Send what there is to send, as far as the socket takes it."""
         conn = self.conn
         out = conn.out
-        while self._open:
+        while self._open and conn.call_back is None:
             while unsent := out.unsent():
                 view = None if conn.stalled else out.only_piece()
                 try:
@@ -153,7 +160,30 @@ class Link:
             if interest != self._interest:
                 self._interest = interest
                 self._loop.change(self._fd, interest)
+            if self._threads is not None:
+                self._offer()
             return
+
+    # -- a data thread serves it
+
+    def _offer(self) -> None:
+        """Let a data thread serve it, if in its last turn only its data path had to do with it."""
+        conn, threads = self.conn, self._threads
+        served, taken = conn.path.commands, conn.taken
+        undisturbed = served != self._served_at and taken == self._taken_at
+        self._served_at, self._taken_at = served, taken
+        if undisturbed and self._reads and conn.is_quiet and threads is not None and threads.takes(self):
+            self._loop.unwatch(self._fd)
+            threads.lend(self, self._fd)
+
+    def come_back(self, received: bytes, unsent: bytes, put: int) -> None:
+        """Serve it here again: a data thread has stopped, or was asked to. Its next turn is here."""
+        self.conn.take_back(received, unsent, put)
+        self._served_at, self._taken_at = self.conn.path.commands, self.conn.taken
+        self._interest = READ
+        self._loop.watch(self._fd, READ, self.on_event)
+        self._in_line = True
+        self._loop.next_turn(self._go_on)
 
     def _send(self, pieces: list[memoryview]) -> tuple[int, int]:
         """Send the pieces; returns how many bytes the socket took and how many it was offered."""
@@ -185,6 +215,7 @@ class Link:
 
     def stop_reading(self) -> None:
         """Receive nothing more; answers still go out."""
+        self.conn.own()
         self._reads = False
         self.flush_safely()
 
@@ -222,6 +253,7 @@ class Link:
 
     def _begin_end(self, reason: str, dispose: Callable[[socket.socket], None]) -> None:
         """Take no more input and output."""
+        self.conn.own()
         if self._open:
             self._open = False
             self._loop.unwatch(self._fd)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from types import ModuleType
 
 from iscsitools.config import Config, Limits, PortalConfig
 from iscsitools.errors import RunError
@@ -33,6 +34,7 @@ from iscsitools.server.connections import Connections
 from iscsitools.server.control import ControlRequests
 from iscsitools.server.data_path import NoNativeError, tracers_of
 from iscsitools.server.data_path import choose as choose_data_path
+from iscsitools.server.data_threads import DataThreads, unsupported, useful_threads
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.health import LimitWatch
 from iscsitools.server.heritage import HandoverChannel
@@ -137,7 +139,7 @@ class Server:
             self.table.last = predecessor.heritage.tsih
             self._control.changer.generation = predecessor.heritage.generation
         data_path = self._choose_data_path()
-        self.connections.serve_by(self._dispatcher, data_path)
+        self.connections.serve_by(self._dispatcher, data_path, self._start_threads(tracers_of(data_path)))
         self.probes.use_tracers(tracers_of(data_path), monotonic=sys.platform == "linux")
         self._provider = choose(config.provider)
         for note in self._provider.notes:
@@ -172,6 +174,16 @@ class Server:
         if line:
             log.info(line)
         return data_path
+
+    def _start_threads(self, module: ModuleType | None) -> DataThreads | None:
+        """The data threads that were asked for; None: the loop's thread serves all."""
+        count = self.config.threads or useful_threads()
+        if count == 1:
+            return None
+        if reason := unsupported(module):
+            raise RunError(f"threads {count}: {reason}")
+        assert module is not None
+        return DataThreads(self.loop, module, count, self.probes)
 
     def _open_trace(self) -> TraceServer | None:
         """The sockets for those who watch. A name that is taken is an error; without a place for them we serve on."""
@@ -344,6 +356,8 @@ class Server:
             stack.callback(self._close_stores)
             stack.callback(self._control.close)
             stack.callback(self.notices.targets_stopped)
+            if self.connections.threads is not None:
+                stack.callback(self.connections.threads.close)
             stack.callback(self.connections.close, REASON if self._channel is None else "another server takes over")
             stack.callback(self.listeners.close)
             if self._view is not None:

@@ -94,6 +94,10 @@ class Connection(Framing):
         """When its initiator was last heard, in nanoseconds of the monotonic clock."""
         self.pinged = 0
         """When it was last asked for a sign of life."""
+        self.taken = 0
+        """PDUs that went to the requests' side."""
+        self.call_back: Callable[[], None] | None = None
+        """Has the data thread that serves this connection give it back; None: it is here."""
 
     def next_ttt(self) -> int:
         """A Target Transfer Tag that is not in use: they go round all 32 bits but the reserved one."""
@@ -184,6 +188,7 @@ class Connection(Framing):
     def take(self, pdu: Pdu) -> None:
         """Hand a whole PDU to the requests' side, with what is wrong with it."""
         self._budget -= REQUEST_WORK
+        self.taken += 1
         self.requests.take(self, pdu)
 
     def place_for(self, header: Pdu, length: int) -> tuple[memoryview | None, ScsiCommand | None, int]:
@@ -287,8 +292,58 @@ class Connection(Framing):
         """End commands whose data does not come; ask a silent initiator (RFC 7143 11.18, 11.19), or give it up."""
         timing.on_time(self, now)
 
+    # -- a data thread serves it
+
+    def own(self) -> None:
+        """See that it is served here: before anything is put into its output, and before its tasks are looked at.
+
+        It waits for the end of what its data thread is at.
+        """
+        if self.call_back is not None:
+            self.call_back()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether only its data path has to do with it now: nothing is under way beside it, or waits to be sent."""
+        session, path = self.session, self.path
+        return not (
+            session is None
+            or session.target is None
+            or not self._full_feature
+            or self.close_reason
+            or self.commands
+            or self.text is not None
+            or self._arriving is not None
+            or self.stalled
+            or self.unfinished
+            or session.held
+            or path.transfers
+            or path.chunk is not None
+            or self.out.unsent()
+            or self.buffers.reserved > self.buffers.tight_from
+        )
+
+    def leave_input(self) -> bytes:
+        """The beginning of a PDU that has come, for a data thread that goes on with it."""
+        stash = self._stash
+        self._keep(b"")
+        return stash
+
+    def take_back(self, received: bytes, unsent: bytes, put: int) -> None:
+        """Go on where a data thread has stopped; call :meth:`go_on` next.
+
+        ``received``: what it has not served of the input. ``put``: bytes of answers that it has made, of which
+        ``unsent`` wait to be sent.
+        """
+        self.call_back = None
+        self.heard = max(self.heard, self.path.heard)
+        self._keep(received)
+        self.out.go_on(put, unsent)
+        self.unfinished = True
+
     def close(self, reason: str) -> None:
         """End this connection once its output is sent; the first reason given is kept."""
+        self.own()
         self.close_reason = self.close_reason or reason
         self.stalled = self.unfinished = False
 

@@ -93,6 +93,15 @@ class Output:
         if path.data_digest:
             self._append(chunk, crc32c_wire(data, filler))
 
+    def go_on(self, put: int, unsent: bytes) -> None:
+        """Go on behind ``put`` bytes of a data thread; ``unsent`` of them wait. Nothing waits before them."""
+        self._path.chunk_begin += put
+        self.bytes_sent += put - len(unsent)
+        if unsent:
+            self._queue.append(memoryview(unsent))
+            self._memory.claim(len(unsent))
+            self.when_sent(lambda: self._memory.release(len(unsent)))
+
     def _append(self, chunk: Chunk, data: bytes | bytearray | memoryview) -> None:
         path = self._path
         end = path.tail + len(data)

@@ -124,6 +124,8 @@ class PathState:
 
     # -- commands that wait for data: in Python each of them is a task
 
+    heard: ClassVar[int] = 0
+    """When a data thread last received something of this connection, in monotonic nanoseconds; none ever has it."""
     transfers: ClassVar[int] = 0
     """How many WRITEs this path has begun that wait for data."""
     waiting_since: ClassVar[int] = 0

@@ -54,9 +54,15 @@ def _peer_by(conn: Connection) -> int:
         return conn.opened + timers.login if timers.login else 0
     if not timers.nop_interval:
         return 0
-    if conn.pinged > conn.heard:
+    heard = _heard(conn)
+    if conn.pinged > heard:
         return conn.pinged + timers.nop_timeout if timers.nop_timeout else 0
-    return conn.heard + timers.nop_interval
+    return heard + timers.nop_interval
+
+
+def _heard(conn: Connection) -> int:
+    """When something last came from it, here or to a data thread."""
+    return max(conn.heard, conn.path.heard)
 
 
 def on_time(conn: Connection, now: int) -> None:
@@ -69,7 +75,7 @@ def on_time(conn: Connection, now: int) -> None:
         conn.close("a data segment that does not come")
     elif conn.session is None or not conn.session.full_feature:
         conn.close("login took too long")
-    elif conn.pinged > conn.heard:
+    elif conn.pinged > _heard(conn):
         conn.close("no answer to NOP-In")
     else:
         conn.pinged = now

@@ -212,6 +212,7 @@ class Dispatcher:
         session = conn.session
         if session is None:
             return
+        conn.own()
         header = ANSWER.pack(
             Opcode.NOP_IN, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, conn.next_ttt(), conn.path.statsn,
             conn.path.exp_cmdsn, conn.path.max_cmdsn, 0, 0, 0,
@@ -222,6 +223,7 @@ class Dispatcher:
 
     def gather(self, conn: Connection) -> None:
         """The device server looks at its tasks: have it see all of this connection's."""
+        conn.own()
         adopt_all(conn)
 
     def give_up_waiting(self, conn: Connection, now: int) -> None:

@@ -70,6 +70,7 @@ def async_message(conn: Connection, event: AsyncEvent, parameters: tuple[int, in
     session = conn.session
     if session is None or not session.full_feature:
         return
+    conn.own()
     first, second, third = parameters
     header = ANSWER.pack(
         Opcode.ASYNC_MESSAGE, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, 0, conn.path.next_statsn(), conn.path.exp_cmdsn,

@@ -1,0 +1,153 @@
+"""Data threads: connections that need nothing but their data path are served by threads in C, on other processors.
+
+The loop's thread, the *control thread*, accepts, logs in, and has all SCSI state. A connection whose last turn was
+nothing but commands that the data path answered is *lent* to a data thread (``datapath/data_thread.c``), with its
+socket and its data path. It comes back when something is to be done that only Python can do, as it was before that PDU;
+or it is called back, when something has to be sent on it or its tasks are looked at (:meth:`Connection.own`). A gate
+that is closed is closed for data threads too when the call that closes it returns (``datapath/users.h``).
+
+Nobody looks at what data threads do: while a probe has a subscriber, all connections are served here.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from types import ModuleType
+from typing import Final, Protocol
+
+from iscsitools.backstores.shortcut import share
+from iscsitools.iscsi.connection.datapath import DataPath
+from iscsitools.probes.firing import Probes
+from iscsitools.server.link import Link
+from iscsitools.server.loop import READ, Loop
+
+_MILLISECOND: Final = 1_000_000
+_SHORT_STAY: Final = 20 * _MILLISECOND
+_FIRST_PAUSE: Final = _MILLISECOND
+_LONGEST_PAUSE: Final = 1000 * _MILLISECOND
+Rest = tuple[Link, bytes, bytes, int]
+"""A connection that has come back: its link, what was received and not served, what was not sent, bytes put in all."""
+
+
+class DataThread(Protocol):
+    """``_native.DataThread``."""
+
+    @property
+    def guests(self) -> int:
+        """How many connections it has."""
+
+    @property
+    def cpu(self) -> int:
+        """Nanoseconds of processor time that it has used."""
+
+    def lend(self, path: DataPath, fd: int, owner: Link, received: bytes) -> None:
+        """Serve a connection from now on."""
+
+    def recall(self, path: DataPath) -> Rest:
+        """Call it back, and wait for it."""
+
+    def take_back(self) -> list[Rest]:
+        """Those that have come back by themselves."""
+
+    def fileno(self) -> int:
+        """A descriptor that can be read when there are such."""
+
+    def end(self) -> None:
+        """End the thread, which has no connections any more."""
+
+
+class _Stay:
+    """What is known of a connection that was lent: its thread, since when, and when it may be lent again."""
+
+    __slots__ = ("again", "pause", "since", "thread")
+
+    def __init__(self, thread: DataThread) -> None:
+        self.thread = thread
+        self.since = self.again = 0
+        self.pause = _FIRST_PAUSE
+
+
+class DataThreads:
+    """The data threads of a server. All methods are for the loop's thread."""
+
+    def __init__(self, loop: Loop, module: ModuleType, count: int, probes: Probes) -> None:
+        """Start ``count`` threads of ``module``, the data path in C."""
+        self._loop = loop
+        self._probes = probes
+        self.threads: list[DataThread] = []
+        self._stays: dict[Link, _Stay] = {}
+        for _ in range(count):
+            thread: DataThread = module.DataThread()
+            self.threads.append(thread)
+            loop.watch(thread.fileno(), READ, partial(self._returned, thread))
+        share(module.settle)
+        probes.when_watched = self.call_all_back
+
+    def takes(self, link: Link) -> bool:
+        """Whether a connection may be lent now.
+
+        One that soon came back stays for a while, longer each time: to lend it and take it back costs as much as many
+        commands.
+        """
+        if self._probes.mask:
+            return False
+        stay = self._stays.get(link)
+        return stay is None or time.monotonic_ns() >= stay.again
+
+    def lend(self, link: Link, fd: int) -> None:
+        """Have a thread serve a connection: the one that had it before, else the one with the fewest."""
+        stay = self._stays.get(link)
+        if stay is None:
+            counts = [sum(other.thread is thread for other in self._stays.values()) for thread in self.threads]
+            stay = self._stays[link] = _Stay(self.threads[counts.index(min(counts))])
+        conn = link.conn
+        stay.since = time.monotonic_ns()
+        stay.thread.lend(conn.path, fd, link, conn.leave_input())
+        conn.call_back = partial(self._call_back, link)
+
+    def _call_back(self, link: Link) -> None:
+        rest = self._stays[link].thread.recall(link.conn.path)
+        self._take(rest)
+
+    def _returned(self, thread: DataThread, _what: int) -> None:
+        for rest in thread.take_back():
+            self._take(rest)
+
+    def _take(self, rest: Rest) -> None:
+        link, received, unsent, put = rest
+        stay = self._stays[link]
+        now = time.monotonic_ns()
+        stay.pause = min(2 * stay.pause, _LONGEST_PAUSE) if now - stay.since < _SHORT_STAY else _FIRST_PAUSE
+        stay.again = now + stay.pause
+        link.come_back(received, unsent, put)
+
+    def call_all_back(self) -> None:
+        """Have all connections served by the control thread: somebody looks at them."""
+        for link in self._stays:
+            link.conn.own()
+
+    def forget(self, link: Link) -> None:
+        """A connection has ended."""
+        self._stays.pop(link, None)
+
+    def close(self) -> None:
+        """End the threads; all connections have ended."""
+        self._probes.when_watched = None
+        share(None)
+        for thread in self.threads:
+            self._loop.unwatch(thread.fileno())
+            thread.end()
+
+
+def useful_threads() -> int:
+    """How many data threads ``auto`` means: none."""
+    return 1
+
+
+def unsupported(module: ModuleType | None) -> str:
+    """Why there can be no data threads; empty: there can."""
+    if module is None:
+        return "data threads need the data path in C"
+    return "" if hasattr(module, "DataThread") else f"there are no data threads on {sys.platform}"
