@@ -32,7 +32,8 @@ def command(file: str, diff: bool, dry_run: bool, drain: bool, force: bool, as_j
     attention. Timers of [limits] hold for new connections, and what is negotiated for new sessions.
 
     What the file does not say at its top (portals, name, log_level, ...) stays as it is. name, log_format, watch_group,
-    provider, data_path, state and plugin cannot change without a restart. Paths are relative to the server's directory.
+    provider, data_path, threads, state and plugin cannot change without a restart. Paths are relative to the server's
+    directory.
 
     Exit status: 0; 1 when it was refused or failed; 2 when the file is wrong.
     """
