@@ -5,3 +5,6 @@ from iscsitools.scsi.core.gate import Gate as Gate
 
 def checksum(data: bytes | bytearray | memoryview, by_table: bool = False, /) -> int:
     """The CRC32C of ``data``; ``by_table``: without the processor's instruction."""
+
+def settle() -> None:
+    """Wait until no data thread is at what it began before this call."""

@@ -10,6 +10,7 @@ from iscsitools.scsi.core import task_management
 from iscsitools.scsi.core.command import CommandSet
 from iscsitools.scsi.core.domain import Domain
 from iscsitools.scsi.core.errors import ScsiError, illegal_request, invalid_field, unit_attention
+from iscsitools.scsi.core.gate import settle
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.core.unit import ItlNexus, LogicalUnit
@@ -160,7 +161,9 @@ class ScsiDevice:
     def manage(self, function: int, nexus: Nexus, lun: int, tag: int) -> task_management.Result:
         """Perform a task management function (SAM-5 7); see :func:`iscsitools.scsi.core.task_management.manage`."""
         seen = {number: unit for number, unit in self.units.items() if nexus.lun_of(number) >= 0}
-        return task_management.manage(seen, function, nexus, lun, tag)
+        result = task_management.manage(seen, function, nexus, lun, tag)
+        settle()  # what data threads were at has ended too before the function is answered
+        return result
 
 
 def _admit(task: Task, itl: ItlNexus) -> None:

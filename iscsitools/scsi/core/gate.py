@@ -61,16 +61,17 @@ class Gate:
         self.read_open = self.write_open = False
 
 
-def _find() -> Callable[[int, Backstore, int, int, array[int]], Gate]:
+def _find() -> tuple[Callable[[int, Backstore, int, int, array[int]], Gate], Callable[[], None]]:
     try:
         from iscsitools.datapath import _native
     except ImportError:
-        return Gate
-    return _native.Gate
+        return Gate, lambda: None
+    return _native.Gate, _native.settle
 
 
-make_gate: Final = _find()
+make_gate, settle = _find()
 """Make a gate of a unit number, a backstore, a block size, a number of blocks and the unit's words.
 
-Where there is a data path in C, the words lie where that reads them; the one in Python takes either kind.
+Where there is a data path in C, the words lie where that reads them; the one in Python takes either kind. To close such
+a gate, or to lower its blocks, waits until no data thread is at a command that it let through. ``settle()`` only waits.
 """
