@@ -48,7 +48,7 @@ static inline bool data_intact(const struct batch *batch, size_t data, size_t do
     return !batch->path->data_digest || data_matches(batch, data, done);
 }
 
-/* The path's own, for the control thread. */
+/* The path's own, for the loop's thread. */
 struct buffers own_buffers(const struct path *path);
 
 /* A batch that begins at "pos"; serve its PDUs until one is none of ours; and what it has done becomes the path's. */

@@ -131,7 +131,7 @@ struct buffers own_buffers(const struct path *path)
 
 struct batch batch_of(struct path *path, const struct buffers *buffers, size_t pos, size_t end, size_t budget)
 {
-    struct batch batch = {.path = path, .user = control_user, .pos = pos, .end = end, .tail = buffers->tail};
+    struct batch batch = {.path = path, .user = loop_user, .pos = pos, .end = end, .tail = buffers->tail};
     size_t most = buffers->room - BEHIND;
 
     batch.in = buffers->in;

@@ -135,7 +135,7 @@ static void leave_line(struct data_thread *thread, struct guest *guest)
 
 /* -- one guest */
 
-/* It goes back: whoever has called it finds it, or the control thread is told. */
+/* It goes back: whoever has called it finds it, or the loop's thread is told. */
 static void give_back(struct data_thread *thread, struct guest *guest)
 {
     bool tells;
@@ -209,7 +209,7 @@ static enum stop serve_batch(struct data_thread *thread, struct guest *guest, si
         memmove(thread->in, thread->in + batch.pos, *end);
     if (stop == INCOMPLETE && !will_fit(thread, *end))
         return OTHER;
-    return thread->user->slow_store == NULL ? stop : OTHER; /* the store is told by the control thread */
+    return thread->user->slow_store == NULL ? stop : OTHER; /* the store is told by the loop's thread */
 }
 
 enum turn { GOES_ON, WAITS, LEAVES, BROKEN };

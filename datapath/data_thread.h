@@ -1,10 +1,10 @@
 /*
  * A data thread: serves connections after login, without the interpreter's lock, as far as the data path can. What it
  * cannot do by itself (a PDU of another kind, a closed gate, a store that has to be asked, a socket that is broken or
- * closed) sends the connection back to the control thread, as it was before that PDU.
+ * closed) sends the connection back to the loop's thread, as it was before that PDU.
  *
  * The two meet in lists under a lock: who comes or is called back (and the thread's eventfd wakes it), and who has gone
- * back (and another eventfd wakes the control thread). Each connection is in one of them at most, so they are bounded.
+ * back (and another eventfd wakes the loop's thread). Each connection is in one of them at most, so they are bounded.
  */
 #ifndef DATA_THREAD_H
 #define DATA_THREAD_H
@@ -18,7 +18,7 @@ struct data_thread {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int poller, wake, ready; /* wake: the thread; ready: the control thread */
+    int poller, wake, ready; /* wake: the thread; ready: the loop's thread */
     bool running, ends;
     /* Under the lock. */
     struct guest *coming, *going;

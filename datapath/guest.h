@@ -1,6 +1,6 @@
 /*
  * A connection that a data thread serves. It comes with its path, its socket and what was received already, and goes
- * back with what was not served and what was not sent. Between the two the control thread only reads counters of it.
+ * back with what was not served and what was not sent. Between the two the loop's thread only reads counters of it.
  */
 #ifndef GUEST_H
 #define GUEST_H
@@ -12,7 +12,7 @@ enum stage { COMING, SERVED_THERE, GOING };
 
 struct guest {
     struct path *path;
-    PyObject *owner;            /* what the control thread knows it by */
+    PyObject *owner;            /* what the loop's thread knows it by */
     struct data_thread *thread;
     struct guest *next;         /* in the list of those that come, are called back, or go */
     struct guest *next_in_line; /* of those that have input which was received already */
@@ -41,7 +41,7 @@ bool guest_send_kept(struct guest *guest);
 /* A guest of a path, with the input that was received already; NULL with an exception. The path and its gates are lent. */
 struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buffer *input);
 
-/* Take it apart: its path is the control thread's again. A tuple (owner, input, output, put), or NULL with an exception. */
+/* Take it apart: its path is the loop's thread's again. A tuple (owner, input, output, put), or NULL with an exception. */
 PyObject *guest_take_home(struct guest *guest);
 
 #endif

@@ -34,7 +34,7 @@ struct path {
     uint64_t fired;
     uint64_t ttt, now; /* the last Target Transfer Tag; monotonic nanoseconds of the turn */
     uint64_t heard;      /* when a data thread last received something of it, in monotonic nanoseconds */
-    struct guest *guest; /* what a data thread has of it; NULL: it is the control thread's */
+    struct guest *guest; /* what a data thread has of it; NULL: it is the loop's thread's */
     bool busy; /* inside of consume, or a data thread's: its buffers may not be exchanged now */
 };
 

@@ -5,7 +5,7 @@
 enum { SPINS = 200 };
 
 static struct user users[MOST_USERS];
-struct user *const control_user = &users[0];
+struct user *const loop_user = &users[0];
 unsigned users_threads;
 static atomic_uint highest; /* the number of the last user that there ever was */
 

@@ -1,5 +1,5 @@
 /*
- * Who reads gates and moves a store's bytes at the same time: the control thread, which holds the interpreter's lock,
+ * Who reads gates and moves a store's bytes at the same time: the loop's thread, which holds the interpreter's lock,
  * and the data threads, which do not.
  *
  * Epochs. A data thread is *inside* while it serves a batch: its epoch is odd then. Whoever has closed a gate, or has
@@ -36,10 +36,10 @@ struct user {
     const void *slow_store; /* its shortcut, or NULL */
 };
 
-/* The control thread's. */
-extern struct user *const control_user;
+/* The loop's thread's. */
+extern struct user *const loop_user;
 
-/* How many data threads there are; only the control thread changes it, and it reads it under the interpreter's lock. */
+/* How many data threads there are; only the loop's thread changes it, and it reads it under the interpreter's lock. */
 extern unsigned users_threads;
 
 /* The user of a new data thread, or NULL when there are too many; and no user of anybody any more. */

@@ -1,6 +1,6 @@
 """Data threads: connections that need nothing but their data path are served by threads in C, on other processors.
 
-The loop's thread, the *control thread*, accepts, logs in, and has all SCSI state. A connection whose last turn was
+The loop's thread accepts, logs in, and has all SCSI state. A connection whose last turn was
 nothing but commands that the data path answered is *lent* to a data thread (``datapath/data_thread.c``), with its
 socket and its data path. It comes back when something is to be done that only Python can do, as it was before that PDU;
 or it is called back, when something has to be sent on it or its tasks are looked at (:meth:`Connection.own`). A gate
@@ -124,7 +124,7 @@ class DataThreads:
         link.come_back(received, unsent, put)
 
     def call_all_back(self) -> None:
-        """Have all connections served by the control thread: somebody looks at them."""
+        """Have all connections served by the loop's thread: somebody looks at them."""
         for link in self._stays:
             link.conn.own()
 

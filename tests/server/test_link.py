@@ -66,6 +66,10 @@ class Engine:
         self.raises: BaseException | None = None
         self.info = type("Info", (), {"remote": "192.0.2.1:5"})
         self.out = self
+        self.call_back = None
+
+    def own(self) -> None:
+        """No data thread has it."""
 
     def unsent(self) -> int:
         return self.waiting

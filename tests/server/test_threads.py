@@ -1,0 +1,252 @@
+"""A server with data threads, over sockets: who serves whom, and what all of them must not do any more."""
+
+from __future__ import annotations
+
+import random
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support.native import needs_data_path
+
+from iscsitools.errors import RunError
+from iscsitools.initiator import Session
+from iscsitools.initiator.tasks import checked
+from iscsitools.probes.firing import SCSI_COMMAND, ConnectionInfo
+from iscsitools.wire.scsi import ManagementFunction, Status
+
+from .harness import TEST_UNIT_READY, Running, eventually, make_server, one_target, running
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
+BLOCKS = 8
+MORE = "threads = 2"
+REGISTER, RESERVE, RELEASE = 0, 1, 2
+WRITE_EXCLUSIVE = 1
+CONTROL_PAGE = 0x0A
+
+
+@pytest.fixture(params=["ram", "file"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    needs_data_path()
+    return "ram:16M" if request.param == "ram" else f"file:{tmp_path}/disk,size=16M"
+
+
+def lent(server: Running, count: int) -> None:
+    """Wait until so many connections are with data threads."""
+    threads = server.server.connections.threads
+    assert threads is not None
+    eventually(lambda: sum(thread.guests for thread in threads.threads) == count, f"{count} connections in threads")
+
+
+def read_until_lent(server: Running, sessions: list[Session]) -> None:
+    for session in sessions:
+        for _ in range(3):
+            session.write(0, bytes(4096))
+            session.read(0, BLOCKS)
+    threads = server.server.connections.threads
+    assert threads is not None
+
+    def all_lent() -> bool:
+        for session in sessions:
+            session.read(0, BLOCKS)
+        return sum(thread.guests for thread in threads.threads) == len(sessions)
+
+    eventually(all_lent, "all connections in threads")
+
+
+def on_loop(server: Running, call: Callable[[], object]) -> None:
+    """Have something done on the loop's thread."""
+    done = threading.Event()
+
+    def do() -> None:
+        call()
+        done.set()
+
+    server.server.loop.call_soon(do)
+    assert done.wait(60)
+
+
+def persistent_out(session: Session, action: int, key: int, new: int = 0) -> None:
+    data = struct.pack(">QQ", key, new) + bytes(8)
+    checked(session.command(bytes([0x5F, action, WRITE_EXCLUSIVE]) + bytes(5) + b"\x18\0", write=data))
+
+
+def write_protect(session: Session, on: bool) -> None:
+    """SWP of the Control mode page (SPC-4 7.5.8)."""
+    page = bytearray(checked(session.command(bytes([0x1A, 0x08, CONTROL_PAGE, 0, 0xFF, 0]), read=255)).data)
+    page[:4] = bytes(4)
+    page[8] = page[8] & ~8 | 8 * on
+    checked(session.command(bytes([0x15, 0x10, 0, 0, len(page), 0]), write=bytes(page)))
+
+
+class Load:
+    """Sessions that write and read blocks of their own, each in a thread; they compare what they read."""
+
+    def __init__(self, server: Running, count: int) -> None:
+        self.sessions = [server.connect(name=f"load{number}") for number in range(count)]
+        self.ends = False
+        self.done = [0] * count
+        self.refused = [0] * count
+        self.errors: list[BaseException] = []
+        self._threads = [threading.Thread(target=self._guard, args=(number,)) for number in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _guard(self, number: int) -> None:
+        try:
+            self._work(number)
+        except BaseException as error:
+            self.errors.append(error)
+
+    def _work(self, number: int) -> None:
+        session, rng, known = self.sessions[number], random.Random(number), dict[int, bytes]()
+        while not self.ends:
+            lba = number * 4096 + rng.randrange(64) * BLOCKS
+            if rng.random() < 0.5:
+                data = rng.randbytes(16) * (BLOCKS * 32)
+                cdb = struct.pack(">BBIBHB", 0x2A, 0, lba, 0, BLOCKS, 0)
+                result = session.command(cdb, write=data)
+                if result.status == Status.GOOD:
+                    known[lba] = data
+            else:
+                result = session.command(struct.pack(">BBIBHB", 0x28, 0, lba, 0, BLOCKS, 0), read=BLOCKS * 512)
+                if result.status == Status.GOOD and lba in known:
+                    assert result.data == known[lba]
+            self.done[number] += 1
+            self.refused[number] += result.status != Status.GOOD
+
+    def goes_on(self, more: int) -> None:
+        """Wait until each session has done so many commands more."""
+        wanted = [done + more for done in self.done]
+        eventually(
+            lambda: all(done >= least for done, least in zip(self.done, wanted, strict=True)), "the load goes on"
+        )
+
+    def end(self) -> None:
+        self.ends = True
+        for thread in self._threads:
+            thread.join()
+        assert not self.errors, self.errors
+        for session in self.sessions:
+            session.logout()
+
+
+def test_both_threads_serve_and_all_agrees(tmp_path: Path, disk: str) -> None:
+    with running(tmp_path, one_target(disk, more=MORE)) as server:
+        load = Load(server, 4)
+        threads = server.server.connections.threads
+        assert threads is not None
+        eventually(lambda: [thread.guests for thread in threads.threads] == [2, 2], "two connections in each")
+        spent = [thread.cpu for thread in threads.threads]
+        load.goes_on(500)
+        assert all(thread.cpu > before for thread, before in zip(threads.threads, spent, strict=True))
+        load.end()
+        assert sum(load.refused) == 0
+        lent(server, 0)
+
+
+def test_events_are_all_there_once_somebody_looks(tmp_path: Path, disk: str) -> None:
+    class Count:
+        commands = 0
+
+        def on_pdu(
+            self, probe: int, now: int, conn: ConnectionInfo, lun: int, bhs: bytes, cdb: bytes, sense: int
+        ) -> None:
+            self.commands += 1
+
+        def on_xfer(self, *_: object) -> None: ...
+
+    with running(tmp_path, one_target(disk, more=MORE)) as server:
+        sessions = [server.connect(name=name) for name in "ab"]
+        read_until_lent(server, sessions)
+        count, probes = Count(), server.server.probes
+        on_loop(server, lambda: probes.subscribe(SCSI_COMMAND, count))
+        lent(server, 0)
+        for session in sessions:
+            for _ in range(53):
+                session.read(0, BLOCKS)
+        lent(server, 0)
+        assert count.commands == 2 * 53
+        on_loop(server, lambda: probes.subscribe(0, count))
+        read_until_lent(server, sessions)
+        for session in sessions:
+            session.logout()
+
+
+def stays(session: Session, begin: int, blocks: int, while_doing: Callable[[], object]) -> None:
+    """What is on the disk does not change for a while."""
+    before = session.read(begin, blocks)
+    while_doing()
+    assert session.read(begin, blocks) == before
+
+
+@pytest.mark.parametrize("how", ["reservation", "write protection"])
+def test_nothing_lands_after_the_answer(tmp_path: Path, disk: str, how: str) -> None:
+    with running(tmp_path, one_target(disk, more=MORE)) as server:
+        load, fence = Load(server, 2), server.connect(name="fence")
+        if how == "reservation":
+            persistent_out(fence, REGISTER, 0, 7)
+        for _ in range(20):
+            if how == "reservation":
+                persistent_out(fence, RESERVE, 7)
+            else:
+                write_protect(fence, True)
+            for begin in (0, 4096):
+                stays(fence, begin, 64 * BLOCKS, lambda: fence.nop(b"x"))
+            if how == "reservation":
+                persistent_out(fence, RELEASE, 7)
+            else:
+                write_protect(fence, False)
+            load.goes_on(20)
+        load.end()
+        assert sum(load.refused) > 0
+        fence.logout()
+
+
+def test_resets_and_resizes_beside_a_load(tmp_path: Path, disk: str) -> None:
+    with running(tmp_path, one_target(disk, more=MORE)) as server:
+        load, other = Load(server, 2), server.connect(name="other")
+        unit = server.server.assembly.units[0][1]
+        sizes = [16 << 20, 12 << 20]
+        for turn in range(20):
+            assert other.manage(ManagementFunction.LOGICAL_UNIT_RESET).bhs[2] == 0
+            size = sizes[turn % 2]
+            on_loop(server, partial(unit.resize, size))
+            other.command(TEST_UNIT_READY)
+            other.command(TEST_UNIT_READY)
+            assert unit.store.size == size
+            load.goes_on(20)
+        load.end()
+        other.logout()
+
+
+def test_a_silent_connection_is_pinged_and_one_that_talks_is_not(tmp_path: Path) -> None:
+    needs_data_path()
+    limits = "nop_interval = 0.2\nnop_timeout = 60"
+    with running(tmp_path, one_target("ram:16M", more=MORE, limits=limits)) as server:
+        session = server.connect()
+        read_until_lent(server, [session])
+        (link,) = server.server.connections.links.values()
+        eventually(lambda: link.conn.pinged)
+        session.read(0, BLOCKS)  # reads the ping, and answers it
+        session.logout()
+
+
+def test_there_are_none_without_the_data_path_in_c(tmp_path: Path) -> None:
+    text = one_target("ram:16M", more='threads = 2\ndata_path = "python"')
+    with pytest.raises(RunError, match="threads 2: data threads need the data path in C"):
+        make_server(tmp_path, text)
+
+
+def test_a_server_ends_while_all_connections_are_lent(tmp_path: Path) -> None:
+    needs_data_path()
+    server = Running(make_server(tmp_path, one_target("ram:16M", more=MORE)))
+    sessions = [server.connect(name=name) for name in "abc"]
+    read_until_lent(server, sessions)
+    server.end()
+    for session in sessions:
+        session.close()
