@@ -70,13 +70,13 @@ static inline void count_served(struct batch *batch)
 static inline void count_read(struct batch *batch, uint64_t bytes)
 {
     batch->read += bytes;
-    gate_count_moved(batch->gate, UNIT_READS, bytes);
+    gate_count_moved(batch->gate, batch->user->threaded, UNIT_READS, bytes);
 }
 
-static inline void count_written(struct batch *batch, const struct gate *gate, uint64_t bytes)
+static inline void count_written(struct batch *batch, struct gate *gate, uint64_t bytes)
 {
     batch->written += bytes;
-    gate_count_moved(gate, UNIT_WRITES, bytes);
+    gate_count_moved(gate, batch->user->threaded, UNIT_WRITES, bytes);
 }
 
 /* What the probes' calls are told of the command at "pos". */

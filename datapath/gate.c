@@ -56,6 +56,20 @@ void gate_count_transfer(struct gate *gate, int more)
     gate->transfers += (uint64_t)(int64_t)more;
 }
 
+void gate_add_up(struct gate *gate)
+{
+    int64_t *words = gate->words.buf;
+
+    for (int i = 0; i < UNIT_WORDS - UNIT_READS; i++)
+        words[UNIT_READS + i] += (int64_t)__atomic_exchange_n(&gate->apart[i], 0, __ATOMIC_RELAXED);
+}
+
+static PyObject *add_up(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    gate_add_up((struct gate *)self);
+    Py_RETURN_NONE;
+}
+
 /* Set a word. What it forbids is over when this returns, in data threads too. */
 static void set_word(struct gate *gate, uint64_t *word, uint64_t value)
 {
@@ -162,6 +176,7 @@ static void gate_dealloc(PyObject *self)
 
 static PyMethodDef methods[] = {
     {"close", gate_close, METH_NOARGS, "Let no command through: what the gate leads to is gone for this nexus."},
+    {"add_up", add_up, METH_NOARGS, "Add what a data thread has counted to the unit's words."},
     {NULL, NULL, 0, NULL},
 };
 

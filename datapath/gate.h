@@ -25,6 +25,7 @@ struct gate {
     uint64_t number, block_size, blocks;
     uint64_t read_open, write_open;
     uint64_t transfers; /* how many of its WRITEs wait for data in data paths */
+    uint64_t apart[UNIT_WORDS - UNIT_READS]; /* what a data thread has counted, and is not in the words yet */
     unsigned lent;      /* how many paths that data threads have lead through it */
 };
 
@@ -46,14 +47,22 @@ bool gate_has_room(const struct gate *gate);
 /* Count a transfer, or one less. */
 void gate_count_transfer(struct gate *gate, int more);
 
-/* Count a READ or a WRITE, by its first word, that has moved its data. */
-static inline void gate_count_moved(const struct gate *gate, int word, uint64_t bytes)
+/* Count a READ or a WRITE, by its first word, that has moved its data. A data thread counts apart. */
+static inline void gate_count_moved(struct gate *gate, bool threaded, int word, uint64_t bytes)
 {
     int64_t *words = gate->words.buf;
 
+    if (threaded) {
+        __atomic_fetch_add(&gate->apart[word - UNIT_READS], 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&gate->apart[word - UNIT_READS + 1], bytes, __ATOMIC_RELAXED);
+        return;
+    }
     words[word]++;
     words[word + 1] += (int64_t)bytes;
 }
+
+/* Add what was counted apart to the unit's words. */
+void gate_add_up(struct gate *gate);
 
 /* Make the type; 0, or -1 with an exception. */
 int gate_init(void);

@@ -67,9 +67,13 @@ bool guest_send_kept(struct guest *guest)
 /* Count the path among those that lead through its gates to a data thread, or no more. */
 static void lend_gates(struct path *path, int more)
 {
-    for (size_t i = 0; i < path->gates.size; i++)
-        if (path->gates.entries[i].gate != NULL)
-            path->gates.entries[i].gate->lent += (unsigned)more;
+    for (size_t i = 0; i < path->gates.size; i++) {
+        struct gate *gate = path->gates.entries[i].gate;
+        if (gate == NULL)
+            continue;
+        gate->lent += (unsigned)more;
+        gate_add_up(gate);
+    }
 }
 
 struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buffer *input)

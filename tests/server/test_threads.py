@@ -17,6 +17,7 @@ from iscsitools.errors import RunError
 from iscsitools.initiator import Session
 from iscsitools.initiator.tasks import checked
 from iscsitools.probes.firing import SCSI_COMMAND, ConnectionInfo
+from iscsitools.scsi.core.gate import READ_BYTES, READS, WRITES, WRITTEN_BYTES
 from iscsitools.wire.scsi import ManagementFunction, Status
 
 from .harness import TEST_UNIT_READY, Running, eventually, make_server, one_target, running
@@ -147,6 +148,9 @@ def test_both_threads_serve_and_all_agrees(tmp_path: Path, disk: str) -> None:
         load.end()
         assert sum(load.refused) == 0
         lent(server, 0)
+        words = server.server.assembly.units[0][1].counts
+        assert words[READS] + words[WRITES] == sum(load.done)
+        assert words[READ_BYTES] + words[WRITTEN_BYTES] == 4096 * sum(load.done)
 
 
 def test_events_are_all_there_once_somebody_looks(tmp_path: Path, disk: str) -> None:

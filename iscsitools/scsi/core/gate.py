@@ -56,6 +56,9 @@ class Gate:
         """Whether the unit has tasks, or commands that will be: an ORDERED one waits for them."""
         return bool(self.words[TASKS] or self.words[TRANSFERS])
 
+    def add_up(self) -> None:
+        """Add what a data thread has counted to the unit's words; here there is none."""
+
     def close(self) -> None:
         """Let no command through: what the gate leads to is gone for this nexus."""
         self.read_open = self.write_open = False

@@ -7,6 +7,7 @@ Which commands there are, and what state they keep, is handed in as a CommandSet
 from __future__ import annotations
 
 import logging
+from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -172,6 +173,13 @@ class LogicalUnit:
     def in_flight(self) -> int:
         """How many tasks it has, those included that wait for data in a data path."""
         return len(self.tasks) + self.tasks.words[TRANSFERS]
+
+    @property
+    def counts(self) -> array[int]:
+        """The unit's words, with what data threads have counted by now."""
+        for itl in self.itls.values():
+            itl.gate.add_up()
+        return self.tasks.words
 
     def attention(self, asc: Asc, but: Nexus | None = None) -> None:
         """Queue a unit attention for every nexus, or for all others than ``but``."""

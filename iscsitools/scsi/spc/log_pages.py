@@ -32,7 +32,7 @@ def _errors(counter: int | None, *words: str) -> Callable[[LogicalUnit], bytes]:
 
     def page(unit: LogicalUnit) -> bytes:
         found = sum(count for name, count in unit.failures.items() if name.startswith(words))
-        moved = b"" if counter is None else _parameter(_BYTES, struct.pack(">Q", unit.tasks.words[counter]))
+        moved = b"" if counter is None else _parameter(_BYTES, struct.pack(">Q", unit.counts[counter]))
         return _parameter(_CORRECTED, bytes(8)) + moved + _parameter(_UNCORRECTED, struct.pack(">Q", found))
 
     return page
@@ -68,7 +68,7 @@ def _background_scan(unit: LogicalUnit) -> bytes:
 
 def _statistics(unit: LogicalUnit) -> bytes:
     """Page 19h, General Statistics and Performance (SPC-4 7.3.9): commands and blocks; no time is taken of them."""
-    words, size = unit.tasks.words, unit.block_size
+    words, size = unit.counts, unit.block_size
     received, transmitted = words[WRITTEN_BYTES] // size, words[READ_BYTES] // size
     return _parameter(1, struct.pack(">4Q32x", words[READS], words[WRITES], received, transmitted))
 
@@ -102,4 +102,4 @@ def reset_counters(unit: LogicalUnit) -> None:
     """All counters begin anew."""
     unit.failures.clear()
     for word in (READS, READ_BYTES, WRITES, WRITTEN_BYTES):
-        unit.tasks.words[word] = 0
+        unit.counts[word] = 0
