@@ -62,7 +62,7 @@ fresh: ## on fresh roots of Debian, as README says: make run and make check (as 
 fresh-ha: ## the session of docs/ha.md on a fresh root of Debian 12, Ceph included (as root)
 	$(PYTHON) tests/fresh/ha.py
 
-ha: $(TEST_STAMP) ## two heads on a Ceph, one killed or stopped in each of ROUNDS (20), under a verified load
+ha: $(TEST_STAMP) ## two heads on a Ceph, one killed, stopped, cut off from Ceph and from initiators, each in ROUNDS (20), under a verified load
 	$(BIN)/python plugins/iscsitools-rbd/tests/ha.py $(or $(ROUNDS),20)
 
 test: lint ## lint, then all tests, the plugins' too (ARGS: options of pytest)

@@ -1,7 +1,9 @@
 """Two heads of one image under a verified load, while one of them, or an OSD, is killed, stopped or cut off.
 
 ``python3 ha.py [ROUNDS]`` makes a Ceph, and after each fault prints how long writes stood still; see ``make ha``.
-Faults may be named instead: ``kill``, ``stop``, ``osd``, ``mon``, and as root in a network namespace ``cut``.
+Faults may be named instead: ``kill``, ``stop``, ``osd``, ``mon``, ``nomon`` (a head killed while there is no monitor),
+and in a network namespace ``cut`` (a head's link to Ceph) and ``link`` (its link to the initiator, which has the other
+head take over).
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ IQN = "iqn.2026-11.example:ha"
 INITIATOR = "iqn.2026-11.example:ha-client"
 LIMIT = 15.0
 """Seconds within which another head has to answer."""
+_CABLES = frozenset({"cut", "link"})
+_STANDBY = (2, 0x04, 0x0B)
 _BLOCKS = 8
 _SLOTS = 64
 _REGISTER, _RESERVE = 0, 1
@@ -145,9 +149,9 @@ class NamespacedHead(HeadProcess):
             _ip("addr", "add", f"{network}.{self.number}.1/24", "dev", link)
             _ip("link", "set", link, "up")
 
-    def cut(self, off: bool) -> None:
-        """Pull the cable to Ceph, or put it in again."""
-        _ip("link", "set", self._links[0], "down" if off else "up")
+    def cut(self, off: bool, kind: str = "cut") -> None:
+        """Pull the cable to Ceph, or to the initiator (``link``), or put it in again."""
+        _ip("link", "set", self._links[kind == "link"], "down" if off else "up")
 
 
 CEPH_ADDRESS = "10.0.0.1"
@@ -160,7 +164,10 @@ def _ip(*arguments: str) -> None:
 class Paths:
     """An initiator with a path to each head, as dm-multipath has: it goes on by the next one when one fails."""
 
-    def __init__(self, addresses: list[tuple[str, int]], isid: int) -> None:
+    def __init__(self, addresses: list[tuple[str, int]], isid: int, asks: threading.Event | None = None) -> None:
+        """``asks``: while it is set, a standby head is asked to take over when the other path has failed."""
+        self._asks = asks or threading.Event()
+        self._failed: set[tuple[str, int]] = set()
         self._addresses = addresses
         self._isid = isid
         self._sessions: dict[tuple[str, int], Session] = {}
@@ -179,10 +186,20 @@ class Paths:
                 return result
             if result.status == Status.CHECK_CONDITION and result.sense_code[0] == 6:
                 continue  # a unit attention
-            if result.status != Status.BUSY:
+            if result.sense_code == _STANDBY and self._failed and self._asks.is_set():
+                self._ask()
+            elif result.status != Status.BUSY:
                 self._at += 1
             time.sleep(0.05)
         raise AssertionError("no path has answered for a minute")
+
+    def _ask(self) -> None:
+        """SET TARGET PORT GROUPS: the group of this path becomes active, as dm-multipath's alua handler asks."""
+        group = bytes(4) + bytes([0, 0]) + (self._at % len(self._addresses) + 1).to_bytes(2, "big")
+        try:
+            self._session().command(bytes.fromhex("a40a00000000000000080000"), write=group)
+        except (InitiatorError, OSError):
+            self._fail()
 
     def on(self, path: int, cdb: bytes, **data: Any) -> Any:
         """The command by that path only; unit attentions are taken."""
@@ -196,10 +213,13 @@ class Paths:
         address = self._addresses[self._at % len(self._addresses)]
         if address not in self._sessions:
             self._sessions[address] = Session.connect(address, IQN, initiator=INITIATOR, isid=self._isid, timeout=4.0)
+            self._failed.discard(address)
         return self._sessions[address]
 
     def _fail(self) -> None:
-        session = self._sessions.pop(self._addresses[self._at % len(self._addresses)], None)
+        address = self._addresses[self._at % len(self._addresses)]
+        self._failed.add(address)
+        session = self._sessions.pop(address, None)
         if session is not None:
             with contextlib.suppress(OSError):
                 session.close()
@@ -222,12 +242,14 @@ class Load:
     def __init__(self, addresses: list[tuple[str, int]], threads: int = 3) -> None:
         self.wrong: list[str] = []
         self.writes = self.reads = 0
+        self.asks = threading.Event()
+        """Whether a standby head is asked to take over when the other path has failed."""
         self._ends = threading.Event()
         self._lock = threading.Lock()
         self._last = time.monotonic()
         self.gap = 0.0
         self._threads = [
-            threading.Thread(target=self._run, args=(number, Paths(addresses, 0x400001370000 + number)))
+            threading.Thread(target=self._run, args=(number, Paths(addresses, 0x400001370000 + number, self.asks)))
             for number in range(threads)
         ]
         for thread in self._threads:
@@ -370,18 +392,39 @@ class Pair:
             self.cluster.signal("mon.a", signal.SIGCONT)
             return load.take_gap()
         head = self.heads[self.active()]
-        if isinstance(head, NamespacedHead) and kind == "cut":
-            head.cut(off=True)
+        if kind == "nomon":
+            return self._kill_without_monitor(head, load)
+        if isinstance(head, NamespacedHead) and kind in _CABLES:
+            load.asks.set() if kind == "link" else load.asks.clear()
+            head.cut(True, kind)
         else:
             head.send(signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
         load.wait_for_writes(100)
         gap = load.take_gap()
         if kind == "kill":
             head.start()
-        elif isinstance(head, NamespacedHead):
-            head.cut(off=False)
+        elif isinstance(head, NamespacedHead) and kind in _CABLES:
+            head.cut(False, kind)
         else:
             head.send(signal.SIGCONT)  # what it held comes back, and has to be refused
+        load.wait_for_writes(100)
+        return gap
+
+    def _kill_without_monitor(self, head: HeadProcess, load: Load) -> float:
+        """Nobody can be shut out then, so nobody takes over; returns how long it took when the monitor was back."""
+        self.cluster.signal("mon.a", signal.SIGSTOP)
+        head.send(signal.SIGKILL)
+        time.sleep(float(head.takeover[:-1]) + 3)
+        before = load.writes
+        time.sleep(3)
+        if load.writes != before:
+            load.wrong.append("a head took over without a monitor")
+        self.cluster.signal("mon.a", signal.SIGCONT)
+        back = time.monotonic()
+        load.wait_for_writes(1)
+        gap = time.monotonic() - back
+        load.wait_for_writes(100)
+        head.start()
         load.wait_for_writes(100)
         return gap
 
@@ -407,11 +450,12 @@ def run(kinds: list[str]) -> int:
     """Make a Ceph and a pair, do these faults, print what came of each, and return how much was wrong."""
     folder = Path(tempfile.mkdtemp(prefix="ceph-", dir="/tmp"))
     head: type[HeadProcess] = HeadProcess
-    if "cut" in kinds:
+    apart = bool(_CABLES.intersection(kinds))
+    if apart:
         head = NamespacedHead
         _ip("link", "set", "lo", "up")
         _ip("addr", "add", f"{CEPH_ADDRESS}/32", "dev", "lo")
-    cluster = Cluster(folder, address=CEPH_ADDRESS if "cut" in kinds else "127.0.0.1")
+    cluster = Cluster(folder, address=CEPH_ADDRESS if apart else "127.0.0.1")
     wrong = 0
     try:
         pool = cluster.client.open_ioctx("rbd")
@@ -462,11 +506,11 @@ def _main(arguments: list[str]) -> int:
     if arguments and not arguments[0].isdigit():
         return min(1, run(arguments))
     rounds = int(arguments[0]) if arguments else 20
-    wrong = run([("kill", "stop")[number % 2] for number in range(rounds)] + ["mon", "osd"])
+    wrong = run(["kill", "stop"] * rounds + ["mon", "nomon", "osd"])
     if reason := no_namespace():
         print(reason, file=sys.stderr)
         return 1
-    cut = in_namespace(["cut"] * -(-rounds // 2))
+    cut = in_namespace(["cut", "link"] * rounds)
     print(cut.stdout, end="")
     return min(1, wrong + cut.returncode)
 

@@ -41,7 +41,7 @@ def test_a_head_killed_a_head_stopped_and_an_osd_killed_lose_nothing(own_cluster
         heads.reserve()
         load = Load(heads.addresses)
         try:
-            for kind in ("kill", "stop"):
+            for kind in ("kill", "stop", "nomon"):
                 assert heads.fault(kind, load) < LIMIT, f"{kind}: nobody took over"
                 assert heads.is_reserved(), f"{kind}: the reservation is gone"
             for kind in ("mon", "osd"):
@@ -51,14 +51,17 @@ def test_a_head_killed_a_head_stopped_and_an_osd_killed_lose_nothing(own_cluster
         assert load.wrong == []
 
 
-def test_a_head_cut_off_from_ceph_loses_nothing(cluster: Cluster) -> None:
+def test_a_head_cut_off_from_ceph_and_one_from_initiators_lose_nothing(cluster: Cluster) -> None:
     if reason := no_namespace():
         if os.environ.get("ISCSITOOLS_REQUIRE_TOOLS") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    done = in_namespace(["cut"])
+    done = in_namespace(["cut", "link"])
     assert done.returncode == 0, done.stdout
-    assert re.search(r"^ +1 cut +no write answered for +[\d.]+ s, reservation kept$", done.stdout, re.MULTILINE)
+    told = re.findall(
+        r"^ +[12] (cut|link) +no write answered for +[\d.]+ s, reservation kept$", done.stdout, re.MULTILINE
+    )
+    assert told == ["cut", "link"]
     assert "wrong: 0" in done.stdout
 
 
