@@ -64,7 +64,7 @@ class Guest:
         """The status of a script and what it printed, when it has ended."""
         status = self._folder / f"{number}.status"
         end = time.monotonic() + limit
-        while not status.exists():
+        while not (status.exists() and status.read_text()):  # a name may come before what is in the file
             assert self._machine.running, f"the guest ended:\n{self._machine.console[-2000:]}"
             assert time.monotonic() < end, f"no end in {limit} s: {(self._folder / f'{number}.sh').read_text()}"
             time.sleep(0.05)
