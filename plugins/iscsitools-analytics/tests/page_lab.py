@@ -178,6 +178,19 @@ class Browser:
         finally:
             context.close()
 
+    @contextmanager
+    def strange_page(self, url: str, certificate: Path | None) -> Iterator[Any]:
+        """A tab that has a client's certificate, ``.pem`` and ``.key``, and takes the server's whoever signed it."""
+        files = {"certPath": f"{certificate}.pem", "keyPath": f"{certificate}.key"}
+        own = [{"origin": url.rstrip("/"), **files}] if certificate is not None else None
+        context = self._browser.new_context(ignore_https_errors=True, client_certificates=own)
+        try:
+            tab = context.new_page()
+            tab.set_default_timeout(SECONDS * 1000)
+            yield tab
+        finally:
+            context.close()
+
     def close(self) -> None:
         self._browser.close()
         self._driver.stop()

@@ -37,8 +37,9 @@ def tally_for(
     moved = count * size
     return Tally(
         count, count, 0, int(sum(latencies)), int(max(latencies)), moved if reading else 0, 0 if reading else moved,
-        {},
-        {
+        phased=count, backstore_sum=int(sum(latencies) * 0.9), waiting_sum=0 if reading else int(sum(latencies) * 0.1),
+        sending_sum=int(sum(latencies) * 0.1) if reading else 0,
+        histograms={
             "latency": Distribution(0, dict(Counter(map(bucket_of, latencies)))),
             "size": Distribution(0, {bucket_of(size): count}),
             "lba": Distribution(WIDTH, dict(Counter(slots))),

@@ -110,6 +110,37 @@ def test_what_a_real_load_did_is_shown_as_it_happens(place: Place, browser: Brow
         assert list(table(tab, 2)) == [f"{IQN}/1"]
 
 
+def test_phases_of_a_slow_disk_are_a_stack(place: Place, browser: Browser) -> None:
+    """Reads wait 20 ms for the disk; that is what nearly all of the stack is, in the table and in the picture."""
+    portal = place.target("0=ram+delay:64M,delay.read=20ms")
+    analytics = place.analytics()
+    with browser.page(f"{analytics.url}#g=phases+operation=read&span=60") as tab:
+        waited(tab, "() => document.querySelector('#status').textContent === 'attached to disks'")
+        with Session.connect(portal, IQN) as session:
+            session.read_capacity()
+            for number in range(20):
+                session.read(number * SIZE, SIZE)
+            session.logout()
+        found = waited(
+            tab,
+            """() => window.page.cards[0].data.columns.map((column, at) => ({column, at}))
+                .find(({column}) => column && column.backstore > 15e6)""",
+        )
+        tab.keyboard.press(" ")
+        assert set(found["column"]) == {"backstore", "sending"}
+        assert 20e6 < found["column"]["backstore"] < 80e6
+        assert found["column"]["sending"] < found["column"]["backstore"] / 4
+        assert set(table(tab, 0)) == {"backstore", "sending"}
+        colour = tab.evaluate(
+            """(at) => { const card = window.page.cards[0], {frame} = card;
+                const x = Math.round((frame.edge(at) + frame.edge(at + 1)) / 2), y = frame.bottom - 5;
+                const ratio = card.base.width / frame.width;
+                return [...card.base.getContext("2d").getImageData(x * ratio, y * ratio, 1, 1).data].slice(0, 3); }""",
+            found["at"],
+        )
+        assert max(colour) - min(colour) > 40  # a key's colour, no background
+
+
 def test_a_heat_map_has_each_cell_in_its_colour(place: Place, browser: Browser) -> None:
     begin, end = filled(place, 120, 60)
     analytics = place.analytics()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from iscsitools.trace import CommandRow, ConnectionStrings
 from iscsitools.trace.sums.buckets import Distribution
+from iscsitools.trace.sums.histogram import count
 
 from iscsitools_analytics.answer import Column, size_class
 from iscsitools_analytics.question import METRICS, QuestionError, question_of
 from iscsitools_analytics.series import Series
-from iscsitools_analytics.tally import Tally, bucket_of
+from iscsitools_analytics.tally import Tally, bucket_of, tally_of
 
 READ = Series("s", "192.0.2.1", "iqn.example:a b", "iqn.example:disks", "iqn.example:disks/0", "READ(16)")
 WRITE = READ._replace(client="192.0.2.2", command="WRITE(16)")
@@ -28,6 +30,8 @@ LOGIN = READ._replace(lun="", command="login")
         ("bytes by:size", "bytes are not kept by size"),
         ("operations size=4%20KiB", "size= needs by:size"),
         ("operations mark:client=x", "mark: is for heat maps"),
+        ("phases by:client", "phases are by phase"),
+        ("operations by:phase", "operations are not kept by phase"),
         ("latencies mark:hour=x", "there is no 'hour'"),
         ("operations " + "client=x " * 1000, "too long"),
     ],
@@ -78,6 +82,32 @@ def test_lines_are_averages_of_all_commands_and_a_percentile_is_no_more_than_the
         high.add(READ, tally, 0)
     assert average.value(1) == {"": 2500}
     assert high.value(1)[""] <= 5000
+
+
+def test_phases_are_averages_of_a_command_and_can_be_filtered() -> None:
+    column = Column(question_of("phases"))
+    column.add(READ, Tally(phased=3, backstore_sum=3000, sending_sum=600), 0)
+    column.add(WRITE, Tally(phased=1, backstore_sum=1000, waiting_sum=4000), 0)
+    assert column.value(5) == {"backstore": 1000, "waiting": 1000, "sending": 150}
+    alone = Column(question_of("phases phase=waiting operation=write"))
+    alone.add(WRITE, Tally(phased=1, backstore_sum=1000, waiting_sum=4000), 0)
+    assert alone.value(5) == {"waiting": 4000}
+    whole = Column(question_of("phases by:nothing"))
+    whole.add(WRITE, Tally(phased=2, backstore_sum=1000, waiting_sum=4000), 0)
+    assert whole.value(5) == {"": 2500}
+
+
+def test_a_row_of_the_sums_has_its_phases_added_up() -> None:
+    strings = ConnectionStrings(1, "", "192.0.2.1:1", "ipv4", "iqn.example:disks", "iqn.example:a", "", "", "")
+    phases = {"backstore": [10_000] * 3, "waiting": [0, 0, 40_000], "sending": []}
+    histograms = {name: Distribution(0, dict(count(values))) for name, values in phases.items()}
+    row = CommandRow(
+        strings, 0, 0x2A, None, False, True, 3, 3, 70_000, 50_000, 0, 0, 0, 3, 12288, histograms=histograms
+    )
+    tally = tally_of(row)
+    assert (tally.phased, tally.sending_sum) == (3, 0)
+    assert tally.backstore_sum == pytest.approx(30_000, rel=1 / 32)
+    assert tally.waiting_sum == pytest.approx(40_000, rel=1 / 32)
 
 
 def test_a_map_has_its_cells_and_those_that_are_marked() -> None:

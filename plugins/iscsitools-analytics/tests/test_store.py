@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from iscsitools.trace.sums.buckets import Distribution
 
+from iscsitools_analytics import schema
 from iscsitools_analytics.history import History
 from iscsitools_analytics.question import question_of
 from iscsitools_analytics.series import MOST, Roster, Series
@@ -28,7 +30,7 @@ def counted(commands: int, latency: int = 1_000_000) -> Tally:
         "latency": Distribution(0, {bucket_of(latency): commands}),
         "lba": Distribution(1 << 20, {3: commands}),
     }
-    return Tally(commands, commands, 0, commands * latency, latency, commands * 4096, 0, {}, histograms)
+    return Tally(commands, commands, 0, commands * latency, latency, commands * 4096, histograms=histograms)
 
 
 def operations(store: Store, begin: int, end: int, columns: int, text: str = "operations by:client") -> list[object]:
@@ -129,6 +131,25 @@ def test_the_file_stays_under_its_size_and_keeps_the_newest(tmp_path: Path) -> N
     assert newest == {"": 10000}
     oldest = History(store).answer(question_of("operations by:nothing"), HOUR, HOUR + 60, 60)
     assert (oldest["step"], oldest["columns"]) == (60, [{"": 10000}])  # its seconds made room
+    store.close()
+
+
+def test_a_history_from_before_the_phases_goes_on(tmp_path: Path) -> None:
+    """A file of version 1, which lacks their numbers."""
+    store = Store(tmp_path / "h")
+    store.add("s", HOUR, {ONE: counted(10)})
+    store.close()
+    db = sqlite3.connect(tmp_path / "h")
+    for table, name in ((level.table, name) for level in schema.LEVELS for name in schema.NEW):
+        db.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+    store = Store(tmp_path / "h")
+    later = counted(4)
+    later.phased, later.backstore_sum = 4, 8000
+    store.add("s", HOUR + 1, {ONE: later})
+    assert operations(store, HOUR, HOUR + 2, 2) == [{"192.0.2.1": 10}, {"192.0.2.1": 4}]
+    assert operations(store, HOUR, HOUR + 2, 2, "phases") == [{}, {"backstore": 2000}]
     store.close()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from iscsitools.trace.sums.buckets import Distribution, merged
+from iscsitools.trace.sums.declared import PHASES
 from iscsitools.trace.views.cmds import failure_text
 
 from iscsitools_analytics.question import OF_SERIES, Question
@@ -26,6 +27,7 @@ class Column:
         """Values of stacks by key; of heat maps, how many commands of each."""
         self._ended: Counter[str] = Counter()
         self._longest: dict[str, int] = {}
+        self._phased = 0
         self._all: dict[str, list[Distribution]] = {}
         self._marked: list[Distribution] = []
 
@@ -42,6 +44,7 @@ class Column:
                 if question.needs and "latency" in tally.histograms:
                     self._all.setdefault(key, []).append(tally.histograms["latency"])
         else:
+            self._phased += tally.phased
             for key, count in self._split(series, tally, t):
                 self._keys[key] += count
 
@@ -53,6 +56,8 @@ class Column:
             for bucket, count in _counts(tally, "size").items():
                 counts[size_class(bucket)] += count
             pairs = list(counts.items())
+        elif by == "phase":
+            pairs = [(name, getattr(tally, f"{name}_sum")) for name in PHASES]
         elif by == "sense":
             pairs = [(_failure(series, code), count) for code, count in tally.errors.items()]
         else:
@@ -68,6 +73,8 @@ class Column:
         match question.name:
             case "bytes":
                 return tally.in_bytes + tally.out_bytes
+            case "phases":
+                return tally.backstore_sum + tally.waiting_sum + tally.sending_sum
             case "errors":
                 return tally.failed
         return tally.ended + tally.failed
@@ -91,6 +98,8 @@ class Column:
     def value(self, seconds: float) -> Any:
         """The column: rates of stacks, values of lines, or a heat map's cells; ``seconds`` is how long it was."""
         question = self._question
+        if question.name == "phases":
+            return {key: _short(total / self._phased) for key, total in self._keys.items()} if self._phased else {}
         if question.metric.kind == "stack":
             return {key: _short(count / seconds) for key, count in self._keys.items()}
         if question.metric.kind == "lines":

@@ -17,14 +17,14 @@ from iscsitools.trace.views.watch import Cutter
 from iscsitools_analytics.commands import Buffer, kept_of
 from iscsitools_analytics.series import Series, series_of
 from iscsitools_analytics.store import Store
-from iscsitools_analytics.tally import HISTOGRAMS, Tally, tally_of
+from iscsitools_analytics.tally import ASKED, Tally, tally_of
 
 _SECOND: Final = 1_000_000_000
 
 
 def play(path: Path, store: Store, buffer: Buffer) -> int:
     """Fill a store and a buffer; returns when the recording ends, seconds since 1970. Raises TraceError."""
-    replay = Replay(Selection(ALL_MASK), histograms=[name for name in HISTOGRAMS if name != "latency"])
+    replay = Replay(Selection(ALL_MASK), histograms=ASKED)
     tracker = CommandTracker(keep_events=True, settle=True)
     cutter = Cutter(1)
     with trace.open_file(path) as events:

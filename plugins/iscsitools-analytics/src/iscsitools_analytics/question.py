@@ -31,6 +31,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "bytes": Metric("Bytes", "stack", "bytes per second", by="client"),
     "latency": Metric("Average latency", "lines", "ns", by="client"),
     "p99": Metric("Latency, 99th percentile", "lines", "ns", ("latency",), by="client"),
+    "phases": Metric("Phases of a command, on average", "stack", "ns", by="phase"),
     "latencies": Metric("Latency", "heat", "ns", ("latency",)),
     "sizes": Metric("Request size", "heat", "bytes", ("size",)),
     "places": Metric("Where on the disk", "heat", "blocks", ("lba",)),
@@ -40,9 +41,9 @@ METRICS: Final[Mapping[str, Metric]] = {
     "logins": Metric("Logins", "stack", "per second", by="client"),
 }
 OF_SERIES: Final = ("server", "client", "initiator", "target", "lun", "operation", "command")
-OF_COUNTS: Final = ("size", "sense", "hour")
+OF_COUNTS: Final = ("size", "sense", "phase", "hour")
 """What a series is not told apart by, but its counts are, or their time."""
-_SENSIBLE: Final = {"size": ("operations",), "sense": ("errors", "logins")}
+_SENSIBLE: Final = {"size": ("operations",), "sense": ("errors", "logins"), "phase": ("phases",)}
 _LONGEST: Final = 4096
 
 
@@ -125,6 +126,8 @@ def _check(question: Question) -> None:
     """Refuse what the sums cannot tell: they keep each distribution by itself."""
     if question.by in _SENSIBLE and question.name not in _SENSIBLE[question.by]:
         raise QuestionError(f"{question.name} are not kept by {question.by}")
+    if question.name == "phases" and question.by not in ("", "phase"):
+        raise QuestionError("phases are by phase; those of one client or LUN are asked for by client= or lun=")
     for dim in (*question.only, *question.but):
         if dim in OF_COUNTS and dim != question.by:
             raise QuestionError(f"{dim}= needs by:{dim}")

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from iscsitools_analytics.tally import HISTOGRAMS, NUMBERS
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the file's form, in ``PRAGMA user_version``."""
 
 
@@ -25,6 +25,18 @@ LEVELS: Final = (
 )
 BLOBS: Final = ("errors", *HISTOGRAMS)
 COLUMNS: Final = (*NUMBERS, *BLOBS)
+
+
+NEW: Final = ("phased", "backstore_sum", "waiting_sum", "sending_sum")
+"""Numbers that a file of version 1 has not."""
+
+
+def renewal() -> str:
+    """What makes a file of version 1 one of this version."""
+    added = (
+        f"ALTER TABLE {level.table} ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0;" for level in LEVELS for name in NEW
+    )
+    return "BEGIN;" + "\n".join(added) + f"PRAGMA user_version = {VERSION};COMMIT;"
 
 
 def statements() -> str:

@@ -66,6 +66,8 @@ class Store:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             db.executescript(schema.statements())
+        elif version == 1:
+            db.executescript(schema.renewal())
         elif version != schema.VERSION:
             raise StoreError(f"{self.path}: not a history of this version")
         for number, *texts in db.execute("SELECT * FROM series"):

@@ -14,10 +14,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from iscsitools.trace import CommandRow
+from iscsitools.trace.sums import histogram as fine
 from iscsitools.trace.sums.buckets import Distribution, merged
+from iscsitools.trace.sums.declared import PHASES
 
 HISTOGRAMS: Final = ("latency", "size", "lba", "seek", "depth")
-NUMBERS: Final = ("commands", "ended", "failed", "latency_sum", "maximum", "in_bytes", "out_bytes")
+NUMBERS: Final = (
+    "commands", "ended", "failed", "latency_sum", "maximum", "in_bytes", "out_bytes",
+    "phased", "backstore_sum", "waiting_sum", "sending_sum",
+)  # fmt: skip
+ASKED: Final = (*HISTOGRAMS[1:], *PHASES)
+"""What the target is asked to keep; of latencies it always does."""
 _FINER: Final = 2
 """The target's buckets are so many halvings finer."""
 _DOUBLE: Final = struct.Struct(">d")
@@ -35,6 +42,12 @@ class Tally:
     maximum: int = 0
     in_bytes: int = 0
     out_bytes: int = 0
+    phased: int = 0
+    """Commands whose phases are in the next three: they have ended, and their data has left."""
+    backstore_sum: int = 0
+    """Nanoseconds, by the middles of the target's buckets, each of which is at most a sixteenth wide."""
+    waiting_sum: int = 0
+    sending_sum: int = 0
     errors: dict[int, int] = field(default_factory=dict)
     """Failures by ``CommandRow.errors``'s codes; of logins by their status."""
     histograms: dict[str, Distribution] = field(default_factory=dict)
@@ -59,10 +72,16 @@ def tally_of(row: CommandRow) -> Tally:
         if distribution.counts and name in HISTOGRAMS:
             counts = distribution.counts if distribution.width else _coarser(distribution.counts)
             histograms[name] = Distribution(distribution.width, counts)
+    phases = [row.histograms[name].counts if name in row.histograms else {} for name in PHASES]
     return Tally(
         row.commands, row.ended, row.failed, row.latency, row.maximum, row.in_bytes, row.out_bytes,
-        dict(row.errors), histograms,
+        sum(phases[0].values()), *map(_total, phases), errors=dict(row.errors), histograms=histograms,
     )  # fmt: skip
+
+
+def _total(counts: Mapping[int, int]) -> int:
+    """What values of the target's buckets add up to."""
+    return round(sum(count * (fine.lower_bound(n) + fine.lower_bound(n + 1)) / 2 for n, count in counts.items() if n))
 
 
 def _coarser(counts: Mapping[int, int]) -> dict[int, int]:

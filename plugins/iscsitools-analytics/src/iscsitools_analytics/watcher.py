@@ -15,7 +15,7 @@ from iscsitools.trace.views import header_fields
 
 from iscsitools_analytics.commands import Buffer, Follower
 from iscsitools_analytics.series import Roster, Series, logins_of, series_of
-from iscsitools_analytics.tally import HISTOGRAMS, Tally, tally_of
+from iscsitools_analytics.tally import ASKED, Tally, tally_of
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Watcher:
         name, socket = self._entry.name, self._entry.paths.watch
         try:
             with (
-                trace.Sums(socket=socket, histograms=[h for h in HISTOGRAMS if h != "latency"]) as sums,
+                trace.Sums(socket=socket, histograms=ASKED) as sums,
                 # A login is rare: its events cost nothing while there is none.
                 trace.attach(socket=socket, probes=["login-response"], ring_size=_LOGIN_RING) as logins,
             ):

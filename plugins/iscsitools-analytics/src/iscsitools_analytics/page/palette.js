@@ -1,9 +1,9 @@
-// Colours that the colour-blind tell apart: viridis for counts (by Stefan van der Walt and Nathaniel Smith, CC0), the
-// eight of Okabe and Ito for keys.
+// Colours that the colour-blind tell apart: viridis for counts (by Stefan van der Walt and Nathaniel Smith, CC0); for
+// keys six of Okabe and Ito, a brown and a violet. tests/test_palette.py looks at them with their eyes.
 
 const VIRIDIS = ["#440154", "#48186a", "#472d7b", "#424086", "#3b528b", "#33638d", "#2c728e", "#26828e", "#21918c",
   "#1fa088", "#28ae80", "#3fbc73", "#5ec962", "#84d44b", "#addc30", "#d8e219", "#fde725"];
-const KEYS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#7a5fb8"];
+const KEYS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a5a2b", "#9955ff"];
 export const REST = "#8c8c94";
 export const MOST_KEYS = KEYS.length;
 
