@@ -160,6 +160,7 @@ def fit_unit(
     where = place(config.iqn, unit.number)
     _take_reservations(where, unit, state, keeper)
     _take_parts(where, unit, state, keeper)
+    _make_durable(where, unit)
     _take_atomic(where, unit, state)
     unit.store.host = StoreHost(keeper.loop, where, unit)
     unit.clock = _milliseconds
@@ -246,8 +247,17 @@ def _take_parts(where: str, unit: LogicalUnit, state: Path | None, keeper: Worke
                 f"{where}: its {part.kept}, {file.path}, is damaged: {error}; remove the file to begin without it"
             ) from None
         part.place = file
-    if not unit.write_cache and unit.store.unflushed and not unit.write_protected:
-        unit.store.flush()  # so that a WCE of 0 that was saved is true of what others have written before, too
+
+
+def _make_durable(where: str, unit: LogicalUnit) -> None:
+    """See that a WCE of 0, configured or saved, is true of what was written before too. Raises RunError."""
+    if unit.write_cache or unit.capabilities.read_only or not unit.store.unflushed:
+        return
+    try:
+        unit.store.flush()
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise RunError(f"{where}: with its write cache off it is flushed at the start, which failed: {text}") from None
 
 
 def _take_atomic(where: str, unit: LogicalUnit, state: Path | None) -> None:
@@ -292,8 +302,6 @@ def make_unit(iqn: str, lun: LunConfig, store: Backstore, workers: Workers) -> L
         raise BackstoreError(f"{lun.stack.name} says that its size is {size!r}, which no disk has")
     if size < block_size or size % block_size:
         raise UsageError(f"its size, {size} bytes, is no multiple of the block size, {block_size}")
-    if not lun.write_cache and store.unflushed and not lun.readonly:
-        store.flush()  # so that WCE=0 is true of what others have written before, too
     thin = lun.thin if lun.thin is not None else store.capabilities.thin
     options = UnitOptions(
         block_size=block_size,

@@ -56,6 +56,16 @@ def test_writethrough_is_durable_always(tmp_path: Path, kind: str) -> None:
         assert gate.calls == ["write", "flush"] * 4
 
 
+def test_a_disk_that_cannot_be_flushed_at_the_start_is_not_served_as_durable(tmp_path: Path) -> None:
+    spec = f"file+error:{tmp_path}/disk,size=1M,error.flush=100%,cache=writethrough"
+    with pytest.raises(RuntimeError) as failed:
+        start_target(tmp_path, "--iqn", IQN, "--lun", spec, "--provider", "none")
+    assert f"{IQN} LUN 0: with its write cache off it is flushed at the start, which failed: OSError" in str(
+        failed.value
+    )
+    assert "Traceback" not in str(failed.value)
+
+
 def test_no_status_before_the_flush_has_returned(tmp_path: Path) -> None:
     with running(tmp_path, cache("gate", "writethrough")) as target, target.connect() as session:
         gate = target.gate()
