@@ -15,8 +15,20 @@ from iscsitools.scsi.copy.manager import Copies
 from iscsitools.scsi.core.command import Command, CommandSet, CommandTable, Flags, never_allowed, no_check
 from iscsitools.scsi.core.executor import Work
 from iscsitools.scsi.core.task import Task
-from iscsitools.scsi.sbc import capacity, defects, format_unit, medium, provisioning, sanitize, verify, write_atomic
+from iscsitools.scsi.sbc import (
+    cache,
+    capacity,
+    defects,
+    format_unit,
+    medium,
+    provisioning,
+    sanitize,
+    verify,
+    write_atomic,
+)
 from iscsitools.scsi.sbc import read_write as readwrite
+from iscsitools.scsi.sbc.cache import CacheFlush
+from iscsitools.scsi.sbc.format_unit import Formatting
 from iscsitools.scsi.sbc.medium import Medium
 from iscsitools.scsi.sbc.sanitize import Sanitation
 from iscsitools.scsi.sbc.thresholds import Thresholds
@@ -150,7 +162,7 @@ _MANAGEMENT = (
     ),
     _row(
         "FORMAT UNIT", "04 3f 00 00 00 00", format_unit.format_unit,
-        Flags.MEDIUM | Flags.WRITES | Flags.EXCLUSIVE, format_unit.check_format,
+        Flags.WRITES | Flags.EXCLUSIVE, format_unit.check_format,
     ),
 )  # fmt: skip
 
@@ -176,8 +188,8 @@ _READ_WRITE = (
     _block("WRITE(16)", 0x8A, _DPO_FUA, readwrite.write, _WRITE, readwrite.check_write),
     _block("PRE-FETCH(10)", 0x34, 0x02, readwrite.prefetch, _READ, readwrite.check_range),
     _block("PRE-FETCH(16)", 0x90, 0x02, readwrite.prefetch, _READ, readwrite.check_range),
-    _block("SYNCHRONIZE CACHE(10)", 0x35, 0x06, readwrite.synchronize_cache, Flags.MEDIUM, readwrite.check_range),
-    _block("SYNCHRONIZE CACHE(16)", 0x91, 0x06, readwrite.synchronize_cache, Flags.MEDIUM, readwrite.check_range),
+    _block("SYNCHRONIZE CACHE(10)", 0x35, 0x06, cache.synchronize_cache, Flags.MEDIUM, readwrite.check_range),
+    _block("SYNCHRONIZE CACHE(16)", 0x91, 0x06, cache.synchronize_cache, Flags.MEDIUM, readwrite.check_range),
 )
 
 _MODES = (
@@ -338,7 +350,7 @@ _ALWAYS = (
     + _COPY
     + _PERSISTENT
 )
-_PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers, Sanitation, Copies, Thresholds)
+_PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers, Sanitation, Copies, Thresholds, Formatting, CacheFlush)
 _ATOMIC = (
     _row(
         "WRITE ATOMIC(16)", "9c 18 ff ff ff ff ff ff ff ff 00 00 ff ff 1f 00", write_atomic.write_atomic, _WRITE,

@@ -322,6 +322,8 @@ class Server:
     # -- the end
 
     def _begin_end(self) -> None:
+        for target in self.assembly.targets:
+            target.device.end()
         if self._ending.begun:
             self._closer.hurry()
             self.loop.stop()

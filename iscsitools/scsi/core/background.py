@@ -16,8 +16,14 @@ from iscsitools.wire.scsi import Attribute
 _NOBODY = Nexus("", "")
 
 
+class _StoppedError(Exception):
+    """The unit goes, or the server: the work ends at this step."""
+
+
 class Background(QueuedTask):
     """One such piece of work, which has all blocks for itself. ``ended`` is called with what the work raised, or None.
+
+    It ends at its next step, and ``ended`` is not called, when the unit is removed or the server ends.
 
     It is an executor of a kind too: what is submitted to it is reported when it ends.
     """
@@ -62,12 +68,16 @@ class Background(QueuedTask):
 
     def _do_all(self) -> None:
         for request in self._steps:
+            if self._unit.stops:
+                raise _StoppedError
             request.perform(self._unit.store)
 
     def _step(self, begun: Request | None = None) -> None:
         """One step, ``begun`` or the first; that it is done is known before the others have their turn."""
         try:
             request = begun or next(self._steps, None)
+            if self._unit.stops:
+                raise _StoppedError
             if request is not None:
                 request.perform(self._unit.store)
                 request = next(self._steps, None)
@@ -80,6 +90,9 @@ class Background(QueuedTask):
             self._unit.executor.resume(partial(self._step, request))
 
     def _finish(self, error: BaseException | None) -> None:
+        if isinstance(error, _StoppedError):  # it has neither succeeded nor failed, and the unit is nobody's any more
+            self._unit.tasks.leave(self)
+            return
         if error is not None:
             self._unit.failed(self, error)
         self._ended(error)

@@ -79,6 +79,11 @@ class ScsiDevice:
             for part in unit.parts:
                 part.look()
 
+    def end(self) -> None:
+        """The server ends: what units do in the background ends at its next step."""
+        for unit in self.units.values():
+            unit.ending = True
+
     # Nexuses
 
     def attach(self, nexus: Nexus) -> None:

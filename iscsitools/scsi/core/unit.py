@@ -80,6 +80,8 @@ class LogicalUnit:
         self.not_ready: ScsiError | None = None
         """What a command that needs the medium is answered with; None: the medium is there."""
         self.removed = False
+        self.ending = False
+        """The server ends: what nobody waits for is not gone on with."""
         self.generation = 0
         """Counts the changes of what decides whether a command may run; a task remembers the one it was checked at."""
         self.siblings: dict[int, LogicalUnit] = {number: self}
@@ -134,6 +136,11 @@ class LogicalUnit:
     def write_protected(self) -> bool:
         """Whether anything forbids writing: the option, the backstore, or SWP."""
         return self.options.readonly or self.software_write_protect or self.capabilities.read_only
+
+    @property
+    def stops(self) -> bool:
+        """Whether it will not be served any more."""
+        return self.removed or self.ending
 
     def must_write_through(self, fua: bool) -> bool:
         """Whether a write has to be durable before its status."""

@@ -1,4 +1,4 @@
-"""READ, WRITE, PRE-FETCH and SYNCHRONIZE CACHE (SBC-3 5.8, 5.9, 5.11 to 5.13, 5.26, 5.27, 5.33 to 5.35)."""
+"""READ, WRITE and PRE-FETCH (SBC-3 5.8, 5.9, 5.11 to 5.13, 5.33 to 5.35)."""
 
 from __future__ import annotations
 
@@ -106,11 +106,6 @@ def write(task: Task) -> Work | None:
     if unit.store.try_write(offset, data):
         return None
     return write_request(offset, data)
-
-
-def synchronize_cache(_task: Task) -> Work:
-    """SYNCHRONIZE CACHE(10), (16): the whole cache is written, whatever the range; IMMED does not hasten the status."""
-    return flush_request()
 
 
 def prefetch(task: Task) -> None:

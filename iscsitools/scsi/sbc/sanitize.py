@@ -1,59 +1,76 @@
-"""SANITIZE (SBC-3 5.24, 4.11): all that the medium holds is made unreadable, also what no LBA names any more."""
+"""SANITIZE (SBC-3 5.24, 4.11): all that the medium holds is made unreadable, also what no LBA names any more.
+
+Once begun it goes on through resets and the loss of every nexus. Where there is a place, what is to be done is kept
+there before the first block changes, and forgotten when all is done, both durably: a server that ends or dies goes on
+with it at the next start, before anybody can read a block.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar
 
-from iscsitools.backstores.asynchronous import Operation, Request, flush_request, write_request
 from iscsitools.scsi.core.background import Background
 from iscsitools.scsi.core.cdb import u16
-from iscsitools.scsi.core.errors import (
-    ScsiError,
-    check_condition,
-    illegal_request,
-    invalid_field,
-    invalid_parameter,
-)
-from iscsitools.scsi.core.executor import Elsewhere, Steps, Work
-from iscsitools.scsi.core.sense import Progress, fixed_sense
+from iscsitools.scsi.core.errors import check_condition, illegal_request, invalid_field, invalid_parameter
+from iscsitools.scsi.core.executor import CallExecutor, Elsewhere, Steps, Withdraw, Work
 from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.core.unit import LogicalUnit, Part
 from iscsitools.scsi.sbc.medium import Medium
-from iscsitools.scsi.sbc.pieces import in_pieces
-from iscsitools.wire.scsi import Status
+from iscsitools.scsi.sbc.progress import in_progress, watched
+from iscsitools.scsi.sbc.sanitize_job import BLOCK_ERASE, OVERWRITE, SanitizeJob
 from iscsitools.wire.sense import Asc, SenseKey
 
+_SANITIZE = 0x48
 _IMMED, _AUSE = 0x80, 0x20
 _INVERT, _TEST, _COUNT = 0x80, 0x60, 0x1F
 _HEADER = 4
-_STEP: Final = 1 << 20
 
 
 class Sanitation(Part):
     """A sanitize operation. ``failed``: it could not be completed; ``may_leave``: EXIT FAILURE MODE helps then."""
 
+    kept: ClassVar[str] = "sanitize"
+
     def __init__(self, unit: LogicalUnit) -> None:
         super().__init__(unit)
         self.running = self.failed = self.may_leave = False
+        self._unfinished: SanitizeJob | None = None
 
-    def begin(self, task: Task, passes: int, steps: Callable[[Callable[[], None]], Steps]) -> Work | None:
-        """Begin; the status waits for the end unless IMMED is set. ``steps``: the work, which tells of each step."""
+    def begin(self, task: Task, job: SanitizeJob) -> Work | None:
+        """Begin; the status waits for the end unless IMMED is set, but always until it is kept what is to be done."""
+        immediate = bool(task.cdb[1] & _IMMED)
+        self._run(job)
+        if not self._keeps:
+            work = self.work(job)
+            work.begin()
+            return None if immediate else Elsewhere(work, _nothing, withdrawable=True)
+        keep = self.keeping(job.to_text(self.unit))
+        return Elsewhere(_Beginning(self, job, immediate), keep, withdrawable=True)
+
+    def _run(self, job: SanitizeJob) -> None:
+        self.running, self.failed, self.may_leave = True, False, job.may_leave
+        self.unit.not_ready = in_progress(Asc.SANITIZE_IN_PROGRESS)
+        self.unit.refresh()
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether the disk outlives the server (one that never blocks does not), and there is a place."""
+        return self.place is not None and self.unit.store.blocking
+
+    def work(self, job: SanitizeJob) -> Background:
+        """The operation; at its end, in the unit's thread, what is kept of it is forgotten."""
         unit = self.unit
-        total, done = max(1, -(-unit.blocks * unit.block_size // _STEP)) * passes, 0
+        command = unit.commands.get(_SANITIZE, job.action)
+        assert command is not None
+        forget = self.keeping("") if self._keeps else _nothing
 
-        def tell() -> None:
-            nonlocal done
-            done += 1
-            unit.not_ready = _in_progress(min(done * 65536 // total, 65535))
+        def steps() -> Steps:
+            yield from watched(unit, Asc.SANITIZE_IN_PROGRESS, job.total(unit), job.steps(unit))
+            forget()
 
-        self.running, self.failed, self.may_leave = True, False, bool(task.cdb[1] & _AUSE)
-        unit.not_ready = _in_progress(0)
-        unit.refresh()
-        work = Background(unit, task.command, steps(tell), self._ended)
-        work.begin()
-        return None if task.cdb[1] & _IMMED else Elsewhere(work, _nothing, withdrawable=True)
+        return Background(unit, command, steps(), self._ended)
 
     def _ended(self, error: BaseException | None) -> None:
         self.running, self.failed = False, error is not None
@@ -62,38 +79,111 @@ class Sanitation(Part):
             self.unit.not_ready = check_condition(SenseKey.MEDIUM_ERROR, Asc.SANITIZE_FAILED)
         self.unit.refresh()
 
+    def not_begun(self) -> None:
+        """It could not be kept, and no block has changed."""
+        self.running = False
+        self.unit.not_ready = None
+        self.unit.refresh()
+
+    # Over a restart
+
+    def take_kept(self, text: str) -> None:
+        """Go on with an operation that the server before did not complete: no block can be read before that is done."""
+        self._unfinished = SanitizeJob.from_text(text, self.unit)
+        self._run(self._unfinished)
+
+    def served(self) -> None:
+        """Begin with it anew."""
+        job, self._unfinished = self._unfinished, None
+        if job is not None:
+            self.work(job).begin()
+
     def state(self) -> Any:
         """Whether it failed, and may be left so; nobody takes over while it runs."""
         return [self.failed, self.may_leave]
 
     def take_state(self, state: Any) -> None:
-        """Stay failed."""
-        self.failed, self.may_leave = map(bool, state)
-        if self.failed:
+        """Stay failed, as in the process before: what is kept is for the next start."""
+        failed, may_leave = map(bool, state)
+        if failed:
+            self._unfinished = None
+            self.may_leave = may_leave
             self._ended(OSError("it failed in the process before"))
 
-    def leave_failure(self) -> None:
-        """The unit can be used again, whatever it holds."""
-        self.failed = False
-        self.unit.not_ready = None
-        self.unit.refresh()
+    def leave_failure(self) -> Work | None:
+        """The unit can be used again, whatever it holds, once no start will go on with the operation."""
+        if self.place is None or not self._keeps:
+            self._ended(None)
+            return None
+        return Elsewhere(_Then(self.place.executor, partial(self._ended, None)), self.keeping(""))
+
+
+class _Then:
+    """An executor that does something on the loop when the call has succeeded, before it reports that."""
+
+    def __init__(self, executor: CallExecutor, then: Callable[[], None]) -> None:
+        self._executor = executor
+        self._then = then
+
+    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> Withdraw:
+        """Have the call made."""
+
+        def finished(error: BaseException | None) -> None:
+            if error is None:
+                self._then()
+            done(error)
+
+        return self._executor.submit(work, finished)
+
+
+class _Beginning:
+    """Begins an operation once it is kept what is to be done; reports that, or the end."""
+
+    def __init__(self, state: Sanitation, job: SanitizeJob, immediate: bool) -> None:
+        self._state = state
+        self._job = job
+        self._immediate = immediate
+        self._report: Callable[[BaseException | None], None] | None = None
+
+    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> Withdraw:
+        """Keep it by ``work``, begin; then call ``done``. A task that ends before does not end the operation."""
+        assert self._state.place is not None
+        self._report = done
+        self._state.place.executor.submit(work, self._kept)
+        return self._forget
+
+    def _forget(self) -> bool:
+        self._report = None
+        return True
+
+    def _kept(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._state.not_begun()
+            self._tell(error)
+            return
+        background = self._state.work(self._job)
+        background.begin()
+        if self._immediate:
+            self._tell(None)
+        else:
+            background.submit(_nothing, self._tell)
+
+    def _tell(self, error: BaseException | None) -> None:
+        if self._report is not None:
+            self._report(error)
 
 
 def _nothing() -> None:
     """The work is done by the background operation."""
 
 
-def _in_progress(numerator: int) -> ScsiError:
-    sense = fixed_sense(SenseKey.NOT_READY, Asc.SANITIZE_IN_PROGRESS, pointer=Progress(numerator))
-    return ScsiError(Status.CHECK_CONDITION, sense)
-
-
 def _check(task: Task) -> None:
-    """No sanitize operation is under way, and the medium is there."""
+    """No sanitize operation is under way, and the medium is there and is not being formatted."""
     unit = task.unit
-    if Sanitation.of(unit).running or not Medium.of(unit).loaded:
-        assert unit.not_ready is not None
+    if unit.not_ready is not None and not Sanitation.of(unit).failed:
         raise unit.not_ready
+    if not Medium.of(unit).loaded:
+        raise check_condition(SenseKey.NOT_READY, Asc.MEDIUM_NOT_PRESENT)
 
 
 def check_erase(task: Task) -> None:
@@ -105,16 +195,7 @@ def check_erase(task: Task) -> None:
 
 def block_erase(task: Task) -> Work | None:
     """BLOCK ERASE: the backstore gives the blocks back, and they read as zeros."""
-    unit = task.unit
-    size = unit.blocks * unit.block_size
-
-    def erase(tell: Callable[[], None]) -> Steps:
-        for request in in_pieces(partial(Request, Operation.DISCARD), 0, size):
-            yield request
-            tell()
-        yield flush_request()
-
-    return Sanitation.of(unit).begin(task, 1, erase)
+    return Sanitation.of(task.unit).begin(task, SanitizeJob(BLOCK_ERASE, bool(task.cdb[1] & _AUSE)))
 
 
 def check_overwrite(task: Task) -> None:
@@ -128,7 +209,7 @@ def check_overwrite(task: Task) -> None:
 
 def overwrite(task: Task) -> Work | None:
     """OVERWRITE: the pattern, over all blocks, as often as asked for, with INVERT inverted each time."""
-    unit, data = task.unit, task.parameters()
+    data = task.parameters()
     count, length = data[0] & _COUNT, u16(data, 2)
     if data[0] & _TEST:
         raise invalid_parameter(0, 6)
@@ -136,25 +217,10 @@ def overwrite(task: Task) -> Work | None:
         raise invalid_parameter(0, 4)
     if length != len(data) - _HEADER:
         raise invalid_parameter(2, 7)
-    pattern = bytes(data[_HEADER:])
-    passes = [pattern]
-    for _ in range(count - 1):
-        passes.append(bytes(b ^ 0xFF for b in passes[-1]) if data[0] & _INVERT else pattern)
-    return Sanitation.of(unit).begin(task, count, partial(_overwrite, unit, passes))
-
-
-def _overwrite(unit: LogicalUnit, passes: list[bytes], tell: Callable[[], None]) -> Steps:
-    for pattern in passes:
-        block = (pattern * (unit.block_size // len(pattern) + 1))[: unit.block_size]
-        piece = memoryview(block * (_STEP // unit.block_size))
-
-        def write(at: int, n: int, piece: memoryview = piece) -> Request:
-            return write_request(at, piece[:n])
-
-        for request in in_pieces(write, 0, unit.blocks * unit.block_size):
-            yield request
-            tell()
-        yield flush_request()
+    job = SanitizeJob(
+        OVERWRITE, bool(task.cdb[1] & _AUSE), bytes(data[_HEADER:]), count, bool(data[0] & _INVERT)
+    )  # fmt: skip
+    return Sanitation.of(task.unit).begin(task, job)
 
 
 def check_exit(task: Task) -> None:
@@ -167,8 +233,7 @@ def check_exit(task: Task) -> None:
         raise illegal_request(Asc.INVALID_FIELD_IN_CDB)
 
 
-def exit_failure_mode(task: Task) -> None:
+def exit_failure_mode(task: Task) -> Work | None:
     """EXIT FAILURE MODE."""
     state = Sanitation.of(task.unit)
-    if state.failed:
-        state.leave_failure()
+    return state.leave_failure() if state.failed else None
