@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.target import START_SECONDS, STOP_SECONDS
+from support.tools import needs_terminal
 
 from iscsitools.initiator import Session
 
@@ -25,6 +26,7 @@ class InTerminal:
     """``serve`` as the leader of a session that has a terminal; its output goes to a file, to be read afterwards."""
 
     def __init__(self, folder: Path, prefix: Sequence[str]) -> None:
+        needs_terminal()
         self.master, slave = pty.openpty()
         read_end, write_end = os.pipe()
         command = [*prefix, sys.executable, "-m", "iscsitools", "serve", "--provider", "none"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 from pathlib import Path
 
@@ -40,3 +41,12 @@ def needs_file(path: str, package: str) -> Path:
     if not Path(path).exists():
         missing(f"{path} is not installed (Debian package {package})")
     return Path(path)
+
+
+def needs_terminal() -> None:
+    """End the running test where no pseudo-terminal can be made."""
+    try:
+        for fd in pty.openpty():
+            os.close(fd)
+    except OSError as error:
+        missing(f"no pseudo-terminal: {error}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support import alone
-from support.tools import needs
+from support.tools import needs, needs_terminal
 
 PATIENCE = 30
 
@@ -95,6 +95,7 @@ def loaded() -> Iterator[list[subprocess.Popen[str]]]:
 @pytest.fixture
 def terminal(loaded: list[subprocess.Popen[str]]) -> Iterator[Terminal]:
     needs("tmux", "tmux")
+    needs_terminal()
     directory = tempfile.mkdtemp(prefix="it-", dir="/tmp")  # short: the path of a Unix socket has at most 107 bytes
     shown = Terminal(directory, 80, 24)
     yield shown
@@ -230,6 +231,7 @@ def test_all_servers_are_shown(terminal: Terminal, loaded: list[subprocess.Popen
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_standard_output_without_the_graphs_letters(loaded: list[subprocess.Popen[str]], encoding: str) -> None:
     needs("tmux", "tmux")
+    needs_terminal()
     directory = tempfile.mkdtemp(prefix="it-", dir="/tmp")
     terminal = Terminal(directory, 80, 24, f"PYTHONIOENCODING={encoding}")
     try:
