@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 from iscsitools.backstores import file as file_module
 from iscsitools.backstores import file_at_once
 from iscsitools.backstores.base import Backstore, MediumError
-from iscsitools.backstores.syscalls import RWF_NOWAIT
+from iscsitools.backstores.syscalls import RWF_NOWAIT, is_in_memory
 
 from .conftest import MIB, drop_from_cache, on_disk, read
 
 Opened = Callable[..., Backstore]
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
 
 on_linux = pytest.mark.skipif(not RWF_NOWAIT, reason="RWF_NOWAIT is Linux's")
 
@@ -115,3 +117,57 @@ def test_no_form_of_read_goes_beyond_the_end_of_a_cut_file(opened: Opened, disk:
     with pytest.raises(MediumError) as caught:
         read(store, 0, length)
     assert caught.value.offset == length - 100
+
+
+@on_linux
+def test_where_the_file_system_knows_no_reads_that_wait_for_nothing(opened: Opened, disk: Path) -> None:
+    on_disk(disk)
+    store = opened(f"file:{disk}")
+    assert isinstance(store, file_module.FileBackstore)
+    asked: list[int] = []
+
+    def refuse(number: int) -> Callable[..., int]:
+        def preadv(fd: int, buffers: object, offset: int, how: int) -> int:
+            asked.append(how)
+            raise OSError(number, os.strerror(number))
+
+        return preadv
+
+    buffer = memoryview(bytearray(512))
+    with pytest.raises(OSError, match="Input/output"):
+        store.try_read_into(0, buffer, refuse(errno.EIO))
+    assert not store.try_read_into(0, buffer, refuse(errno.EOPNOTSUPP))
+    assert not store.try_read_into(0, buffer, refuse(errno.EIO)), "it is not asked again"
+    assert asked == [RWF_NOWAIT] * 2
+    assert store.try_write(0, memoryview(bytes(4096))), "whole pages need no reading"
+    assert not store.try_write(512, memoryview(bytes(512))), "nobody can tell whether the page is there"
+
+
+def test_a_file_in_memory_never_waits(opened: Opened, tmp_path: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=MEMORY) as file:
+        file.truncate(MIB)
+        if not is_in_memory(file.fileno()):
+            pytest.skip(f"{MEMORY} is not in memory")
+        store = opened(f"file:{file.name}")
+        assert store.try_write(512, memoryview(b"a" * 512))
+        buffer = bytearray(1024)
+        assert store.try_read_into(0, memoryview(buffer))
+        assert buffer == bytes(512) + b"a" * 512
+
+
+def test_a_fast_write_spares_the_loop_nothing(
+    disk: Path, no_write_is_slow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_at_once, "_SLOW_NS", no_write_is_slow)
+    store = file_module.FileBackstore(str(disk))
+    store.open()
+    now = 10**12
+    assert [store.try_write(0, memoryview(bytes(4096)), os.pwrite, lambda: now) for _ in range(3)] == [True] * 3
+    store.close()
+
+
+def test_no_write_makes_a_file_longer_by_a_byte(opened: Opened, disk: Path) -> None:
+    store = opened(f"file:{disk}")
+    os.truncate(disk, MIB - 1)
+    assert not store.try_write(MIB - 4096, memoryview(bytes(4096)))
+    assert disk.stat().st_size == MIB - 1

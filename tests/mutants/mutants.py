@@ -37,7 +37,7 @@ ROOMS = {
     "iscsitools/backstores/file.py": "tests/backstores/test_file.py tests/backstores/test_file_durability.py "
     "tests/backstores/test_ranges.py tests/backstores/test_model.py",
     "iscsitools/backstores/file_at_once.py": "tests/backstores/test_file_at_once.py tests/backstores/test_ranges.py "
-    "tests/backstores/test_file.py",
+    "tests/backstores/test_file_durability.py",
     "iscsitools/backstores/file_identity.py": "tests/backstores/test_identity.py",
 }
 """Each module, and the tests that hold it."""
