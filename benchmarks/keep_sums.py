@@ -1,6 +1,6 @@
 """Have a running target keep sums with every histogram, and read them once a second, for some viewers at once.
 
-python benchmarks/keep_sums.py [VIEWERS]
+python benchmarks/keep_sums.py [VIEWERS [NAME]]
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from iscsitools.trace.sums.declared import NAMES
 
 def main() -> int:
     viewers = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    name = sys.argv[2] if len(sys.argv) > 2 else None
     with ExitStack() as stack:
-        readers = [stack.enter_context(trace.Sums(histograms=NAMES)) for _ in range(viewers)]
+        readers = [stack.enter_context(trace.Sums(name, histograms=NAMES)) for _ in range(viewers)]
         print("Summing up... Hit Ctrl-C to end.", flush=True)
         try:
             while True:

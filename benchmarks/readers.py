@@ -73,12 +73,13 @@ def cpu_seconds(pid: int) -> float:
 
 def command_of(reader: Reader, pid: int, file: Path) -> list[str]:
     """The words that start a reader of the target with process id ``pid``."""
+    name = f"iscsi{pid}"  # others may run on this machine
     if reader.script:
         program, *arguments = reader.command
-        return [sys.executable, str(Path(__file__).with_name(program)), *arguments]
+        return [sys.executable, str(Path(__file__).with_name(program)), *arguments, name]
     if reader.ours:
         words = [part.replace("{file}", str(file)) for part in reader.command]
-        return [sys.executable, "-m", "iscsitools", *words]
+        return [sys.executable, "-m", "iscsitools", *words, "--name", name]
     return [part.replace("{file}", str(attach_path())).replace("{pid}", str(pid)) for part in reader.command]
 
 

@@ -32,7 +32,7 @@ from iscsitools.probes.firing import (
 )
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
-from iscsitools.trace.sums.arrivals import FULL, NONE, Arrivals
+from iscsitools.trace.sums.arrivals import NONE, Arrivals, full
 from iscsitools.trace.sums.buckets import Buckets
 from iscsitools.trace.sums.connection import ConnectionCells
 from iscsitools.trace.sums.counters import Cell, Starts
@@ -102,13 +102,15 @@ class CommandSums:
         state = self._new_connection(self._nobody)
         more = bool(self.histograms)
         phased = state.phases.kept
+        most = full(1)
         answered: int | None = None  # the StatSN of the last answer of this connection
         statsn_of = _STATSN
 
         def turn_to(conn: ConnectionInfo) -> bool:
-            nonlocal last, generation, aliases, starts, state, answered
+            nonlocal last, generation, aliases, starts, state, answered, most
             state.answered = answered
             state = self._state(conn)
+            most = full(len(self._connections))
             answered = state.answered
             last = conn if state.admitted else None
             generation, aliases, starts = conn.generation, state.aliases, state.starts
@@ -203,7 +205,7 @@ class CommandSums:
                 if (conn is not last or conn.generation != generation) and not turn_to(conn):
                     return None
                 arrivals = state.arrivals
-                if len(arrivals.log) >= FULL:
+                if len(arrivals.log) >= most:
                     arrivals.fold()
                 return arrivals.log
             except Exception as error:

@@ -1,7 +1,7 @@
 """Commands of one connection as they come, until many of them are sorted into their rows at once.
 
 Hot: what is done for a command is one addition to a list, by the engine itself (``probes.firing.LogCall``). Sorting
-256 of them, a column after the other, costs a tenth of sorting them one by one.
+many of them, a column after the other, costs a tenth of sorting them one by one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ NONE: Final = -1
 MAX_STARTS: Final = 8192
 """Unended commands kept per connection: twice the largest command window. A peer may send more that nobody answers,
 outside of its window: then the oldest are forgotten. More than those that it has not seen answered is no depth."""
-FULL: Final = 512 * LOGGED
-"""How long the log gets before it is sorted."""
+MOST: Final = 1024
+LEAST: Final = 64
+ALL: Final = 1 << 16
+"""Commands that a log gets before it is sorted: the more, the less each costs. All logs together have about so many."""
 _FEW: Final = 4
 """Times that a value comes, on average, to be counted by itself."""
 _Column = Sequence[int]
@@ -34,6 +36,11 @@ _Column = Sequence[int]
 Stretch = tuple[int, int, int, int, int]
 """What the log does not have of each of its commands: how many it has with this stretch; and, as in
 :meth:`Arrivals.end_stretch`, ``began``, ``statsn``, ``itt`` and ``others``."""
+
+
+def full(connections: int) -> int:
+    """How long a log gets, where there are so many."""
+    return LOGGED * max(LEAST, min(MOST, ALL // max(connections, 1)))
 
 
 class Arrivals:
@@ -140,12 +147,11 @@ class Arrivals:
 
     def _sort_depths(self, index: int, rows: Rows, expected: _Column) -> None:
         """Those that had begun elsewhere, those whose answer the initiator had not got, and the command itself."""
-        answered: list[int] = []
+        unseen: list[int] = []
         begin = 0
         for end, _, statsn, _, _ in self._stretches:
-            answered += range(statsn, statsn + end - begin)
+            unseen += map(sub, range(statsn, statsn + end - begin), expected[begin:end])
             begin = end
-        unseen = tuple(map(sub, answered, expected))
         others = {begun for *_, begun in self._stretches}
         if len(others) == 1:  # as it mostly is
             rows.sort_few(index, unseen, partial(_depth, others.pop()))
@@ -175,7 +181,7 @@ def _ends(lbas: _Column, lengths: _Column) -> _Column:
     """The blocks behind the ranges."""
     length = lengths[0]
     if lengths.count(length) == len(lengths):  # as it mostly is
-        return tuple(map((length >> 8).__add__, lbas))
+        return tuple(map(add, lbas, repeat(length >> 8)))
     return tuple(map(add, lbas, map(rshift, lengths, repeat(8))))
 
 

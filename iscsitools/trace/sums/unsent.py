@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
+from operator import sub
 from typing import Any, Final
 
 from iscsitools.trace.sums.counters import Cell
@@ -40,7 +42,7 @@ class Unsent:
             for _ in range(self._place(now, itt)):
                 _, _, reads = self._waiting.popleft()
                 for cell, since in reads:
-                    times.setdefault(cell, []).extend(map(now.__sub__, since))
+                    times.setdefault(cell, []).extend(map(sub, repeat(now), since))
         for cell, sending in times.items():
             cell.histograms[self._index].add(sending)
 
