@@ -19,7 +19,7 @@ from iscsitools.trace.views.watch import Stop
 @click.command()
 @source_options
 @click.option("--batch", is_flag=True, help="Plain text, a report per interval, instead of the screen.")
-@click.option("--view", metavar="NAME", help="load, latency, requests, or what was saved by the key w.")
+@click.option("--view", metavar="NAME", help="load, latency, requests, phases, or what was saved by the key w.")
 def command(watch: Watch, batch: bool, view: str | None) -> None:
     """Show who loads the target, live: a row per client, target and LUN.
 
@@ -39,8 +39,8 @@ def command(watch: Watch, batch: bool, view: str | None) -> None:
         raise UsageError("COUNT is for --batch")
     from iscsitools.trace.views.top.screen import TopScreen
 
-    feed = LiveFeed(watch.source)
-    TopScreen(feed.sample, watch.source.interval or 1.0, look, watch.clock.times).run()
+    feed = LiveFeed(watch.source, phases=look.view == "phases")
+    TopScreen(feed.sample, watch.source.interval or 1.0, look, watch.clock.times, feed.want_phases).run()
 
 
 def _look(name: str | None) -> Look:

@@ -86,7 +86,14 @@ def _in_flight(conn: Connection) -> list[dict[str, Any]]:
     counts.update(lun for _, lun in conn.path.pending())
     info = conn.info
     return [
-        {"remote": info.remote, "initiator": info.initiator, "target": info.target, "lun": lun, "commands": count}
+        {
+            "remote": info.remote,
+            "initiator": info.initiator,
+            "target": info.target,
+            "tsih": info.tsih,
+            "lun": lun,
+            "commands": count,
+        }
         for lun, count in counts.items()
     ]
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from iscsitools.cli.top import command
 from iscsitools.trace.selection import Selection
+from iscsitools.trace.sums.buckets import Distribution
 from iscsitools.trace.sums.histogram import count
 from iscsitools.trace.sums.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.top.columns import ALL, COLUMNS, SHARES, VIEWS, size
@@ -76,6 +77,46 @@ def test_sizes_flushes_and_unmaps(model: TopModel) -> None:
         **{"FLU": "2", "UNM": "1"},
     }
     assert [size(n) for n in (0, 512, 1000, 4096, 131072, 1 << 30)] == ["-", "512", "1.0K", "4.0K", "128K", "1.0G"]
+
+
+def test_phases_are_averages_and_percentiles() -> None:
+    histograms = {
+        "backstore": Distribution(0, dict(count([300 * US] * 98 + [9000 * US] * 2))),
+        "sending": Distribution(0, dict(count([0] * 50 + [80 * US] * 50))),
+    }
+    read = command_row(0x28, True, False, [500 * US] * 100, 4096)
+    read.histograms = histograms
+    model = TopModel()
+    model.update("demo", sample_of("demo", Snapshot(0, SECOND, [read], []), Selection()))
+    shown = cells(model, "phases")
+    assert (shown["BP99"], shown["DATA"], shown["DP99"]) == ("9.2ms", "-", "-")
+    assert float(shown["BACK"].removesuffix("us")) == pytest.approx(300 * 0.98 + 9000 * 0.02, rel=1 / 16)
+    assert float(shown["SEND"].removesuffix("us")) == pytest.approx(40, rel=1 / 16)
+    assert shown["BUSY"] == "5%"
+    assert cells(model, "phases", "P50")["BP50"] == cells(model, "phases", "P90")["BP90"]
+
+
+def test_sessions_are_rows_and_what_a_row_opens_into() -> None:
+    """Two sessions of one initiator on one LUN."""
+    rows = []
+    for ident, number in ((1, 3), (2, 4)):
+        row = command_row(0x28, True, False, [100 * US] * number, 4096)
+        row.conn = strings(connection(ident, tsih=f"0x{ident:04x}"))
+        rows.append(row)
+    status = {"in_flight": [{"remote": rows[0].conn.remote, "initiator": rows[0].conn.initiator,
+                             "target": rows[0].conn.target, "tsih": "0x0001", "lun": 0, "commands": 5}]}  # fmt: skip
+    model = TopModel()
+    model.update("demo", sample_of("demo", Snapshot(0, SECOND, rows, [], status=status), Selection()))
+    one, two = model.rows("session")
+    assert one.key == (f"{rows[0].conn.initiator} 0x0001", rows[0].conn.target)
+    assert ([one.reads, one.in_flight], [two.reads, two.in_flight]) == ([3, 5], [4, 0])
+    (whole,) = model.rows()
+    assert whole.reads == 7
+    parts = model.parts("client, target, LUN", whole.key)
+    assert [(part.key[0], part.reads) for part in parts] == [
+        (f"{rows[0].conn.initiator} 0x0001", 3), (f"{rows[0].conn.initiator} 0x0002", 4),
+    ]  # fmt: skip
+    assert [part.key[0] for part in model.parts("session", one.key)] == ["192.0.2.7 LUN 0"]
 
 
 def test_average_queue_is_what_latencies_add_up_to() -> None:
@@ -192,7 +233,7 @@ def test_a_broken_file_is_one_line(home: Path, text: str, reason: str) -> None:
 def test_a_view_by_name(home: Path) -> None:
     save_look("mine", Look("requests", filter="disks"))
     result = CliRunner().invoke(command, ["--batch", "--view", "nothing"], standalone_mode=False)
-    assert str(result.exception) == "there is no view 'nothing'; there are load, latency, requests, mine"
+    assert str(result.exception) == "there is no view 'nothing'; there are load, latency, requests, phases, mine"
 
 
 def test_a_batch_has_the_view_and_the_filter(model: TopModel) -> None:

@@ -194,6 +194,15 @@ def test_rows_are_opened_and_closed(terminal: Terminal) -> None:
     terminal.until(r"^  disks LUN", absent=True)
 
 
+def test_phases_and_sessions(terminal: Terminal) -> None:
+    terminal.until(r"^192\.0\.2\.7 +disks +0 +[1-9]")
+    terminal.keys("v", "v", "v")
+    terminal.until(r"BUSY +BACK +BP99 +DATA +DP99 +SEND +SP99")
+    terminal.until(r"^192\.0\.2\.7 +disks +0 +\d+% +\d\S*s +\d\S*s +- ")  # a read waits for no data
+    terminal.keys("g", "g", "g", "g", "g")
+    terminal.until(r"^\S+ 0x\d{4} +disks +\d+%")
+
+
 def test_the_help_can_be_read_to_its_end_on_a_small_screen(terminal: Terminal) -> None:
     terminal.until(r"^192\.0\.2\.7")
     terminal.resize(60, 15)

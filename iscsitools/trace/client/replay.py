@@ -82,7 +82,14 @@ class Replay:
     def _in_flight(self) -> list[dict[str, Any]]:
         """As the server's own count, of the commands that began in the recording."""
         return [
-            {"remote": conn.remote, "initiator": conn.initiator, "target": conn.target, "lun": lun, "commands": count}
+            {
+                "remote": conn.remote,
+                "initiator": conn.initiator,
+                "target": conn.target,
+                "tsih": conn.tsih,
+                "lun": lun,
+                "commands": count,
+            }
             for conn, lun, count in (self._sums.under_way() if self._sums is not None else ())
         ]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from iscsitools.probes.table import ALL_MASK
+from iscsitools.trace.sums.declared import PHASES
 from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.run import snapshots
 from iscsitools.trace.views.top.columns import COLUMNS
@@ -27,11 +28,12 @@ def batch_reports(source: Source, listener: Listener, stop: Stop, look: Look = D
     """Reports, with the nanoseconds since tracing began; the last one when it is asked to end."""
     if source.read is not None:
         model, selection = TopModel(), source.selection(ALL_MASK)
-        for snapshot, elapsed in snapshots(source, listener, stop):
+        kept = PHASES if look.view == "phases" else ()
+        for snapshot, elapsed in snapshots(source, listener, stop, histograms=kept):
             model.update(str(source.read), sample_of(str(source.read), snapshot, selection))
             yield _report(model, look), elapsed
         return
-    feed = LiveFeed(source)
+    feed = LiveFeed(source, phases=look.view == "phases")
     try:
         listener.started()
         yield from _live(source, feed, listener, stop, look)

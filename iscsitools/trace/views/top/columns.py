@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from iscsitools.trace.sums.histogram import percentile
+from iscsitools.trace.sums.histogram import lower_bound, percentile
 from iscsitools.trace.views.top.model import Row
 
 SHARES: Final = {"P50": 0.5, "P90": 0.9, "P99": 0.99, "P99.9": 0.999}
@@ -77,6 +77,16 @@ def _average_queue(value: float, width: int) -> str:
     return f"{value:.1f}" if value < 99.95 else number(value, width)
 
 
+def _middle(histogram: Mapping[int, int]) -> float:
+    """The average of values that are in buckets."""
+    total = sum(count * (lower_bound(n) + lower_bound(n + 1)) / 2 for n, count in histogram.items() if n)
+    return total / count_of if (count_of := sum(histogram.values())) else 0.0
+
+
+def _share(value: float, width: int) -> str:
+    return f"{value:.0%}"
+
+
 def _per(total: int, parts: int) -> float:
     return total / parts if parts else 0.0
 
@@ -99,6 +109,13 @@ COLUMNS: Final[dict[str, NumberColumn]] = {
     "WSZ": NumberColumn(4, lambda row, share: _per(row.counters.write_bytes, row.counters.writes), _size),
     "FLU": NumberColumn(4, lambda row, share: row.flushes, _number),
     "UNM": NumberColumn(4, lambda row, share: row.unmaps, _number),
+    "BUSY": NumberColumn(4, lambda row, share: min(row.queue, 1.0), _share),
+    "BACK": NumberColumn(5, lambda row, share: _middle(row.counters.backstore_histogram), _duration),
+    "BP": NumberColumn(6, lambda row, share: percentile(row.counters.backstore_histogram, share), _duration),
+    "DATA": NumberColumn(5, lambda row, share: _middle(row.counters.waiting_histogram), _duration),
+    "DP": NumberColumn(6, lambda row, share: percentile(row.counters.waiting_histogram, share), _duration),
+    "SEND": NumberColumn(5, lambda row, share: _middle(row.counters.sending_histogram), _duration),
+    "SP": NumberColumn(6, lambda row, share: percentile(row.counters.sending_histogram, share), _duration),
 }
 """By name; those that end in P are headed by the percentile that is chosen."""
 
@@ -106,6 +123,7 @@ VIEWS: Final[dict[str, tuple[str, ...]]] = {
     "load": ("R/s", "W/s", "RKB/s", "WKB/s", "AVG", "P", "QD", "ERR"),
     "latency": ("R/s", "RAVG", "RP", "W/s", "WAVG", "WP", "AQU", "QD"),
     "requests": ("R/s", "RSZ", "RKB/s", "W/s", "WSZ", "WKB/s", "FLU", "UNM"),
+    "phases": ("BUSY", "BACK", "BP", "DATA", "DP", "SEND", "SP"),
 }
 """Which columns stand together; each of these fits 80 columns with the keys of a row and four cells of its graph."""
 
@@ -115,7 +133,7 @@ ALL: Final = "ALL/s"
 
 def heading(name: str, percentile_name: str) -> str:
     """What stands above a column."""
-    return name[:-1] + percentile_name if name in ("P", "RP", "WP") else name
+    return name[:-1] + percentile_name if name in ("P", "RP", "WP", "BP", "DP", "SP") else name
 
 
 def sort_value(name: str, share: float) -> Callable[[Row], float]:

@@ -18,7 +18,7 @@ PALETTE: Final = [
 KEYS: Final = "q quit  v view  s sort  g group  / filter  Enter heat map  p pause  h help"
 HELP: Final = """\
  q            quit
- v            next view: load; latency of reads and writes; sizes, flushes, UNMAPs
+ v            next view: load; latency of reads and writes; sizes, flushes, UNMAPs; phases
  left, right  other columns, where not all have room
  [  and  ]    lower and higher percentile: P50, P90, P99, P99.9
  o            open the selected row: what it is made of; close it    O   close all
@@ -41,5 +41,8 @@ HELP: Final = """\
  AQU          commands under way on average
  RSZ WSZ      bytes per command that reads, that writes
  FLU UNM      SYNCHRONIZE CACHE and UNMAP commands per second
+ BUSY         of the interval, what all latencies add up to, at most 100%
+ BACK DATA SEND   of a command: time of the backstore, waiting for data, sending;
+              BP99 DP99 SP99 their percentiles
  LAST MIN     commands per second over the last minute, each row by its own
               highest"""

@@ -17,12 +17,14 @@ _SECOND: Final = 1_000_000_000
 
 
 class RowKey(NamedTuple):
-    """Whose counters: of which server, client (address), target and unit."""
+    """Whose counters: of which server, client (address), target, unit and session."""
 
     server: str
     client: str
     target: str
     lun: int
+    session: str = ""
+    """The initiator's name and the TSIH; empty where they are not known."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,10 @@ class Counters:
     write_histogram: dict[int, int] = field(default_factory=dict)
     flushes: int = 0
     unmaps: int = 0
+    backstore_histogram: dict[int, int] = field(default_factory=dict)
+    """These three: the phases of those commands that read or write, where they were asked for."""
+    waiting_histogram: dict[int, int] = field(default_factory=dict)
+    sending_histogram: dict[int, int] = field(default_factory=dict)
 
     def add(self, other: Counters) -> None:
         """Add another's sums."""
@@ -60,7 +66,9 @@ _SUMS: Final = (
     "reads", "writes", "read_bytes", "write_bytes", "timed", "latency", "errors", "read_timed", "read_latency",
     "write_timed", "write_latency", "flushes", "unmaps",
 )  # fmt: skip
-_HISTOGRAMS: Final = ("histogram", "read_histogram", "write_histogram")
+_HISTOGRAMS: Final = (
+    "histogram", "read_histogram", "write_histogram", "backstore_histogram", "waiting_histogram", "sending_histogram",
+)  # fmt: skip
 
 
 class Cpu(NamedTuple):
@@ -139,6 +147,7 @@ GROUPS: Final[dict[str, tuple[tuple[str, ...], Callable[[RowKey], tuple[str, ...
     "target": (("TARGET",), lambda k: (k.target,)),
     "target, LUN": (("TARGET", "LUN"), lambda k: (k.target, str(k.lun))),
     "server": (("SERVER",), lambda k: (k.server,)),
+    "session": (("SESSION", "TARGET"), lambda k: (k.session, k.target)),
 }
 """The groupings by name: the headings of the key columns, and a row's key."""
 
@@ -271,6 +280,7 @@ def _rest(key: RowKey, headings: tuple[str, ...]) -> str:
     names = [] if "CLIENT" in headings else [key.client]
     names += [] if "TARGET" in headings else [key.target.partition(":")[2] or key.target]
     names += [] if "LUN" in headings else [f"LUN {lun_text(key.lun)}"]
+    names += [] if "SESSION" in headings or not key.session else [key.session]
     return " ".join(names)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from iscsitools.probes.table import ALL_MASK
@@ -10,6 +11,7 @@ from iscsitools.trace.client.attach import Sums
 from iscsitools.trace.names import servers
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.selection import Selection, address_of
+from iscsitools.trace.sums.declared import PHASES
 from iscsitools.trace.sums.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.top.model import Counters, Cpu, RowKey, Sample
 from iscsitools.trace.views.watch import Source
@@ -37,16 +39,23 @@ def sample_of(server: str, snapshot: Snapshot, selection: Selection) -> Sample:
     """
     status = snapshot.status
     rows: dict[RowKey, Counters] = {}
-    keys: dict[int, tuple[str, str]] = {}
+    keys: dict[int, tuple[str, str, str]] = {}
     for row in snapshot.commands:
-        client, target = keys.setdefault(row.conn.ident, (address_of(row.conn.remote), row.conn.target))
-        counters = rows.setdefault(RowKey(server, client, target, row.lun), Counters())
+        conn = row.conn
+        whose = keys.get(conn.ident) or (address_of(conn.remote), conn.target, _session(conn.initiator, conn.tsih))
+        keys[conn.ident] = whose
+        client, target, session = whose
+        counters = rows.setdefault(RowKey(server, client, target, row.lun, session), Counters())
         counters.add(_counters(row))
+    # A server that is older than that field does not say which session's they are.
+    sessions = {row.conn.remote: _session(row.conn.initiator, row.conn.tsih) for row in snapshot.commands}
     in_flight: dict[RowKey, int] = {}
     for entry in status.get("in_flight", ()):
         whose = _Client(entry["remote"], entry["target"], entry["initiator"])
         if selection.admits(whose) and selection.lun in (None, entry["lun"]):
-            key = RowKey(server, address_of(whose.remote), whose.target, entry["lun"])
+            told = _session(whose.initiator, entry["tsih"]) if "tsih" in entry else ""
+            session = told or sessions.get(whose.remote, "")
+            key = RowKey(server, address_of(whose.remote), whose.target, entry["lun"], session)
             in_flight[key] = in_flight.get(key, 0) + entry["commands"]
     drops = snapshot.lost + status.get("recorded_drops", 0)
     faulty = frozenset((unit["target"], unit["lun"]) for unit in status.get("faulty", ()))
@@ -56,6 +65,10 @@ def sample_of(server: str, snapshot: Snapshot, selection: Selection) -> Sample:
 def _cpu(snapshot: Snapshot) -> Cpu | None:
     status = snapshot.status
     return Cpu(status["time"], status["cpu"]) if "time" in status and "cpu" in status else None
+
+
+def _session(initiator: str, tsih: str) -> str:
+    return f"{initiator} {tsih}" if tsih else ""
 
 
 def _counters(row: CommandRow) -> Counters:
@@ -70,6 +83,10 @@ def _counters(row: CommandRow) -> Counters:
     elif row.reads:
         counters.reads, counters.read_timed, counters.read_latency = row.commands, row.ended, row.latency
         counters.read_histogram = row.histogram
+    if row.reads or row.writes:
+        for name in PHASES:
+            if name in row.histograms:
+                setattr(counters, f"{name}_histogram", row.histograms[name].counts)
     counters.flushes = row.commands if row.opcode in _FLUSHES else 0
     counters.unmaps = row.commands if row.opcode == _UNMAP else 0
     return counters
@@ -78,9 +95,10 @@ def _counters(row: CommandRow) -> Counters:
 class LiveFeed:
     """The servers that :class:`Source` names: one, or all that run. One that ends is looked for again."""
 
-    def __init__(self, source: Source) -> None:
-        """Connect; raises TraceError when there is no server at all."""
+    def __init__(self, source: Source, phases: bool = False) -> None:
+        """Connect; raises TraceError when there is no server at all. ``phases``: keep those of commands, too."""
         self._source = source
+        self._phases = self._asked = phases
         self._sums: dict[str, Sums] = {}
         self._cpu_before: dict[str, Cpu | None] = {}
         """Of those servers that no sample has been taken of."""
@@ -99,11 +117,26 @@ class LiveFeed:
 
     def _open(self, name: str | None, socket: str | None) -> Sums:
         source = self._source
-        return Sums(name, socket, client=source.client, target=source.target, lun=source.lun)
+        histograms = PHASES if self._asked else ()
+        return Sums(name, socket, client=source.client, target=source.target, lun=source.lun, histograms=histograms)
+
+    def want_phases(self, phases: bool) -> None:
+        """From the next sample on have the servers keep the phases of commands, which costs them more, or no longer."""
+        self._phases = phases
+
+    def _ask_again(self) -> None:
+        """Have the servers keep what is wanted now; this interval begins anew."""
+        self._asked = self._phases
+        for name, sums in list(self._sums.items()):
+            sums.close()
+            with suppress(TraceError):  # a server that is gone is found so below
+                self._sums[name] = self._open(None, sums.path)
 
     def sample(self) -> list[tuple[str, Sample | None]]:
         """Read all servers; None for one that is gone. Blocks until they have answered."""
         samples: list[tuple[str, Sample | None]] = []
+        if self._phases != self._asked:
+            self._ask_again()
         for name, sums in list(self._sums.items()):
             try:
                 snapshot = sums.snapshot(reset=True)

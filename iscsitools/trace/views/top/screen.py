@@ -34,14 +34,17 @@ class TopScreen:
     """Owns the terminal from :meth:`run` until the user quits."""
 
     def __init__(
-        self, take: Callable[[], Samples], interval: float, look: Look | None = None, times: Times = Times.LOCAL
-    ) -> None:
+        self, take: Callable[[], Samples], interval: float, look: Look | None = None, times: Times = Times.LOCAL,
+        want_phases: Callable[[bool], object] = bool,
+    ) -> None:  # fmt: skip
+        """``want_phases`` is told when the view that shows them begins and ends."""
         if codecs.lookup(sys.stdout.encoding).name != "utf-8":
             # urwid goes by the locale and writes to stdout, which PYTHONIOENCODING may have given another encoding
             urwid.set_encoding("ascii")
         self._model = TopModel()
         self._look = look or Look()
         self._times = times
+        self._want_phases = want_phases
         self._began = time.time()
         self._first = 0
         self._note = ""
@@ -120,6 +123,7 @@ class TopScreen:
 
     def _next_view(self) -> None:
         self._choose(view=_after(self._look.view, list(VIEWS), 1))
+        self._want_phases(self._look.view == "phases")
         self._first = 0
         if self._look.sort not in self._sorts():
             self._choose(sort=ALL)

@@ -11,7 +11,7 @@ from iscsitools.trace.views.top.model import GROUPS, Row, ServerLine, TopModel
 from iscsitools.trace.views.top.saved import Look
 from iscsitools.trace.views.width import LINE, columns_of, fill, shorten
 
-_KEY_WIDTHS: Final = {"CLIENT": 15, "TARGET": 8, "LUN": 3, "SERVER": 15}
+_KEY_WIDTHS: Final = {"CLIENT": 15, "TARGET": 8, "LUN": 3, "SERVER": 15, "SESSION": 15}
 _LENDS: Final = {"TARGET": 4, "CLIENT": 8}
 """Who gives room to a LUN that needs more than its column, in this order, and what each keeps."""
 _GRAPH_LEAST: Final = 4
