@@ -280,8 +280,7 @@ def _rest(key: RowKey, headings: tuple[str, ...]) -> str:
     names = [] if "CLIENT" in headings else [key.client]
     names += [] if "TARGET" in headings else [key.target.partition(":")[2] or key.target]
     names += [] if "LUN" in headings else [f"LUN {lun_text(key.lun)}"]
-    names += [] if "SESSION" in headings or not key.session else [key.session]
-    return " ".join(names)
+    return " ".join(names) or key.session
 
 
 def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]]) -> Row:
