@@ -109,8 +109,9 @@ deb: $(TEST_STAMP) ## a package for Debian 12 and 13, in dist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pack,dtrace]'
 	$(BIN)/python packaging/deb/build.py $(ARGS)
 
-freshpackages: ## install what make wheels and make deb made on fresh roots of Debian, and serve from it (as root)
+freshpackages: $(TEST_STAMP) ## install what make wheels and make deb made on fresh roots of Debian, and serve from it (as root)
 	$(PYTHON) tests/fresh/packages.py $(ARGS)
+	$(BIN)/python tests/fresh/arm64.py
 
 picture: $(TEST_STAMP) ## take README's picture of top anew
 	$(BIN)/python packaging/picture/top.py

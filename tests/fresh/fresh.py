@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -65,19 +66,27 @@ echo FRESH: make {check} passed
 
 def root_of(suite: str, roots: Path) -> Path:
     """The archive of a root file system of ``suite``, made this week."""
-    week = time.strftime("%G-%V")
-    archive = roots / f"{suite}-{week}-{'-'.join(PACKAGES)}.tar"
+
+    def make(folder: Path) -> None:
+        made = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite]
+        subprocess.run([*made, str(folder / "root"), mirror()], check=True)
+
+    return kept_for_a_week(suite, PACKAGES, make, roots)
+
+
+def kept_for_a_week(name: str, packages: Sequence[str], make: Callable[[Path], None], roots: Path) -> Path:
+    """An archive of the folder ``root`` that ``make`` makes in a folder; of another week, it is made anew."""
+    archive = roots / f"{name}-{time.strftime('%G-%V')}-{'-'.join(packages)}.tar"
     if archive.exists():
         return archive
     roots.mkdir(parents=True, exist_ok=True)
-    for old in roots.glob(f"{suite}-*.tar"):
+    for old in roots.glob(f"{name}-*.tar"):
         old.unlink()
     with tempfile.TemporaryDirectory(dir=roots) as folder:
-        root = Path(folder) / "root"
-        made = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(root), mirror()]
-        subprocess.run(made, check=True)
+        make(Path(folder))
         unfinished = Path(folder) / "root.tar"
-        subprocess.run(["tar", "-C", str(root), "--one-file-system", "-cf", str(unfinished), "."], check=True)
+        packed = ["tar", "-C", f"{folder}/root", "--one-file-system", "-cf", str(unfinished), "."]
+        subprocess.run(packed, check=True)
         unfinished.rename(archive)
     return archive
 
