@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -114,23 +115,48 @@ def _said_by_fresh(checkout: Checkout, names: dict[str, str]) -> str:
     return subprocess.run(command, env=names, capture_output=True, text=True, check=False).stdout
 
 
+@pytest.fixture
+def fresh_says(checkout: Checkout, tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """Programs that end as a test wants them to, and the environment in which .ci/fresh finds them."""
+
+    def write(**codes: int) -> dict[str, str]:
+        own = checkout.folder / ".venv" / "bin" / "python"
+        for program in (tmp_path / "bin" / name for name in ("python3", "unshare", "id", "make")):
+            program.parent.mkdir(exist_ok=True)
+            said = "0" if program.name == "id" else '"$@"'
+            wanted = f"*packages.py*) exit {codes.get('packages', 0)};;" if program.name == "python3" else ""
+            end = codes.get(program.name, 0)
+            program.write_text(f'#!/bin/sh\necho {said}\ncase "$1" in {wanted} esac\nexit {end}\n')
+            program.chmod(0o755)
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_text(f'#!/bin/sh\necho "$@"\nexit {codes.get("arm64", 0)}\n')
+        own.chmod(0o755)
+        return os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "ISCSITOOLS_CI_FRESH": "trixie"}
+
+    return write
+
+
 @pytest.mark.parametrize(
-    ("made", "status", "said"), [(0, 0, ""), (1, 1, ""), (3, 0, "FRESH NOT RUN: there is no root")]
+    ("codes", "status", "said"),
+    [
+        ({}, 0, "tests/fresh/packages.py trixie"),
+        ({"python3": 1}, 1, ""),
+        ({"python3": 3}, 0, "FRESH NOT RUN: there is no root"),
+        ({"make": 2}, 2, ""),
+        ({"packages": 1}, 1, ""),
+        ({"arm64": 1}, 1, "tests/fresh/arm64.py"),
+        ({"arm64": 3}, 0, "FRESH NOT RUN: the wheel for aarch64 was not tried"),
+    ],
 )
 def test_a_fresh_debian_that_cannot_be_made_is_no_failure(
-    checkout: Checkout, tmp_path: Path, made: int, status: int, said: str
+    checkout: Checkout, fresh_says: Callable[..., dict[str, str]], codes: dict[str, int], status: int, said: str
 ) -> None:
-    for name, code in (("python3", made), ("unshare", 0), ("id", 0)):
-        program = tmp_path / "bin" / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!/bin/sh\necho {0 if name == 'id' else '$@'}\nexit {code}\n")
-        program.chmod(0o755)
-    names = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "ISCSITOOLS_CI_FRESH": "trixie"}
+    names = fresh_says(**codes)
     assert "fresh.py trixie" in _said_by_fresh(checkout, names)
-    del names["ISCSITOOLS_CI_FRESH"]
-    assert "fresh.py bookworm" in _said_by_fresh(checkout, names)
-    assert "fresh.py" not in _said_by_fresh(checkout, names | {"ISCSITOOLS_CI_FRESH": ""})
     command = [checkout.folder / ".ci" / "fresh"]
     done = subprocess.run(command, env=names, capture_output=True, text=True, check=False)
     assert done.returncode == status
     assert said in done.stdout
+    del names["ISCSITOOLS_CI_FRESH"]
+    assert "fresh.py bookworm" in _said_by_fresh(checkout, names)
+    assert "fresh.py" not in _said_by_fresh(checkout, names | {"ISCSITOOLS_CI_FRESH": ""})
