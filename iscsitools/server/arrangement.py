@@ -94,7 +94,7 @@ class Arrangement:
         """
         node = self.target(config.iqn)
         before = next(target for target in self._server.config.targets if target.iqn == config.iqn)
-        change_states(self._server.loop, node.device, before, config)
+        change_states(node.device, before, config)
         node.alias, node.auth = config.alias, policy
         set_access(node, config)
         node.device.realm = realm(config.auth)

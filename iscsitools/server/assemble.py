@@ -164,6 +164,7 @@ def fit_unit(
     _take_atomic(where, unit, state)
     unit.store.host = StoreHost(keeper.loop, where, unit)
     unit.clock = _milliseconds
+    unit.later = keeper.loop.call_later
     unit.port_groups = _port_groups(config, groups)
     access = unit.store.access
     if access is not None:  # what the servers that export it have agreed on
@@ -174,7 +175,8 @@ def _port_groups(config: TargetConfig, groups: Iterable[int]) -> PortGroups:
     """Each portal group that the target is in is a target port, and a target port group of its own."""
     groups = [number for number in groups if not config.groups or number in config.groups]
     check_access(config, groups)
-    return PortGroups({number: PortGroup((number,), state_of(config, number)) for number in groups})
+    states = {number: PortGroup((number,), state_of(config, number)) for number in groups}
+    return PortGroups(states, config.access_transition)
 
 
 def check_access(config: TargetConfig, groups: Iterable[int]) -> None:

@@ -75,12 +75,13 @@ def test_a_change_may_take_its_time(served: Running) -> None:
         assert states(two) == [(0, 0), (0xF, 2)]
         data = bytes(4) + struct.pack(">BxH", 1, 2)
         assert two.command(bytes.fromhex("a40a00000000000000080000"), write=data).good
-        assert two.command(READ, read=512).good
+        assert two.command(READ, read=512).sense_code == TRANSITION, "what an initiator asks for takes as long"
+        control.set_access(IQN, "2=non-optimized", transition=0.01)
         control.set_access(IQN, "1=unavailable", transition=0.01)
 
         def arrived() -> bool:
             one.command(TEST_UNIT_READY)
-            return states(one) == [(3, 2), (1, 1)]
+            return states(one) == [(3, 2), (1, 2)]
 
         eventually(arrived, "the end of the transition")
 

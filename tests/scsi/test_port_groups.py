@@ -150,3 +150,28 @@ def test_what_cannot_be_set_changes_nothing(bench, data, code):
     a = at_port(bench, 1, "a")
     assert a.run(f"a40a00000000{len(data):08x}0000", data).code == code
     assert states(a) == [(1, 0, 0), (2, 2, 0)]
+
+
+def test_a_change_takes_its_time(bench):
+    """The states are TRANSITIONING until then, and of two changes the later one counts."""
+    calls = []
+    bench.unit.later = lambda seconds, call: calls.append((seconds, call))
+    bench.unit.port_groups.transition = 2.5
+    a, b = at_port(bench, 1, "a"), at_port(bench, 2, "bb")
+    header = a.run("a32a000000000000010000" + "00").data
+    assert header[4:8].hex() == "10030000", "IMPLICIT TRANSITION TIME, in whole seconds"
+    assert set_states(a, (1, 0), (2, 0)).good
+    assert states(a) == [(1, 0, 0), (2, 0xF, 1)]
+    assert b.run(TUR).code == (6, 0x2A06)
+    assert b.run(READ).code == (2, 0x040A)
+    assert b.run(INQUIRY).good
+    assert set_states(a, (2, 1)).good
+    assert [seconds for seconds, _ in calls] == [2.5, 2.5]
+    calls.pop(0)[1]()
+    assert states(a) == [(1, 0, 0), (2, 0xF, 1)], "what was asked for first has been overtaken"
+    calls.pop(0)[1]()
+    assert states(a) == [(1, 0, 0), (2, 1, 1)]
+    assert b.run(TUR).code == (6, 0x2A06)
+    assert b.run(READ).good
+    assert set_states(a, (2, 1)).good
+    assert calls == [], "nothing changes"

@@ -51,9 +51,11 @@ class PortGroup:
 class PortGroups:
     """The groups of one unit, by number. A port is in one group."""
 
-    __slots__ = ("_of_port", "groups")
+    __slots__ = ("_of_port", "groups", "transition")
 
-    def __init__(self, groups: Mapping[int, PortGroup] | None = None) -> None:
+    def __init__(self, groups: Mapping[int, PortGroup] | None = None, transition: float = 0) -> None:
+        self.transition = transition
+        """Seconds that a change of a state takes."""
         self.groups = dict(groups) if groups else {1: PortGroup((1,))}
         self._of_port = {port: number for number, group in self.groups.items() for port in group.ports}
 

@@ -103,6 +103,9 @@ class LogicalUnit:
         self.tasks = TaskSet(options.queue_depth, self._gates_changed, self._gather)
         self.failures: Counter[str] = Counter()
         """How often a command of that name failed because the backstore did."""
+        self.later: Callable[[float, Callable[[], None]], object] = lambda _seconds, call: call()
+        """Calls on the loop's thread so many seconds later."""
+        self._moves: dict[int, Mapping[int, AccessState]] = {}
         self.clock: Callable[[], int] = lambda: 0
         """Milliseconds since 1970, of the machine that serves it."""
         self.expected: dict[Port, list[Asc]] = {}
@@ -313,12 +316,35 @@ class LogicalUnit:
             self.attention(Asc.ACCESS_STATE_CHANGED, but)
             self.refresh()
 
+    def change_access(self, wanted: Mapping[int, AccessState], status: StatusCode, but: Nexus | None = None) -> None:
+        """Bring groups into new states, by way of the state transitioning where that takes its time.
+
+        Of two changes of a group the later one counts, and one that comes at once is not undone.
+        """
+        groups, seconds = self.port_groups.groups, self.port_groups.transition
+        moving = {number: state for number, state in wanted.items() if groups[number].state != state}
+        if not seconds or not moving:
+            self.set_access(wanted, status, but)
+            return
+        self._moves.update(dict.fromkeys(moving, moving))
+        self.set_access(dict.fromkeys(moving, AccessState.TRANSITIONING), status, but)
+        self.later(seconds, partial(self._arrive, moving, status, but))
+
+    def _arrive(self, moving: Mapping[int, AccessState], status: StatusCode, but: Nexus | None) -> None:
+        groups = self.port_groups.groups
+        arrived = {
+            number: state
+            for number, state in moving.items()
+            if groups[number].state is AccessState.TRANSITIONING and self._moves.get(number) is moving
+        }
+        self.set_access(arrived, status, but)
+
     def take_access(self, states: Mapping[int, AccessState]) -> None:
         """Have these target port groups and states, which another one decides on; initiators learn of a change."""
         groups = self.port_groups.groups
         if any(number not in groups for number in states):
             more = {number: PortGroup((number,), state) for number, state in states.items() if number not in groups}
-            self.port_groups = PortGroups({**groups, **more})
+            self.port_groups = PortGroups({**groups, **more}, self.port_groups.transition)
             self.attention(Asc.ACCESS_STATE_CHANGED)
         self.set_access(states, StatusCode.TARGET)
         self.refresh()

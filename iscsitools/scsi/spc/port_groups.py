@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from functools import partial
 from typing import Final
@@ -28,11 +29,12 @@ def check_report(task: Task) -> None:
 
 
 def report(task: Task) -> None:
-    """REPORT TARGET PORT GROUPS: every group with its state and its ports; no time of a transition is promised."""
+    """REPORT TARGET PORT GROUPS: every group with state and ports; the long header has the time of a transition."""
     groups = task.unit.port_groups.groups
+    seconds = min(255, math.ceil(task.unit.port_groups.transition))
     body = b"".join(_describe(number, group) for number, group in sorted(groups.items()))
     if task.cdb[1] >> 5 == _EXTENDED_HEADER:
-        body = struct.pack(">BBH", _EXTENDED_HEADER << 4, 0, 0) + body
+        body = struct.pack(">BBH", _EXTENDED_HEADER << 4, seconds, 0) + body
     task.reply(struct.pack(">I", len(body)) + body, u32(task.cdb, 6))
 
 
@@ -55,6 +57,7 @@ def check_set(task: Task) -> None:
 def set_states(task: Task) -> Work | None:
     """SET TARGET PORT GROUPS: all is checked before the first state changes; the other nexuses learn of it.
 
+    Where a change takes its time, the status comes at its begin: the groups are transitioning then (SPC-4 5.15.2.6).
     Where several servers export the disk, its backstore brings the states about, and it takes the time that it takes.
     """
     data, unit = task.parameters(), task.unit
@@ -66,7 +69,7 @@ def set_states(task: Task) -> Work | None:
     if unit.store.access is not None and place is not None:
         names = {number: state.name.lower().replace("_", "-") for number, state in wanted.items()}
         return Elsewhere(place.executor, partial(unit.store.request_access, names))
-    unit.set_access(wanted, StatusCode.COMMAND, but=task.nexus)
+    unit.change_access(wanted, StatusCode.COMMAND, but=task.nexus)
     return None
 
 
