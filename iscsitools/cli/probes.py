@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from iscsitools.cli.options import SERVER, take_source
 from iscsitools.cli.output import echo_json, echo_table, json_option
 from iscsitools.errors import RunError
 from iscsitools.probes.table import BY_LABEL, PROVIDER_PROBES
@@ -73,8 +74,7 @@ def _echo(found: dict[str, Any]) -> None:
 
 @click.command()
 @click.option("--path", "only_path", is_flag=True, help="Print only the file that bpftrace and perf attach to.")
-@click.option("--name", help="The server to ask which probes are enabled, where several run.")
-@click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name.")
+@SERVER
 @json_option
 def command(only_path: bool, name: str | None, socket: str | None, as_json: bool) -> None:
     """List the probes and who can see them.
@@ -85,7 +85,8 @@ def command(only_path: bool, name: str | None, socket: str | None, as_json: bool
     if only_path:
         click.echo(_path())
         return
-    found = report(enabled_in_server(name, socket))
+    asked = take_source({"name": name, "socket": socket})
+    found = report(enabled_in_server(asked.name, asked.socket))
     if as_json:
         echo_json(found)
     else:

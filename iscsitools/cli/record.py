@@ -10,14 +10,14 @@ from typing import BinaryIO
 
 import click
 
-from iscsitools.cli.options import FILTER, SECONDS, SERVER
+from iscsitools.cli.options import FILTER, SECONDS, SERVER, take_source
 from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.errors import RunError, UsageError
 from iscsitools.probes.table import BY_LABEL
 from iscsitools.trace import Recorder, Server, Trace, attach
 from iscsitools.trace.client.record_state import Describer
 from iscsitools.trace.selection import Selection, mask_of
-from iscsitools.trace.views.watch import Source, Stop
+from iscsitools.trace.views.watch import Stop
 
 _RING_BYTES = 32 << 20
 _LOOK = 0.2
@@ -52,10 +52,11 @@ def command(
     if unknown := [probe for probe in probes if probe not in BY_LABEL]:
         raise UsageError(f"no probe is named {unknown[0]!r} (iscsitools probes lists them)")
     selection = Selection(mask_of(probes or None), client, target, lun)
-    one_server(Source(name, socket))
+    asked = take_source({"name": name, "socket": socket})
+    one_server(asked)
     try:
         with trace_errors(), ExitStack() as stack:
-            server = stack.enter_context(Server(name, socket))
+            server = stack.enter_context(Server(asked.name, asked.socket))
             source = stack.enter_context(
                 attach(None, server.path, probes or None, client, target, lun, ring_size=ring_size << 20)
             )

@@ -130,7 +130,11 @@ def test_the_environment_names_the_server(
         assert 'name = "second"' in iscsitools("get").out
         assert 'name = "cmd"' in iscsitools("get", "--name", "cmd").out
         assert iscsitools("sessions").out == "No sessions.\n"
+        for words in (["record", "0.01", "-o", str(tmp_path / "trace")], ["probes"], ["sessions"], ["io", "0.01", "1"]):
+            assert iscsitools(*words).status == 0, words
         monkeypatch.setenv("ISCSITOOLS_NAME", "nobody")
+        for words in (["record", "0.01", "-o", str(tmp_path / "trace")], ["probes"], ["sessions"], ["io", "0.01", "1"]):
+            assert iscsitools(*words).status == 1, words
         assert iscsitools("sessions").status == 1
         assert "nobody" in iscsitools("get").err
 
