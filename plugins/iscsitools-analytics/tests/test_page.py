@@ -139,6 +139,41 @@ def test_phases_of_a_slow_disk_are_a_stack(place: Place, browser: Browser) -> No
         assert max(colour) - min(colour) > 40  # a key's colour, no background
 
 
+def test_a_stack_has_each_key_above_the_one_before(place: Place, browser: Browser) -> None:
+    """Six clients have the same part of it; and numbers have their units."""
+    _, end = filled(place, 120, 0)
+    analytics = place.analytics()
+    with browser.page(f"{analytics.url}#g=operations+by:client&span=60&end={end}") as tab:
+        waited(tab, "() => window.page.cards.every((card) => card.frame)")
+        found = tab.evaluate(
+            """async (keys) => {
+                const {keyColour} = await import("/page/palette.js");
+                const card = window.page.cards[0], {frame} = card, ratio = card.base.width / frame.width;
+                const x = (frame.edge(30) + frame.edge(31)) / 2, high = (frame.bottom - frame.top) / 1.05;
+                const context = card.base.getContext("2d");
+                return keys.map((key, at) => {
+                    const y = frame.bottom - high * (at + 0.5) / keys.length;
+                    const pixel = context.getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data;
+                    const hex = [...pixel].slice(0, 3).map((part) => part.toString(16).padStart(2, "0")).join("");
+                    return [`#${hex}`, keyColour("client", key)];
+                });
+            }""",
+            list(simulated.CLIENTS),
+        )
+        assert len({colour for colour, _ in found}) == 6
+        assert all(there == wanted for there, wanted in found)
+        units = tab.evaluate(
+            """async () => { const {shown} = await import("/page/units.js");
+                return [shown(1500, "ns"), shown(25e6, "ns"), shown(90 * 2 ** 20, "bytes per second")]; }"""
+        )
+        assert units == ["1.50 us", "25 ms", "90 MiB/s"]
+        ends = tab.evaluate(
+            """async () => { const {colourOf} = await import("/page/palette.js");
+                return [[1, false], [100, false], [1, true]].map(([n, dark]) => colourOf(n, 100, false, dark)); }"""
+        )
+        assert ends == ["#70ce57", "#440154", "#35608d"]  # the scale at 0.78, 0 and 0.3
+
+
 def test_a_heat_map_has_each_cell_in_its_colour(place: Place, browser: Browser) -> None:
     begin, end = filled(place, 120, 60)
     analytics = place.analytics()
