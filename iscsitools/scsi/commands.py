@@ -38,7 +38,7 @@ from iscsitools.scsi.spc import persistent_in as persistentin
 from iscsitools.scsi.spc import persistent_out as persistentout
 from iscsitools.scsi.spc import request_sense as status
 from iscsitools.scsi.spc import reserve as reserving
-from iscsitools.scsi.spc.diagnostics import DiagnosticBuffers
+from iscsitools.scsi.spc.diagnostics import DiagnosticBuffers, SelfTests
 from iscsitools.scsi.spc.mode_pages import ModePages
 from iscsitools.scsi.spc.timestamp import Timestamp
 
@@ -350,7 +350,9 @@ _ALWAYS = (
     + _COPY
     + _PERSISTENT
 )
-_PARTS = (ModePages, Medium, Timestamp, DiagnosticBuffers, Sanitation, Copies, Thresholds, Formatting, CacheFlush)
+_PARTS = (
+    ModePages, Medium, Timestamp, DiagnosticBuffers, SelfTests, Sanitation, Copies, Thresholds, Formatting, CacheFlush,
+)  # fmt: skip
 _ATOMIC = (
     _row(
         "WRITE ATOMIC(16)", "9c 18 ff ff ff ff ff ff ff ff 00 00 ff ff 1f 00", write_atomic.write_atomic, _WRITE,

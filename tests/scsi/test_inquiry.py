@@ -12,7 +12,7 @@ from .support import TARGET, Bench, MemoryStore
 
 def test_standard_data():
     data = Bench(removable=True, revision="1.2").initiator().run("120000006000").data
-    assert data[:8].hex() == "008006125b000002"
+    assert data[:8].hex() == "008006125b080002"
     assert data[8:36] == b"ISCSITLSiscsitools disk 1.2 "
     assert data[58:66].hex() == "00a0046004c00960"
     assert len(data) == 96

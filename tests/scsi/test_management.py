@@ -34,8 +34,8 @@ def log_page(initiator, page: int, subpage: int = 0) -> bytes:
 
 def test_supported_log_pages(bench):
     a = bench.initiator()
-    assert log_page(a, 0)[4:].hex() == "0002" + "03050d15192f"
-    assert log_page(a, 0, 0xFF).hex() == "40ff0010" + "0000020003000500" + "0d00150019002f00"
+    assert log_page(a, 0)[4:].hex() == "0002" + "03050d1015192f"
+    assert log_page(a, 0, 0xFF).hex() == "40ff0012" + "0000020003000500" + "0d001000150019002f00"
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,43 @@ def test_a_self_test_reads_the_medium(bench, cdb):
 
 @pytest.mark.parametrize(
     ("cdb", "code"),
-    [("1d0000000000", None), ("1d2000000000", FIELD), ("1da400000000", FIELD), ("1d0000000400", LIST_LENGTH)],
+    [
+        ("1d0000000000", None),
+        ("1d6000000000", FIELD),  # reserved
+        ("1d8000000000", FIELD),  # abort: there is none to abort
+        ("1da400000000", FIELD),
+        ("1d0000000400", LIST_LENGTH),
+    ],
 )
 def test_other_self_tests(bench, cdb, code):
     assert bench.initiator().run(cdb).code == code
+
+
+def test_the_log_keeps_the_results_of_twenty_self_tests(bench):
+    a = bench.initiator()
+
+    def results():
+        page = log_page(a, 0x10)
+        assert page[:4].hex() == "10000190"
+        found = [page[at : at + 20] for at in range(4, len(page), 20)]
+        assert [parameter[:4].hex() for parameter in found] == [f"{number:04x}0310" for number in range(1, 21)]
+        return [parameter[4:].hex() for parameter in found]
+
+    none, good = "00" * 16, "000000" + "ff" * 8 + "00000000"
+    assert a.run("1d0400000000").good  # the default self-test has no code, and is no entry
+    assert results() == [none] * 20
+    assert a.run("1d2000000000").good  # the short one in the background
+    bench.store.error = OSError(5, "broken")
+    assert a.run("1d4000000000").good  # the extended one: it is the log that tells how it went
+    assert a.run("1dc000000000").code == (4, 0x3E03)
+    bench.store.error = None
+    bad = "000000" + "00" * 8 + "043e0300"
+    assert results() == ["c7" + bad, "47" + bad, "20" + good] + [none] * 17
+    bench.unit.reset(0x2900)
+    a.run(TUR)
+    for _ in range(19):
+        assert a.run("1da000000000").good
+    assert results() == ["a0" + good] * 19 + ["c7" + bad]
 
 
 def test_diagnostic_pages(bench):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -15,8 +17,14 @@ from iscsitools.scsi.core.unit import LogicalUnit, Part
 from iscsitools.wire.sense import Asc, SenseKey
 
 _SELF_TEST = 0x04
-_FOREGROUND_TESTS: Final = (0, 5, 6)
-"""SELF-TEST CODEs: none, the short and the extended test in the foreground."""
+_SELF_TESTS: Final = (0, 1, 2, 5, 6)
+"""SELF-TEST CODEs: none, the short and the extended test in the background, the same in the foreground."""
+_IN_FOREGROUND: Final = (0, 5, 6)
+_PASSED, _FAILED = 0x0, 0x7
+"""SELF-TEST RESULTS (SPC-4 table 353): without error; with a failure in a part that has no number."""
+_RESULTS: Final = 20
+"""Results that log page 10h has room for."""
+_NO_FAILURE: Final = (1 << 64) - 1
 _DATA, _DESCRIPTOR, _ECHO, _ECHO_DESCRIPTOR = 0x02, 0x03, 0x0A, 0x0B
 BUFFER: Final = 64 << 10
 """Bytes of the data buffer."""
@@ -24,29 +32,70 @@ ECHO: Final = 4096
 """Bytes of each nexus's echo buffer."""
 
 
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """A self-test that was done: its SELF-TEST CODE, and the LBA that could not be read; None: all went well."""
+
+    code: int
+    failed: int | None
+
+
+class SelfTests(Part):
+    """The results of the unit's last self-tests, the newest first. A reset leaves them."""
+
+    def __init__(self, unit: LogicalUnit) -> None:
+        super().__init__(unit)
+        self.done: deque[SelfTest] = deque(maxlen=_RESULTS)
+
+    def page(self) -> bytes:
+        """Log page 10h, Self-Test Results (SPC-4 7.3.22): always twenty parameters, those without a test of zeros."""
+        return b"".join(
+            struct.pack(">HBB", number + 1, 0x03, 16)
+            + (_result(self.done[number]) if number < len(self.done) else bytes(16))
+            for number in range(_RESULTS)
+        )
+
+
+def _result(test: SelfTest) -> bytes:
+    if test.failed is None:
+        return struct.pack(">BBHQ4x", test.code << 5 | _PASSED, 0, 0, _NO_FAILURE)
+    sense = struct.pack(">BHx", SenseKey.HARDWARE_ERROR, Asc.FAILED_SELF_TEST)
+    return struct.pack(">BBHQ", test.code << 5 | _FAILED, 0, 0, test.failed) + sense
+
+
 def check_send_diagnostic(task: Task) -> None:
-    """SEND DIAGNOSTIC: a self-test that runs while the command does; no diagnostic pages can be sent."""
+    """SEND DIAGNOSTIC: a self-test, none of which takes so long that it could be aborted; no diagnostic pages."""
     cdb = task.cdb
-    if cdb[1] >> 5 not in _FOREGROUND_TESTS or (cdb[1] >> 5 and cdb[1] & _SELF_TEST):
+    if cdb[1] >> 5 not in _SELF_TESTS or (cdb[1] >> 5 and cdb[1] & _SELF_TEST):
         raise invalid_field(1, 7)
     if u16(cdb, 3):
         raise illegal_request(Asc.PARAMETER_LIST_LENGTH_ERROR)
 
 
 def send_diagnostic(task: Task) -> Work | None:
-    """SEND DIAGNOSTIC: the self-test reads the first block and the last; what the backstore raises is its result."""
-    unit = task.unit
-    if not task.cdb[1] & _SELF_TEST and not task.cdb[1] >> 5:
+    """SEND DIAGNOSTIC: the self-test reads the first block and the last; what the backstore raises is its result.
+
+    One in the background has ended before the command does, since it takes no longer than two reads; that it failed is
+    told by log page 10h alone.
+    """
+    code = task.cdb[1] >> 5
+    if not task.cdb[1] & _SELF_TEST and not code:
         return None
-    return partial(_read_ends, unit)
+    return partial(_test, task.unit, code)
 
 
-def _read_ends(unit: LogicalUnit) -> None:
+def _test(unit: LogicalUnit, code: int) -> None:
+    failed = error = None
     block = memoryview(bytearray(unit.block_size))
-    try:
-        for lba in (0, unit.blocks - 1):
+    for lba in (0, unit.blocks - 1):
+        try:
             unit.store.read_into(lba * unit.block_size, block)
-    except Exception as error:
+        except Exception as caught:
+            failed, error = lba, caught
+            break
+    if code:
+        SelfTests.of(unit).done.appendleft(SelfTest(code, failed))
+    if error is not None and code in _IN_FOREGROUND:
         raise check_condition(SenseKey.HARDWARE_ERROR, Asc.FAILED_SELF_TEST) from error
 
 

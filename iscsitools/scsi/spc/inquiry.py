@@ -13,6 +13,7 @@ from iscsitools.scsi.spc import vpd
 _SPC4 = 0x06
 _CMDQUE = 0x02
 _TPGS = 0x30
+_3PC = 0x08
 # Version descriptors (SPC-4 table 158): SAM-5, SPC-4, SBC-3, iSCSI, each "no version claimed".
 _VERSIONS = struct.pack(">8H", 0x00A0, 0x0460, 0x04C0, 0x0960, 0, 0, 0, 0)
 NO_UNIT = 0x7F
@@ -24,16 +25,12 @@ def ascii_field(text: str, length: int) -> bytes:
     return text.encode("ascii", "replace")[:length].ljust(length)
 
 
-def standard_data(
-    peripheral: int, removable: bool, vendor: str, product: str, revision: str, asymmetric: bool = False
-) -> bytes:
+def standard_data(peripheral: int, removable: bool, vendor: str, product: str, revision: str, ports: int = 0) -> bytes:
     """The standard INQUIRY data (SPC-4 6.6.2): 96 bytes, HISUP, fixed-size fields and version descriptors.
 
-    ``asymmetric``: TPGS says that access states change both by themselves and by SET TARGET PORT GROUPS.
+    ``ports``: byte 5, TPGS and 3PC.
     """
-    head = struct.pack(
-        ">8B", peripheral, 0x80 if removable else 0, _SPC4, 0x12, 96 - 5, _TPGS if asymmetric else 0, 0, _CMDQUE
-    )  # fmt: skip
+    head = struct.pack(">8B", peripheral, 0x80 if removable else 0, _SPC4, 0x12, 96 - 5, ports, 0, _CMDQUE)
     text = ascii_field(vendor, 8) + ascii_field(product, 16) + ascii_field(revision, 4)
     return (head + text).ljust(58, b"\0") + _VERSIONS + bytes(22)
 
@@ -60,7 +57,11 @@ def inquiry(task: Task) -> None:
 
 
 def unit_standard_data(unit: LogicalUnit) -> bytes:
-    """The standard INQUIRY data of a unit that is there."""
+    """The standard INQUIRY data of a unit that is there.
+
+    3PC says that it has third-party copy commands; TPGS that access states change both by themselves and by SET TARGET
+    PORT GROUPS.
+    """
     options = unit.options
-    asymmetric = unit.port_groups.asymmetric
-    return standard_data(0, options.removable, options.vendor, options.product, options.revision, asymmetric)
+    ports = _3PC | (_TPGS if unit.port_groups.asymmetric else 0)
+    return standard_data(0, options.removable, options.vendor, options.product, options.revision, ports)

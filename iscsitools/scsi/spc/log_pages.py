@@ -9,6 +9,7 @@ from typing import Final
 from iscsitools.scsi.core.gate import READ_BYTES, READS, WRITES, WRITTEN_BYTES
 from iscsitools.scsi.core.thresholds import Counts, Resource
 from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.scsi.spc.diagnostics import SelfTests
 
 PROVISIONING: Final = 0x0C
 _BINARY_LIST = 0x03
@@ -61,6 +62,11 @@ def _temperature(unit: LogicalUnit) -> bytes:
     return _parameter(0, bytes([0, _NO_TEMPERATURE])) + _parameter(1, bytes([0, _NO_TEMPERATURE]))
 
 
+def _self_tests(unit: LogicalUnit) -> bytes:
+    """Page 10h: the results of the last self-tests."""
+    return SelfTests.of(unit).page()
+
+
 def _background_scan(unit: LogicalUnit) -> bytes:
     """Page 15h (SBC-3 6.4.2): nothing scans the medium on its own."""
     return _parameter(0, bytes(12))
@@ -86,6 +92,7 @@ PAGES: Final[Mapping[int, Callable[[LogicalUnit], bytes]]] = {
     0x05: _errors(None, "VERIFY"),
     PROVISIONING: _provisioning,
     0x0D: _temperature,
+    0x10: _self_tests,
     0x15: _background_scan,
     0x19: _statistics,
     0x2F: _exceptions,
