@@ -30,8 +30,8 @@ ROOMS = {
     "iscsitools/iscsi/session/table.py": "tests/iscsi/test_session_table.py",
     "iscsitools/iscsi/login/brake.py": "tests/iscsi/test_brake.py",
     "iscsitools/iscsi/login/negotiation.py": "tests/iscsi/test_negotiation.py tests/iscsi/test_login.py",
-    "iscsitools/scsi/core/task_set.py": "tests/scsi/test_task_set.py tests/scsi/test_tasks.py "
-    "tests/scsi/test_tasks_property.py",
+    "iscsitools/scsi/core/task_set.py": "tests/scsi/test_task_set_alone.py tests/scsi/test_task_set.py "
+    "tests/scsi/test_tasks.py tests/scsi/test_tasks_property.py",
     "iscsitools/scsi/core/task.py": "tests/scsi/test_task_set.py tests/scsi/test_tasks.py tests/scsi/test_readwrite.py",
     "iscsitools/backstores/durability.py": "tests/backstores/test_file_durability.py",
     "iscsitools/backstores/file.py": "tests/backstores/test_file.py tests/backstores/test_file_durability.py "
