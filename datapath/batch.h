@@ -79,6 +79,9 @@ static inline void count_written(struct batch *batch, struct gate *gate, uint64_
     gate_count_moved(gate, batch->user->threaded, UNIT_WRITES, bytes);
 }
 
+/* Have the disk read or write, and go on behind the PDU, at "after"; the answer comes later. False: not this one. */
+bool take_off(struct batch *batch, size_t after, const uint8_t *data);
+
 /* What the probes' calls are told of the command at "pos". */
 struct served served_at(const struct batch *batch, const void *data, size_t done);
 

@@ -38,7 +38,7 @@ bool is_plain(const struct command *command, const struct gate *gate, bool watch
     if (!command->fua)
         return true;
     if (command->writes)
-        return false;
+        return gate->shortcut.ring != NULL && !watched && !threaded; /* it flies */
     unflushed = shortcut_unflushed(&gate->shortcut); /* SBC-3 5.11: then the cache is what the medium is */
     if (unflushed < 0)
         return !threaded && !store_unflushed(gate->store);
@@ -65,7 +65,8 @@ bool lengths_fit(const struct path *path, const struct command *command, const s
 
 bool tag_is_free(const struct path *path, uint32_t itt)
 {
-    return itt != RESERVED_TAG && !tags_contain(path->tags, itt) && transfers_find(&path->transfers, itt) == NULL;
+    return itt != RESERVED_TAG && !tags_contain(path->tags, itt) && transfers_find(&path->transfers, itt) == NULL
+           && flights_find(&path->flights, itt) == NULL;
 }
 
 bool is_next(struct batch *batch, const uint8_t *bhs)
@@ -92,6 +93,20 @@ struct served served_at(const struct batch *batch, const void *data, size_t done
     return (struct served){path, &batch->command, batch->gate->number, batch->in + batch->pos,
                            path->receive.obj, batch->pos,
                            (uint64_t)(uintptr_t)data, batch->tail, done};
+}
+
+bool take_off(struct batch *batch, size_t after, const uint8_t *data)
+{
+    const struct command *command = &batch->command;
+
+    if (batch->user->threaded || batch->watch.mask || command->attribute > ATTRIBUTE_SIMPLE)
+        return false;
+    if (!flight_begin(batch->path, batch->gate, batch->in + batch->pos, command->itt,
+                      command->lba * batch->gate->block_size, command->edtl, data, command->fua && command->writes))
+        return false;
+    count_served(batch);
+    batch->pos = after;
+    return true;
 }
 
 /* -- the loop */
@@ -190,8 +205,11 @@ PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count)
     stop = batch_serve(&batch);
     path->busy = false;
     watch_end(&batch.watch);
-    if (stop == RAISED)
+    if (stop == RAISED) {
+        flights_take_off(path);
         return NULL;
+    }
     batch_commit(&batch);
+    flights_take_off(path);
     return stopped_at(batch.pos, stop);
 }

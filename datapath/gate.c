@@ -56,11 +56,19 @@ void gate_count_transfer(struct gate *gate, int more)
     gate->transfers += (uint64_t)(int64_t)more;
 }
 
+void gate_count_flight(struct gate *gate, int more)
+{
+    int64_t *words = gate->words.buf;
+
+    gate_count_transfer(gate, more);
+    words[UNIT_FLIGHTS] += more;
+}
+
 void gate_add_up(struct gate *gate)
 {
     int64_t *words = gate->words.buf;
 
-    for (int i = 0; i < UNIT_WORDS - UNIT_READS; i++)
+    for (int i = 0; i < UNIT_FLIGHTS - UNIT_READS; i++)
         words[UNIT_READS + i] += (int64_t)__atomic_exchange_n(&gate->apart[i], 0, __ATOMIC_RELAXED);
 }
 

@@ -14,6 +14,7 @@ enum {
     UNIT_READ_BYTES,
     UNIT_WRITES,
     UNIT_WRITTEN_BYTES,
+    UNIT_FLIGHTS,
     UNIT_WORDS
 };
 
@@ -25,7 +26,7 @@ struct gate {
     uint64_t number, block_size, blocks;
     uint64_t read_open, write_open;
     uint64_t transfers; /* how many of its WRITEs wait for data in data paths */
-    uint64_t apart[UNIT_WORDS - UNIT_READS]; /* what a data thread has counted, and is not in the words yet */
+    uint64_t apart[UNIT_FLIGHTS - UNIT_READS]; /* what a data thread has counted, and is not in the words yet */
     unsigned lent;      /* how many paths that data threads have lead through it */
 };
 
@@ -63,6 +64,8 @@ static inline void gate_count_moved(struct gate *gate, bool threaded, int word, 
 
 /* Add what was counted apart to the unit's words. */
 void gate_add_up(struct gate *gate);
+/* The same of a command that waits for the disk, which counts as a transfer too. */
+void gate_count_flight(struct gate *gate, int more);
 
 /* Make the type; 0, or -1 with an exception. */
 int gate_init(void);

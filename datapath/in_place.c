@@ -110,6 +110,8 @@ static int serve_write_at(struct batch *batch, const struct place *place)
     if (!has_room(batch) || !is_next(batch, place->bhs.buf) || !batch->command.writes
         || batch->command.segment != (uint64_t)place->data.len)
         return NOT_HERE;
+    if (batch->command.fua)
+        return NOT_HERE;
     if (lengths_fit(batch->path, &batch->command, batch->gate))
         return answer(batch, place);
     return may_begin(batch) && answers_fit(batch) ? begin(batch, place) : NOT_HERE;

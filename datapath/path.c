@@ -54,6 +54,8 @@ static int path_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(path->memory.release);
     Py_VISIT(path->memory.take);
     Py_VISIT(path->memory.give);
+    Py_VISIT(path->flights.make_room);
+    Py_VISIT(path->flights.landed);
     int result = transfers_visit(&path->transfers, visit, arg);
 
     return result ? result : gates_visit(&path->gates, visit, arg);
@@ -70,6 +72,8 @@ static int path_clear(PyObject *self)
     Py_CLEAR(path->memory.release);
     Py_CLEAR(path->memory.take);
     Py_CLEAR(path->memory.give);
+    Py_CLEAR(path->flights.make_room);
+    Py_CLEAR(path->flights.landed);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #ifndef PATH_H
 #define PATH_H
 
+#include "flights.h"
 #include "gates.h"
 #include "python.h"
 #include "tags.h"
@@ -23,6 +24,9 @@ struct path {
     struct tags *tags;
     struct gates gates;
     struct transfers transfers;
+    struct flights flights;
+    struct gate *departing; /* of flights that the kernel does not know of yet */
+    uint64_t landed_in;     /* the last reaping in which flights have landed, by the ring's count */
     struct memory memory;
     /* Serial numbers, all of 32 bits, and the command window (RFC 7143 4.2.2). */
     uint64_t exp_cmdsn, window, statsn, in_order;

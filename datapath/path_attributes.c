@@ -97,6 +97,7 @@ static struct word fired = {offsetof(struct path, fired), UINT64_MAX};
 static struct word ttt = {offsetof(struct path, ttt), UINT32_MAX - 1};
 static struct word now = {offsetof(struct path, now), UINT64_MAX};
 static struct word heard = {offsetof(struct path, heard), UINT64_MAX};
+static struct word flying = {offsetof(struct path, flights.count), UINT64_MAX};
 static struct word pending = {offsetof(struct path, transfers.count), UINT64_MAX};
 
 /* Where an object stands in its path: a closure of get_object. */
@@ -120,6 +121,7 @@ PyGetSetDef path_attributes[] = {
     {"now", word_get, word_set, NULL, &now},
     {"heard", word_get, NULL, NULL, &heard},
     {"transfers", word_get, NULL, NULL, &pending},
+    {"flights", word_get, NULL, NULL, &flying},
     {"waiting_since", get_waiting_since, NULL, NULL, NULL},
     {"receive", get_receive, NULL, NULL, NULL},
     {"info", get_object, NULL, NULL, PLACE(info)},

@@ -6,6 +6,8 @@
  */
 #include "shortcut.h"
 
+#include "flights.h"
+
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -21,7 +23,6 @@
 #endif
 
 /* As in shortcut.py. */
-enum { FD, READ_FLAGS, NO_WRITE_BEFORE, UNFLUSHED, WRITERS, HOLDS, FILE_WORDS };
 enum { SIZE, ALONE, RAM_WORDS };
 enum { CHUNK = 1 << 20, PAGE_MASK = 4095 };
 #define SLOW_NS INT64_C(20000000)
@@ -71,7 +72,7 @@ static enum attempt file_read(const struct shortcut *shortcut, uint64_t offset, 
     int64_t flags = word(shortcut, READ_FLAGS);
     ssize_t count;
 
-    if (flags < 0)
+    if (flags < 0 || flights_in_the_way(shortcut, offset, length, false))
         return CANNOT;
     if (word(shortcut, WRITERS) != 0)
         return ASK;
@@ -110,7 +111,8 @@ static enum attempt file_write(const struct shortcut *shortcut, struct user *use
     int64_t begin = now();
     ssize_t count;
 
-    if (begin < word(shortcut, NO_WRITE_BEFORE))
+    if (begin < word(shortcut, NO_WRITE_BEFORE) || word(shortcut, DIRECT) != 0
+        || flights_in_the_way(shortcut, offset, length, true))
         return CANNOT;
     if (word(shortcut, HOLDS) != 0 || ((offset | length) & PAGE_MASK) != 0)
         return ASK;
@@ -300,14 +302,14 @@ static enum shortcut_kind kind_of(PyObject *name, Py_ssize_t *words)
 
 static int take_over(struct shortcut *shortcut, PyObject *offer)
 {
-    PyObject *kind, *words, *chunks, *slow, *places = Py_None;
+    PyObject *kind, *words, *chunks, *slow, *places = Py_None, *ring = Py_None, *ended = Py_None;
     Py_ssize_t least;
 
     if (!PyTuple_Check(offer)) {
         PyErr_SetString(PyExc_TypeError, "a shortcut is a tuple");
         return -1;
     }
-    if (!PyArg_ParseTuple(offer, "UOOO|O:shortcut", &kind, &words, &chunks, &slow, &places))
+    if (!PyArg_ParseTuple(offer, "UOOO|OOO:shortcut", &kind, &words, &chunks, &slow, &places, &ring, &ended))
         return -1;
     shortcut->kind = kind_of(kind, &least);
     if (PyObject_GetBuffer(words, &shortcut->words, PyBUF_WRITABLE) < 0
@@ -317,6 +319,12 @@ static int take_over(struct shortcut *shortcut, PyObject *offer)
         PyErr_SetString(PyExc_ValueError, "not what a backstore of that kind has to offer");
         return -1;
     }
+    if (ring != Py_None && (shortcut->kind != SHORTCUT_FILE || !PyObject_TypeCheck(ring, ring_type))) {
+        PyErr_SetString(PyExc_TypeError, "not a ring of this module, or not of a file");
+        return -1;
+    }
+    shortcut->ring = ring == Py_None ? NULL : (struct ring *)Py_NewRef(ring);
+    shortcut->ended = Py_NewRef(ended);
     Py_INCREF(chunks);
     Py_INCREF(slow);
     shortcut->chunks = chunks;
@@ -350,6 +358,7 @@ int shortcut_visit(const struct shortcut *shortcut, visitproc visit, void *arg)
     Py_VISIT(shortcut->places.obj);
     Py_VISIT(shortcut->chunks);
     Py_VISIT(shortcut->slow);
+    Py_VISIT(shortcut->ended);
     return 0;
 }
 
@@ -362,4 +371,6 @@ void shortcut_close(struct shortcut *shortcut)
         PyBuffer_Release(&shortcut->places);
     Py_CLEAR(shortcut->chunks);
     Py_CLEAR(shortcut->slow);
+    Py_CLEAR(shortcut->ended);
+    Py_CLEAR(shortcut->ring);
 }

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct ring;
+
 enum shortcut_kind { SHORTCUT_NONE, SHORTCUT_FILE, SHORTCUT_RAM, SHORTCUT_NULL };
 
 /* The plain words of a backstore; the array is shared with it. */
@@ -15,8 +17,16 @@ struct shortcut {
     Py_buffer words;
     Py_buffer places; /* of ram: the address of each chunk's first byte, or 0; no buf: not all have a place in it */
     PyObject *chunks; /* of ram: by number, a bytearray each */
+    struct ring *ring; /* of file: by which it may wait for the disk; or NULL */
+    PyObject *ended;   /* of file: called with a request, and how it ended in the ring */
     PyObject *slow;   /* of file: called with begin and end of a write that was slow */
 };
+
+/* The words of "file", as in shortcut.py. */
+enum {
+    FD, READ_FLAGS, NO_WRITE_BEFORE, UNFLUSHED, WRITERS, HOLDS, DIRECT, DURABLE_FLAGS, FLIGHTS, WRITE_FLIGHTS, FILE_WORDS
+};
+#define NO_WRITES (INT64_C(1) << 62)
 
 /* What became of an attempt. */
 enum attempt {

@@ -15,7 +15,11 @@ static enum attempt write_data(struct batch *batch, size_t data, size_t done)
 {
     struct gate *gate = batch->gate;
     uint64_t offset = batch->command.lba * gate->block_size;
-    enum attempt attempt = shortcut_write(&gate->shortcut, batch->user, offset, batch->in + data, done - data);
+    enum attempt attempt;
+
+    if (batch->command.fua)
+        return CANNOT;
+    attempt = shortcut_write(&gate->shortcut, batch->user, offset, batch->in + data, done - data);
 
     if (attempt == ASK && !batch->user->threaded)
         attempt = ask_store(gate->store, "try_write", offset, batch->path->receive_view, data, done);
@@ -63,6 +67,7 @@ enum stop serve_write(struct batch *batch)
     PyObject *times[3] = {NULL, NULL, NULL};
     struct served served = served_at(batch, batch->in + data, 0);
     enum stop stop = OTHER;
+    enum attempt attempt = CANNOT;
 
     if (after > batch->end)
         return INCOMPLETE;
@@ -74,11 +79,13 @@ enum stop serve_write(struct batch *batch)
         return OTHER;
     if (begin_write(batch, &served, times) < 0) {
         stop = RAISED;
-    } else if (write_data(batch, data, done) == DONE) {
+    } else if ((attempt = write_data(batch, data, done)) == DONE) {
         stop = put_write(batch, &served, times) < 0 ? RAISED : SERVED;
         batch->pos = after;
         batch->tail += batch->head;
         count_written(batch, batch->gate, batch->command.edtl);
+    } else if (attempt == CANNOT && take_off(batch, after, batch->in + data)) {
+        stop = SERVED;
     }
     for (int i = 0; i < 3; i++)
         Py_XDECREF(times[i]);

@@ -52,6 +52,11 @@ class Durability:
             self._witness = -1
 
     @property
+    def witness(self) -> int:
+        """The second descriptor; -1: there is none."""
+        return self._witness
+
+    @property
     def unflushed(self) -> bool:
         """A write that has returned may not be durable. True at first: others may have written before."""
         return self._words[UNFLUSHED] != 0
@@ -71,19 +76,35 @@ class Durability:
         if self.failed is not None:
             raise OSError(errno.EIO, f"{self._path}: writes may have been lost, for a flush failed: {self.failed}")
 
+    @property
+    def fd(self) -> int:
+        """What is to be synced."""
+        return self._witness if self._witness >= 0 else self._fd
+
     def flush(self, sync: Callable[[int], None]) -> None:
         """Make all durable by ``sync(fd)``; raises what it raises, and the disk is lost then."""
-        self.check()
-        with self._lock:
-            doubt, self._doubt = self._doubt, None
-        self.unflushed = False  # before: a write from now on may come too late for this flush
+        doubt = self.begin_flush()
         try:
-            sync(self._witness if self._witness >= 0 else self._fd)
+            sync(self.fd)
         except OSError as error:
             self.lose(error)
             raise
         if doubt is not None:
             raise doubt
+
+    def begin_flush(self) -> OSError | None:
+        """Before :attr:`fd` is synced. What this returns is the flush's error, even if the sync has none."""
+        self.check()
+        with self._lock:
+            doubt, self._doubt = self._doubt, None
+        self.unflushed = False  # before: a write from now on may come too late for this flush
+        return doubt
+
+    def not_begun(self, doubt: OSError | None) -> None:
+        """Take :meth:`begin_flush` back: nothing was synced."""
+        self.unflushed = True
+        with self._lock:
+            self._doubt = self._doubt or doubt
 
     def no_space(self, error: OSError) -> None:
         """A durable write, and then the plain one, found no space: see above what that may mean."""

@@ -26,19 +26,26 @@ from iscsitools.backstores.base import (
     CloneSource,
     Extent,
     MediumError,
+    Operation,
     Option,
+    Request,
     Space,
 )
 from iscsitools.backstores.devices import Device
 from iscsitools.backstores.direct import DirectIo, direct_alignment
 from iscsitools.backstores.durability import NO_SPACE, Durability
-from iscsitools.backstores.file_at_once import NEVER, CallsAtOnce
+from iscsitools.backstores.file_at_once import CallsAtOnce
 from iscsitools.backstores.file_clone import FileClone
 from iscsitools.backstores.file_open import OpenFile
+from iscsitools.backstores.file_ring import NOTHING, RingCalls
 from iscsitools.backstores.holes import file_extents, punch_hole, zero_range
+from iscsitools.backstores.ranges import Hold
 from iscsitools.backstores.shortcut import (
+    DIRECT,
+    DURABLE_FLAGS,
     FD,
     NO_WRITE_BEFORE,
+    NO_WRITES,
     READ_FLAGS,
     Shortcut,
     is_shared,
@@ -80,12 +87,15 @@ class FileBackstore(CallsAtOnce):
         self._io: DirectIo | None = None
         self._device: Device | None = None
         self._thin = False
+        self._calls: RingCalls | None = None
 
     def open(self) -> None:
         """Open, lock, and make or grow the file if ``size`` says so."""
         self._file = OpenFile(self.path, self._wanted_size, self.read_only, self._direct)
         self._fd = self._words[FD] = self._file.fd
-        self._durability = Durability(self._fd, self.path, self._stop_writes_on_the_loop, self._words)
+        self.durability = Durability(self._fd, self.path, self._stop_writes_on_the_loop, self._words)
+        self._words[DURABLE_FLAGS] = RWF_DSYNC
+        self._calls = RingCalls(self, self._fd, self._direct)
         try:
             self._prepare()
         except BaseException:
@@ -94,11 +104,14 @@ class FileBackstore(CallsAtOnce):
 
     def close(self) -> None:
         """Close; this ends the lock."""
+        if self._calls is not None:
+            self._calls.close(self.durability.witness)
+            self._calls = None
         self._words[READ_FLAGS] = -1
-        self._words[NO_WRITE_BEFORE] = NEVER
+        self._words[NO_WRITE_BEFORE] = NO_WRITES
         settle()
         if self._file is not None:
-            self._durability.close()
+            self.durability.close()
             self._file.close()
         self._file = None
         self._fd = self._words[FD] = -1
@@ -117,6 +130,9 @@ class FileBackstore(CallsAtOnce):
             if not alignment or self.block_size % alignment:
                 raise BackstoreError(f"{self.path}: direct=yes needs block_size={alignment or 4096} here")
             self._io = DirectIo(self._fd)
+            self._words[DIRECT] = 1
+            if not self.read_only:
+                self._words[NO_WRITE_BEFORE] = 0
             return
         if is_in_memory(self._fd):
             self._words[READ_FLAGS] = 0
@@ -151,7 +167,7 @@ class FileBackstore(CallsAtOnce):
     @property
     def unflushed(self) -> bool:
         """Whether the page cache (with O_DIRECT, the drive's) may hold what the medium does not."""
-        return self._durability.unflushed
+        return self.durability.unflushed
 
     @property
     def allocated(self) -> int | None:
@@ -161,8 +177,8 @@ class FileBackstore(CallsAtOnce):
     @property
     def trouble(self) -> str:
         """A flush that failed, or a file that has been deleted."""
-        if self._durability.failed is not None:
-            return f"a flush failed ({self._durability.failed.strerror}): writes fail until it is opened again"
+        if self.durability.failed is not None:
+            return f"a flush failed ({self.durability.failed.strerror}): writes fail until it is opened again"
         return "" if os.fstat(self._fd).st_nlink else "the file has been deleted: it ends with the server"
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -171,15 +187,19 @@ class FileBackstore(CallsAtOnce):
         with self._ranges.shared(offset, len(buffer)):
             count = read_fully(self._fd, offset, buffer) if io is None else io.read(offset, buffer)
         if count < len(buffer):
-            raise MediumError(f"{self.path} ends at byte {self.size}", offset + count)
+            raise self.ends_at(offset + count)
+
+    def ends_at(self, position: int) -> MediumError:
+        """What a read fails with that found the file's end there."""
+        return MediumError(f"{self.path} ends at byte {self.size}", position)
 
     def write(self, offset: int, buffer: memoryview) -> None:
         """Write into the page cache, or past it with ``direct=yes``."""
         with self._ranges.exclusive(offset, len(buffer)):
-            self._check_writable(offset, len(buffer))
-            self._durability.unflushed = True
+            self.check_writable(offset, len(buffer))
+            self.durability.unflushed = True
             self._write(offset, buffer, 0)
-            self._durability.unflushed = True  # a flush may have begun and ended in between
+            self.durability.unflushed = True  # a flush may have begun and ended in between
 
     def _write(self, offset: int, buffer: memoryview, flags: int) -> None:
         if self._io is None:
@@ -192,16 +212,19 @@ class FileBackstore(CallsAtOnce):
         if not RWF_DSYNC:
             super().write_through(offset, buffer)
             return
-        durability = self._durability
         with self._ranges.exclusive(offset, len(buffer)):
-            self._check_writable(offset, len(buffer))
+            self.check_writable(offset, len(buffer))
             try:
                 self._write(offset, buffer, RWF_DSYNC)
             except OSError as error:
-                if error.errno in NO_SPACE:
-                    self._write_without_space(offset, buffer)
-                durability.lose(error)
-                raise
+                self.durable_write_failed(error, offset, buffer)
+
+    def durable_write_failed(self, error: OSError, offset: int, buffer: memoryview) -> None:
+        """A write that was to be durable failed: see whether it was only for space. Its range is still held."""
+        if error.errno in NO_SPACE:
+            self._write_without_space(offset, buffer)
+        self.durability.lose(error)
+        raise error
 
     def _write_without_space(self, offset: int, buffer: memoryview) -> None:
         """Write once more, not durably. No space for it either: then that was all, perhaps; see Durability."""
@@ -209,14 +232,14 @@ class FileBackstore(CallsAtOnce):
             self._write(offset, buffer, 0)
         except OSError as error:
             if error.errno not in NO_SPACE:
-                self._durability.lose(error)
+                self.durability.lose(error)
             elif not is_in_memory(self._fd):  # where nothing is ever written back, and so nothing fails late
-                self._durability.no_space(error)
+                self.durability.no_space(error)
             raise
 
     def flush(self) -> None:
         """Fdatasync; once it has failed, it fails until the file is opened again."""
-        self._durability.flush(sync_data)  # read-only too: what others wrote may be read with FUA
+        self.durability.flush(sync_data)  # read-only too: what others wrote may be read with FUA
 
     def discard(self, offset: int, length: int) -> None:
         """Punch a hole; zeros are written where that cannot be done."""
@@ -230,10 +253,10 @@ class FileBackstore(CallsAtOnce):
 
     def _change(self, call: Callable[[int, int, int], bool], offset: int, length: int) -> bool:
         with self._ranges.exclusive(offset, length):
-            self._check_writable(offset, length)
-            self._durability.unflushed = True
+            self.check_writable(offset, length)
+            self.durability.unflushed = True
             done = call(self._fd, offset, length)
-            self._durability.unflushed = True
+            self.durability.unflushed = True
         return done
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
@@ -255,10 +278,10 @@ class FileBackstore(CallsAtOnce):
         """By copy_file_range(2), which shares the blocks where the file system can."""
         if not isinstance(source, FileClone) or self._io is not None or self._device is not None:
             return False
-        self._check_writable(offset, length)
-        self._durability.unflushed = True
+        self.check_writable(offset, length)
+        self.durability.unflushed = True
         done = source.copy_to(source_offset, self._fd, self._ranges, offset, length)
-        self._durability.unflushed = True
+        self.durability.unflushed = True
         return done
 
     def resize(self, size: int) -> None:
@@ -267,20 +290,67 @@ class FileBackstore(CallsAtOnce):
             super().resize(size)
         with self._ranges.exclusive(0, MAX_SIZE):
             os.ftruncate(self._fd, size)
-            self._durability.unflushed = True
+            self.durability.unflushed = True
 
     def shortcut(self) -> Shortcut | None:
         """The descriptor, while what :meth:`try_read_into` and :meth:`try_write` look at allows it."""
-        if type(self) is not FileBackstore or self._io is not None:
+        if type(self) is not FileBackstore:
             return None
+        ring = self._calls.native if self.asynchronous and self._calls is not None else None
         if is_shared():
             self._leave_to_threads()
-        return Shortcut(self.kind, self._words, slow=self._spare_the_loop)
+            if self._io is None:
+                ring = None  # data threads read and write the file at once, and would be in the way of what flies
+        if self._io is not None and ring is None:
+            return None
+        return Shortcut(self.kind, self._words, slow=self._spare_the_loop, ring=ring, ended=self._ended)
 
-    def _check_writable(self, offset: int, length: int) -> None:
+    def _ended(self, request: Request, result: int) -> None:
+        """A call of a data path has ended that became a request meanwhile."""
+        assert self._calls is not None
+        self._calls.ended(request, result)
+
+    # Asynchronous calls
+
+    @property
+    def asynchronous(self) -> frozenset[Operation]:
+        """Those of the ring, where there is one; of a class that derives from this one none, for it may change them."""
+        return self._calls.operations if self._calls is not None and type(self) is FileBackstore else NOTHING
+
+    def submit(self, request: Request) -> None:
+        """By the ring."""
+        assert self._calls is not None
+        self._calls.submit(request)
+
+    def cancel(self, request: Request) -> bool:
+        """Have a read end soon; it completes all the same."""
+        if self._calls is not None:
+            self._calls.cancel(request)
+        return False
+
+    @property
+    def completion_fd(self) -> int:
+        """The ring's, which other stores may have too."""
+        return -1 if self._calls is None else self._calls.completion_fd
+
+    def reap(self) -> None:
+        """Complete what is done in the ring."""
+        if self._calls is not None:
+            self._calls.reap()
+
+    def try_hold(self, offset: int, length: int, changes: bool) -> Hold | None:
+        """Hold a range for a call that has begun, if nobody is in the way."""
+        return self._ranges.try_hold(offset, length, changes)
+
+    def may_be_unflushed(self) -> None:
+        """Something is being, or was, written that is not durable."""
+        self.durability.unflushed = True
+
+    def check_writable(self, offset: int, length: int) -> None:
+        """Raise what a write to this range fails with before it is begun."""
         if self.read_only:
             raise OSError(errno.EROFS, f"{self.path} is open for reading only")
-        self._durability.check()
+        self.durability.check()
         end = self.size
         if offset + length > end:
             raise MediumError(

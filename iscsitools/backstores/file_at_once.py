@@ -16,29 +16,37 @@ from typing import Final
 from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.durability import Durability
 from iscsitools.backstores.ranges import RangeLock
-from iscsitools.backstores.shortcut import HOLDS, NO_WRITE_BEFORE, READ_FLAGS, UNFLUSHED, WRITERS, file_words, settle
+from iscsitools.backstores.shortcut import (
+    DIRECT,
+    HOLDS,
+    NO_WRITE_BEFORE,
+    NO_WRITES,
+    READ_FLAGS,
+    UNFLUSHED,
+    WRITERS,
+    file_words,
+    settle,
+)
 from iscsitools.backstores.syscalls import write_fully
 
 _PAGE_MASK: Final = 4095
 _SLOW_NS: Final = 20_000_000
 _FIRST_PAUSE_NS: Final = 50_000_000
 _LONGEST_PAUSE_NS: Final = 2_000_000_000
-NEVER: Final = 1 << 62
-"""As a time: no write on the loop before it."""
 
 
 class CallsAtOnce(Backstore):
     """The part of :class:`~iscsitools.backstores.file.FileBackstore` that runs on the event loop.
 
     A class below and not an object beside it: the calls are hot, and use what the blocking ones use. Whoever opens the
-    file sets ``_fd`` and ``_durability``.
+    file sets ``_fd`` and ``durability``.
     """
 
     def __init__(self) -> None:
         self._fd = -1
         self._words = file_words()
         self._ranges = RangeLock(self._words)
-        self._durability: Durability
+        self.durability: Durability
         self._pause = _FIRST_PAUSE_NS
 
     def try_read_into(
@@ -79,7 +87,7 @@ class CallsAtOnce(Backstore):
         """
         words = self._words
         start = _clock()
-        if start < words[NO_WRITE_BEFORE]:
+        if start < words[NO_WRITE_BEFORE] or words[DIRECT]:
             return False
         length = len(buffer)
         if (offset | length) & _PAGE_MASK and not self._edges_cached(offset, offset + length):
@@ -107,8 +115,8 @@ class CallsAtOnce(Backstore):
         again = start - self._words[NO_WRITE_BEFORE] < self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_NS) if again else _FIRST_PAUSE_NS
         self._words[NO_WRITE_BEFORE] = now + self._pause
-        if self._durability.failed is not None:  # a thread has set it, and _no_write_before, in between
-            self._words[NO_WRITE_BEFORE] = NEVER
+        if self.durability.failed is not None:  # a thread has set it, and _no_write_before, in between
+            self._words[NO_WRITE_BEFORE] = NO_WRITES
 
     def _edges_cached(self, start: int, end: int) -> bool:
         """Whether the pages that a write covers in part are in the page cache."""
@@ -125,7 +133,7 @@ class CallsAtOnce(Backstore):
         return True
 
     def _stop_writes_on_the_loop(self) -> None:
-        self._words[NO_WRITE_BEFORE] = NEVER
+        self._words[NO_WRITE_BEFORE] = NO_WRITES
         settle()
 
     def _leave_to_threads(self) -> None:

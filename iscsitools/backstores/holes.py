@@ -14,9 +14,9 @@ from typing import Final
 from iscsitools.backstores.base import Allocation, Extent
 from iscsitools.backstores.syscalls import libc
 
-_KEEP_SIZE: Final = 0x01  # linux/falloc.h
-_PUNCH_HOLE: Final = 0x02
-_ZERO_RANGE: Final = 0x10
+KEEP_SIZE: Final = 0x01  # linux/falloc.h
+PUNCH_HOLE: Final = 0x02
+ZERO_RANGE: Final = 0x10
 _UNSUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTTY, errno.ENODEV})
 
 
@@ -35,7 +35,7 @@ _fallocate = _load_fallocate()
 def _allocate(fd: int, mode: int, offset: int, length: int) -> bool:
     if _fallocate is None:
         return False
-    while _fallocate(fd, mode | _KEEP_SIZE, offset, length) != 0:
+    while _fallocate(fd, mode | KEEP_SIZE, offset, length) != 0:
         number = ctypes.get_errno()
         if number == errno.EINTR:
             continue
@@ -50,12 +50,12 @@ def punch_hole(fd: int, offset: int, length: int) -> bool:
 
     On a block device, too, this is the call to use: BLKDISCARD does not promise zeros afterwards, this does.
     """
-    return _allocate(fd, _PUNCH_HOLE, offset, length)
+    return _allocate(fd, PUNCH_HOLE, offset, length)
 
 
 def zero_range(fd: int, offset: int, length: int) -> bool:
     """Make a range read as zeros and keep its space; False where file system or device cannot."""
-    return _allocate(fd, _ZERO_RANGE, offset, length)
+    return _allocate(fd, ZERO_RANGE, offset, length)
 
 
 def file_extents(fd: int, offset: int, length: int, block_size: int) -> Iterator[Extent]:

@@ -16,8 +16,12 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from typing import Final
 
-from iscsitools.backstores.shortcut import HOLDS, WRITERS, file_words, settle
+from iscsitools.backstores.shortcut import FLIGHTS, HOLDS, WRITE_FLIGHTS, WRITERS, file_words, settle
+
+_FLIGHT: Final = 0.0002
+"""Seconds between two looks at what is under way in a disk."""
 
 
 class Hold:
@@ -76,6 +80,17 @@ class RangeLock:
         """A range to be changed, for a ``with`` statement in a thread that may wait."""
         return Hold(self, offset, offset + length, exclusive=True)
 
+    def try_hold(self, offset: int, length: int, changes: bool) -> Hold | None:
+        """Hold a range if nobody is in the way; the caller releases it. For the event loop."""
+        hold = Hold(self, offset, offset + length, changes)
+        with self._changed:
+            if self._words[self._flights(hold)] or any(other.conflicts(hold) for other in self.holds):
+                return None
+            self.holds.append(hold)
+            self._count(hold, 1)
+        settle()
+        return hold
+
     def in_the_way(self, offset: int, length: int, changes: bool) -> bool:
         """Whether a call of the event loop has to leave this range to a thread. Only worth a call if there are holds.
 
@@ -94,6 +109,13 @@ class RangeLock:
         while under_way is not None and self.inline is under_way:
             time.sleep(0)  # one system call on cached pages: microseconds
         settle()
+        while self._words[self._flights(hold)]:  # what a data path has in the ring; it begins no more while we hold
+            time.sleep(_FLIGHT)
+
+    @staticmethod
+    def _flights(hold: Hold) -> int:
+        """The word of those flights that may be in the way: which ranges they have, only the ring knows."""
+        return FLIGHTS if hold.exclusive else WRITE_FLIGHTS
 
     def _is_free(self, hold: Hold) -> bool:
         for other in self.holds:

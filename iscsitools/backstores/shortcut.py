@@ -14,7 +14,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from mmap import mmap
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from iscsitools.backstores.asynchronous import Request
 
 # Of "file", by position. NO_WRITE_BEFORE: monotonic nanoseconds.
 FD: Final = 0
@@ -22,12 +25,23 @@ READ_FLAGS: Final = 1
 """Flags for preadv2(2); -1: nothing is read on the loop."""
 NO_WRITE_BEFORE: Final = 2
 """The first monotonic nanosecond at which something is written on the loop."""
+NO_WRITES: Final = 1 << 62
+"""The time that never comes: of a file that is not written, and of one on which a flush has failed."""
 UNFLUSHED: Final = 3
 """1: a write that has returned may not be durable."""
 WRITERS: Final = 4
 """How many holds of the range lock are exclusive; while there are any, a read has to ask."""
 HOLDS: Final = 5
 """How many holds there are; while there are any, a write has to ask."""
+DIRECT: Final = 6
+"""1: it was opened O_DIRECT, so that nothing is read or written at once."""
+DURABLE_FLAGS: Final = 7
+"""Flags for pwritev2(2) that make a write durable; 0: there are none."""
+FLIGHTS: Final = 8
+"""How many calls of a data path are under way in the ring, beside those that ``submit`` began. While there are any, who
+would change the file has to see that they are not in his way."""
+WRITE_FLIGHTS: Final = 9
+"""How many of them write; while there are any, who would read has to see that."""
 # Of "ram".
 SIZE: Final = 0
 """Bytes of the disk."""
@@ -87,8 +101,13 @@ class Shortcut(NamedTuple):
     """Of "file": called when a write has taken 20 ms, with its begin and end in monotonic nanoseconds."""
     places: mmap | None = None
     """Of "ram": of each of its first chunks the address of the first byte, or 0; 64-bit numbers."""
+    ring: object = None
+    """Of "file": the ring of this thread (``iscsitools.datapath._native.Ring``), by which what waits for the disk may
+    be done. What is under way there is counted in FLIGHTS."""
+    ended: Callable[[Request, int], None] | None = None
+    """Of "file": called for a call that became a request meanwhile, with how it ended: bytes, or a negative errno."""
 
 
 def file_words() -> array[int]:
     """The words of a file that is not open."""
-    return array("q", [-1, -1, 1 << 62, 1, 0, 0])
+    return array("q", [-1, -1, NO_WRITES, 1, 0, 0, 0, 0, 0, 0])

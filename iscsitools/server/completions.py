@@ -34,6 +34,7 @@ class Completions:
         self._awake = False
         """The loop is going to look at the deque."""
         self._fd = _NOT_ASKED
+        self._reaps: Callable[[int], None] = _nothing
 
     @property
     def running(self) -> int:
@@ -45,17 +46,27 @@ class Completions:
         self._waiting[request] = done
         request.begin(self._complete)
         try:
-            if self._fd == _NOT_ASKED:
-                self._watch(store)
+            self.listen(store)
             store.submit(request)
         except BaseException as error:
             request.complete(error)
         return partial(self._withdraw, store, request)
 
+    def listen(self, store: Backstore) -> None:
+        """Watch the store's descriptor, if that is not done yet."""
+        if self._fd == _NOT_ASKED:
+            self._watch(store)
+
+    def expect(self, request: Request, done: Done) -> None:
+        """A request is under way that was not submitted here; ``done`` as for :meth:`ask`."""
+        self._waiting[request] = done
+        request.begin(self._complete)
+
     def _watch(self, store: Backstore) -> None:
         self._fd = store.completion_fd
         if self._fd >= 0:
-            self._loop.watch(self._fd, READ, partial(self._reap, store))
+            self._reaps = partial(self._reap, store)
+            self._loop.share(self._fd, self._reaps)
 
     def _withdraw(self, store: Backstore, request: Request) -> bool:
         if request not in self._waiting:
@@ -105,7 +116,11 @@ class Completions:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError, ValueError, KeyError):
-                self._loop.unwatch(fd)
+                self._loop.share_no_more(fd, self._reaps)
+
+
+def _nothing(_what: int) -> None:
+    """Nothing is watched."""
 
 
 def _failed(store: Backstore, name: str, error: BaseException) -> None:

@@ -127,7 +127,7 @@ def _work(session: Session, now: int) -> dict[str, Any]:
     connections = session.connections.values()
     heard = max((conn.heard for conn in connections), default=session.opened)
     return {
-        "in_flight": sum(len(conn.commands) + conn.path.transfers for conn in connections),
+        "in_flight": sum(len(conn.commands) + conn.path.transfers + conn.path.flights for conn in connections),
         "errors": session.errors,
         "silent": max(0, now - heard) / 1e9,
     }

@@ -105,6 +105,7 @@ class Loop:
     def __init__(self) -> None:
         self._poller = make_poller()
         self._handlers: dict[int, Callable[[int], None]] = {}
+        self._shared: dict[int, list[Callable[[int], None]]] = {}
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._timers: list[tuple[float, int, Timer]] = []
@@ -143,6 +144,23 @@ class Loop:
         """Watch ``fd`` no more."""
         if self._handlers.pop(fd, None) is not None:
             self._poller.unregister(fd)
+
+    def share(self, fd: int, handler: Callable[[int], None]) -> None:
+        """Call one of the handlers that were given for ``fd`` when it can be read: each does what all would."""
+        sharers = self._shared.setdefault(fd, [])
+        sharers.append(handler)
+        if len(sharers) == 1:
+            self.watch(fd, READ, handler)
+
+    def share_no_more(self, fd: int, handler: Callable[[int], None]) -> None:
+        """Take :meth:`share` back."""
+        sharers = self._shared[fd]
+        sharers.remove(handler)
+        if sharers:
+            self.hand_on(fd, sharers[0])
+        else:
+            del self._shared[fd]
+            self.unwatch(fd)
 
     def add_reader(self, fd: int, callback: Callback) -> None:
         """Call ``callback`` when ``fd`` can be read."""

@@ -83,7 +83,7 @@ class ServerState:
 
 def _in_flight(conn: Connection) -> list[dict[str, Any]]:
     counts = Counter(command.probe_lun for command in conn.commands.values())
-    counts.update(lun for _, lun in conn.path.pending())
+    counts.update(lun for _, lun in (*conn.path.pending(), *conn.path.flying()))
     info = conn.info
     return [
         {

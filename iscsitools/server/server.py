@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import ModuleType
 
+from iscsitools.backstores.ring import refusal
 from iscsitools.config import Config, Limits, PortalConfig
 from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.connection import Connection
@@ -173,6 +174,8 @@ class Server:
             raise RunError(f"data_path native: {error}") from None
         if line:
             log.info(line)
+        if reason := refusal():
+            log.info("no io_uring (%s): what is not in the page cache goes to worker threads, which costs more", reason)
         return data_path
 
     def _start_threads(self, module: ModuleType | None) -> DataThreads | None:

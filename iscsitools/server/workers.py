@@ -55,6 +55,14 @@ class Workers:
         """Submit an asynchronous call, then call ``done`` on the loop's thread with its error, or None."""
         return self._completions.ask(store, request, done)
 
+    def listen(self, store: Backstore) -> None:
+        """Watch the descriptor of a store's completions before the first call is asked for."""
+        self._completions.listen(store)
+
+    def expect(self, request: Request, done: Done) -> None:
+        """A call is under way that somebody else began: call ``done`` as for one of :meth:`ask`."""
+        self._completions.expect(request, done)
+
     def forget(self) -> None:
         """Its store is closed, and another object for the same disk may come in its place. With no call running."""
         self._completions.close()

@@ -1,8 +1,9 @@
 """A folder whose changes are recorded, so that it can be seen as any power failure could leave it.
 
 While it is recorded, :mod:`os`'s calls that change files are watched: pwrite, pwritev (RWF_DSYNC too), ftruncate,
-fallocate by ``iscsitools.backstores.holes``, fsync, fdatasync, rename, replace, unlink, open. What reaches files in
-another way, by :class:`io.BufferedWriter` or a library in C, is not seen.
+fallocate by ``iscsitools.backstores.holes``, fsync, fdatasync, rename, replace, unlink, open; and the calls of
+:class:`iscsitools.backstores.ring.Ring` that do the same, which end at once meanwhile. What reaches files in another
+way, by :class:`io.BufferedWriter` or a library in C, is not seen.
 
 The model of the disk: a write is durable, whole, when a sync of its file that began after it has returned; before, it
 may be there or not, each write for itself and each of its sectors of 512 bytes for itself. A new length, a new name and
@@ -11,6 +12,8 @@ a file that is gone are as durable as the sync of the file, or of the folder.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import random
 import stat
@@ -24,6 +27,7 @@ from unittest import mock
 
 from iscsitools.backstores import holes
 from iscsitools.backstores.file import FileBackstore
+from iscsitools.backstores.ring import Ended, Ring
 
 SECTOR: Final = 512
 _PUNCH_OR_ZERO: Final = 0x12  # FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE
@@ -89,6 +93,26 @@ def _beside(offset: int, data: bytes, start: int, end: int) -> list[_Change]:
     return [part for part in parts if part.data]
 
 
+def _ring_write(
+    _ring: Ring, fd: int, offset: int, buffer: memoryview, flags: int, _direct: bool, ended: Ended, request: object
+) -> None:
+    """What a ring does, by the calls of :mod:`os` that are watched."""
+    with mmap.mmap(-1, len(buffer)) as memory, memoryview(memory) as aligned:
+        aligned[:] = buffer
+        ended(request, os.pwritev(fd, (aligned,), offset, flags))
+
+
+def _ring_sync(_ring: Ring, fd: int, ended: Ended, request: object) -> None:
+    os.fdatasync(fd)
+    ended(request, 0)
+
+
+def _ring_allocate(_ring: Ring, fd: int, mode: int, offset: int, length: int, ended: Ended, request: object) -> None:
+    allocate = holes._fallocate
+    failed = allocate is None or allocate(fd, mode, offset, length) != 0
+    ended(request, -ctypes.get_errno() if failed else 0)
+
+
 class Recorder:
     """Records one folder, which has no folders in it. ``moments``: how many changes and syncs there were.
 
@@ -119,6 +143,8 @@ class Recorder:
             for name, function in watched.items():
                 stack.enter_context(mock.patch.object(os, name, function))
             stack.enter_context(mock.patch.object(holes, "_fallocate", self._watch_fallocate(holes._fallocate)))
+            for name, call in (("write", _ring_write), ("sync", _ring_sync), ("allocate", _ring_allocate)):
+                stack.enter_context(mock.patch.object(Ring, name, call))
             fast = FileBackstore.try_write  # it has os's functions as defaults, for speed
             defaults = tuple(bound.get(value, value) for value in fast.__defaults__ or ())
             stack.enter_context(mock.patch.object(fast, "__defaults__", defaults))

@@ -217,6 +217,8 @@ class Round:
         else:
             store = kind(str(SIZE))  # type: ignore[call-arg]
         store.open()
+        if isinstance(store, FileBackstore):
+            store._calls = None  # no ring: what waits for the disk ends in any order (test_flights.py has that)
         if kind is not FileBackstore:
             store.write(0, memoryview(content)[: SIZE // 2])  # a disk in memory has no chunks behind that
         return store

@@ -52,7 +52,7 @@ for name, value in (("exp_cmdsn", 1 << 32), ("statsn", -1), ("tail", 1 << 64), (
     refused(delattr, path, name)
 refused(_native.DataPath)
 refused(_native.DataPath, b"", None, None)
-words = array('q', [0, 64, 0])
+words = array('q', [0, 64, 0, 0, 0, 0, 0, 0])
 refused(_native.Gate, 0, object(), -1, 1, words)
 refused(_native.Gate, 0, object(), 512, 1, words[:2])
 refused(_native.Gate, 0)

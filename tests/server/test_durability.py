@@ -81,10 +81,17 @@ def test_no_status_before_the_flush_has_returned(tmp_path: Path) -> None:
 
 def test_the_file_store_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from iscsitools.backstores import file
+    from iscsitools.backstores.ring import Ended, Ring
 
     synced: list[int] = []
-    real = file.sync_data
+    real, by_ring = file.sync_data, Ring.sync
+
+    def sync(ring: Ring, fd: int, ended: Ended, request: object) -> None:
+        synced.append(fd)
+        by_ring(ring, fd, ended, request)
+
     monkeypatch.setattr(file, "sync_data", lambda fd: (synced.append(fd), real(fd))[1])
+    monkeypatch.setattr(Ring, "sync", sync)
     with running(tmp_path, one_target(f"file:{tmp_path}/disk.img,size=1M")) as target, target.connect() as session:
         session.write(0, DATA)
         assert not synced

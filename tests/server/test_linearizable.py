@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from support import no_uring
 from support.target import start_target
 
+from iscsitools.backstores.direct import direct_alignment
 from iscsitools.initiator import Session, Task
 
 IQN = "iqn.2026-11.example:linear"
@@ -155,7 +157,7 @@ class Client:
         stamps = [self.history.stamp() for _ in range(count)]
         way = self.rng.random() < 0.7
         task = self.session.start_command(
-            cdb16(0x8E if "verify" in kind else 0x8A, lba, count),
+            cdb16(0x8E if "verify" in kind else 0x8A, lba, count, fua=8 * (self.rng.random() < 0.2)),
             write=b"".join(map(filled, stamps)),
             immediate=way,
             unsolicited=way,
@@ -192,18 +194,32 @@ class Client:
         return self.session.start_command(cdb, write=filled(old) + filled(new)), ended
 
 
-def cdb16(opcode: int, lba: int, count: int) -> bytes:
-    return struct.pack(">BBQIBB", opcode, 0, lba, count, 0, 0)
+def cdb16(opcode: int, lba: int, count: int, fua: int = 0) -> bytes:
+    return struct.pack(">BBQIBB", opcode, 0 if opcode == 0x8E else fua, lba, count, 0, 0)
 
 
 STORES = {
     "cached": "file:{disk},size=64K",
     "cold": "file:{disk},size=64K",
+    "direct": "file:{disk},size=64K,direct=yes",
+    "direct by threads": "file:{disk},size=64K,direct=yes",
     "writethrough": "file:{disk},size=64K,cache=writethrough",
     "slow": "file+delay:{disk},size=64K,delay.read=1ms,delay.write=1ms",
     "ram": "ram:64K",
     "cow": "file+cow:{disk},size=64K,cow.file={disk}.cow",
 }
+
+
+def needs_direct_io(disk: Path) -> None:
+    """Skip where blocks of this size cannot pass by the page cache."""
+    try:
+        fd = os.open(disk, os.O_RDONLY | os.O_DIRECT)
+    except OSError as error:
+        pytest.skip(f"O_DIRECT: {error}")
+    alignment = direct_alignment(fd)
+    os.close(fd)
+    if not 0 < alignment <= BLOCK:
+        pytest.skip(f"O_DIRECT here wants {alignment} bytes")
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -213,7 +229,10 @@ def test_sessions_see_one_order(tmp_path: Path, store: str) -> None:
     history = History()
     disk = tmp_path / "disk.img"
     disk.write_bytes(bytes(64 << 10))
-    with start_target(tmp_path, "--iqn", IQN, "--lun", STORES[store].format(disk=disk)) as target:
+    if "direct" in store:
+        needs_direct_io(disk)
+    prefix = no_uring.PREFIX if "threads" in store else ()
+    with start_target(tmp_path, "--iqn", IQN, "--lun", STORES[store].format(disk=disk), prefix=prefix) as target:
         sessions = [Session.connect(target.addresses[0], IQN, isid=0x400001370000 + n) for n in range(SESSIONS)]
         for session in sessions:
             session.read_capacity()
@@ -230,7 +249,7 @@ def test_sessions_see_one_order(tmp_path: Path, store: str) -> None:
             time.sleep(0.01)
         for session in sessions:
             session.close()
-    assert failures == []
+    assert failures == [], target.output
     assert history.errors() == []
     assert history.swapped
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import queue
 import selectors
 import socket
+import sys
+import termios
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,6 +184,41 @@ def test_the_server_on_every_poller(poller: str, tmp_path: Path) -> None:
         target.end()
         for session in sessions:
             session.close()
+
+
+def waiting_bytes(fd: int) -> int:
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_results_of_threads_come_back_in_batches(loop: Loop) -> None:
+    """However many calls end while the loop is at something else, they wake it once, and come in one turn."""
+    workers = Workers(loop, 4, "batch")
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    reported: list[tuple[int, int]] = []
+    turns: list[int] = []
+    loop.each_wake_up.append(lambda: turns.append(len(reported)))
+
+    def submit(number: int) -> None:
+        def done(error: BaseException | None) -> None:
+            assert error is None
+            reported.append((number, len(turns)))
+            if len(reported) in (40, 80):
+                loop.stop()
+
+        workers.submit(lambda: ended.put(number), done)
+
+    for wave in range(2):
+        for number in range(40):
+            submit(number)
+        for _ in range(40):
+            ended.get(timeout=SECONDS)
+        assert eventually(lambda: len(loop._calls) == 40 and waiting_bytes(loop._wake_in))
+        assert waiting_bytes(loop._wake_in) == 1
+        loop.run()
+        loop._stopped = False
+        assert waiting_bytes(loop._wake_in) == 0
+        assert {turn for _, turn in reported[40 * wave :]} == {wave}
+    workers.close()
 
 
 class Looks:

@@ -13,6 +13,7 @@ import pytest
 
 from iscsitools.backstores import file as file_module
 from iscsitools.backstores.base import Allocation, Backstore, BackstoreError, Extent, Filter
+from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.filters import granules
 from iscsitools.backstores.filters.cow import CowFilter
 from iscsitools.backstores.filters.delay import DelayFilter
@@ -62,6 +63,14 @@ def of_file(folder: Path, options: str = "", more: str = "") -> Backstore:
     return of_spec(f"file{options}:{disk}{more}")
 
 
+class ByThreads(FileBackstore):
+    """A class that derives from ``file`` has no asynchronous calls: it might change what they do."""
+
+
+def of_file_by_threads(folder: Path) -> Backstore:
+    return ByThreads(f"{folder}/disk", size=SIZE)
+
+
 def of_cow(base: Path, folder: Path) -> Backstore:
     return of_spec(f"file+cow:{base},cow.file={folder}/overlay")
 
@@ -79,6 +88,11 @@ def test_stores_on_disk_survive_power_failures(base: Path, seed: int) -> None:
     assert check_crashes(partial(of_file, options="+delay+error"), seed, steps=20) == 100
     assert check_crashes(partial(of_cow, base), seed) == 200
     assert check_crashes(partial(of_cow, base), seed, block_size=512) == 200
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_file_without_a_ring_survives_power_failures(seed: int) -> None:
+    assert check_crashes(of_file_by_threads, seed) == 200
 
 
 def test_a_disk_of_o_direct_survives_power_failures(tmp_path: Path) -> None:
@@ -112,7 +126,7 @@ def test_a_file_that_is_not_synced_is_found_out(
         monkeypatch.setattr(os, "pwritev", lambda fd, data, at, flags=0: real(fd, data, at, 0))
     monkeypatch.setattr(module, name, replacement)
     with pytest.raises(AssertionError, match="neither flushed nor written since"):
-        crash_often(of_file)
+        crash_often(of_file_by_threads)
 
 
 @pytest.mark.parametrize("module", [granules, file_module])

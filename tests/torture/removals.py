@@ -16,6 +16,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent.parent
 COPIED = ("iscsitools", "tests", "docs", "pyproject.toml")
 KEPT = "tests/torture/test_kept.py::test_reservations_are_the_old_or_the_new_ones_after_any_power_failure"
+THREADS = "tests/testing/test_kit.py::test_a_file_without_a_ring_survives_power_failures"
 CRASH = "tests/testing/test_kit.py::test_stores_on_disk_survive_power_failures"
 
 
@@ -38,9 +39,13 @@ def removals() -> list[Removal]:
     cut = tests + "test_file.py::test_a_file_that_somebody_cut_is_not_made_longer_again"
     rows = (
         ("fdatasync of a flush", store + "durability.py",
-         "sync(self._witness if self._witness >= 0 else self._fd)", "pass", CRASH),
+         "            sync(self.fd)\n", "            pass\n", THREADS),
         ("RWF_DSYNC of a durable write", store + "file.py",
-         "self._write(offset, buffer, RWF_DSYNC)", "self._write(offset, buffer, 0)", CRASH),
+         "self._write(offset, buffer, RWF_DSYNC)", "self._write(offset, buffer, 0)", THREADS),
+        ("fdatasync of a flush by the ring", store + "file_ring.py",
+         "ring.sync(durability.fd, self._flushed, request)", "self._flushed(request, 0)", CRASH),
+        ("RWF_DSYNC of a durable write by the ring", store + "file_ring.py",
+         "flags = RWF_DSYNC if request.durable else 0", "flags = 0", CRASH),
         ("fdatasync of the map of cow", store + "filters/granules.py",
          "        sync_data(self._fd)\n", "", CRASH),
         ("flush of the overlay before its map", store + "filters/cow.py",
@@ -71,10 +76,10 @@ def removals() -> list[Removal]:
          "        if self.failed is not None:\n", "        if False:\n",
          durable + "::test_a_failed_flush_is_never_followed_by_a_good_one"),
         ("late news of no space", store + "file.py",
-         "self._durability.no_space(error)", "pass",
+         "self.durability.no_space(error)", "pass",
          durable + "::test_no_space_for_a_durable_write_does_not_condemn_the_disk"),
         ("flush through a descriptor of its own", store + "durability.py",
-         "sync(self._witness if self._witness >= 0 else self._fd)", "sync(self._fd)",
+         "return self._witness if self._witness >= 0 else self._fd", "return self._fd",
          durable + "::test_a_loss_that_a_durable_write_was_told_of_is_told_again_to_the_flush"),
         ("exclusion of a write in a thread", store + "file.py",
          "with self._ranges.exclusive(offset, len(buffer)):", "with self._ranges.shared(offset, len(buffer)):",

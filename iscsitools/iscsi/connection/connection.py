@@ -63,6 +63,7 @@ class Connection(Framing):
         path = data_path(buffers.receive, info, probes)
         path.lend_by(memory.reserve, memory.release, buffers.take, buffers.give)
         super().__init__(buffers, memory, path, Output(buffers, memory, path), probes)
+        path.land_by(self.out.make_room, self._landed)
         self.info = info
         self.session: Session | None = None
         self.cid = 0
@@ -98,6 +99,12 @@ class Connection(Framing):
         """PDUs that went to the requests' side."""
         self.call_back: Callable[[], None] | None = None
         """Has the data thread that serves this connection give it back; None: it is here."""
+
+    def _landed(self, itt: int | None, _result: int) -> None:
+        """Answers of commands that waited for the disk are in the output; or (``itt``) one has none."""
+        if itt is not None:
+            self.requests.landed(self, itt)
+        self.wake(self)
 
     def next_ttt(self) -> int:
         """A Target Transfer Tag that is not in use: they go round all 32 bits but the reserved one."""
@@ -318,6 +325,7 @@ class Connection(Framing):
             or self.unfinished
             or session.held
             or path.transfers
+            or path.flights
             or path.chunk is not None
             or self.out.unsent()
             or self.buffers.reserved > self.buffers.tight_from

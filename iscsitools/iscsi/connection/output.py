@@ -57,6 +57,12 @@ class Output:
             self._start = 0
         return chunk
 
+    def make_room(self, needed: int) -> None:
+        """See that the data path has a chunk with so many bytes left."""
+        if self._path.tail + needed > CHUNK_SIZE:
+            self._leave_chunk()
+        self.open_chunk()
+
     @property
     def _end(self) -> int:
         """The place behind all that was put."""

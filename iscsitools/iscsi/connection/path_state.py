@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import ClassVar, Final
 
+from iscsitools.backstores.base import Request
 from iscsitools.iscsi.connection.memory import Chunk, address_of
 from iscsitools.iscsi.connection.stops import NOT_HERE, Transfer
 from iscsitools.probes.firing import FIRED_NOTHING, ConnectionInfo, Mark, Probes
@@ -152,6 +153,32 @@ class PathState:
     def take_over(self, itt: int) -> Transfer | None:
         """All that is known of the command with that tag, which leaves this path; None when it is not here."""
         return None
+
+    # -- commands that wait for the disk: only the twin in C begins any
+
+    flights: ClassVar[int] = 0
+    """How many READs and WRITEs this path has in the disk."""
+
+    def land_by(self, make_room: Callable[[int], None], landed: Callable[[int | None, int], None]) -> None:
+        """How their answers come into the output. ``make_room``: sees to so many free bytes in the open chunk.
+
+        ``landed`` is called on the loop when there are answers (None), or when the command of that tag has none: it is
+        to be taken by :meth:`take_flight`.
+        """
+
+    def flying(self) -> list[tuple[int, int]]:
+        """Tag and unit number of each."""
+        return []
+
+    def take_flight(
+        self, itt: int, take: Callable[[bytes, bytes | None, bool], tuple[Request, memoryview | None] | None]
+    ) -> bool:
+        """Have another told how the command with that tag ends, in place of this path; whether it was here.
+
+        ``take`` gets its header, the data that it writes (None: it reads) and whether durably. It returns the request
+        that is told, with the buffer that is read into, or None: its end is nobody's business.
+        """
+        return False
 
     # -- the forms of commands
 

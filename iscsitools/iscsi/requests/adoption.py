@@ -8,6 +8,7 @@ nexus looks at the task set (``Nexus.gather``), when its data does not come in t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.requests.data_out import Sequence
@@ -16,6 +17,7 @@ from iscsitools.wire.rfc7143 import Pdu
 from iscsitools.wire.scsi import Attribute
 
 if TYPE_CHECKING:
+    from iscsitools.backstores.base import Request
     from iscsitools.iscsi.connection.connection import Connection
 
 _READ_OR_WRITE: Final = frozenset({0x08, 0x0A, 0x28, 0x2A, 0x88, 0x8A, 0xA8, 0xAA})
@@ -46,6 +48,31 @@ def adopt_all(conn: Connection) -> None:
     """Make tasks of all commands that the data path has."""
     for itt, _ in conn.path.pending():
         adopt(conn, itt)
+    if conn.path.flights:
+        for itt, _ in conn.path.flying():
+            adopt_flight(conn, itt)
+
+
+def adopt_flight(conn: Connection, itt: int) -> None:
+    """Make a task of the command with that tag, if the data path has its blocks read or written just now."""
+    conn.path.take_flight(itt, partial(_take_flight, conn))
+
+
+def _take_flight(
+    conn: Connection, bhs: bytes, data: bytes | None, durable: bool
+) -> tuple[Request, memoryview | None] | None:
+    """The request that gets the result, and the buffer that a READ fills; None: nobody wants to know any more."""
+    session = conn.session
+    if session is None or session.device is None or session.nexus is None:
+        return None
+    pdu = Pdu(bhs, b"", memoryview(b""), conn.path.now)
+    command = ScsiCommand(conn, session.nexus, pdu, cdb_of(pdu))
+    if not session.device.bring_in(command):
+        return None
+    conn.commands[command.tag] = command
+    conn.path.tags.add(command.tag)
+    request = command.go_on(data, durable)
+    return request, (request.buffer if data is None else None)
 
 
 def adopt_before(conn: Connection, pdu: Pdu) -> None:

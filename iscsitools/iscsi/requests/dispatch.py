@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.errors import ProtocolError, RejectError
 from iscsitools.iscsi.requests import data_out, nop_logout, task_management, text
-from iscsitools.iscsi.requests.adoption import adopt, adopt_all, adopt_before
+from iscsitools.iscsi.requests.adoption import adopt, adopt_all, adopt_before, adopt_flight
 from iscsitools.iscsi.requests.scsi_command import cdb_of, start
 from iscsitools.probes.firing import NOP_SEND, REJECT_SEND
 from iscsitools.probes.lun import probe_lun, unit_number
@@ -226,6 +226,10 @@ class Dispatcher:
         conn.own()
         adopt_all(conn)
 
+    def landed(self, conn: Connection, itt: int) -> None:
+        """A command that the data path had in the disk has failed, or has no place for its answer: it is a task now."""
+        adopt_flight(conn, itt)
+
     def give_up_waiting(self, conn: Connection, now: int) -> None:
         """End the commands whose data was to come by ``now``."""
         adopt_all(conn)
@@ -257,8 +261,11 @@ def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
         raise RejectError(RejectReason.LONG_OPERATION_REJECT, "no memory for its data")
     if session.target is None and not _discovers(pdu):
         raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {pdu.opcode:#04x} in a discovery session")
-    if conn.path.transfers and pdu.opcode == Opcode.SCSI_COMMAND:
-        adopt_before(conn, pdu)
+    if pdu.opcode == Opcode.SCSI_COMMAND:
+        if conn.path.transfers:
+            adopt_before(conn, pdu)
+        if conn.path.flights:
+            adopt_flight(conn, pdu.itt)
     _SERVE[pdu.opcode](conn, session, pdu)
 
 

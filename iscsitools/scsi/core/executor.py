@@ -37,6 +37,12 @@ class Executor(CallExecutor, Protocol):
         In each turn no more than one step of this executor is called.
         """
 
+    def listen(self, store: Backstore) -> None:
+        """See to completions of this store that nobody has asked for by :meth:`ask`: a data path may begin calls."""
+
+    def expect(self, request: Request, done: Callable[[BaseException | None], None]) -> None:
+        """A call is under way already, which a data path began: call ``done`` as for one of :meth:`ask`."""
+
     def ask(self, store: Backstore, request: Request, done: Callable[[BaseException | None], None]) -> Withdraw:
         """Submit an asynchronous call to its store, then call ``done`` on the loop's thread with its error, or None.
 
@@ -87,6 +93,13 @@ class InlineExecutor:
             while self._steps:
                 self._steps.popleft()()
             self._stepping = False
+
+    def listen(self, store: Backstore) -> None:
+        """Nobody begins calls beside it."""
+
+    def expect(self, request: Request, done: Callable[[BaseException | None], None]) -> None:
+        """``done`` is called when the store completes it."""
+        request.begin(lambda _, error: done(error))
 
     def ask(self, store: Backstore, request: Request, done: Callable[[BaseException | None], None]) -> Withdraw:
         """Submit it; ``done`` is called when the store completes it."""

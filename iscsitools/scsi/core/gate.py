@@ -22,11 +22,13 @@ READ_BYTES: Final = 4
 WRITES: Final = 5
 """The same of WRITEs."""
 WRITTEN_BYTES: Final = 6
+FLIGHTS: Final = 7
+"""READs and WRITEs that data paths have in the disk, and that are no tasks yet; they count as TRANSFERS too."""
 
 
 def unit_words(depth: int) -> array[int]:
     """The words of a unit without a task."""
-    return array("q", [0, depth, 0, 0, 0, 0, 0])
+    return array("q", [0, depth, 0, 0, 0, 0, 0, 0])
 
 
 @dataclass(slots=True, eq=False)

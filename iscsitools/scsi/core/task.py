@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
+from iscsitools.backstores.asynchronous import read_request, write_request
 from iscsitools.backstores.base import MiscompareError, Operation, Request
 from iscsitools.backstores.caller import call_for
 from iscsitools.scsi.core.cdb import Buffer
@@ -195,6 +196,23 @@ class Task(QueuedTask):
             self.withdraw = unit.executor.ask(unit.store, request, done)
         else:
             self.withdraw = unit.executor.submit(partial(self._work, request), done)
+
+    def go_on(self, data: bytes | None, durable: bool) -> Request:
+        """It was accepted while a data path has its blocks read or written already: the request that stands for that.
+
+        ``data``: what is written, ``durable`` or not; None: it reads, and the request's buffer gets what was read.
+        """
+        unit = self.unit
+        offset, length = self.lba * unit.block_size, self.blocks * unit.block_size
+        if data is None:
+            buffer = memoryview(bytearray(length))
+            self.data_in = buffer
+            request = read_request(offset, buffer)
+        else:
+            request = write_request(offset, memoryview(data), durable)
+        unit.tasks.is_under_way(self)
+        unit.executor.expect(request, self._worked)
+        return request
 
     def _advance(self, steps: Steps, error: BaseException | None = None) -> None:
         """Ask for the next step of asynchronous work, or end it."""

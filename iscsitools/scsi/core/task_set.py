@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 from iscsitools.scsi.core.command import Command
-from iscsitools.scsi.core.gate import DEPTH, TASKS, TRANSFERS, unit_words
+from iscsitools.scsi.core.gate import DEPTH, FLIGHTS, TASKS, TRANSFERS, unit_words
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.wire.scsi import Attribute
 
@@ -134,6 +134,8 @@ class TaskSet:
         """Accept a task, of which ``command`` is known."""
         task.alone = task.attribute == Attribute.ORDERED or task.command.exclusive
         task.barrier = task.alone or task.attribute == Attribute.HEAD_OF_QUEUE
+        if task.barrier and self.words[FLIGHTS]:
+            self._gather()  # they came before it; from now on the gates let no others begin
         self._tasks[task] = None
         self.words[TASKS] += 1
         if task.barrier:
@@ -144,6 +146,8 @@ class TaskSet:
     def data_is_there(self, task: QueuedTask) -> None:
         """The task has its data-out: start it now, or as soon as the order allows."""
         task.has_data = True
+        if self.words[FLIGHTS] and (task.blocks or task.command.exclusive):
+            self._gather()  # it may be kept off by them
         if not self.barriers and not self._waiting and not self._is_kept_off(task, ()):
             self._in_order[task] = None
             task.started = True
@@ -151,6 +155,12 @@ class TaskSet:
         else:
             self._bring_in_order(task.nexus)
             self._pump()
+
+    def is_under_way(self, task: QueuedTask) -> None:
+        """A task that was accepted has been at work already, in a data path."""
+        task.has_data = task.started = True
+        self._in_order[task] = None
+        self.is_at_work(task)
 
     def is_at_work(self, task: QueuedTask) -> None:
         """The task's medium work goes on in a thread, or in later turns of the loop."""
@@ -245,6 +255,8 @@ class TaskSet:
     def _next(self) -> QueuedTask | None:
         if not self._waiting:
             return None
+        if self.words[FLIGHTS]:
+            self._gather()  # those that began since it waits
         oldest, blocked = True, False
         earlier: list[QueuedTask] = []
         for task in self._in_order:

@@ -403,6 +403,9 @@ class ItlNexus:
     def new_gate(self) -> Gate:
         """A closed gate to the unit's store."""
         unit = self.unit
+        store = unit.store
+        if store.blocking and store.asynchronous and store.completion_fd >= 0:
+            unit.executor.listen(store)
         return make_gate(unit.number, unit.store, unit.block_size, unit.blocks, unit.tasks.words)
 
     def attention(self, asc: Asc) -> None:
