@@ -1,4 +1,4 @@
-"""The two data paths compared once more, the one in C built under the address and undefined behaviour sanitizers."""
+"""The two data paths compared once more, the one in C built under sanitizers; and data threads."""
 
 from __future__ import annotations
 
@@ -137,3 +137,19 @@ def test_what_makes_no_sense_is_refused(project: Path, module: Sanitized) -> Non
     done = module.run(MISUSE, cwd=project)
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-4000:]
     assert b"__asan_report" in module.module.read_bytes()
+
+
+THREADS = """
+import pytest
+sys.exit(pytest.main(["-q", "-x", "-s", "-p", "no:cacheprovider", *sys.argv[1:]]))
+"""
+
+
+def test_data_threads_race_for_nothing(project: Path, tmp_path: Path) -> None:
+    needs_data_path()
+    module = sanitized.build("iscsitools.datapath._native", project, tmp_path, threads=True)
+    tests = str(Path(__file__).with_name("test_threads.py"))
+    done = module.run(THREADS, tests, cwd=project)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[:4000]
+    assert " passed" in done.stdout
+    assert b"__tsan_atomic64" in module.module.read_bytes()
