@@ -7,6 +7,7 @@ enum { SPINS = 200 };
 static struct user users[MOST_USERS];
 struct user *const loop_user = &users[0];
 unsigned users_threads;
+_Atomic uint64_t users_settled;
 static atomic_uint highest; /* the number of the last user that there ever was */
 
 struct user *users_add(void)
@@ -47,6 +48,9 @@ static void wait_for(struct user *user, uint64_t epoch)
 
 void users_settle(void)
 {
+    /* Words that Python sets are plain stores: they have to be seen before the epochs are looked at. */
+    atomic_fetch_add(&users_settled, 1);
+    atomic_thread_fence(memory_order_seq_cst);
     for (unsigned number = 1; number <= highest; number++) {
         uint64_t epoch = atomic_load(&users[number].epoch);
         if (!is_inside(epoch))

@@ -46,9 +46,13 @@ extern unsigned users_threads;
 struct user *users_add(void);
 void users_remove(struct user *user);
 
+/* Counts the calls of users_settle: what Python has stored before one is seen by who enters after it. */
+extern _Atomic uint64_t users_settled;
+
 static inline void user_enter(struct user *user)
 {
     atomic_store(&user->epoch, ++user->count);
+    (void)atomic_load(&users_settled);
 }
 
 static inline void user_leave(struct user *user)

@@ -87,6 +87,7 @@ class Alone:
 
     def __exit__(self, *exception: object) -> None:
         if self._words[ALONE]:
+            settle()  # so that who finds the word 0 sees what was done
             self._words[ALONE] -= 1
 
 
