@@ -153,3 +153,10 @@ def test_data_threads_race_for_nothing(project: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[:4000]
     assert " passed" in done.stdout
     assert b"__tsan_atomic64" in module.module.read_bytes()
+
+
+def test_what_waits_for_the_disk(project: Path, module: Sanitized) -> None:
+    """The tests of the ring and of commands in it, once more."""
+    words = ("-q", "-p", "no:cacheprovider", "tests/datapath/test_flights.py", "tests/backstores/test_file_ring.py")
+    done = module.run("import pytest\nsys.exit(pytest.main(sys.argv[1:]))", *words, "-k", "not without", cwd=project)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
