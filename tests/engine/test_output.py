@@ -57,10 +57,14 @@ def test_a_later_write_never_shows_in_a_read_that_is_being_sent(length: int, wri
     assert a_read_and_what_is_written_behind_it(length, write_first) == b"o" * length
 
 
+class BlockingFile(FileBackstore):
+    """Without io_uring, which stores that derive from this one do not have: this target has nobody who would reap."""
+
+
 @pytest.mark.parametrize("length", [4096, 131072, 262144, 524288])
 def test_a_file_that_is_cut_behind_a_header_does_not_take_its_data_along(tmp_path: Path, length: int) -> None:
     """What an answer says was read is in it before its header can go out, however long it is."""
-    disk = FileBackstore(str(tmp_path / "disk"), size=1 << 20)
+    disk = BlockingFile(str(tmp_path / "disk"), size=1 << 20)
     disk.open()
     disk.write(0, memoryview(b"o" * length))
     keys = {"MaxRecvDataSegmentLength": "1048576", "MaxBurstLength": "1048576"}
