@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iscsitools.backstores.base import Backstore, BackstoreError, MediumError
+from iscsitools.backstores.base import Backstore, BackstoreError
 from iscsitools.backstores.registry import Registry
 from iscsitools.backstores.spec import build, without_password
 from iscsitools.backstores.values import MAX_SIZE
@@ -25,15 +24,13 @@ from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.domain import Domain
 from iscsitools.scsi.core.options import BLOCK_SIZES, UnitOptions
 from iscsitools.scsi.core.port_groups import AccessState, PortGroup, PortGroups
-from iscsitools.scsi.core.registrations import Registrations
 from iscsitools.scsi.core.unit import LogicalUnit
-from iscsitools.server.atomic_file import AtomicFile
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.filter_settings import put_into_force
 from iscsitools.server.heritage import Heritage, UnitHeritage
-from iscsitools.server.kept_file import KeptFile
+from iscsitools.server.kept_state import take_kept
 from iscsitools.server.loop import Loop
-from iscsitools.server.store_host import STATES, SharedReservations, StoreHost
+from iscsitools.server.store_host import STATES, StoreHost
 from iscsitools.server.workers import Workers
 
 if TYPE_CHECKING:
@@ -158,10 +155,7 @@ def fit_unit(
 ) -> None:
     """Give a unit what it shares with the others of its target: reservations' place, clock, ports. Raises UserError."""
     where = place(config.iqn, unit.number)
-    _take_reservations(where, unit, state, keeper)
-    _take_parts(where, unit, state, keeper)
-    _make_durable(where, unit)
-    _take_atomic(where, unit, state)
+    take_kept(where, unit, state, keeper)
     unit.store.host = StoreHost(keeper.loop, where, unit)
     unit.clock = _milliseconds
     unit.later = keeper.loop.call_later
@@ -193,92 +187,6 @@ def state_of(config: TargetConfig, group: int) -> AccessState:
 
 def _milliseconds() -> int:
     return time.time_ns() // 1_000_000
-
-
-def state_folder(configured: str | None) -> Path | None:
-    """Where what outlives the server is kept: as configured, as systemd says, or the user's own; None: no place."""
-    if configured is not None:
-        return Path(configured)
-    for variable, below in (("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "iscsitools")):
-        folder = os.environ.get(variable, "").partition(":")[0]
-        if os.path.isabs(folder):
-            return Path(folder) / below
-    home = os.path.expanduser("~")
-    return Path(home) / ".local" / "state" / "iscsitools" if os.path.isabs(home) else None
-
-
-def _take_reservations(where: str, unit: LogicalUnit, state: Path | None, keeper: Workers) -> None:
-    """Give a unit the place where its reservations are kept, and what is there; a damaged fence is not forgotten."""
-    shared = unit.store.reservations
-    if shared is not None:
-        unit.reservation_place = SharedReservations(unit.store, keeper)
-        unit.reservations.persistent = Registrations.from_text(shared) if shared else Registrations()
-        return
-    if state is None:
-        return
-    kept = KeptFile(state / "reservations" / f"{unit.identity.naa.hex()}.json", keeper)
-    try:
-        text = kept.load()
-        if text:
-            unit.reservations.persistent = Registrations.from_text(text)
-            log.info("%s: %d registrations are back", where, len(unit.reservations.persistent.keys))
-    except OSError as error:
-        raise RunError(f"{where}: its reservations, {kept.path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise RunError(
-            f"{where}: its reservations, {kept.path}, are damaged: {error}; remove the file to begin without any"
-        ) from None
-    unit.reservation_place = kept
-
-
-def _take_parts(where: str, unit: LogicalUnit, state: Path | None, keeper: Workers) -> None:
-    """Give what a unit's commands keep over a restart its place, and what is there. Raises RunError."""
-    for part in unit.parts if state is not None else ():
-        if not part.kept:
-            continue
-        assert state is not None
-        file = KeptFile(state / part.kept / f"{unit.identity.naa.hex()}.json", keeper)
-        try:
-            if text := file.load():
-                part.take_kept(text)
-                log.info("%s: its %s is back", where, part.kept)
-        except OSError as error:
-            raise RunError(f"{where}: its {part.kept}, {file.path}: {error.strerror or error}") from None
-        except ValueError as error:
-            raise RunError(
-                f"{where}: its {part.kept}, {file.path}, is damaged: {error}; remove the file to begin without it"
-            ) from None
-        part.place = file
-
-
-def _make_durable(where: str, unit: LogicalUnit) -> None:
-    """See that a WCE of 0, configured or saved, is true of what was written before too. Raises RunError."""
-    if unit.write_cache or unit.capabilities.read_only or not unit.store.unflushed:
-        return
-    try:
-        unit.store.flush()
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise RunError(f"{where}: with its write cache off it is flushed at the start, which failed: {text}") from None
-
-
-def _take_atomic(where: str, unit: LogicalUnit, state: Path | None) -> None:
-    """Give a unit what makes its writes atomic, and finish the one that a power cut has broken off.
-
-    A store that never blocks keeps nothing over a power cut, and one that is never written has nothing to be atomic. On
-    a disk that other servers export too, a journal of this one could be older than what they have written since.
-    """
-    if state is None or unit.store.access is not None or not unit.store.blocking or not AtomicFile.can_keep(state):
-        return
-    writer = AtomicFile(state / "atomic" / f"{unit.identity.naa.hex()}.journal")
-    try:
-        length = writer.recover(unit.store)
-    except (OSError, MediumError) as error:
-        raise RunError(f"{where}: a write of {writer.path} that a power cut broke off: {error}") from None
-    if length:
-        log.info("%s: an atomic write of %d bytes was finished", where, length)
-    if not unit.capabilities.read_only:
-        unit.take_atomic(writer)
 
 
 def refuse_twins(where: str, unit: LogicalUnit, others: Iterable[tuple[str, LogicalUnit]]) -> None:

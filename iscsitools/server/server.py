@@ -29,7 +29,7 @@ from iscsitools.plugins import PluginManager
 from iscsitools.probes.firing import ConnectionInfo, Probes
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
-from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits, state_folder
+from iscsitools.server.assemble import Assembly, assemble, auth_policy, negotiation_limits
 from iscsitools.server.callers import kept_free
 from iscsitools.server.connections import Connections
 from iscsitools.server.control import ControlRequests
@@ -39,6 +39,7 @@ from iscsitools.server.data_threads import DataThreads, unsupported, useful_thre
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.health import LimitWatch
 from iscsitools.server.heritage import HandoverChannel
+from iscsitools.server.kept_state import state_folder
 from iscsitools.server.listeners import Listeners
 from iscsitools.server.loop import Loop
 from iscsitools.server.secret_lookup import Lookups

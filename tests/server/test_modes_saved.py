@@ -62,7 +62,7 @@ def test_a_damaged_file_ends_the_start_in_one_line(tmp_path: Path) -> None:
     file.write_text("{")
     with pytest.raises(RuntimeError) as failed:
         serve(tmp_path)
-    assert f"its mode, {file}, is damaged" in str(failed.value)
+    assert f"its mode: {file} is damaged" in str(failed.value)
     assert "Traceback" not in str(failed.value)
 
 

@@ -80,7 +80,7 @@ def test_a_damaged_file_ends_the_start_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as failed:
         serve(tmp_path)
     (line,) = str(failed.value).splitlines()[1:]
-    assert f"{file}, are damaged" in line
+    assert f"its reservations: {file} is damaged" in line
     assert "remove the file" in line
 
 

@@ -97,7 +97,7 @@ def removals() -> list[Removal]:
         ("end of a cut file, before it is sent", store + "file_at_once.py",
          "flags) == len(buffer)", "flags) >= 0",
          tests + "test_file_at_once.py::test_no_form_of_read_goes_beyond_the_end_of_a_cut_file"),
-        ("flush at the start with the cache off", server + "assemble.py",
+        ("flush at the start with the cache off", server + "kept_state.py",
          "        unit.store.flush()\n    except", "        pass\n    except",
          "tests/server/test_durability.py::test_writethrough_is_durable_always"),
         ("fsync of kept reservations", store + "syscalls.py",
