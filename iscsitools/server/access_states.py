@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from iscsitools.config import TargetConfig
+from iscsitools.scsi.core.access import change_access
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.port_groups import StatusCode
 from iscsitools.server.assemble import state_of
@@ -16,7 +17,8 @@ def change_states(device: ScsiDevice, before: TargetConfig, after: TargetConfig)
     for unit in device.units.values():
         groups = unit.port_groups
         groups.transition = after.access_transition
-        unit.change_access(
+        change_access(
+            unit,
             {
                 group: state_of(after, group)
                 for group in groups.groups

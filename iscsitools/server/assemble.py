@@ -20,10 +20,12 @@ from iscsitools.iscsi.login.access import AccessList, LunMap
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.scsi.commands import DISK
+from iscsitools.scsi.core.access import take_access
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.domain import Domain
 from iscsitools.scsi.core.options import BLOCK_SIZES, UnitOptions
 from iscsitools.scsi.core.port_groups import AccessState, PortGroup, PortGroups
+from iscsitools.scsi.core.succession import take_unit_state
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.filter_settings import put_into_force
@@ -92,7 +94,7 @@ def _go_on_with(unit: LogicalUnit, inherited: UnitHeritage) -> None:
             unit.store.restore(inherited.memory)
             inherited.let_go()
         put_into_force(unit.store, inherited.faults)
-        unit.take_state(inherited.state)
+        take_unit_state(unit, inherited.state)
     except (OSError, ValueError, KeyError, BackstoreError) as error:
         raise RunError(f"{place(unit.options.target, unit.number)}: it cannot be taken over: {error}") from None
 
@@ -162,7 +164,7 @@ def fit_unit(
     unit.port_groups = _port_groups(config, groups)
     access = unit.store.access
     if access is not None:  # what the servers that export it have agreed on
-        unit.take_access({number: STATES[name] for number, name in access.items()})
+        take_access(unit, {number: STATES[name] for number, name in access.items()})
 
 
 def _port_groups(config: TargetConfig, groups: Iterable[int]) -> PortGroups:

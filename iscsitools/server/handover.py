@@ -23,6 +23,7 @@ from iscsitools.backstores.base import Backstore
 from iscsitools.config.document import document_of
 from iscsitools.control.protocol import Code, ControlError
 from iscsitools.errors import UserError
+from iscsitools.scsi.core.succession import unit_state
 from iscsitools.server.assemble import open_store, place
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.filter_settings import put_into_force, settings_of
@@ -127,7 +128,7 @@ class Handover:
         for target in server.assembly.targets:
             for number, unit in target.device.units.items():
                 made.units[target.name, number] = UnitHeritage(
-                    tables[target.name, number], unit.state(), settings_of(unit.store)
+                    tables[target.name, number], unit_state(unit), settings_of(unit.store)
                 )
         return made
 

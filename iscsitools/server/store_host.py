@@ -10,6 +10,7 @@ from typing import Final
 
 from iscsitools.backstores.base import Backstore, Host
 from iscsitools.config.types import ACCESS_STATES
+from iscsitools.scsi.core.access import take_access
 from iscsitools.scsi.core.executor import Executor
 from iscsitools.scsi.core.port_groups import AccessState
 from iscsitools.scsi.core.registrations import Port, Registrations
@@ -62,7 +63,7 @@ class StoreHost(Host):
     def _take_access(self) -> None:
         access = self._unit.store.access
         if access is not None:
-            self._unit.take_access({number: STATES[name] for number, name in access.items()})
+            take_access(self._unit, {number: STATES[name] for number, name in access.items()})
             log.info("%s: access: %s", self._where, ", ".join(f"{n} {name}" for n, name in sorted(access.items())))
 
     def _take_reservations(self) -> None:

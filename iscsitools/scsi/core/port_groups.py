@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from iscsitools.scsi.core.errors import ScsiError, check_condition
+from iscsitools.scsi.core.command import Flags
+from iscsitools.scsi.core.errors import check_condition
 from iscsitools.wire.sense import Asc, SenseKey
 
 
@@ -51,11 +52,13 @@ class PortGroup:
 class PortGroups:
     """The groups of one unit, by number. A port is in one group."""
 
-    __slots__ = ("_of_port", "groups", "transition")
+    __slots__ = ("_of_port", "groups", "moves", "transition")
 
     def __init__(self, groups: Mapping[int, PortGroup] | None = None, transition: float = 0) -> None:
         self.transition = transition
         """Seconds that a change of a state takes."""
+        self.moves: dict[int, Mapping[int, AccessState]] = {}
+        """By group that is transitioning, the change that it is part of."""
         self.groups = dict(groups) if groups else {1: PortGroup((1,))}
         self._of_port = {port: number for number, group in self.groups.items() for port in group.ports}
 
@@ -77,6 +80,12 @@ class PortGroups:
         """The state of the group that a port is in."""
         return self.groups[self._of_port[port]].state
 
-    def not_ready(self, state: AccessState) -> ScsiError:
-        """What a command gets that the state does not let through."""
-        return check_condition(SenseKey.NOT_READY, _WHY[state])
+    def check(self, flags: Flags, port: int) -> None:
+        """Raise what a command gets that the state of the port's group does not let through (SPC-4 5.15.2.4)."""
+        if not self.asymmetric:
+            return
+        state = self.state_at(port)
+        if state in ACTIVE or Flags.IN_ANY_STATE in flags:
+            return
+        if state is not AccessState.STANDBY or Flags.IN_STANDBY not in flags:
+            raise check_condition(SenseKey.NOT_READY, _WHY[state])

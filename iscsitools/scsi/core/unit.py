@@ -24,8 +24,8 @@ from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import TransferLimits, UnitOptions
 from iscsitools.scsi.core.place import Place
-from iscsitools.scsi.core.port_groups import ACTIVE, AccessState, PortGroup, PortGroups, StatusCode
-from iscsitools.scsi.core.registrations import Port, Registrations
+from iscsitools.scsi.core.port_groups import ACTIVE, AccessState, PortGroups, StatusCode
+from iscsitools.scsi.core.registrations import Port
 from iscsitools.scsi.core.reservations import Reservations
 from iscsitools.scsi.core.task_set import QueuedTask, TaskSet
 from iscsitools.scsi.core.thresholds import Threshold
@@ -105,7 +105,6 @@ class LogicalUnit:
         """How often a command of that name failed because the backstore did."""
         self.later: Callable[[float, Callable[[], None]], object] = lambda _seconds, call: call()
         """Calls on the loop's thread so many seconds later."""
-        self._moves: dict[int, Mapping[int, AccessState]] = {}
         self.clock: Callable[[], int] = lambda: 0
         """Milliseconds since 1970, of the machine that serves it."""
         self.expected: dict[Port, list[Asc]] = {}
@@ -257,41 +256,6 @@ class LogicalUnit:
             itl.gate = itl.new_gate()
         self._read_capabilities()
 
-    # What another process needs to go on
-
-    def state(self) -> dict[str, Any]:
-        """All that is of the unit and in no store, as JSON has it."""
-        return {
-            "serial": self.identity.serial,
-            "naa": self.identity.naa.hex(),
-            "registrations": self.reservations.persistent.to_text(),
-            "generation": self.reservations.persistent.generation,
-            "access": [[n, group.state, group.status] for n, group in self.port_groups.groups.items()],
-            "parts": {kind.__name__: part.state() for kind, part in self._parts.items()},
-            "attentions": [
-                [*Port.of(nexus), list(map(int, itl.attentions))] for nexus, itl in self.itls.items()
-            ],
-        }  # fmt: skip
-
-    def take_state(self, state: Mapping[str, Any]) -> None:
-        """Go on with what :meth:`state` gave in another process. Raises ValueError when it is none."""
-        try:
-            persistent = Registrations.from_text(state["registrations"])
-            persistent.generation = int(state["generation"])
-            self.reservations.persistent = persistent
-            for number, access, status in state["access"]:
-                if number in self.port_groups.groups:
-                    group = self.port_groups.groups[number]
-                    group.state, group.status = AccessState(access), StatusCode(status)
-            for kind, part in self._parts.items():
-                if (told := state["parts"].get(kind.__name__)) is not None:
-                    part.take_state(told)
-            for port, number, pending in state["attentions"]:
-                self.expected[Port(str(port), int(number))] = [Asc(asc) for asc in pending]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"it is no state of a unit ({type(error).__name__}: {error})") from None
-        self.refresh()
-
     def _read_capabilities(self) -> None:
         """Ask the backstore anew what it is; a device may be set read-only while it is served, and back."""
         self.capabilities = self.store.capabilities
@@ -316,57 +280,15 @@ class LogicalUnit:
             self.attention(Asc.ACCESS_STATE_CHANGED, but)
             self.refresh()
 
-    def change_access(self, wanted: Mapping[int, AccessState], status: StatusCode, but: Nexus | None = None) -> None:
-        """Bring groups into new states, by way of the state transitioning where that takes its time.
-
-        Of two changes of a group the later one counts, and one that comes at once is not undone.
-        """
-        groups, seconds = self.port_groups.groups, self.port_groups.transition
-        moving = {number: state for number, state in wanted.items() if groups[number].state != state}
-        if not seconds or not moving:
-            self.set_access(wanted, status, but)
-            return
-        self._moves.update(dict.fromkeys(moving, moving))
-        self.set_access(dict.fromkeys(moving, AccessState.TRANSITIONING), status, but)
-        self.later(seconds, partial(self._arrive, moving, status, but))
-
-    def _arrive(self, moving: Mapping[int, AccessState], status: StatusCode, but: Nexus | None) -> None:
-        groups = self.port_groups.groups
-        arrived = {
-            number: state
-            for number, state in moving.items()
-            if groups[number].state is AccessState.TRANSITIONING and self._moves.get(number) is moving
-        }
-        self.set_access(arrived, status, but)
-
-    def take_access(self, states: Mapping[int, AccessState]) -> None:
-        """Have these target port groups and states, which another one decides on; initiators learn of a change."""
-        groups = self.port_groups.groups
-        if any(number not in groups for number in states):
-            more = {number: PortGroup((number,), state) for number, state in states.items() if number not in groups}
-            self.port_groups = PortGroups({**groups, **more}, self.port_groups.transition)
-            self.attention(Asc.ACCESS_STATE_CHANGED)
-        self.set_access(states, StatusCode.TARGET)
-        self.refresh()
-
     def check_state(self, command: Command, cdb: bytes, nexus: Nexus) -> None:
         """Raise when the port's access state, a reservation, the medium or write protection forbids the command now."""
-        if self.port_groups.asymmetric:
-            self._check_access(command, nexus)
+        self.port_groups.check(command.flags, nexus.target_port)
         self.reservations.check(command, cdb, nexus)
         if command.needs_medium and self.not_ready is not None:
             raise self.not_ready
         if command.writes and self.write_protected:
             asc = Asc.SOFTWARE_WRITE_PROTECTED if self.software_write_protect else Asc.WRITE_PROTECTED
             raise check_condition(SenseKey.DATA_PROTECT, asc)
-
-    def _check_access(self, command: Command, nexus: Nexus) -> None:
-        state = self.port_groups.state_at(nexus.target_port)
-        if state in ACTIVE or Flags.IN_ANY_STATE in command.flags:
-            return
-        if state is AccessState.STANDBY and Flags.IN_STANDBY in command.flags:
-            return
-        raise self.port_groups.not_ready(state)
 
     def failed(self, task: QueuedTask, error: BaseException) -> ScsiError:
         """The sense data for what the backstore (or a command's own code) raised; logged, at a limited rate."""

@@ -7,6 +7,7 @@ import struct
 from functools import partial
 from typing import Final
 
+from iscsitools.scsi.core.access import change_access
 from iscsitools.scsi.core.cdb import Buffer, u16, u32
 from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
 from iscsitools.scsi.core.executor import Elsewhere, Work
@@ -69,7 +70,7 @@ def set_states(task: Task) -> Work | None:
     if unit.store.access is not None and place is not None:
         names = {number: state.name.lower().replace("_", "-") for number, state in wanted.items()}
         return Elsewhere(place.executor, partial(unit.store.request_access, names))
-    unit.change_access(wanted, StatusCode.COMMAND, but=task.nexus)
+    change_access(unit, wanted, StatusCode.COMMAND, but=task.nexus)
     return None
 
 
