@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Final
 
 from iscsitools.backstores import values
 from iscsitools.backstores.base import (
-    Allocation,
     Backstore,
     BackstoreError,
     Capabilities,
@@ -23,7 +22,9 @@ from iscsitools.backstores.base import (
     Request,
 )
 
+from iscsitools_rbd.binding_calls import BindingCalls, refusal
 from iscsitools_rbd.ceph import Account, abandon, connect, failure, modules
+from iscsitools_rbd.extents import extents_of
 from iscsitools_rbd.head import Head, ServedImage
 from iscsitools_rbd.image import OpenImage
 from iscsitools_rbd.names import ImageName
@@ -34,8 +35,6 @@ from iscsitools_rbd.shared import SharedObject
 _ASYNCHRONOUS: Final = frozenset(Operation) - {Operation.COMPARE_AND_WRITE}
 _CONTROL: Final = {"rados_osd_op_timeout": "3", "rados_mon_op_timeout": "5"}
 """Of a head's client that never writes to the image: what it asks for is asked for again."""
-_PIECE: Final = 1 << 30
-"""Bytes of which the extents are asked for at once."""
 _STEP: Final = 10
 """Milliseconds after which a thread that waits looks whether the loop has completed its request."""
 _LOOK: Final = 0.25
@@ -78,7 +77,7 @@ class RbdBackstore(Backstore):
             "rbd_cache": "true" if chosen["client_cache"] else "false",
             "rbd_skip_partial_discard": "false",  # UNMAP of any blocks makes them zeros
         }
-        self._patience = Patience(chosen["wait"])
+        self._wait_seconds = float(chosen["wait"])
         self._number = int(chosen["head"]) or (0 if self.name.snapshot else self.head_of_server)
         self._takeover = float(chosen["takeover"])
         if self._number < 0 or self._takeover < 2 or (self._number and self.name.snapshot):
@@ -92,8 +91,8 @@ class RbdBackstore(Backstore):
         """A head's client for what the heads share."""
         self._data: ServedImage | None = None
         """What is read and written; None: this head is not active."""
-        self._calls: NativeImage | None = None
-        """The same, where the module in C hands requests to librbd."""
+        self._calls: NativeImage | BindingCalls | None = None
+        """What hands requests for it to librbd."""
         self._eventfd = -1
         self._size = 0
         self._cached = False
@@ -114,14 +113,12 @@ class RbdBackstore(Backstore):
             self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         if self._number:
             self._join(shown)
-        elif self._eventfd >= 0:
+        else:
             try:
-                self.activate(self._open_data())
+                self.activate(self._open_data() if self._eventfd >= 0 else shown)
             except BackstoreError:
                 shown.close()
                 raise
-        else:
-            self._data = shown
         for work in (self._look_after_requests, self._look_after_size):
             thread = threading.Thread(target=work, name=f"rbd-{work.__name__[12:]}", daemon=True)
             self._threads.append(thread)
@@ -140,8 +137,8 @@ class RbdBackstore(Backstore):
         if left and not self._shut_out and not self._waiting_for:
             if control is not None:
                 control.shutdown()
-            if self._calls is not None:
-                self._calls.close()
+            if isinstance(self._data, NativeImage):
+                self._data.close()
             shown.close()
         else:  # closing could wait without an end
             abandon(shown.cluster, shown.pool, shown.image, *([control] if control is not None else []))
@@ -167,14 +164,17 @@ class RbdBackstore(Backstore):
     def _open_data(self) -> ServedImage:
         if self._eventfd >= 0:
             return NativeImage(
-                self._account, self._settings, self.name, self.read_only, self._eventfd, self._patience.seconds
+                self._account, self._settings, self.name, self.read_only, self._eventfd, self._wait_seconds
             )
         return OpenImage(self._account, self._settings, self.name, self.read_only)
 
     def activate(self, image: ServedImage) -> None:
         """Serve from this image."""
         self._shut_out = False
-        self._calls = image if isinstance(image, NativeImage) else None
+        if isinstance(image, NativeImage):
+            self._calls = image
+        else:
+            self._calls = BindingCalls(image, Patience(self._wait_seconds), self._failed_at)
         self._data = image
 
     def deactivate(self) -> None:
@@ -182,7 +182,6 @@ class RbdBackstore(Backstore):
         data, self._data = self._data, None
         calls, self._calls = self._calls, None
         error = OSError(errno.ENODEV, "another head serves the disk")
-        self._patience.give_up(error)
         if calls is not None:
             calls.give_up(error)
         if data is not None:
@@ -248,12 +247,10 @@ class RbdBackstore(Backstore):
 
     @property
     def _waiting_for(self) -> float:
-        calls = self._calls
-        return calls.waiting_for if calls is not None else self._patience.waiting_for
+        return calls.waiting_for if (calls := self._calls) is not None else 0.0
 
     def _look_after_requests(self) -> None:
         while not self._closing.wait(_LOOK):
-            self._patience.look()
             if (calls := self._calls) is not None:
                 calls.look()
 
@@ -270,8 +267,8 @@ class RbdBackstore(Backstore):
 
     def _size_now(self) -> int:
         """Of the client that reads and writes, where there is one: it has to know the new blocks."""
-        if (calls := self._calls) is not None:
-            return calls.size()
+        if isinstance(data := self._data, NativeImage):
+            return data.size()
         return int(self._shown.image.size()) if self._shown is not None else self._size
 
     # Asynchronous calls
@@ -283,40 +280,21 @@ class RbdBackstore(Backstore):
 
     def submit(self, request: Request) -> None:
         """Send a request to librbd."""
-        operation, offset, length = request.operation, request.offset, request.length
+        operation = request.operation
         if operation is not Operation.READ and operation is not Operation.FLUSH and self.read_only:
             request.complete(OSError(errno.EROFS, f"{self.name} is read-only"))
             return
-        data = self._data
         if operation is Operation.FLUSH and not self._cached:
             request.complete()  # nothing is volatile
             return
-        if data is None:
+        calls = self._calls
+        if calls is None:
             request.complete(OSError(errno.ENODEV, "another head serves the disk"))
             return
-        if not isinstance(data, OpenImage):
-            try:
-                data.submit(request)
-            except OSError as error:
-                raise self._refused(error, operation) from None
-            return
-        if not self._patience.begin(request):
-            return
-        image = data.image
         try:
-            if operation is Operation.READ:
-                image.aio_read(offset, length, lambda done, data: self._read(request, done, data))
-            elif operation is Operation.WRITE:
-                image.aio_write(bytes(request.buffer), offset, lambda done: self._written(data, request, done))
-            elif operation is Operation.FLUSH:
-                image.aio_flush(lambda done: self._done(request, done))
-            elif operation is Operation.DISCARD:
-                image.aio_discard(offset, length, lambda done: self._done(request, done))
-            else:
-                image.aio_write_zeroes(offset, length, lambda done: self._done(request, done))
+            calls.submit(request)
         except BaseException as error:
-            self._patience.end(request)
-            raise self._refused(error, operation) from None
+            raise refusal(error, operation) from None
 
     @property
     def completion_fd(self) -> int:
@@ -327,45 +305,12 @@ class RbdBackstore(Backstore):
         """Complete what librbd has answered."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._eventfd)
-        if (calls := self._calls) is not None:
+        if isinstance(calls := self._calls, NativeImage):
             calls.reap(self._failed_at)
 
     def _failed_at(self, request: Request, code: int) -> None:
+        """Called in any thread; a READ that is short has no error of its own."""
         self._failed(request, code if code < 0 else -errno.EIO)
-
-    def _refused(self, error: BaseException, operation: Operation) -> BaseException:
-        code = getattr(error, "errno", None)
-        return (failure(-code, operation.name) or error) if isinstance(code, int) and code else error
-
-    def _read(self, request: Request, done: Any, data: bytes | None) -> None:
-        """Called in a thread of librbd, as the next ones are."""
-        if not self._patience.end(request):
-            return
-        code = done.get_return_value()
-        if code == request.length and data is not None:
-            request.buffer[:] = data
-            request.complete()
-        else:
-            self._failed(request, code if code < 0 else -errno.EIO)
-
-    def _written(self, data: OpenImage, request: Request, done: Any) -> None:
-        if request.durable and self._cached and done.get_return_value() >= 0:
-            try:
-                data.image.aio_flush(lambda flushed: self._done(request, flushed))
-                return
-            except BaseException as error:
-                self._patience.end(request)
-                request.complete(self._refused(error, Operation.FLUSH))
-                return
-        self._done(request, done)
-
-    def _done(self, request: Request, done: Any) -> None:
-        if self._patience.end(request):
-            code = done.get_return_value()
-            if code < 0:
-                self._failed(request, code)
-            else:
-                request.complete()
 
     def _failed(self, request: Request, code: int) -> None:
         if code == -errno.ESHUTDOWN:
@@ -421,35 +366,10 @@ class RbdBackstore(Backstore):
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """What the object map says, or else what the objects themselves have: the rest are holes."""
-        end = offset + length
-        while offset < end:
-            piece = min(_PIECE, end - offset)
-            yield from self._extents(offset, piece)
-            offset += piece
-
-    def _extents(self, offset: int, length: int) -> Iterator[Extent]:
-        found: list[tuple[int, int]] = []
         self._serving()
         assert self._shown is not None
         image = self._data.image if isinstance(self._data, OpenImage) else self._shown.image
-        try:
-            image.diff_iterate(
-                offset, length, None, lambda at, n, there: found.append((at, n)) if there else None, True,
-                _has_fast_diff(image),
-            )  # fmt: skip
-        except modules()[1].Error as error:
-            raise self._refused(error, Operation.READ) from None
-        at, end, block = offset, offset + length, self.block_size
-        for start, size in sorted(found):
-            first = max(at, start // block * block)
-            last = min(end, -(-(start + size) // block) * block)
-            if first > at:
-                yield Extent(at, first - at, Allocation.HOLE)
-            if last > first:
-                yield Extent(first, last - first, Allocation.MAPPED)
-                at = last
-        if at < end:
-            yield Extent(at, end - at, Allocation.HOLE)
+        yield from extents_of(image, offset, length, self.block_size)
 
     def _serving(self) -> ServedImage:
         """What is served; raises OSError when another head serves it."""
@@ -467,8 +387,3 @@ class RbdBackstore(Backstore):
         except (modules()[1].Error, OSError) as error:
             raise BackstoreError(f"rbd: {self.name}: {text(error)}") from None
         self._size = size
-
-
-def _has_fast_diff(image: Any) -> bool:
-    _, rbd = modules()
-    return bool(image.features() & rbd.RBD_FEATURE_FAST_DIFF and not image.flags() & rbd.RBD_FLAG_FAST_DIFF_INVALID)

@@ -1,6 +1,6 @@
 """An open image whose requests go to librbd by the module in C: no Python in librbd's threads, nothing copied twice.
 
-Where that module could not be built, the binding's callbacks do the same (:class:`.image.OpenImage`), at more cost.
+Where that module could not be built, the binding's callbacks do the same (:mod:`.binding_calls`), at more cost.
 """
 
 from __future__ import annotations
