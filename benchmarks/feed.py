@@ -32,7 +32,8 @@ from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
 from iscsitools.iscsi.requests.dispatch import Dispatcher
 from iscsitools.iscsi.session.table import SessionTable
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.provider.backend import choose
 from iscsitools.provider.subscriber import ProviderSubscriber
 from iscsitools.scsi.commands import DISK

@@ -13,7 +13,8 @@ import statistics
 import time
 from collections.abc import Callable
 
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.feed.ring import RingSink
 from iscsitools.trace.record import decode

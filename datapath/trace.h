@@ -77,7 +77,7 @@ int tracer_begin(struct tracer *self, PyObject *fail, PyObject *clock, PyObject 
 int tracer_visit(const struct tracer *self, visitproc visit, void *arg);
 void tracer_end(struct tracer *self);
 
-/* The methods pdu and xfer that every tracer has: PduCall and XferCall of iscsitools/probes/firing.py. */
+/* The methods pdu and xfer that every tracer has: PduCall and XferCall of iscsitools/probes/subscribers.py. */
 PyObject *tracer_pdu(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *tracer_xfer(PyObject *self, PyObject *const *args, Py_ssize_t count);
 #define TRACER_METHODS                                                                           \

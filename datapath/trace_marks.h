@@ -1,4 +1,4 @@
-/* Reads whose data waits to be sent: a queue, of which Python sees tuples (Mark of iscsitools/probes/firing.py). */
+/* Reads whose data waits to be sent: a queue, of which Python sees tuples (Mark of iscsitools/probes/subscribers.py). */
 #ifndef TRACE_MARKS_H
 #define TRACE_MARKS_H
 

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.probes.table import Info, Probe, info_of
 from iscsitools.trace.events import ConnectionStrings, Event
 
@@ -117,7 +118,7 @@ class Worker:
 
 
 class ObserverFeed:
-    """One observer with its queue and thread; a :class:`iscsitools.probes.firing.Subscriber`.
+    """One observer with its queue and thread; a :class:`iscsitools.probes.subscribers.Subscriber`.
 
     Made, closed and called on the loop's thread; only ``on_event`` runs in the observer's.
     """

@@ -1,6 +1,6 @@
 """Types of the native module; its source is in ``provider/``."""
 
-from iscsitools.probes.firing import ConnectionInfo, Xfer
+from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 
 HAVE_SDT: int
 CONVENTION_NONE: int

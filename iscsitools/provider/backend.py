@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from iscsitools.probes.firing import ConnectionInfo, Xfer
+from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.provider import registration as dtrace
 from iscsitools.provider.errors import NotBuiltError, ProviderError
 

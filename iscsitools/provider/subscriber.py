@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from iscsitools.probes.firing import ConnectionInfo, Probes, Tracer, Xfer
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo, Tracer, Xfer
 from iscsitools.provider.backend import Backend
 
 
@@ -41,7 +42,7 @@ class ProviderSubscriber:
         self._backend.fire(probe, conn, lun, bhs, cdb)
 
     def native(self, module: Any, clock: Callable[[], int] | None, fail: Callable[[Exception], None]) -> Tracer:
-        """What the data path in C fires by itself (see ``probes.firing.NativeSubscriber``)."""
+        """What the data path in C fires by itself (see ``probes.subscribers.NativeSubscriber``)."""
         tracer: Tracer = module.ProviderTracer(self._backend.calls, fail)
         return tracer
 

@@ -14,7 +14,8 @@ from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.memory import Buffers
 from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.requests.dispatch import Dispatcher
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.callers import MOST_REFUSED, Callers
 from iscsitools.server.data_threads import DataThreads
 from iscsitools.server.draining import Draining

@@ -14,7 +14,7 @@ from typing import Any, Final
 from iscsitools.config import PortalConfig
 from iscsitools.errors import RunError
 from iscsitools.iscsi.login.policy import Portal
-from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.loop import Loop
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.login.negotiation import Parameters
 from iscsitools.iscsi.session.session import Session
-from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.faults import faulty
 
 if TYPE_CHECKING:

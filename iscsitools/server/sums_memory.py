@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from iscsitools.iscsi.connection.memory import Buffers
-from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.probes.subscribers import ConnectionInfo
 
 
 class SumsMemory:

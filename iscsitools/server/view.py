@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from iscsitools.lifecycle import ServerGone, ServerNotice
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.loop import Loop
 from iscsitools.server.loop_calls import LoopCalls
 from iscsitools.trace.feed.questions import State

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from iscsitools.probes.firing import Xfer
+from iscsitools.probes.subscribers import Xfer
 from iscsitools.probes.table import Info, Probe
 
 

@@ -26,7 +26,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from iscsitools.probes.firing import Xfer
+from iscsitools.probes.subscribers import Xfer
 from iscsitools.probes.table import FIELDS, RESERVED_TAG, TAG, XFER_PROBES, Info, Probe
 from iscsitools.trace.events import ConnectionStrings, Event
 

@@ -10,7 +10,8 @@ from typing import Any
 from iscsitools.backstores.base import Backstore
 from iscsitools.initiator.pdu import Opcode, make_bhs
 from iscsitools.iscsi.connection.memory import RECEIVE_SIZE
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.scsi.core.gate import unit_words
 
 BLOCK = 512

@@ -37,7 +37,7 @@ from iscsitools.backstores.ram import RamBackstore
 from iscsitools.initiator.pdu import NO_TAG, Opcode, Pdu, encode_lun, make_bhs
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.memory import RECEIVE_SIZE
-from iscsitools.probes.firing import Buffer, Calls, ConnectionInfo, Mark, Xfer
+from iscsitools.probes.subscribers import Buffer, Calls, ConnectionInfo, Mark, Xfer
 from iscsitools.probes.table import Probe
 from iscsitools.server.data_path import native, tracers_of
 

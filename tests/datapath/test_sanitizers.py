@@ -17,7 +17,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 MISUSE = """
 from array import array
 from iscsitools.datapath import _native
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 
 def refused(call, *arguments):
     try:

@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe
 from iscsitools.provider import registration
 from iscsitools.provider.backend import choose

@@ -20,7 +20,8 @@ from iscsitools.iscsi.login.policy import Directory, TargetNode
 from iscsitools.iscsi.requests.dispatch import Dispatcher
 from iscsitools.iscsi.session.session import Session
 from iscsitools.iscsi.session.table import SessionTable
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.device import ScsiDevice
 from iscsitools.scsi.core.executor import Executor, InlineExecutor

@@ -9,7 +9,8 @@ from iscsitools.initiator.pdu import Opcode, make_bhs
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Chunk
 from iscsitools.iscsi.connection.stops import Stop
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.scsi.core.gate import TASKS, TRANSFERS, make_gate, unit_words
 
 from . import harness

@@ -22,7 +22,8 @@ from iscsitools.backstores.spec import build, parse_spec
 from iscsitools.errors import RunError
 from iscsitools.observers import ObserverFeed
 from iscsitools.plugins import PluginManager
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.testing.model import check_model
 

@@ -13,7 +13,8 @@ from iscsitools.hookspecs import hookimpl
 from iscsitools.lifecycle import Lifecycle, SessionNotice, TargetNotice
 from iscsitools.observers import ObserverFeed
 from iscsitools.plugins import PluginManager
-from iscsitools.probes.firing import XFER_READ, ConnectionInfo, Probes
+from iscsitools.probes.firing import XFER_READ, Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.events import Event
 

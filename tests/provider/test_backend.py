@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from support.tools import needs
 
-from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.probes.table import Probe
 from iscsitools.provider import backend, building, libusdt, registration
 from iscsitools.provider.backend import Backend, choose

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.native import needs_libusdt, needs_native
 
-from iscsitools.probes.firing import ConnectionInfo, Xfer
+from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe
 from iscsitools.provider import backend, registration
 

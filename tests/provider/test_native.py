@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.native import needs_native
 
-from iscsitools.probes.firing import ConnectionInfo, Xfer
+from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe, info_of
 
 PROTO = struct.Struct("=4QQ8I6Q")

@@ -16,7 +16,8 @@ from support.native import needs_data_path
 from iscsitools.errors import RunError
 from iscsitools.initiator import Session
 from iscsitools.initiator.tasks import checked
-from iscsitools.probes.firing import SCSI_COMMAND, ConnectionInfo
+from iscsitools.probes.firing import SCSI_COMMAND
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.scsi.core.gate import READ_BYTES, READS, WRITES, WRITTEN_BYTES
 from iscsitools.wire.scsi import ManagementFunction, Status
 

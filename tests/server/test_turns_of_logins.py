@@ -13,7 +13,7 @@ from iscsitools.initiator import DEFAULT_OFFERS, Opcode, encode_keys, make_bhs
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.login.phase import LOGIN_WORK
-from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.link import Link
 from iscsitools.server.listeners import ACCEPTS_AT_ONCE, Listeners
 from iscsitools.server.loop import TURNS_AT_ONCE, Loop

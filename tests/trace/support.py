@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.feed import TraceServer
 from iscsitools.trace.protocol import ReaderLimits

@@ -6,7 +6,7 @@ import pytest
 from support.native import needs_native
 
 from iscsitools import trace
-from iscsitools.probes.firing import Xfer
+from iscsitools.probes.subscribers import Xfer
 from iscsitools.probes.table import ALL_MASK, Probe
 from iscsitools.trace import memory
 from iscsitools.trace.events import Event

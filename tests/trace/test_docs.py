@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from iscsitools.cli.record import command
-from iscsitools.probes.firing import Xfer
+from iscsitools.probes.subscribers import Xfer
 from iscsitools.probes.table import Info, Probe
 from iscsitools.trace import Trace, record
 from iscsitools.trace.events import ConnectionStrings, Event

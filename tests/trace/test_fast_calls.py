@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from iscsitools import trace
-from iscsitools.probes.firing import ConnectionInfo, Probes, Xfer
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.probes.table import Probe
 from iscsitools.trace.sums.snapshot import CommandRow
 

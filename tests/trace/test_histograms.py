@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from iscsitools import trace
-from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.client.connection import ServerConnection
 from iscsitools.trace.sums import declared

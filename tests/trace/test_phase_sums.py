@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from iscsitools import trace
-from iscsitools.probes.firing import XFER_READ, XFER_WRITE, ConnectionInfo, Probes
+from iscsitools.probes.firing import XFER_READ, XFER_WRITE, Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.sums.declared import PHASES
 from iscsitools.trace.sums.histogram import count

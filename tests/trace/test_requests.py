@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from iscsitools import trace
-from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.credentials import credentials
 from iscsitools.trace.events import ConnectionStrings

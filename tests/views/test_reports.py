@@ -8,8 +8,9 @@ import json
 
 import pytest
 
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
 from iscsitools.probes.lun import lun_text
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.counts import EventCounts

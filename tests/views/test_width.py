@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import alone
 
-from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.client.attach import attach
 from iscsitools.trace.client.recording import Recorder

@@ -6,7 +6,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from iscsitools.probes.firing import XFER_READ, XFER_WRITE, ConnectionInfo, Probes, Xfer
+from iscsitools.probes.firing import XFER_READ, XFER_WRITE, Probes
+from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.probes.table import RESERVED_TAG, Info, Probe, info_of
 from iscsitools.trace.events import ConnectionStrings, Event
 

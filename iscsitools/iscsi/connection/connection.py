@@ -27,7 +27,8 @@ from iscsitools.iscsi.connection.output import OUTPUT_LIMIT, Output
 from iscsitools.iscsi.connection.stops import CLOSED, OTHER, OUTPUT_FULL, Stop
 from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.login.negotiation import Parameters
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.wire.rfc7143 import BHS_LENGTH, RESERVED_TAG, Pdu
 
 if TYPE_CHECKING:

@@ -6,14 +6,7 @@ from typing import Final
 
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.path_state import PathState
-from iscsitools.probes.firing import (
-    DATA_SEND,
-    SCSI_COMMAND,
-    XFER_DONE,
-    XFER_READ,
-    XFER_START,
-    XFER_WRITE,
-)
+from iscsitools.probes.firing import DATA_SEND, SCSI_COMMAND, XFER_DONE, XFER_READ, XFER_START, XFER_WRITE
 from iscsitools.probes.table import Probe
 from iscsitools.wire.rfc7143 import BHS_LENGTH, DIGEST_LENGTH, RESERVED_TAG
 

@@ -9,7 +9,8 @@ from typing import ClassVar, Final
 from iscsitools.backstores.base import Request
 from iscsitools.iscsi.connection.memory import Chunk, address_of
 from iscsitools.iscsi.connection.stops import NOT_HERE, Transfer
-from iscsitools.probes.firing import FIRED_NOTHING, ConnectionInfo, Mark, Probes
+from iscsitools.probes.firing import FIRED_NOTHING, Probes
+from iscsitools.probes.subscribers import ConnectionInfo, Mark
 from iscsitools.scsi.core.gate import Gate
 from iscsitools.wire.rfc7143 import (
     ATTRIBUTE,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from iscsitools.probes.firing import SCSI_COMMAND, ConnectionInfo
+from iscsitools.probes.firing import SCSI_COMMAND
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.client.recording import FileTrace
 from iscsitools.trace.protocol import Message

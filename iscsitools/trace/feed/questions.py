@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import Any, Protocol
 
-from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.trace.protocol import Message
 
 

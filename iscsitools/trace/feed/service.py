@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from iscsitools import __version__
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.trace import names
 from iscsitools.trace.credentials import credentials
 from iscsitools.trace.feed.answers import Requests, greeting

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from iscsitools.probes.firing import (
-    DATA_SEND,
-    SCSI_COMMAND,
-    SCSI_RESPONSE,
-    XFER_DONE,
-    XFER_START,
-    Calls,
-    ConnectionInfo,
-    Tracer,
-)
+from iscsitools.probes.firing import DATA_SEND, SCSI_COMMAND, SCSI_RESPONSE, XFER_DONE, XFER_START
+from iscsitools.probes.subscribers import Calls, ConnectionInfo, Tracer
 from iscsitools.trace.feed.writer import Writer, make_writer
 from iscsitools.trace.memory import words_of
 from iscsitools.trace.protocol import Message
@@ -100,7 +92,7 @@ class Sink:
         return of_lun(self.selection.lun, whole)
 
     def native(self, module: Any, clock: Callable[[], int] | None, fail: Callable[[Exception], None]) -> Tracer:
-        """Make the writer in C (see ``probes.firing.NativeSubscriber``)."""
+        """Make the writer in C (see ``probes.subscribers.NativeSubscriber``)."""
 
         def failed(error: Exception) -> None:
             fail(error)

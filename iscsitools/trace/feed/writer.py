@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from iscsitools.probes.firing import XFER_READ, XFER_WRITE, Buffer, Calls, ConnectionInfo, Mark
+from iscsitools.probes.firing import XFER_READ, XFER_WRITE
+from iscsitools.probes.subscribers import Buffer, Calls, ConnectionInfo, Mark
 from iscsitools.probes.table import RESERVED_TAG
 from iscsitools.trace.memory import FencedWords
 

@@ -25,11 +25,8 @@ from iscsitools.probes.firing import (
     XFER_DONE,
     XFER_READ,
     XFER_START,
-    Buffer,
-    Calls,
-    ConnectionInfo,
-    Mark,
 )
+from iscsitools.probes.subscribers import Buffer, Calls, ConnectionInfo, Mark
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
 from iscsitools.trace.sums.arrivals import NONE, Arrivals, full

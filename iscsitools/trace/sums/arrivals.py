@@ -1,7 +1,7 @@
 """Commands of one connection as they come, until many of them are sorted into their rows at once.
 
-Hot: what is done for a command is one addition to a list, by the engine itself (``probes.firing.LogCall``). Sorting
-many of them, a column after the other, costs a tenth of sorting them one by one.
+Hot: what is done for a command is one addition to a list, by the engine itself (``probes.subscribers.LogCall``).
+Sorting many of them, a column after the other, costs a tenth of sorting them one by one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import compress, repeat
 from operator import add, rshift, sub
 from typing import Any, Final
 
-from iscsitools.probes.firing import LOGGED
+from iscsitools.probes.subscribers import LOGGED
 from iscsitools.probes.table import RESERVED_TAG
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.declared import Histogram, Value

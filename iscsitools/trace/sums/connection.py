@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.trace.sums.arrivals import MAX_STARTS, Arrivals
 from iscsitools.trace.sums.counters import Cell, Key, Starts
 from iscsitools.trace.sums.phases import Phases

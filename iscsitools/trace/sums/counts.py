@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from iscsitools.probes.firing import Calls, ConnectionInfo
+from iscsitools.probes.subscribers import Calls, ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import MAX_CLOSED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iscsitools.probes.firing import Buffer, Calls, ConnectionInfo
+from iscsitools.probes.subscribers import Buffer, Calls, ConnectionInfo
 
 
 def of_lun(wanted: int | None, calls: Calls, always: int = 0) -> Calls:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from iscsitools.probes.firing import ConnectionInfo, Probes, Tracer
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo, Tracer
 from iscsitools.probes.table import Probe
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
@@ -68,7 +69,7 @@ class NativeSums:
         """Cells of closed connections that were given up because nobody read them."""
 
     def native(self, module: Any, clock: Callable[[], int] | None, fail: Callable[[Exception], None]) -> Tracer:
-        """See ``probes.firing.NativeSubscriber``."""
+        """See ``probes.subscribers.NativeSubscriber``."""
         kept = tuple((int(h.value), int(h.scale)) for h in self.histograms)
         tracer: _SumsTracer = module.SumsTracer(
             _OPERATIONS, kept, self._admit, self._task, fail, clock, self._selection.lun

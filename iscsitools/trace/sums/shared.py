@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from iscsitools.probes.firing import ConnectionInfo, Probes
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.aggregate import MAX_CLOSED
 from iscsitools.trace.sums.counters import Cell

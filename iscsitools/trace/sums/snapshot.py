@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Protocol
 
-from iscsitools.probes.firing import ConnectionInfo
+from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.events import ConnectionStrings
 from iscsitools.trace.protocol import encode_list
