@@ -77,7 +77,7 @@ def test_what_a_real_load_did_is_shown_as_it_happens(place: Place, browser: Brow
     question = "#g=operations+by:client+operation=read&g=sizes+operation=read&g=bytes+by:lun+operation=write&span=60"
     with browser.page(analytics.url + question) as tab:
         waited(tab, "() => document.querySelector('#status').textContent === 'attached to disks'")
-        waited(tab, "() => window.page.cards[0].data.columns.some((column) => column !== null)")
+        waited(tab, "() => window.page.cards[0]?.data?.columns.some((column) => column !== null)")
         for source, reads in (("127.0.0.1", 23), ("127.0.0.2", 11)):
             with Session.connect(portal, IQN, source=(source, 0)) as session:
                 session.read_capacity()
@@ -121,7 +121,7 @@ def test_phases_of_a_slow_disk_are_a_stack(place: Place, browser: Browser) -> No
             for number in range(20):
                 session.read(number * SIZE, SIZE)
             session.logout()
-        slow = """() => window.page.cards[0].data.columns.map((column, at) => ({column, at}))
+        slow = """() => window.page.cards[0]?.data?.columns.map((column, at) => ({column, at}))
             .find(({column}) => column && column.backstore > 15e6)"""
         waited(tab, slow)
         tab.keyboard.press(" ")  # so that its place is that of the picture
@@ -437,7 +437,7 @@ def test_the_commands_behind_a_point(place: Place, browser: Browser) -> None:
     analytics = place.analytics("--commands", "5")
     eventually(lambda: analytics.ask("api/about")["attached"] == ["disks"], "attached")
     with browser.page(f"{analytics.url}#g=latencies+operation=read&span=60") as tab:
-        waited(tab, "() => window.page.cards[0].data.columns.some((column) => column !== null)")
+        waited(tab, "() => window.page.cards[0]?.data?.columns.some((column) => column !== null)")
         with Session.connect(portal, IQN) as session:
             session.read_capacity()
             session.read(4096, SIZE)

@@ -36,8 +36,14 @@ class Watcher:
         self._tell = tell
         self._stopping = stopping
         self._roster = Roster()
+        self._counts = False
         self.thread = threading.Thread(target=self._run, name=f"watch {entry.name}", daemon=True)
         self.thread.start()
+
+    @property
+    def counts(self) -> bool:
+        """Whether what the server does now is counted: from the first whole second on, until the server ends."""
+        return self._counts and self.thread.is_alive()
 
     def _run(self) -> None:
         name, socket = self._entry.name, self._entry.paths.watch
@@ -56,6 +62,7 @@ class Watcher:
     def _watch(self, sums: trace.Sums, logins: trace.Trace) -> None:
         self._wait()
         sums.snapshot(reset=True)  # the part of a second is nobody's
+        self._counts = True
         begin = int(time.time())
         while not self._wait():
             rows = sums.snapshot(reset=True).commands
@@ -112,8 +119,8 @@ class Watchers:
 
     @property
     def attached(self) -> list[str]:
-        """The servers that are being watched."""
-        return sorted(name for name, watcher in list(self._watching.items()) if watcher.thread.is_alive())
+        """The servers whose load is counted."""
+        return sorted(name for name, watcher in list(self._watching.items()) if watcher.counts)
 
     def _look(self) -> None:
         while True:
