@@ -15,6 +15,7 @@ from iscsitools.trace.client.checked import selected
 from iscsitools.trace.client.recording import Recorder, open_file
 from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.selection import Selection
+from iscsitools.trace.views.clock import Clock
 from iscsitools.trace.views.cmds import cmds_report
 from iscsitools.trace.views.io import io_report
 from iscsitools.trace.views.over_time import GridView, PhaseView
@@ -36,6 +37,9 @@ ROUNDS = 75
 
 class Quiet:
     """A listener."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
 
     def started(self) -> None:
         """Nothing."""

@@ -16,6 +16,7 @@ from iscsitools.trace.client.recording import Recorder, open_file
 from iscsitools.trace.client.replay import Replay
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.snapshot import Snapshot
+from iscsitools.trace.views.clock import Clock
 from iscsitools.trace.views.cmds import cmds_report
 from iscsitools.trace.views.heatmap import heatmap_report
 from iscsitools.trace.views.io import io_report
@@ -39,6 +40,7 @@ class Quiet:
     def __init__(self) -> None:
         self.began = threading.Event()
         self.notes: list[str] = []
+        self.clock = Clock()
 
     def started(self) -> None:
         self.began.set()
