@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from support import no_uring
+from support.native import needs_ring
 from support.target import start_target
 
-from iscsitools.backstores import ring as ring_module
 from iscsitools.backstores.asynchronous import flush_request, read_request, write_request
 from iscsitools.backstores.base import BackstoreError, MediumError, Operation, Request
 from iscsitools.backstores.file import FileBackstore
@@ -28,11 +28,8 @@ IQN = "iqn.2026-11.example:ring"
 
 
 @pytest.fixture(autouse=True)
-def needs_ring() -> None:
-    ring = ring_module.ring_of_this_thread()
-    if ring is None:
-        pytest.skip("there is no io_uring here")
-    ring.leave()
+def ring() -> None:
+    needs_ring()
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 from server.harness import eventually
-from support.native import needs_data_path
+from support.native import needs_data_path, needs_ring
 
-from iscsitools.backstores import ring as ring_module
 from iscsitools.backstores.shortcut import DURABLE_FLAGS, UNFLUSHED
 from iscsitools.initiator import Session, Task
 from iscsitools.testing.fixtures import served as served
@@ -30,12 +29,9 @@ WRITE_SAME, VERIFY, TUR, SYNC = 0x93, 0x8F, bytes(6), bytes([0x35]) + bytes(9)
 
 
 @pytest.fixture(autouse=True)
-def needs_ring() -> None:
+def ring_and_path() -> None:
     needs_data_path()
-    ring = ring_module.ring_of_this_thread()
-    if ring is None:
-        pytest.skip("there is no io_uring here")
-    ring.leave()
+    needs_ring()
 
 
 @pytest.fixture

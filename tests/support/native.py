@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+from iscsitools.backstores.ring import ring_of_this_thread
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.provider import backend, building
 from iscsitools.provider.errors import ProviderError
@@ -43,3 +44,11 @@ def needs_libusdt() -> None:
         building.compiler()
     except ProviderError as error:
         missing(str(error))
+
+
+def needs_ring() -> None:
+    """End the running test if this kernel has no io_uring, or does not let us: no package brings it."""
+    ring = ring_of_this_thread()
+    if ring is None:
+        pytest.skip("there is no io_uring here")
+    ring.leave()
