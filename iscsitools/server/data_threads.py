@@ -141,11 +141,6 @@ class DataThreads:
             thread.end()
 
 
-def useful_threads() -> int:
-    """How many data threads ``auto`` means: none."""
-    return 1
-
-
 def unsupported(module: ModuleType | None) -> str:
     """Why there can be no data threads; empty: there can."""
     if module is None:

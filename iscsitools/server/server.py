@@ -36,7 +36,7 @@ from iscsitools.server.connections import Connections
 from iscsitools.server.control import ControlRequests
 from iscsitools.server.data_path import NoNativeError, tracers_of
 from iscsitools.server.data_path import choose as choose_data_path
-from iscsitools.server.data_threads import DataThreads, unsupported, useful_threads
+from iscsitools.server.data_threads import DataThreads, unsupported
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.health import LimitWatch
 from iscsitools.server.heritage import HandoverChannel
@@ -182,7 +182,7 @@ class Server:
 
     def _start_threads(self, module: ModuleType | None) -> DataThreads | None:
         """The data threads that were asked for; None: the loop's thread serves all."""
-        count = self.config.threads or useful_threads()
+        count = self.config.threads
         if count == 1:
             return None
         if reason := unsupported(module):
