@@ -190,9 +190,6 @@ struct start *start_new(struct counted *counted, uint32_t itt)
 
     if (start != NULL)
         start_end(counted, start); /* an initiator that uses a tag twice */
-    start = unsent_find(counted, itt);
-    if (start != NULL)
-        unsent_end(counted, start);
     start = counted->spare;
     if (start != NULL) {
         counted->spare = start->after;

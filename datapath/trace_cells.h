@@ -98,7 +98,7 @@ int count_width(struct histogram *histogram, uint64_t value);
  */
 PyObject *cell_to_tuple(const struct cell *cell, PyObject *info, size_t kept);
 
-/* Begin, find and end a command of a connection; NULL: there is none, or MemoryError. */
+/* Begin, find and end a command of a connection; NULL: there is none, or MemoryError. None that has left has its tag. */
 struct start *start_new(struct counted *counted, uint32_t itt);
 struct start *start_find(const struct counted *counted, uint32_t itt);
 void start_end(struct counted *counted, struct start *start);

@@ -232,6 +232,34 @@ static uint32_t data_length(const struct event *event)
     return be32(event->bhs + 4) & 0xffffff;
 }
 
+/* A command that took "total", and its transfers: how its time divides. See iscsitools/trace/sums/phases.py. */
+static int count_phases(const struct sums *sums, struct cell *cell, uint64_t total, const struct start *start)
+{
+    uint64_t moving = start->sending + start->waiting;
+
+    for (size_t i = 0; i < sums->kept_count; i++) {
+        enum value value = sums->kept[i].value;
+        uint64_t time = value == VALUE_WAITING ? start->waiting : start->sending;
+        if (value == VALUE_BACKSTORE)
+            time = total > moving ? total - moving : 0;
+        else if (!(value == VALUE_WAITING && cell->key & KEY_WRITES) && !(value == VALUE_SENDING && cell->key & KEY_READS))
+            continue;
+        if (count(&cell->kept[i], sums->kept[i].scale, (double)time, time) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Another command has the tag of one that has ended well: the initiator has all its data, or does not want it. */
+static int replace(const struct sums *sums, struct counted *counted, struct start *start, uint64_t now)
+{
+    start->sending += now - start->opened;
+    if (count_phases(sums, start->cell, now - start->began, start) < 0)
+        return -1;
+    unsent_end(counted, start);
+    return 0;
+}
+
 static int take_command(struct sums *sums, struct counted *counted, struct event *event)
 {
     uint8_t flags = event->bhs[1], opcode = event->cdb_length > 0 ? event->cdb[0] : event->bhs[32];
@@ -258,7 +286,12 @@ static int take_command(struct sums *sums, struct counted *counted, struct event
         if (keep(sums, cell, &arrival) < 0)
             return -1;
     }
-    if (event_time(event, &now) < 0 || (start = start_new(counted, be32(event->bhs + 16))) == NULL)
+    if (event_time(event, &now) < 0)
+        return -1;
+    start = unsent_find(counted, be32(event->bhs + 16));
+    if (start != NULL && replace(sums, counted, start, now) < 0)
+        return -1;
+    if ((start = start_new(counted, be32(event->bhs + 16))) == NULL)
         return -1;
     start->began = now;
     start->cell = cell;
@@ -272,24 +305,6 @@ static struct cell *cell_of_data(struct sums *sums, struct counted *counted, con
                                  const struct start *start)
 {
     return start != NULL ? start->cell : cell_of(sums, counted, event->lun, 0);
-}
-
-/* A command that took "total", and its transfers: how its time divides. See iscsitools/trace/sums/phases.py. */
-static int count_phases(const struct sums *sums, struct cell *cell, uint64_t total, const struct start *start)
-{
-    uint64_t moving = start->sending + start->waiting;
-
-    for (size_t i = 0; i < sums->kept_count; i++) {
-        enum value value = sums->kept[i].value;
-        uint64_t time = value == VALUE_WAITING ? start->waiting : start->sending;
-        if (value == VALUE_BACKSTORE)
-            time = total > moving ? total - moving : 0;
-        else if (!(value == VALUE_WAITING && cell->key & KEY_WRITES) && !(value == VALUE_SENDING && cell->key & KEY_READS))
-            continue;
-        if (count(&cell->kept[i], sums->kept[i].scale, (double)time, time) < 0)
-            return -1;
-    }
-    return 0;
 }
 
 static int take_end(const struct sums *sums, struct counted *counted, struct event *event, struct start *start)

@@ -78,8 +78,9 @@ class Watcher:
 
     def on_xfer(self, probe: int, now: int, conn: ConnectionInfo, lun: int, xfer: Xfer) -> None:
         self.world.seen.append(
-            ("xfer", probe, now, conn.ident, lun, xfer._replace(laddr=0), self.world.place(xfer.laddr))
-        )
+            ("xfer", probe, now, conn.ident, lun, xfer._replace(laddr=0),
+             self.world.moved(probe, conn, xfer.itt, xfer.loffset, xfer.laddr))
+        )  # fmt: skip
 
 
 class DirectWatcher(Watcher):
@@ -101,13 +102,15 @@ class DirectWatcher(Watcher):
         self, probe: int, conn: ConnectionInfo, lun: int, itt: int, ttt: int, laddr: int, loffset: int, length: int,
         kind: int,
     ) -> None:  # fmt: skip
-        self._keep("xfer", int(probe), conn, lun, itt, ttt, self.world.place(laddr), loffset, length, kind)
+        place = self.world.moved(probe, conn, itt, loffset, laddr)
+        self._keep("xfer", int(probe), conn, lun, itt, ttt, place, loffset, length, kind)
 
     def read(
         self, began: int, conn: ConnectionInfo, lun: int, operation: int, itt: int, address: int, length: int,
         request: Buffer, at: int, answer: Buffer, answer_at: int,
     ) -> None:  # fmt: skip
-        self._keep("read", began, conn, lun, operation, itt, self.world.place(address), length,
+        place = self.world.moved(Probe.XFER_START, conn, itt, 0, address)
+        self._keep("read", began, conn, lun, operation, itt, place, length,
                    bytes(request[at : at + 48]), bytes(answer[answer_at : answer_at + 48]))  # fmt: skip
 
     def write(
@@ -119,8 +122,9 @@ class DirectWatcher(Watcher):
 
     def sent(self, conn: ConnectionInfo, marks: deque[Mark], upto: int) -> None:
         while marks and marks[0][0] <= upto:
-            place, lun, itt, address, *rest = marks.popleft()
-            self._keep("sent", conn, place, lun, itt, self.world.place(address), *rest)
+            end, lun, itt, address, offset, length = marks.popleft()
+            place = self.world.moved(Probe.XFER_DONE, conn, itt, offset, address)
+            self._keep("sent", conn, end, lun, itt, place, offset, length)
 
 
 @dataclass
@@ -132,6 +136,7 @@ class World:
     seen: list[tuple[object, ...]] = field(default_factory=list)
     watchers: dict[int, Watcher] = field(default_factory=dict)
     now: int = 0
+    begun: dict[tuple[int, int, int], int] = field(default_factory=dict)
     tracing: Tracing | None = None
 
     def __post_init__(self) -> None:
@@ -157,6 +162,19 @@ class World:
             if chunk is not None and 0 <= address - chunk.address < len(chunk.data):
                 return "chunk", address - chunk.address
         return "elsewhere"
+
+    def moved(self, probe: int, conn: ConnectionInfo, itt: int, offset: int, address: int) -> object:
+        """Where the memory of a transfer is, at its start; at its end, whether it is said to be the same.
+
+        When a read has left, its memory may be another's, of which nobody knows by the address. An end whose start
+        nobody saw has an address that says nothing.
+        """
+        transfer = conn.ident, itt, offset
+        if probe == Probe.XFER_START:
+            self.begun[transfer] = address
+            return self.place(address)
+        begun = self.begun.pop(transfer, None)
+        return "unknown" if begun is None else begun == address
 
     def watch(self, number: int, mask: int, direct: bool) -> None:
         """Have a watcher look at the probes of a mask, or at none."""

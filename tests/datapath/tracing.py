@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from iscsitools.probes.firing import Probes
-from iscsitools.probes.table import ALL_MASK
+from iscsitools.probes.firing import XFER_READ, Probes
+from iscsitools.probes.table import ALL_MASK, Probe
 from iscsitools.trace.feed.sink import Sink
 from iscsitools.trace.record import SIZE
 from iscsitools.trace.selection import Selection
@@ -17,7 +17,8 @@ from iscsitools.trace.sums.snapshot import take
 RECORDS = 8192
 _ADDRESS = slice(56, 64)
 """Of a transfer, in its record."""
-_TRANSFERS = (16, 17)
+_TYPE = 72
+_TRANSFERS = (Probe.XFER_START, Probe.XFER_DONE)
 
 
 class Records(Sink):
@@ -52,10 +53,14 @@ class Records(Sink):
         return sorted(found, key=_command_of)
 
 
-def _command_of(record: bytes) -> bytes:
-    """Connection, and Initiator Task Tag."""
+def _command_of(record: bytes) -> tuple[bytes, bool]:
+    """Connection and Initiator Task Tag; behind all else the end of a read, which comes when the socket takes its data.
+
+    So it may come before or after a command that has the same tag too soon.
+    """
     at = 48 if record[32] in _TRANSFERS else 64
-    return record[24:28] + record[at : at + 4]
+    leaves = record[32] == Probe.XFER_DONE and record[_TYPE] == XFER_READ
+    return record[24:28] + record[at : at + 4], leaves
 
 
 class Tracing:

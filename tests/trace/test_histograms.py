@@ -158,6 +158,15 @@ def test_depth_counts_what_is_under_way_here(host: Host) -> None:
         assert of(sums.snapshot().commands, READ, "depth") == octaves(1, 2, 3, 4, 5)
 
 
+def test_answers_to_pings_are_no_depth(client: Client) -> None:
+    with trace.Sums(histograms=["depth"]) as sums:
+        client.do(READ, 0, 8)
+        client.statsn += 3  # NOP-Ins between the answers of two commands
+        client.do(READ, 0, 8)
+        client.do(READ, 0, 8)
+        assert of(sums.snapshot().commands, READ, "depth") == octaves(1, 2, 6)
+
+
 def test_an_initiator_that_acknowledges_nonsense_has_no_depth_of_millions(client: Client) -> None:
     with trace.Sums(histograms=["depth"]) as sums:
         client.do(READ, 0, 8)

@@ -111,14 +111,26 @@ def test_what_failed_or_never_ended_has_none(host: Host) -> None:
 
 
 def test_a_tag_that_comes_again_is_another_command(host: Host) -> None:
+    """Of the first one the initiator has all data, or wants none: each command that ended well counts once."""
+
     def work(events: Events) -> None:
-        events.command(1, READ10)
-        events.start(1, XFER_READ)
+        events.command(1, READ10)  # 1
+        events.start(1, XFER_READ)  # 2
+        events.data(1)  # 3
+        events.command(1, READ10)  # 4: the end of the first one's sending was not seen
+        events.start(1, XFER_READ)  # 5, or 6 where the clock is looked at for both
         events.data(1)
-        events.command(1, READ10)  # the first one's data never left
+        events.command(1, WRITE10)
+        events.done(1, XFER_READ)  # of neither: it is a write now
         events.response(1)
 
-    assert sum(phases_of(host, work)["backstore"].values()) == 1
+    with trace.Sums(histograms=PHASES) as sums:
+        host.call(lambda: work(Events(host.probes, connection())))
+        rows = {row.opcode: row for row in sums.snapshot().commands}
+    assert (rows[0x28].ended, rows[0x2A].ended) == (2, 1)
+    for name, reads, writes in (("backstore", 2, 1), ("waiting", 0, 1), ("sending", 2, 0)):
+        found = [sum(rows[opcode].histograms[name].counts.values()) for opcode in (0x28, 0x2A)]
+        assert found == [reads, writes], name
 
 
 def test_the_log_of_the_fast_path_has_them_too(make_host: Callable[..., Host]) -> None:

@@ -144,8 +144,8 @@ class CommandSums:
                         lba, blocks = extent if extent is not None and extent.blocks else (NONE, 0)
                         size = size if moves else NONE
                         state.arrivals.put(cell, size, lba, blocks, exp_statsn, answered, len(starts))
-                    if phased:
-                        state.phases.forget(itt)
+                    if phased and itt in state.phases.transfers:
+                        state.phases.replaced(itt, clock())
                     if not number & 255:
                         state.fold()
                         state.trim()
@@ -211,7 +211,7 @@ class CommandSums:
 
         def logged(began: int, statsn: int, itt: int) -> None:
             try:
-                state.arrivals.end_stretch(began, statsn, itt, len(starts))
+                state.arrivals.end_stretch(began, statsn, itt, answered, len(starts))
             except Exception as error:
                 fail(error)
 

@@ -28,14 +28,17 @@ MOST: Final = 1024
 LEAST: Final = 64
 ALL: Final = 1 << 16
 """Commands that a log gets before it is sorted: the more, the less each costs. All logs together have about so many."""
+_EXPECTED: Final = 6
+"""Where ExpStatSN stands in an entry of the log."""
 _FEW: Final = 4
 """Times that a value comes, on average, to be counted by itself."""
 _Column = Sequence[int]
 
 
-Stretch = tuple[int, int, int, int, int]
-"""What the log does not have of each of its commands: how many it has with this stretch; and, as in
-:meth:`Arrivals.end_stretch`, ``began``, ``statsn``, ``itt`` and ``others``."""
+Stretch = tuple[int, int, int, int, int, int]
+"""What the log does not have of each of its commands: how many it has with this stretch; as in
+:meth:`Arrivals.end_stretch`, ``began``, ``statsn``, ``itt`` and ``others``; and what follows the StatSN of the last
+command that was answered before it: not ``statsn`` where something else, as a NOP-In, had one in between."""
 
 
 def full(connections: int) -> int:
@@ -68,24 +71,33 @@ class Arrivals:
         self.gone: list[tuple[int, int]] = []
         """When the data of a stretch's last read had left, and its ITT."""
 
-    def end_stretch(self, began: int, statsn: int, itt: int, others: int) -> None:
-        """See ``LoggedCall``. ``others``: commands that had begun and not ended, and are not in the log."""
+    def end_stretch(self, began: int, statsn: int, itt: int, answered: int | None, others: int) -> None:
+        """See ``LoggedCall``. ``others``: commands that had begun and not ended, and are not in the log.
+
+        ``answered``: the StatSN of the last answer that the engine fired by itself.
+        """
         end = len(self.log) // LOGGED
         begin = self._stretches[-1][0] if self._stretches else 0
         if end > begin:
-            self._stretches.append((end, began, statsn, itt, others))
+            following = self._following(begin, answered)
+            self._stretches.append((end, began, statsn, itt, others, following))
             self._next = statsn + end - begin
+
+    def _following(self, place: int, answered: int | None) -> int:
+        """What follows the StatSN of the last command that was answered; before the first one, what is expected."""
+        following = self._next
+        if answered is not None and (following is None or following - answered - 1 & 0x80000000):
+            return answered + 1
+        return int(self.log[place * LOGGED + _EXPECTED]) if following is None else following
 
     def put(
         self, cell: Cell, size: int, lba: int, blocks: int, expected: int, answered: int | None, others: int
     ) -> None:
         """Add a command that the engine fires by itself. ``answered``: the StatSN of the last answer that it fired."""
-        following = self._next
-        if answered is not None and (following is None or following - answered - 1 & 0x80000000):
-            following = answered + 1
+        end = len(self.log) // LOGGED
         self.log += (cell, 0, 0, size, lba, blocks << 8, expected)
-        self.end_stretch(0, expected if following is None else following, RESERVED_TAG, others)
-        self._next = following
+        following = self._following(end, answered)
+        self._stretches.append((end + 1, 0, following, RESERVED_TAG, others, following))
         self._slow = True
 
     def fold(self) -> None:
@@ -98,7 +110,7 @@ class Arrivals:
             ended = columns[2]
             began = [0, *ended[:-1]]
             begin = 0
-            for end, first, _, itt, _ in self._stretches:
+            for end, first, _, itt, _, _ in self._stretches:
                 began[begin] = first
                 if itt != RESERVED_TAG and self._unsent is not None:
                     self._unsent.put(itt, rows.parts(begin, end), ended[begin:end])
@@ -149,10 +161,11 @@ class Arrivals:
         """Those that had begun elsewhere, those whose answer the initiator had not got, and the command itself."""
         unseen: list[int] = []
         begin = 0
-        for end, _, statsn, _, _ in self._stretches:
-            unseen += map(sub, range(statsn, statsn + end - begin), expected[begin:end])
+        for end, _, statsn, _, _, following in self._stretches:
+            unseen.append(following - expected[begin])
+            unseen += map(sub, range(statsn + 1, statsn + end - begin), expected[begin + 1 : end])
             begin = end
-        others = {begun for *_, begun in self._stretches}
+        others = {begun for *_, begun, _ in self._stretches}
         if len(others) == 1:  # as it mostly is
             rows.sort_few(index, unseen, partial(_depth, others.pop()))
         else:
@@ -161,7 +174,7 @@ class Arrivals:
     def _others(self) -> list[int]:
         """Of each command, how many had begun elsewhere."""
         others: list[int] = []
-        for end, _, _, _, begun in self._stretches:
+        for end, _, _, _, begun, _ in self._stretches:
             others += (begun,) * (end - len(others))
         return others
 

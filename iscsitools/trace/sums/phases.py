@@ -85,8 +85,15 @@ class Phases:
             if time is not None and value in self._places:
                 cell.histograms[self._places[value]].counts[index_of(max(time, 0))] += 1
 
+    def replaced(self, itt: int, now: int) -> None:
+        """Another command has the tag: the initiator has all data of one that has ended well, or does not want it."""
+        transfers = self.transfers.pop(itt, None)
+        if transfers is not None and transfers.cell is not None:
+            sending = transfers.sending + now - transfers.opened
+            self._count(transfers.cell, now - transfers.began, sending, transfers.waiting)
+
     def forget(self, itt: int) -> None:
-        """A command has ended in another way, or another one has its tag."""
+        """A command has ended in another way."""
         self.transfers.pop(itt, None)
 
     def trim(self) -> None:
