@@ -43,7 +43,7 @@ static uint8_t read_16(struct command *command, const uint8_t *cdb)
 {
     command->lba = be64(cdb + 2);
     command->count = be32(cdb + 10);
-    return cdb[15];
+    return cdb[14] | cdb[15];
 }
 
 /* READ and WRITE of 6, 10, 12 or 16 bytes (SBC-3 5.11 to 5.14, 5.32 to 5.35). What has flags that mean more is left. */

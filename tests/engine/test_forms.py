@@ -179,3 +179,27 @@ def test_more_forms_than_are_remembered_are_answered_all_the_same(monkeypatch) -
             wire.feed(wire.request(as_write(read10(0, blocks)), write=bytes(blocks * 512), flags=0xA1 - blocks % 2))
             assert wire.receive()[0].status == 0
     assert counting.count == 0
+
+
+GROUP_NUMBER = {read10: 6, read12: 10, read16: 14}
+"""The byte whose lower five bits are it: a disk without GROUP_SUP ignores it (SBC-3 5.11). The others are reserved."""
+CONTROL = {read6: 5, read10: 9, read12: 11, read16: 15}
+
+
+def bits() -> list[tuple[Maker, int, int]]:
+    """Each bit of the CDB that is no part of what a form asks for; its form, its byte, itself."""
+    return [(make, places[make], 1 << bit) for places in (GROUP_NUMBER, CONTROL) for make in places for bit in range(8)]
+
+
+@pytest.mark.parametrize("writes", [False, True], ids=["read", "write"])
+def test_a_bit_that_means_nothing_here_is_an_error_in_every_form(writes: bool) -> None:
+    wire = filled().session()
+    for make, byte, bit in bits():
+        cdb = bytearray(make(0, 1, 0))
+        cdb[byte] |= bit
+        sent = as_write(bytes(cdb)) if writes else bytes(cdb)
+        (answer,) = wire.command(sent, **({"write": bytes(512)} if writes else {"read": 512}))
+        if GROUP_NUMBER.get(make) == byte and bit <= 0x10:
+            assert answer.status == 0, (make, byte, bit)
+        else:
+            assert (answer.status, answer.data[4] & 0xF, answer.data[14]) == (2, 5, 0x24), (make, byte, bit)

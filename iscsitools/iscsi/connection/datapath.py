@@ -133,8 +133,8 @@ class DataPath(PathEvents):
                     short, long = (0x2A00, 0x8A00) if writes else (0x2800, 0x8800)
             if operation != short:
                 if operation == long:
-                    lba, length, _, control = LONG_CDB.unpack_from(buf, pos + 34)
-                    length = length << 8 | control
+                    lba, length, group, control = LONG_CDB.unpack_from(buf, pos + 34)
+                    length = length << 8 | group | control
                 elif short < 0:
                     length = 0
                 else:

@@ -21,6 +21,7 @@ def other_range(
 ) -> tuple[int, int]:
     """LBA, and TRANSFER LENGTH << 8 | CONTROL, of the command whose BHS is at ``pos``, as the (10) form has them.
 
+    A GROUP NUMBER counts as CONTROL does: what is not 0 in either is a task's to look at.
     NOT_HERE: it is no such READ or WRITE, or a task has to answer it. ``plain``: the first two bytes of the (10) form.
     DPO asks for nothing; FUA of a READ neither, while nothing is unflushed that has been written (SBC-3 5.11).
     ``watched``: somebody looks, and the probes' calls for whole commands know CDBs of 10 and 16 bytes only.
@@ -39,8 +40,8 @@ def other_range(
     except BaseException:
         return NOT_HERE  # the task's way meets it again, and makes sense data of it
     if group == 4:
-        lba, length, _, control = LONG_CDB.unpack_from(buffer, pos + 34)
-        return lba, length << 8 | control
+        lba, length, group_number, control = LONG_CDB.unpack_from(buffer, pos + 34)
+        return lba, length << 8 | group_number | control
     if group == 5:
         return (lba, length << 8) if not buffer[pos + 42] and not buffer[pos + 43] else NOT_HERE
     return (lba, length) if group == 1 else NOT_HERE
