@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -type f \( -name '*.py' -o -name '*.[ch]' -o -path '*/page/*' \) -not -path '*/tests/*' -not -path '*/build/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize twins lab evidence evidence-lab check fresh mutants deb freshpackages picture pictures site ha fresh-ha
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize twins lab evidence evidence-lab check fresh mutants deb freshpackages picture pictures links site ha fresh-ha
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -128,6 +128,9 @@ twins: $(TEST_STAMP) ## the same bytes to both data paths, for five minutes (ARG
 docs: $(TEST_STAMP) ## write the generated pages anew
 	$(BIN)/python -m iscsitools.cli.reference docs
 	PYTHONPATH=tests $(BIN)/python -m dtrace.page
+
+links: | $(BIN)/python ## have README and all packages lead to the address in pyproject.toml, after a change of it
+	$(BIN)/python packaging/links/links.py
 
 site: $(TEST_STAMP) ## the documentation as a site, in build/site/html
 	$(BIN)/python packaging/site/build.py

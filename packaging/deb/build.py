@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Final
@@ -49,6 +50,7 @@ Package: iscsitools
 Version: {version}-1
 Architecture: amd64
 Maintainer: The iscsitools maintainers <maintainers@iscsitools.invalid>
+Homepage: {home}
 Depends: python3 (>= 3.11), libc6 (>= 2.17)
 Recommends: systemd
 Section: net
@@ -93,6 +95,12 @@ def copyright_text(library: Path) -> str:
     return "\n".join(parts)
 
 
+def home() -> str:
+    """The project's address."""
+    project = tomllib.loads((wheels.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["urls"]["Homepage"])
+
+
 def stage(wheel: Path, root: Path) -> None:
     """Lay out the package's files below ``root``."""
     library = root / LIBRARY
@@ -111,7 +119,7 @@ def stage(wheel: Path, root: Path) -> None:
         run(["gzip", "-9n", str(page)])
     run(["gzip", "-9n", str(root / "usr/share/doc/iscsitools/changelog")])
     size = sum(file.stat().st_size for file in root.rglob("*") if file.is_file()) // 1024
-    (root / "DEBIAN/control").write_text(CONTROL.format(version=__version__, size=size))
+    (root / "DEBIAN/control").write_text(CONTROL.format(version=__version__, size=size, home=home()))
     for folder in (folder for folder in (root, *root.rglob("*")) if folder.is_dir()):
         folder.chmod(0o755)
 

@@ -1,8 +1,8 @@
 """Make the documentation a site: python packaging/site/build.py [FOLDER]; FOLDER is build/site/html.
 
 README, CHANGELOG, docs/ and the pages of other folders are gathered, links between them are followed, and the reference
-of the public modules is made of their docstrings. Links to source files become plain text. A link that leads nowhere is
-an error: mkdocs is strict.
+of the public modules is made of their docstrings. Links to the project's home become links within the site where it has
+the page. Links to source files become plain text. A link that leads nowhere is an error: mkdocs is strict.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,10 @@ MODULES: Final = (
 )  # fmt: skip
 """What others may build on."""
 LINK: Final = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])+)\]\(([^)\s]+)\)")
+DEFINED: Final = re.compile(r"^(\[[^\]\n]+\]: )(\S+)$", re.MULTILINE)
+"""A link whose target stands below the text, as README's do."""
+HOME: Final[str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Homepage"]
+AT_HOME: Final = re.compile(re.escape(HOME) + r"/(?:blob|tree|raw)/main/(.+)")
 FENCE: Final = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
 
 
@@ -45,23 +50,33 @@ def place(path: str) -> str | None:
 
 def rewrite(text: str, source: str) -> str:
     """The page's text, with its links as they are in the site."""
-    here = place(source) or ""
+    here = posixpath.dirname(place(source) or "") or "."
 
-    def link(found: re.Match[str]) -> str:
-        words, target = found[1], found[2]
-        if re.match(r"[a-z]+:|#", target):
-            return found[0]
-        path, _, anchor = target.partition("#")
-        whole = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+    def within(target: str) -> str | None:
+        """The target as the site has it; None: it is a file that the site does not have."""
+        at_home = AT_HOME.fullmatch(target)
+        if not at_home and re.match(r"[a-z]+:|#", target):
+            return target
+        path, mark, anchor = (at_home[1] if at_home else target).partition("#")
+        whole = path if at_home else posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         if not (ROOT / whole).exists():
             raise SystemExit(f"site: {source}: {target} leads nowhere")
         there = place(whole)
         if there is None:
-            return words
-        return f"[{words}]({posixpath.relpath(there, posixpath.dirname(here) or '.')}{'#' if anchor else ''}{anchor})"
+            return target if at_home else None
+        return posixpath.relpath(there, here) + mark + anchor
 
-    pieces = FENCE.split(text.replace("](docs/top.svg)", "](top.svg)"))
-    return "".join(piece if piece.startswith("```") else LINK.sub(link, piece) for piece in pieces)
+    def link(found: re.Match[str]) -> str:
+        target = within(found[2])
+        return found[1] if target is None else f"[{found[1]}]({target})"
+
+    def defined(found: re.Match[str]) -> str:
+        return found[1] + (within(found[2]) or found[2])
+
+    pieces = FENCE.split(text)
+    return "".join(
+        piece if piece.startswith("```") else DEFINED.sub(defined, LINK.sub(link, piece)) for piece in pieces
+    )
 
 
 def gather() -> None:
