@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from iscsitools.cli import complete
 from iscsitools.cli.changing import changing
 from iscsitools.control import Applied, Control, InUse
 
@@ -16,7 +17,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("iqn")
+@complete.IQN
 @_WHOM
 @changing(takes_away=True)
 def add(control: Control, iqn: str, whom: tuple[str, ...], in_use: InUse, dry_run: bool) -> Applied:
@@ -28,7 +29,7 @@ def add(control: Control, iqn: str, whom: tuple[str, ...], in_use: InUse, dry_ru
 
 
 @command.command()
-@click.argument("iqn")
+@complete.IQN
 @_WHOM
 @changing(takes_away=True)
 def remove(control: Control, iqn: str, whom: tuple[str, ...], in_use: InUse, dry_run: bool) -> Applied:
@@ -37,7 +38,7 @@ def remove(control: Control, iqn: str, whom: tuple[str, ...], in_use: InUse, dry
 
 
 @command.command()
-@click.argument("iqn")
+@complete.IQN
 @changing()
 def clear(control: Control, iqn: str, dry_run: bool) -> Applied:
     """Let every initiator in, from every network."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from iscsitools.cli import complete
 from iscsitools.cli.changing import changing, connect
 from iscsitools.cli.options import SECONDS, SERVER
 from iscsitools.cli.output import echo_json, echo_table, json_option
@@ -45,7 +46,7 @@ def list_states(as_json: bool, **options: Any) -> None:
 
 
 @command.command("set")
-@click.argument("iqn")
+@complete.IQN
 @click.argument("states", metavar="GROUP=STATE...", nargs=-1, required=True)
 @click.option(
     "--transition", type=SECONDS, metavar="SECONDS", help="How long it takes, now and later: transitioning until then."

@@ -8,6 +8,7 @@ import tempfile
 
 import click
 
+from iscsitools.cli import complete
 from iscsitools.cli.output import echo_json, echo_table, json_option
 from iscsitools.dtrace import library
 from iscsitools.dtrace.arguments import parse
@@ -40,7 +41,7 @@ def command() -> None:
 @command.command(
     cls=_WithDtraceOptions, context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]}
 )
-@click.option("--name", help="Watch only the server of this name; sets $target.")
+@click.option("--name", shell_complete=complete.servers, help="Watch only the server of this name; sets $target.")
 @click.option("--pid", type=click.IntRange(min=1), help="Watch only the target of this process id; sets $target.")
 @click.option("--show", is_flag=True, help="Print what would be run, as it was made for this system.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [DTRACE OPTIONS] [ARGUMENTS]")

@@ -7,13 +7,16 @@ from typing import Any
 import click
 
 from iscsitools.backstores.values import fraction
+from iscsitools.cli import complete
 from iscsitools.cli.changing import connect
 from iscsitools.cli.options import SECONDS, SERVER
 from iscsitools.cli.output import echo_json, echo_table, json_option
 from iscsitools.errors import UsageError
 
-_LUN = click.argument("lun", type=click.IntRange(0, 16383))
-_CLIENT = click.option("--client", metavar="PATTERN", help="Only for initiators whose names match.")
+_LUN = click.argument("lun", type=click.IntRange(0, 16383), shell_complete=complete.luns)
+_CLIENT = click.option(
+    "--client", metavar="PATTERN", shell_complete=complete.clients, help="Only for initiators whose names match."
+)
 
 
 @click.group()
@@ -43,7 +46,7 @@ def list_faults(as_json: bool, **options: Any) -> None:
 
 
 @command.command("set")
-@click.argument("iqn")
+@complete.IQN
 @_LUN
 @click.argument("pairs", metavar="FILTER.OPTION=VALUE...", nargs=-1, required=True)
 @click.option("--for", "seconds", type=SECONDS, metavar="SECONDS", help="Only for so long.")
@@ -64,7 +67,7 @@ def set_faults(
 
 
 @command.command()
-@click.argument("iqn")
+@complete.IQN
 @_LUN
 @click.argument("names", metavar="[FILTER.OPTION]...", nargs=-1)
 @_CLIENT
@@ -76,8 +79,8 @@ def clear(iqn: str, lun: int, names: tuple[str, ...], client: str | None, **opti
 
 
 @command.command()
-@click.argument("iqn", required=False)
-@click.argument("lun", type=click.IntRange(0, 16383), required=False)
+@click.argument("iqn", required=False, shell_complete=complete.targets)
+@click.argument("lun", type=click.IntRange(0, 16383), required=False, shell_complete=complete.luns)
 @click.option(
     "--drop", default="100%", show_default=True, metavar="SHARE", help="How much of what is unflushed is lost."
 )

@@ -6,10 +6,12 @@ import re
 
 import click
 
+from iscsitools.cli import complete
 from iscsitools.cli.changing import changing
 from iscsitools.control import Applied, Control, InUse
 
 _NUMBER = click.IntRange(0, 16383)
+_LUN = click.argument("lun", type=_NUMBER, shell_complete=complete.luns)
 _NUMBERED = re.compile(r"(\d{1,5})=(.*)", re.DOTALL)
 
 
@@ -19,7 +21,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("iqn")
+@complete.IQN
 @click.argument("store", metavar="[N=]KIND:WHAT[,KEY=VALUE]...")
 @changing()
 def add(control: Control, iqn: str, store: str, dry_run: bool) -> Applied:
@@ -34,8 +36,8 @@ def add(control: Control, iqn: str, store: str, dry_run: bool) -> Applied:
 
 
 @command.command()
-@click.argument("iqn")
-@click.argument("lun", type=_NUMBER)
+@complete.IQN
+@_LUN
 @changing(takes_away=True)
 def remove(control: Control, iqn: str, lun: int, in_use: InUse, dry_run: bool) -> Applied:
     """Remove a LUN; what it is made of stays where it is.
@@ -46,8 +48,8 @@ def remove(control: Control, iqn: str, lun: int, in_use: InUse, dry_run: bool) -
 
 
 @command.command()
-@click.argument("iqn")
-@click.argument("lun", type=_NUMBER)
+@complete.IQN
+@_LUN
 @click.argument("size")
 @changing(takes_away=True)
 def resize(control: Control, iqn: str, lun: int, size: str, in_use: InUse, dry_run: bool) -> Applied:
@@ -56,8 +58,8 @@ def resize(control: Control, iqn: str, lun: int, size: str, in_use: InUse, dry_r
 
 
 @command.command()
-@click.argument("iqn")
-@click.argument("lun", type=_NUMBER)
+@complete.IQN
+@_LUN
 @click.argument("to", type=_NUMBER)
 @changing(takes_away=True)
 def move(control: Control, iqn: str, lun: int, to: int, in_use: InUse, dry_run: bool) -> Applied:

@@ -229,7 +229,9 @@ def _complain(lines: Sequence[str], status: int) -> int:
 def main() -> NoReturn:
     """Run this process's command line, or complete one for a shell: the console script."""
     if "_ISCSITOOLS_COMPLETE" in os.environ:
-        cli.main(prog_name="iscsitools")
+        from iscsitools.cli.complete import complete
+
+        complete(cli, "iscsitools")
     sys.exit(run(sys.argv[1:]))
 
 

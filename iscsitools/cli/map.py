@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from iscsitools.cli import complete
 from iscsitools.cli.changing import changing
 from iscsitools.control import Applied, Control, InUse
 
@@ -14,7 +15,7 @@ def command() -> None:
 
 
 @command.command("set")
-@click.argument("iqn")
+@complete.IQN
 @click.argument("map_name", metavar="NAME")
 @click.argument("luns", metavar="[LUN=NUMBER]...", nargs=-1)
 @click.option("--initiator", "initiators", multiple=True, metavar="PATTERN", help="For initiators of this name.")
@@ -34,7 +35,7 @@ def set_map(
 
 
 @command.command()
-@click.argument("iqn")
+@complete.IQN
 @click.argument("map_name", metavar="NAME")
 @changing(takes_away=True)
 def remove(control: Control, iqn: str, map_name: str, in_use: InUse, dry_run: bool) -> Applied:

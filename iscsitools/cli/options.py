@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
+from iscsitools.cli import complete
 from iscsitools.errors import UsageError
 from iscsitools.probes.lun import lun_of
 from iscsitools.trace.views.clock import Times
@@ -48,13 +49,28 @@ def together(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
 
 
 FILTER: Final = together(
-    click.option("--client", metavar="ADDRESS", help="Only this client: its address, ADDRESS:PORT, or initiator name."),
-    click.option("--target", metavar="IQN", help="Only this target."),
-    click.option("--lun", callback=_lun, metavar="N", help="Only this unit; events of no unit are left out."),
+    click.option(
+        "--client",
+        metavar="ADDRESS",
+        shell_complete=complete.clients,
+        help="Only this client: its address, ADDRESS:PORT, or initiator name.",
+    ),
+    click.option("--target", metavar="IQN", shell_complete=complete.targets, help="Only this target."),
+    click.option(
+        "--lun",
+        callback=_lun,
+        metavar="N",
+        shell_complete=complete.luns,
+        help="Only this unit; events of no unit are left out.",
+    ),
 )
 """``client``, ``target`` and ``lun``."""
 SERVER: Final = together(
-    click.option("--name", help="The server, when several run; or the environment variable ISCSITOOLS_NAME."),
+    click.option(
+        "--name",
+        shell_complete=complete.servers,
+        help="The server, when several run; or the environment variable ISCSITOOLS_NAME.",
+    ),
     click.option("--socket", metavar="PATH", type=click.Path(), help="The server's watch socket, instead of --name."),
 )
 """``name`` and ``socket``."""

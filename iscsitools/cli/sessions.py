@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from iscsitools.cli import complete
 from iscsitools.cli.options import FILTER, FORM, READ, SERVER, TIMES, take_source
 from iscsitools.cli.output import take_any_name
 from iscsitools.cli.watching import one_server, trace_errors
@@ -81,7 +82,7 @@ def _recorded(source: Source) -> list[Message]:
 
 
 @command.command()
-@click.argument("session", metavar="ID")
+@click.argument("session", metavar="ID", shell_complete=complete.sessions)
 @click.pass_obj
 def drop(source: Source, session: str) -> None:
     """End the session ID, a name that `sessions` prints first. Only the server's owner may."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from iscsitools.cli import complete
 from iscsitools.cli.changing import changing
 from iscsitools.control import Applied, Control, InUse
 
@@ -24,7 +25,7 @@ def add(control: Control, iqn: str, luns: tuple[str, ...], alias: str, dry_run: 
 
 
 @command.command()
-@click.argument("iqn")
+@complete.IQN
 @changing(takes_away=True)
 def remove(control: Control, iqn: str, in_use: InUse, dry_run: bool) -> Applied:
     """Remove the target IQN with its LUNs; --force ends its sessions."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from iscsitools.cli import complete
 from iscsitools.cli.changing import changing
 from iscsitools.control import Applied, Control, InUse
 from iscsitools.errors import UsageError
@@ -26,7 +27,7 @@ def _typed() -> str:
 
 
 @command.command("set")
-@click.argument("iqn")
+@complete.IQN
 @click.argument("user")
 @click.option(
     "--secret-file", type=click.Path(), help="File with the secret, which the server reads again at each start."
@@ -58,7 +59,7 @@ def set_user(
 
 
 @command.command()
-@click.argument("iqn")
+@complete.IQN
 @click.argument("user")
 @changing(takes_away=True)
 def remove(control: Control, iqn: str, user: str, in_use: InUse, dry_run: bool) -> Applied:

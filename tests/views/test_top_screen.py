@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support import alone
+from support.terminal import Terminal
 from support.tools import needs, needs_terminal
 
-PATIENCE = 30
-
-
-class Terminal:
-    """A tmux server of its own with one window."""
-
-    def __init__(self, directory: str, width: int, height: int, *environment: str) -> None:
-        self._socket = os.path.join(directory, "tmux")
-        program = [*alone.COMMAND, "top", "0.5"]
-        self._tmux(
-            "-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "-s", "top",
-            "env", "LANG=C.UTF-8", "TERM=screen-256color", f"XDG_CONFIG_HOME={directory}", *environment, *program,
-        )  # fmt: skip
-        self._tmux("set-option", "-g", "remain-on-exit", "on")
-
-    def _tmux(self, *arguments: str) -> str:
-        command = ["tmux", "-u", "-S", self._socket, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-    def keys(self, *keys: str) -> None:
-        self._tmux("send-keys", *keys)
-
-    def resize(self, width: int, height: int) -> None:
-        self._tmux("resize-window", "-x", str(width), "-y", str(height))
-
-    def screen(self) -> str:
-        return self._tmux("capture-pane", "-p")
-
-    def until(self, pattern: str, *, absent: bool = False) -> str:
-        """The screen, once it matches (or, with ``absent``, no longer does)."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            screen = self.screen()
-            if bool(re.search(pattern, screen, re.MULTILINE)) is not absent:
-                return screen
-            time.sleep(0.05)
-        raise AssertionError(f"{pattern!r} {'stayed on' if absent else 'did not come to'} the screen:\n{self.screen()}")
-
-    def ended(self) -> bool:
-        return self._tmux("display-message", "-p", "#{pane_dead}").strip() == "1"
-
-    def wait_for_end(self) -> None:
-        """Until the program has ended: asked of tmux, whose own words on the dead screen may be wiped out."""
-        end = time.monotonic() + PATIENCE
-        while not self.ended():
-            assert time.monotonic() < end, f"it did not end:\n{self.screen()}"
-            time.sleep(0.05)
-
-    def close(self) -> None:
-        subprocess.run(["tmux", "-S", self._socket, "kill-server"], capture_output=True, check=False)
+TOP = (*alone.COMMAND, "top", "0.5")
 
 
 def start_stage(name: str) -> subprocess.Popen[str]:
@@ -97,7 +47,7 @@ def terminal(loaded: list[subprocess.Popen[str]]) -> Iterator[Terminal]:
     needs("tmux", "tmux")
     needs_terminal()
     directory = tempfile.mkdtemp(prefix="it-", dir="/tmp")  # short: the path of a Unix socket has at most 107 bytes
-    shown = Terminal(directory, 80, 24)
+    shown = Terminal(directory, 80, 24, *TOP)
     yield shown
     shown.close()
     shutil.rmtree(directory)
@@ -242,7 +192,7 @@ def test_standard_output_without_the_graphs_letters(loaded: list[subprocess.Pope
     needs("tmux", "tmux")
     needs_terminal()
     directory = tempfile.mkdtemp(prefix="it-", dir="/tmp")
-    terminal = Terminal(directory, 80, 24, f"PYTHONIOENCODING={encoding}")
+    terminal = Terminal(directory, 80, 24, f"PYTHONIOENCODING={encoding}", *TOP)
     try:
         screen = terminal.until(r"^192\.0\.2\.7 +disks +0 +[1-9].*@$")
         assert screen.isascii()
