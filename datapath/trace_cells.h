@@ -3,6 +3,7 @@
 #define TRACE_CELLS_H
 
 #include "trace.h"
+#include "trace_busy.h"
 #include "trace_map.h"
 
 /* As in iscsitools/trace/sums/declared.py. */
@@ -45,6 +46,7 @@ struct unit {
     bool has_end;
     uint64_t end;     /* the block behind the last command's range */
     struct map cells; /* by key */
+    uint32_t places[PLACES_OF_UNIT]; /* what its commands make busy */
 };
 
 /* A command that has begun. They are in a list, in that order. Of its transfers: how many are open, and since when. */

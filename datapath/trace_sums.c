@@ -33,6 +33,8 @@ struct operation {
 struct sums {
     struct tracer base;
     PyObject *admit, *task;
+    PyObject *join; /* NULL: how long something is under way is not kept */
+    struct busy_table busy;
     struct operation operations[OPERATIONS], variable_length;
     struct kept kept[MOST_KEPT];
     size_t kept_count;
@@ -88,12 +90,15 @@ static struct counted *counted_of(struct sums *sums, const struct source *source
     return counted;
 }
 
-static struct unit *unit_of(struct counted *counted, uint64_t lun)
+static struct unit *unit_of(struct sums *sums, struct counted *counted, uint64_t lun)
 {
     struct unit *unit = pointer(map_get(&counted->units, lun));
+    uint32_t places[PLACES_OF_UNIT] = {0, 0};
 
     if (unit != NULL)
         return unit;
+    if (sums->join != NULL && busy_join(&sums->busy, sums->join, counted->info, lun, places) < 0)
+        return NULL;
     unit = PyMem_Calloc(1, sizeof *unit);
     if (unit == NULL || map_put(&counted->units, lun, (uintptr_t)unit) < 0) {
         PyMem_Free(unit);
@@ -101,6 +106,7 @@ static struct unit *unit_of(struct counted *counted, uint64_t lun)
         return NULL;
     }
     unit->lun = lun;
+    memcpy(unit->places, places, sizeof places);
     return unit;
 }
 
@@ -114,7 +120,7 @@ static struct cell *cell_of(struct sums *sums, struct counted *counted, uint64_t
         return cell;
     if (sums->cells >= MAX_CELLS)
         return sums->overflow;
-    unit = unit_of(counted, lun);
+    unit = unit_of(sums, counted, lun);
     cell = unit == NULL ? NULL : cell_new(unit, key, sums->kept_count);
     if (cell == NULL)
         return NULL;
@@ -260,6 +266,13 @@ static int replace(const struct sums *sums, struct counted *counted, struct star
     return 0;
 }
 
+/* A command gets no status, or none that is known. */
+static void forget(struct sums *sums, struct counted *counted, struct start *start, uint64_t now)
+{
+    busy_end(&sums->busy, start->cell->unit->places, now);
+    start_end(counted, start);
+}
+
 static int take_command(struct sums *sums, struct counted *counted, struct event *event)
 {
     uint8_t flags = event->bhs[1], opcode = event->cdb_length > 0 ? event->cdb[0] : event->bhs[32];
@@ -291,12 +304,15 @@ static int take_command(struct sums *sums, struct counted *counted, struct event
     start = unsent_find(counted, be32(event->bhs + 16));
     if (start != NULL && replace(sums, counted, start, now) < 0)
         return -1;
+    if ((start = start_find(counted, be32(event->bhs + 16))) != NULL)
+        forget(sums, counted, start, now); /* an initiator that uses a tag twice */
     if ((start = start_new(counted, be32(event->bhs + 16))) == NULL)
         return -1;
     start->began = now;
     start->cell = cell;
+    busy_begin(&sums->busy, cell->unit->places, now);
     if (counted->starts.count > MAX_STARTS)
-        start_end(counted, counted->oldest);
+        forget(sums, counted, counted->oldest, now);
     return 0;
 }
 
@@ -307,9 +323,10 @@ static struct cell *cell_of_data(struct sums *sums, struct counted *counted, con
     return start != NULL ? start->cell : cell_of(sums, counted, event->lun, 0);
 }
 
-static int take_end(const struct sums *sums, struct counted *counted, struct event *event, struct start *start)
+static int take_end(struct sums *sums, struct counted *counted, struct event *event, struct start *start)
 {
     uint32_t outcome = be16(event->bhs + 2); /* response and status */
+    bool good = outcome == 0 || outcome == CONDITION_MET;
     struct cell *cell;
     uint64_t now;
 
@@ -318,13 +335,15 @@ static int take_end(const struct sums *sums, struct counted *counted, struct eve
     if (start == NULL)
         return 0;
     cell = start->cell;
-    if (outcome != 0 && outcome != CONDITION_MET) {
+    if ((good || sums->join != NULL) && event_time(event, &now) < 0)
+        return -1;
+    if (sums->join != NULL)
+        busy_end(&sums->busy, cell->unit->places, now);
+    if (!good) {
         start_end(counted, start);
         cell->failed++;
         return map_add(&cell->errors, (uint64_t)outcome << 24 | event->sense, 1);
     }
-    if (event_time(event, &now) < 0)
-        return -1;
     now = now > start->began ? now - start->began : 0;
     if (start->open > 0 && counted->unsent.count < MAX_STARTS) {
         if (start_leave(counted, start) < 0)
@@ -499,7 +518,43 @@ static PyObject *sums_reset(PyObject *self, PyObject *Py_UNUSED(unused))
         if (sums->connections.slots[i].value != 0)
             each_cell(pointer(sums->connections.slots[i].value), reset_row, &sums->kept_count);
     cell_reset(sums->overflow, sums->kept_count);
+    busy_reset(&sums->busy);
     Py_RETURN_NONE;
+}
+
+/* What time it is for that which no event says. */
+static int time_now(struct sums *sums, uint64_t *now)
+{
+    struct event event = {.clock = sums->base.clock};
+
+    return event_time(&event, now);
+}
+
+/* busy(places): the nanoseconds in which something was under way, of so many places. */
+static PyObject *sums_busy(PyObject *self, PyObject *places)
+{
+    struct sums *sums = (struct sums *)self;
+    uint64_t count, now;
+
+    if (number_of(places, MOST_BUSY_PLACES, &count) < 0 || time_now(sums, &now) < 0)
+        return NULL;
+    return busy_read(&sums->busy, (size_t)count, now);
+}
+
+/* None of a connection's commands, or of those to one LUN, gets a status. */
+static int forget_each(struct sums *sums, struct counted *counted, bool all, uint64_t lun)
+{
+    struct start *next;
+    uint64_t now;
+
+    if (time_now(sums, &now) < 0)
+        return -1;
+    for (struct start *start = counted->oldest; start != NULL; start = next) {
+        next = start->after;
+        if (all || start->cell->unit->lun == lun)
+            forget(sums, counted, start, now);
+    }
+    return 0;
 }
 
 static struct counted *named(struct sums *sums, PyObject *ident)
@@ -524,7 +579,7 @@ static PyObject *sums_close(PyObject *self, PyObject *ident)
     rows.list = PyList_New(0);
     if (counted == NULL || rows.list == NULL)
         return rows.list;
-    if (each_cell(counted, add_row, &rows) < 0) {
+    if (forget_each(sums, counted, true, 0) < 0 || each_cell(counted, add_row, &rows) < 0) {
         Py_CLEAR(rows.list);
         return NULL;
     }
@@ -540,18 +595,19 @@ static PyObject *sums_close(PyObject *self, PyObject *ident)
 /* forget(ident, itt): a command that gets no status. */
 static PyObject *sums_forget(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
+    struct sums *sums = (struct sums *)self;
     struct counted *counted;
     struct start *start;
-    uint64_t itt;
+    uint64_t itt, now;
 
     if (count != 2)
         return PyErr_Format(PyExc_TypeError, "takes 2 arguments, not %zd", count);
-    counted = named((struct sums *)self, args[0]);
-    if (PyErr_Occurred() || number_of(args[1], UINT32_MAX, &itt) < 0)
+    counted = named(sums, args[0]);
+    if (PyErr_Occurred() || number_of(args[1], UINT32_MAX, &itt) < 0 || time_now(sums, &now) < 0)
         return NULL;
     start = counted == NULL ? NULL : start_find(counted, (uint32_t)itt);
     if (start != NULL)
-        start_end(counted, start);
+        forget(sums, counted, start, now);
     Py_RETURN_NONE;
 }
 
@@ -559,7 +615,6 @@ static PyObject *sums_forget(PyObject *self, PyObject *const *args, Py_ssize_t c
 static PyObject *sums_forget_all(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct counted *counted;
-    struct start *next;
     uint64_t lun = 0;
 
     if (count != 2)
@@ -567,11 +622,8 @@ static PyObject *sums_forget_all(PyObject *self, PyObject *const *args, Py_ssize
     counted = named((struct sums *)self, args[0]);
     if (PyErr_Occurred() || (args[1] != Py_None && number_of(args[1], UINT64_MAX, &lun) < 0))
         return NULL;
-    for (struct start *start = counted == NULL ? NULL : counted->oldest; start != NULL; start = next) {
-        next = start->after;
-        if (args[1] == Py_None || start->cell->unit->lun == lun)
-            start_end(counted, start);
-    }
+    if (counted != NULL && forget_each((struct sums *)self, counted, args[1] == Py_None, lun) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -647,7 +699,8 @@ static int take_tables(struct sums *sums, const Py_buffer *operations, PyObject 
     return 0;
 }
 
-static int fill(struct sums *sums, const Py_buffer *operations, PyObject *kept, PyObject *admit, PyObject *task)
+static int fill(struct sums *sums, const Py_buffer *operations, PyObject *kept, PyObject *admit, PyObject *task,
+                PyObject *join)
 {
     if (take_tables(sums, operations, kept) < 0)
         return -1;
@@ -657,6 +710,7 @@ static int fill(struct sums *sums, const Py_buffer *operations, PyObject *kept, 
     Py_INCREF(task);
     sums->admit = admit;
     sums->task = task;
+    sums->join = join != Py_None ? Py_NewRef(join) : NULL;
     sums->base.take = take;
     sums->base.always = 1u << PROBE_TASK_COMMAND | 1u << PROBE_TASK_RESPONSE;
     return sums->overflow == NULL ? -1 : 0;
@@ -664,17 +718,17 @@ static int fill(struct sums *sums, const Py_buffer *operations, PyObject *kept, 
 
 static PyObject *sums_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
-    static char *names[] = {"operations", "kept", "admit", "task", "fail", "clock", "lun", NULL};
-    PyObject *self, *kept, *admit, *task, *fail, *clock, *lun;
+    static char *names[] = {"operations", "kept", "admit", "task", "fail", "clock", "lun", "join", NULL};
+    PyObject *self, *kept, *admit, *task, *fail, *clock, *lun, *join;
     Py_buffer operations;
 
-    if (!PyArg_ParseTupleAndKeywords(args, named, "y*OOOOOO:SumsTracer", names, &operations, &kept, &admit, &task, &fail,
-                                     &clock, &lun))
+    if (!PyArg_ParseTupleAndKeywords(args, named, "y*OOOOOOO:SumsTracer", names, &operations, &kept, &admit, &task,
+                                     &fail, &clock, &lun, &join))
         return NULL;
     self = PyTuple_Check(kept) ? PyType_GenericAlloc(type, 0) : PyErr_Format(PyExc_TypeError, "kept is a tuple");
     if (self != NULL
         && (tracer_begin((struct tracer *)self, fail, clock, lun) < 0
-            || fill((struct sums *)self, &operations, kept, admit, task) < 0))
+            || fill((struct sums *)self, &operations, kept, admit, task, join) < 0))
         Py_CLEAR(self);
     PyBuffer_Release(&operations);
     return self;
@@ -686,6 +740,7 @@ static int sums_traverse(PyObject *self, visitproc visit, void *arg)
 
     Py_VISIT(sums->admit);
     Py_VISIT(sums->task);
+    Py_VISIT(sums->join);
     for (size_t i = 0; i < sums->connections.size; i++)
         if (sums->connections.slots[i].value != 0)
             Py_VISIT(((struct counted *)pointer(sums->connections.slots[i].value))->info);
@@ -704,8 +759,10 @@ static int sums_clear(PyObject *self)
         if (connections.slots[i].value != 0)
             counted_free(pointer(connections.slots[i].value), sums->kept_count);
     map_clear(&connections);
+    busy_clear(&sums->busy);
     Py_CLEAR(sums->admit);
     Py_CLEAR(sums->task);
+    Py_CLEAR(sums->join);
     return 0;
 }
 
@@ -726,6 +783,7 @@ static PyMethodDef methods[] = {
     TRACER_METHODS,
     {"read", sums_read, METH_NOARGS, "The rows that counted anything."},
     {"reset", sums_reset, METH_NOARGS, "Begin again from 0, with the commands that are under way."},
+    {"busy", sums_busy, METH_O, "Nanoseconds in which something was under way, of so many places."},
     {"close", sums_close, METH_O, "Give the rows of a connection that is no more, and forget them."},
     {"forget", (PyCFunction)(void (*)(void))sums_forget, METH_FASTCALL, "A command gets no status."},
     {"forget_all", (PyCFunction)(void (*)(void))sums_forget_all, METH_FASTCALL, "No command to a LUN gets a status."},
@@ -735,7 +793,7 @@ static PyMethodDef methods[] = {
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, "Keeps sums: SumsTracer(operations, kept, admit, task, fail, clock, lun)."},
+    {Py_tp_doc, "Keeps sums: SumsTracer(operations, kept, admit, task, fail, clock, lun, join)."},
     {Py_tp_new, (void *)sums_new},
     {Py_tp_dealloc, (void *)sums_dealloc},
     {Py_tp_traverse, (void *)sums_traverse},

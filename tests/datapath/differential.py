@@ -136,6 +136,7 @@ class World:
     seen: list[tuple[object, ...]] = field(default_factory=list)
     watchers: dict[int, Watcher] = field(default_factory=dict)
     now: int = 0
+    step: int = 1_000_000
     begun: dict[tuple[int, int, int], int] = field(default_factory=dict)
     tracing: Tracing | None = None
 
@@ -143,8 +144,8 @@ class World:
         self.target.probes.clock = self.tick
 
     def trace(self, path: type[DataPath]) -> None:
-        """Have a ring and sums beside the watchers. In C all share one look at the clock: so it stands still."""
-        self.target.probes.clock = lambda: 1_000_000
+        """Have a ring and sums beside the watchers. In C all share one look at the clock: so it stands in a step."""
+        self.target.probes.clock = lambda: self.step
         self.tracing = Tracing(self.target.probes, tracers_of(path))
 
     def tick(self) -> int:
@@ -184,6 +185,7 @@ class World:
     def state(self) -> list[object]:
         """All that has been seen since the last time, and the numbers."""
         found: list[object] = [*ends_sorted(self.seen), self.target.store.unflushed]
+        self.step += 1000
         self.seen.clear()
         if self.tracing is not None:
             found += self.tracing.state()

@@ -84,8 +84,8 @@ whole = bytearray(128)
 for memory, offset in ((bytearray(128 * 3), 0), (whole, 1), (whole, -1), (bytes(128), 0), (bytearray(), 0)):
     refused(_native.RingTracer, memory, offset, nothing, nothing, nothing, None, None)
 for kept in (((9, 0),), ((0, 9),), 5, ((0, 0),) * 17, (5,)):
-    refused(_native.SumsTracer, operations, kept, nothing, nothing, nothing, None, None)
-refused(_native.SumsTracer, b"", (), nothing, nothing, nothing, None, None)
+    refused(_native.SumsTracer, operations, kept, nothing, nothing, nothing, None, None, None)
+refused(_native.SumsTracer, b"", (), nothing, nothing, nothing, None, None, None)
 refused(_native.ProviderTracer, object(), nothing)
 refused(_native.Tracers, None, ((1, object()),))
 refused(_native.Tracers, None, 5)
@@ -101,7 +101,13 @@ ring(nothing, lambda conn: 1 / 0).pdu(6, conn, 0, bytes(48))
 gone = ring(lambda written: 256)
 gone.release(); gone.pdu(6, conn, 0, bytes(48)); gone.release()
 kept, admit = ((0, 0), (1, 1), (2, 0), (3, 0)), lambda conn: True
-sums = _native.SumsTracer(operations, kept, admit, nothing, failures.append, None, None)
+for places in (5, (1,), (1, "x"), (1, 1 << 20)):
+    lost = _native.SumsTracer(operations, kept, admit, nothing, failures.append, None, None, lambda *who: places)
+    lost.pdu(6, conn, 0, bytes(48), 0, bytes(10))
+    assert failures.pop() and lost.busy(3) == [0, 0, 0]
+refused(lost.busy, -1); refused(lost.busy, 1 << 20); refused(lost.busy, "x")
+def join(conn, lun): return lun, 100 * conn.ident + lun
+sums = _native.SumsTracer(operations, kept, admit, nothing, failures.append, None, None, join)
 whole = _native.Tracers(None, ((0xFFFFF, sums), (0xFFFFF, ring(lambda written: written + 256))))
 import random, struct
 rng = random.Random(1)
@@ -113,7 +119,8 @@ for n in range(20000):
     whole.pdu(rng.choice((6, 6, 7, 8, 9, 11, 12, 3)), conn, rng.randrange(9), header, 0, cdb)
     if n % 501 == 0:
         sums.read(); sums.close(rng.randrange(1, 20)); sums.under_way()
-        sums.forget(rng.randrange(1, 20), 5); sums.forget_all(rng.randrange(1, 20), None); sums.forget_all(3, 4)
+        sums.busy(3000); sums.forget(rng.randrange(1, 20), 5)
+        sums.forget_all(rng.randrange(1, 20), None); sums.forget_all(3, 4)
     if n % 5001 == 0: sums.reset()
 assert whole.pdu(99, conn, 0, bytes(48)) is None and sums.read() and len(failures) == 7, failures
 del whole, sums

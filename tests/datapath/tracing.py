@@ -70,7 +70,7 @@ class Tracing:
         probes.use_tracers(module)
         self._probes = probes
         self._records = Records()
-        self._sums = make_sums(probes, Selection(), HISTOGRAMS)
+        self._sums = make_sums(probes, Selection(), HISTOGRAMS, busy=True)
         self.ring = self.sums = False
 
     def attach(self, ring: bool, sums: bool) -> None:
@@ -84,10 +84,11 @@ class Tracing:
 
     def state(self) -> list[Any]:
         """All that was recorded since the last time, and the sums so far."""
-        rows = take(0, 0, self._sums, None, False).commands if self.sums else []
-        rows.sort(key=_row_key)
+        taken = take(0, 0, self._sums, None, False)
+        rows = sorted(taken.commands, key=_row_key) if self.sums else []
+        busy = sorted((taken.busy or {}).items()) if self.sums else []
         under_way = sorted((info.ident, lun, count) for info, lun, count in self._sums.under_way())
-        return [*self._records.take(), *map(repr_of, rows), under_way, self._records.drops]
+        return [*self._records.take(), *map(repr_of, rows), busy, under_way, self._records.drops]
 
 
 def repr_of(row: Any) -> str:

@@ -244,7 +244,7 @@ def test_a_recorded_file_gives_the_same_sums(make_host: Callable[..., Host], sel
     host = make_host(clock=lambda: frozen)
     out = io.BytesIO()
     wanted = {"client": selection.client, "lun": selection.lun}
-    with trace.attach() as source, trace.Sums(events=True, histograms=NAMES, **wanted) as sums:  # type: ignore[arg-type]
+    with trace.attach() as source, trace.Sums(events=True, histograms=NAMES, busy=True, **wanted) as sums:  # type: ignore[arg-type]
         recorder = Recorder(out, source.server, {})
         for work in mixed_work(host):
             frozen += 12345
@@ -256,7 +256,7 @@ def test_a_recorded_file_gives_the_same_sums(make_host: Callable[..., Host], sel
         recorder.finish(source.drops)
     path = host.watch.parent / "recording"
     path.write_bytes(out.getvalue())
-    replay = Replay(selection, events=True, histograms=NAMES)
+    replay = Replay(selection, events=True, histograms=NAMES, busy=True)
     with trace.open_file(path) as replayed:
         while not replayed.ended:
             replay.feed(replayed, replayed.read_block())
@@ -270,6 +270,7 @@ def test_a_recorded_file_gives_the_same_sums(make_host: Callable[..., Host], sel
         row.conn.ident: row.counts for row in live.events
     }
     assert live.commands
+    assert recorded.busy == live.busy
 
 
 def test_closed_connections_make_room_for_new_ones(host: Host) -> None:

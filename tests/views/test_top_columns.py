@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from iscsitools.cli.top import command
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.buckets import Distribution
+from iscsitools.trace.sums.busy import Scope
 from iscsitools.trace.sums.histogram import count
 from iscsitools.trace.sums.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.top.columns import ALL, COLUMNS, SHARES, VIEWS, size
@@ -89,11 +90,35 @@ def test_phases_are_averages_and_percentiles() -> None:
     model = TopModel()
     model.update("demo", sample_of("demo", Snapshot(0, SECOND, [read], []), Selection()))
     shown = cells(model, "phases")
+    assert shown["BUSY"] == "-"  # of a server that does not tell
     assert (shown["BP99"], shown["DATA"], shown["DP99"]) == ("9.2ms", "-", "-")
     assert float(shown["BACK"].removesuffix("us")) == pytest.approx(300 * 0.98 + 9000 * 0.02, rel=1 / 16)
     assert float(shown["SEND"].removesuffix("us")) == pytest.approx(40, rel=1 / 16)
-    assert shown["BUSY"] == "5%"
     assert cells(model, "phases", "P50")["BP50"] == cells(model, "phases", "P90")["BP90"]
+
+
+def test_busy_is_of_who_the_row_is_and_of_its_busiest_lun() -> None:
+    rows = []
+    for ident, lun in ((1, 0), (1, 4), (2, 4)):
+        row = command_row(0x28, True, False, [100 * US], 4096)
+        row.conn, row.lun = strings(connection(ident, f"192.0.2.{ident}:5")), lun
+        rows.append(row)
+    target = rows[0].conn.target
+    busy = {
+        Scope("", target, 0): 100, Scope("192.0.2.1", target, 0): 100,
+        Scope("", target, 4): 700, Scope("192.0.2.1", target, 4): 300, Scope("192.0.2.2", target, 4): 500,
+    }  # fmt: skip
+    model = TopModel()
+    model.update("demo", sample_of("demo", Snapshot(0, 1000, rows, [], busy=busy), Selection()))
+    shown = {group: {row.key: row.busy for row in model.rows(group)} for group in ("client", "target, LUN", "target")}
+    assert shown == {
+        "client": {("192.0.2.1",): 0.3, ("192.0.2.2",): 0.5},
+        "target, LUN": {(target, "0"): 0.1, (target, "4"): 0.7},
+        "target": {(target,): 0.7},
+    }
+    assert {row.key: row.busy for row in model.rows()}["192.0.2.1", target, "0"] == 0.1
+    assert model.total().busy == 0.7
+    assert [part.busy for part in model.parts("target, LUN", (target, "4"))] == [0.3, 0.5]
 
 
 def test_sessions_are_rows_and_what_a_row_opens_into() -> None:

@@ -134,6 +134,7 @@ class Sums(Server):
         commands: bool = True,
         events: bool = False,
         histograms: Iterable[str] = (),
+        busy: bool = False,
         probes: Iterable[str] | None = None,
         client: str | None = None,
         target: str | None = None,
@@ -144,8 +145,9 @@ class Sums(Server):
         super().__init__(name, socket)
         try:
             answer = self._link.request(
-                "aggregate", commands=commands, events=events, histograms=list(histograms), **selection.to_json()
-            )
+                "aggregate", commands=commands, events=events, histograms=list(histograms), busy=busy,
+                **selection.to_json(),
+            )  # fmt: skip
             with sense(self.path):
                 self.kept = tuple(map(str, answer.get("histograms", {})))
                 """The histograms that the server keeps."""

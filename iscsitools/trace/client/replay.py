@@ -22,9 +22,10 @@ class Replay:
     """Feeds blocks of records to sums; :meth:`snapshot` then answers as ``client.Sums`` does of a live server."""
 
     def __init__(
-        self, selection: Selection, *, commands: bool = True, events: bool = False, histograms: Iterable[str] = ()
-    ) -> None:
-        self._sums = CommandSums(selection, wanted(list(histograms))) if commands else None
+        self, selection: Selection, *, commands: bool = True, events: bool = False, histograms: Iterable[str] = (),
+        busy: bool = False,
+    ) -> None:  # fmt: skip
+        self._sums = CommandSums(selection, wanted(list(histograms)), busy) if commands else None
         self._counts = EventCounts(selection) if events else None
         self._infos: dict[int, ConnectionInfo] = {}
         self._statuses: list[Message] = []

@@ -202,9 +202,10 @@ class Requests:
         if not isinstance(commands, bool) or not isinstance(events, bool) or not (commands or events):
             raise Refused("commands and events are not true or false, or both are false")
         histograms = declared.wanted(message.get("histograms", [])) if commands else ()
+        busy = commands and message.get("busy") is True
         selection = Selection.from_json(message)
         sums = self._sums[peer] = _Sums(
-            self._shared.join(selection, histograms) if commands else None,
+            self._shared.join(selection, histograms, busy) if commands else None,
             EventCounts(selection) if events else None,
             self._clock(),
         )

@@ -11,6 +11,7 @@ closed connection its own; an end whose start was not seen counts nothing; a com
 from __future__ import annotations
 
 import struct
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -31,6 +32,7 @@ from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
 from iscsitools.trace.sums.arrivals import NONE, Arrivals, full
 from iscsitools.trace.sums.buckets import Buckets
+from iscsitools.trace.sums.busy import BusyTimes, Scope, begin_all, end_all
 from iscsitools.trace.sums.connection import ConnectionCells
 from iscsitools.trace.sums.counters import Cell, Starts
 from iscsitools.trace.sums.declared import PHASES, Histogram
@@ -68,10 +70,13 @@ def mask_of(histograms: Iterable[Histogram]) -> int:
 class CommandSums:
     """Commands, data PDUs, latencies and failures. Give it the events of :attr:`mask`."""
 
-    def __init__(self, selection: Selection, histograms: Sequence[Histogram] = ()) -> None:
+    def __init__(self, selection: Selection, histograms: Sequence[Histogram] = (), busy: bool = False) -> None:
+        """``busy``: count how long LUNs have commands under way."""
         self._selection = selection
         self.histograms = tuple(histograms)
         """What is kept beside the latencies."""
+        self._busy = BusyTimes() if busy else None
+        self._clock: Callable[[], int] = time.monotonic_ns
         self._connections: dict[int, ConnectionCells] = {}
         self._closed: deque[tuple[ConnectionInfo, Cell]] = deque()
         self._nobody = ConnectionInfo(0)
@@ -92,6 +97,8 @@ class CommandSums:
         Flat on purpose, one unpack per event, no look-up beyond the connection's own tables, latencies only put by;
         ``benchmarks/trace_cost.py`` measures it.
         """
+        self._clock = clock
+        busy = self._busy
         last: ConnectionInfo | None = None
         generation = -1
         aliases: dict[int, Cell] = {}
@@ -149,7 +156,12 @@ class CommandSums:
                     if not number & 255:
                         state.fold()
                         state.trim()
-                    starts[itt] = clock(), cell
+                    now = clock()
+                    if busy is not None:
+                        if itt in starts:
+                            end_all(starts[itt][1].spans, now)
+                        begin_all(cell.spans, now)
+                    starts[itt] = now, cell
                     return
                 flags, outcome, length, itt = _OTHER(buffer, offset)
                 if probe == 8:  # data-send, which has no AHS
@@ -185,8 +197,12 @@ class CommandSums:
                 if start is None:
                     return
                 began, cell = start
-                if not outcome or outcome == _CONDITION_MET:
+                good = not outcome or outcome == _CONDITION_MET
+                if good or busy is not None:
                     now = clock()
+                if busy is not None:
+                    end_all(cell.spans, now)
+                if good:
                     cell.recent.append(now - began)
                     if phased:
                         state.phases.ended(itt, cell, began, now)
@@ -211,6 +227,8 @@ class CommandSums:
 
         def logged(began: int, statsn: int, itt: int) -> None:
             try:
+                if busy is not None and busy.open:
+                    state.arrivals.hide_busy(began)
                 state.arrivals.end_stretch(began, statsn, itt, answered, len(starts))
             except Exception as error:
                 fail(error)
@@ -264,7 +282,7 @@ class CommandSums:
             cdb = operation.to_bytes(2, "big")
             return self._cell_of(state, lun << 16 | operation & 0xFF00 | flags, lun, cdb, flags)
 
-        state = ConnectionCells(conn, Arrivals(self.histograms, logged), Phases(self.histograms))
+        state = ConnectionCells(conn, Arrivals(self.histograms, logged), Phases(self.histograms), lambda: self._clock())
         return state
 
     def _new_cell(
@@ -284,6 +302,10 @@ class CommandSums:
                 return self._overflow
             self._count += 1
             cell = state.cells[key] = self._new_cell(lun, cdb[0], action, bool(flags & 0x40), bool(flags & 0x20))
+            if self._busy is not None:
+                if lun not in state.spans:
+                    state.spans[lun] = self._busy.join(state.info, lun)
+                cell.spans = state.spans[lun]
         if action is None and len(state.aliases) < _MAX_ALIASES:
             state.aliases[alias] = cell
         return cell
@@ -304,6 +326,9 @@ class CommandSums:
         if state is None:
             return
         state.fold()
+        if self._busy is not None:
+            state.forget_all(None)
+            self._busy.leave(ident)
         self._count -= len(state.cells)
         for cell in state.cells.values():
             if cell.used:
@@ -321,6 +346,10 @@ class CommandSums:
         rows = [(s.info, cell) for s in self._connections.values() for cell in s.cells.values()]
         rows.append((self._nobody, self._overflow))
         return [*self._closed, *(row for row in rows if row[1].used)]
+
+    def busy(self) -> dict[Scope, int] | None:
+        """Nanoseconds in which something was under way, by whose it was, at the last :meth:`read`; None: not kept."""
+        return self._busy.read(self._clock()) if self._busy is not None else None
 
     @property
     def connections(self) -> int:
@@ -348,6 +377,8 @@ class CommandSums:
                 cell.reset()
         self._overflow.fold()
         self._overflow.reset()
+        if self._busy is not None:
+            self._busy.reset()
 
 
 def _ignore_xfer(

@@ -83,6 +83,18 @@ class Arrivals:
             self._stretches.append((end, began, statsn, itt, others, following))
             self._next = statsn + end - begin
 
+    def hide_busy(self, began: int) -> None:
+        """Take off what :meth:`fold` will add for the stretch that ends now, where something else was under way too.
+
+        No command begins or ends by itself within a stretch.
+        """
+        at = (self._stretches[-1][0] if self._stretches else 0) * LOGGED
+        for unit, operation, ended in zip(*(self.log[at + column :: LOGGED] for column in range(3)), strict=True):
+            for span in self._cell_of(unit, operation).spans:
+                if span.open:
+                    span.total -= ended - began
+            began = ended
+
     def _following(self, place: int, answered: int | None) -> int:
         """What follows the StatSN of the last command that was answered; before the first one, what is expected."""
         following = self._next
@@ -135,8 +147,14 @@ class Arrivals:
         return [cells[pair] for pair in pairs]
 
     def _take_times(self, cell: Cell, latencies: _Column) -> None:
-        """What the engine answered at once waited for no data, and its phases but for a read's sending are one."""
+        """What the engine answered at once waited for no data, and its phases but for a read's sending are one.
+
+        It does one after the other, so that their times add up to what they were busy.
+        """
+        before = cell.latency
         counts = cell.take_times(latencies)
+        for span in cell.spans:
+            span.total += cell.latency - before
         places = self._places
         if Value.BACKSTORE in places:
             cell.histograms[places[Value.BACKSTORE]].counts.update(counts)

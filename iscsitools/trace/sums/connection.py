@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.trace.sums.arrivals import MAX_STARTS, Arrivals
+from iscsitools.trace.sums.busy import Spans, end_all
 from iscsitools.trace.sums.counters import Cell, Key, Starts
 from iscsitools.trace.sums.phases import Phases
 
@@ -17,6 +19,7 @@ class ConnectionCells:
     info: ConnectionInfo
     arrivals: Arrivals
     phases: Phases
+    clock: Callable[[], int]
     generation: int = -1
     admitted: bool = False
     cells: dict[Key, Cell] = field(default_factory=dict)
@@ -26,6 +29,8 @@ class ConnectionCells:
     starts: Starts = field(default_factory=dict)
     answered: int | None = None
     """The StatSN of the last answer that was seen by itself."""
+    spans: dict[int, Spans] = field(default_factory=dict)
+    """By LUN, what its commands make busy."""
     functions: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """Unanswered task management functions by ITT: function, LUN, Referenced Task Tag."""
 
@@ -37,7 +42,9 @@ class ConnectionCells:
 
     def forget(self, itt: int) -> None:
         """A command gets no status."""
-        self.starts.pop(itt, None)
+        start = self.starts.pop(itt, None)
+        if start is not None and start[1].spans:
+            end_all(start[1].spans, self.clock())
         self.phases.forget(itt)
 
     def forget_all(self, lun: int | None) -> None:

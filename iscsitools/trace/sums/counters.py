@@ -9,6 +9,7 @@ from typing import Final
 
 from iscsitools.trace.sums import histogram
 from iscsitools.trace.sums.buckets import Buckets
+from iscsitools.trace.sums.busy import Spans
 
 _SUMMED: Final = (
     "commands", "ended", "latency", "failed", "in_pdus", "in_bytes", "out_pdus", "out_bytes",
@@ -40,6 +41,8 @@ class Cell:
     """Latencies that are not in ``ended``, ``latency``, ``maximum`` and ``histogram`` yet: many at once are cheaper."""
     histograms: tuple[Buckets, ...] = ()
     """Those of ``sums.declared`` that are kept."""
+    spans: Spans = ()
+    """What its commands make busy, where that is kept."""
 
     def fold(self) -> None:
         """Work in what is recent."""

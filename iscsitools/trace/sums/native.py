@@ -15,6 +15,7 @@ from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
 from iscsitools.trace.sums.aggregate import MAX_CLOSED, CommandSums, mask_of
 from iscsitools.trace.sums.buckets import Buckets
+from iscsitools.trace.sums.busy import Scope, Scopes
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.declared import Histogram
 from iscsitools.wire.operations import RANGES, SERVICE_ACTION_OPERATIONS, VARIABLE_LENGTH_RANGE
@@ -32,6 +33,7 @@ class _SumsTracer(Tracer, Protocol):
 
     def read(self) -> list[tuple[Any, ...]]: ...
     def reset(self) -> None: ...
+    def busy(self, places: int, /) -> list[int]: ...
     def close(self, ident: int, /) -> list[tuple[Any, ...]]: ...
     def forget(self, ident: int, itt: int, /) -> None: ...
     def forget_all(self, ident: int, lun: int | None, /) -> None: ...
@@ -57,9 +59,10 @@ class _Tasks:
 class NativeSums:
     """A face of the tracer that has what ``CommandSums`` has; it counts once it is subscribed."""
 
-    def __init__(self, selection: Selection, histograms: Sequence[Histogram] = ()) -> None:
+    def __init__(self, selection: Selection, histograms: Sequence[Histogram] = (), busy: bool = False) -> None:
         self._selection = selection
         self.histograms = tuple(histograms)
+        self._scopes = Scopes() if busy else None
         self.mask = mask_of(self.histograms)
         self._tracer: _SumsTracer | None = None
         self._tasks: dict[int, _Tasks] = {}
@@ -72,8 +75,9 @@ class NativeSums:
         """See ``probes.subscribers.NativeSubscriber``."""
         kept = tuple((int(h.value), int(h.scale)) for h in self.histograms)
         tracer: _SumsTracer = module.SumsTracer(
-            _OPERATIONS, kept, self._admit, self._task, fail, clock, self._selection.lun
-        )
+            _OPERATIONS, kept, self._admit, self._task, fail, clock, self._selection.lun,
+            self._scopes.join if self._scopes is not None else None,
+        )  # fmt: skip
         self._tracer = tracer
         return tracer
 
@@ -105,6 +109,8 @@ class NativeSums:
         if self._tracer is None:
             return
         self._closed.extend(map(self._cell, self._tracer.close(ident)))
+        if self._scopes is not None:
+            self._scopes.leave(ident)
         while len(self._closed) > MAX_CLOSED:
             self.lost += 1
             self._closed.popleft()
@@ -113,6 +119,12 @@ class NativeSums:
         """Return the cells that counted anything."""
         rows = self._tracer.read() if self._tracer is not None else []
         return [*self._closed, *map(self._cell, rows)]
+
+    def busy(self) -> dict[Scope, int] | None:
+        """See ``CommandSums.busy``."""
+        if self._scopes is None:
+            return None
+        return self._scopes.named(self._tracer.busy(self._scopes.places)) if self._tracer is not None else {}
 
     @property
     def connections(self) -> int:
@@ -135,11 +147,13 @@ class NativeSums:
         self._closed.clear()
         if self._tracer is not None:
             self._tracer.reset()
+        if self._scopes is not None:
+            self._scopes.was_read()
 
 
 Sums = CommandSums | NativeSums
 
 
-def make_sums(probes: Probes, selection: Selection, histograms: Sequence[Histogram] = ()) -> Sums:
+def make_sums(probes: Probes, selection: Selection, histograms: Sequence[Histogram] = (), busy: bool = False) -> Sums:
     """Sums to be subscribed to ``probes``: in C where the data path is."""
-    return NativeSums(selection, histograms) if probes.has_tracers else CommandSums(selection, histograms)
+    return (NativeSums if probes.has_tracers else CommandSums)(selection, histograms, busy)

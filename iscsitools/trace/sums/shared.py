@@ -14,7 +14,9 @@ from typing import Final
 from iscsitools.probes.firing import Probes
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.trace.selection import Selection
+from iscsitools.trace.sums import busy
 from iscsitools.trace.sums.aggregate import MAX_CLOSED
+from iscsitools.trace.sums.busy import Scope
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.declared import Histogram
 from iscsitools.trace.sums.native import Sums, make_sums
@@ -22,7 +24,7 @@ from iscsitools.trace.sums.native import Sums, make_sums
 Rows = list[tuple[ConnectionInfo, Cell]]
 _MOST_DELTAS: Final = 16
 """Kept for a reader before they are added up."""
-_Key = tuple[str | None, str | None, int | None, tuple[Histogram, ...]]
+_Key = tuple[str | None, str | None, int | None, tuple[Histogram, ...], bool]
 _Row = tuple[int, int, int | None, int | None, bool, bool]
 
 
@@ -32,15 +34,17 @@ class _Group:
 
     key: _Key
     sums: Sums
+    busy: bool
     readers: list[Share] = field(default_factory=list)
 
     def drain(self) -> None:
         """Give what was counted since the last time to every reader."""
         rows = [(info, cell.copy()) for info, cell in self.sums.read()]
+        times = self.sums.busy() or {}
         self.sums.reset()
-        if rows:
+        if rows or times:
             for reader in self.readers:
-                reader.give(rows)
+                reader.give(rows, times)
 
 
 class Share:
@@ -50,6 +54,7 @@ class Share:
         self._owner = owner
         self._group = group
         self._deltas: list[Rows] = []
+        self._busy: dict[Scope, int] = {}
         self._lost_before = group.sums.lost
         self._lost = 0
         self.histograms: Sequence[Histogram] = group.sums.histograms
@@ -59,8 +64,9 @@ class Share:
         """Rows of closed connections that were given up because nobody read them."""
         return self._lost + self._group.sums.lost - self._lost_before
 
-    def give(self, rows: Rows) -> None:
+    def give(self, rows: Rows, times: dict[Scope, int]) -> None:
         """Keep a delta, which nobody changes any more."""
+        self._busy = busy.added([self._busy, times])
         self._deltas.append(rows)
         if len(self._deltas) > _MOST_DELTAS:
             self._add_up()
@@ -71,9 +77,14 @@ class Share:
         self._add_up()
         return list(self._deltas[0]) if self._deltas else []
 
+    def busy(self) -> dict[Scope, int] | None:
+        """See ``CommandSums.busy``."""
+        return self._busy if self._group.busy else None
+
     def reset(self) -> None:
         """Begin again from 0: with what comes after the last :meth:`read`."""
         self._deltas.clear()
+        self._busy = {}
 
     def leave(self) -> None:
         """Read no more; the last one takes the sums down."""
@@ -104,12 +115,12 @@ class SharedSums:
         self._probes = probes
         self._groups: dict[_Key, _Group] = {}
 
-    def join(self, selection: Selection, histograms: Sequence[Histogram]) -> Share:
+    def join(self, selection: Selection, histograms: Sequence[Histogram], busy: bool = False) -> Share:
         """Begin to read the sums of a client, a target, a LUN, or all; which probes are selected does not matter."""
-        key = (selection.client, selection.target, selection.lun, tuple(histograms))
+        key = (selection.client, selection.target, selection.lun, tuple(histograms), busy)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group(key, make_sums(self._probes, selection, histograms))
+            group = self._groups[key] = _Group(key, make_sums(self._probes, selection, histograms, busy), busy)
             self._probes.subscribe(group.sums.mask, group.sums)
         else:
             group.drain()  # so that what was before it is not the new one's

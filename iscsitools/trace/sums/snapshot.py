@@ -11,6 +11,7 @@ from iscsitools.probes.table import Probe
 from iscsitools.trace.events import ConnectionStrings
 from iscsitools.trace.protocol import encode_list
 from iscsitools.trace.sums.buckets import Distribution
+from iscsitools.trace.sums.busy import Scope
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.counts import EventCounts
 from iscsitools.trace.sums.declared import Histogram
@@ -82,6 +83,8 @@ class Snapshot:
     events: list[EventRow]
     lost: int = 0
     """Rows of closed connections that the server gave up because nobody read them."""
+    busy: dict[Scope, int] | None = None
+    """Nanoseconds in which something was under way, by whose it was; None: that was not kept."""
     status: Mapping[str, Any] = field(default_factory=dict)
     """The server's status at that time; of a recording what it has of it, and what was under way by its events."""
 
@@ -96,6 +99,7 @@ class Snapshot:
             "connections": [asdict(conn) for conn in conns.values()],
             "commands": [_row_to_json(row) for row in self.commands],
             "events": [_counts_to_json(row) for row in self.events],
+            **({} if self.busy is None else {"busy": _busy_to_json(self.busy)}),
         }
 
     def to_parts(self) -> Iterator[bytes]:
@@ -108,6 +112,9 @@ class Snapshot:
         yield from encode_list(map(_row_to_json, self.commands))
         yield b',"events":'
         yield from encode_list(_counts_to_json(row) for row in self.events)
+        if self.busy is not None:
+            yield b',"busy":'
+            yield from encode_list(_busy_to_json(self.busy))
         yield b"}"
 
     @classmethod
@@ -121,11 +128,16 @@ class Snapshot:
             [_row_from_json(conns, row) for row in fields["commands"]],
             [EventRow(conns[i], {labels[p]: n for p, n in counts.items()}) for i, counts in fields["events"]],
             fields["lost"],
+            {Scope(*entry[:3]): entry[3] for entry in fields["busy"]} if "busy" in fields else None,
         )
 
 
 def _counts_to_json(row: EventRow) -> list[Any]:
     return [row.conn.ident, {p.label: n for p, n in row.counts.items()}]
+
+
+def _busy_to_json(busy: Mapping[Scope, int]) -> list[Any]:
+    return [[*scope, time] for scope, time in busy.items()]
 
 
 def _row_to_json(row: CommandRow) -> list[Any]:
@@ -159,6 +171,9 @@ class Readable(Protocol):
     def read(self) -> list[tuple[ConnectionInfo, Cell]]:
         """The rows that counted anything."""
 
+    def busy(self) -> dict[Scope, int] | None:
+        """How long something was under way, at that time; None: that is not kept."""
+
     def reset(self) -> None:
         """Begin again from 0."""
 
@@ -166,6 +181,7 @@ class Readable(Protocol):
 def take(since: int, now: int, sums: Readable | None, counts: EventCounts | None, reset: bool) -> Snapshot:
     """Read sums and counts, either of which may be missing; with ``reset`` they begin again from 0."""
     commands = [_command_row(info, cell, sums.histograms) for info, cell in sums.read()] if sums else []
+    busy = sums.busy() if sums else None
     events = (
         [EventRow(strings_of(info), {p: row[p] for p in Probe if row[p]}) for info, row in counts.read()]
         if counts
@@ -176,7 +192,7 @@ def take(since: int, now: int, sums: Readable | None, counts: EventCounts | None
             if part is not None:
                 part.reset()
     lost = (sums.lost if sums else 0) + (counts.lost if counts else 0)
-    return Snapshot(since, now, commands, events, lost)
+    return Snapshot(since, now, commands, events, lost, busy)
 
 
 def _command_row(info: ConnectionInfo, cell: Cell, kept: Sequence[Histogram]) -> CommandRow:

@@ -45,6 +45,7 @@ def snapshots(
     commands: bool = True,
     events: bool = False,
     histograms: Sequence[str] = (),
+    busy: bool = False,
 ) -> Iterator[tuple[Snapshot, int]]:
     """The sums of each interval, with the nanoseconds since tracing began.
 
@@ -52,14 +53,14 @@ def snapshots(
     one of them.
     """
     if source.read is not None:
-        return _replayed(source, listener, stop, commands, events, histograms)
-    return _asked(source, listener, stop, commands, events, histograms)
+        return _replayed(source, listener, stop, commands, events, histograms, busy)
+    return _asked(source, listener, stop, commands, events, histograms, busy)
 
 
 def _asked(
-    source: Source, listener: Listener, stop: Stop, commands: bool, events: bool, histograms: Sequence[str]
+    source: Source, listener: Listener, stop: Stop, commands: bool, events: bool, histograms: Sequence[str], busy: bool
 ) -> Iterator[tuple[Snapshot, int]]:
-    with Sums(commands=commands, events=events, histograms=histograms, **source.live()) as sums:
+    with Sums(commands=commands, events=events, histograms=histograms, busy=busy, **source.live()) as sums:
         if older := set(histograms) - set(sums.kept):
             raise TraceError(f"the server is an older one: it keeps no distribution of {', '.join(sorted(older))}")
         listener.started()
@@ -87,10 +88,10 @@ def _asked(
 
 
 def _replayed(
-    source: Source, listener: Listener, stop: Stop, commands: bool, events: bool, histograms: Sequence[str]
+    source: Source, listener: Listener, stop: Stop, commands: bool, events: bool, histograms: Sequence[str], busy: bool
 ) -> Iterator[tuple[Snapshot, int]]:
     assert source.read is not None
-    replay = Replay(source.selection(ALL_MASK), commands=commands, events=events, histograms=histograms)
+    replay = Replay(source.selection(ALL_MASK), commands=commands, events=events, histograms=histograms, busy=busy)
     pieces = Countdown(source)
     with open_file(source.read) as trace:
         cutter = Cutter(source.interval)

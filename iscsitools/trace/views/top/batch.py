@@ -28,8 +28,9 @@ def batch_reports(source: Source, listener: Listener, stop: Stop, look: Look = D
     """Reports, with the nanoseconds since tracing began; the last one when it is asked to end."""
     if source.read is not None:
         model, selection = TopModel(), source.selection(ALL_MASK)
-        kept = PHASES if look.view == "phases" else ()
-        for snapshot, elapsed in snapshots(source, listener, stop, histograms=kept):
+        phases = look.view == "phases"
+        kept = PHASES if phases else ()
+        for snapshot, elapsed in snapshots(source, listener, stop, histograms=kept, busy=phases):
             model.update(str(source.read), sample_of(str(source.read), snapshot, selection))
             yield _report(model, look), elapsed
         return

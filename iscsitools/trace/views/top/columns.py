@@ -84,7 +84,7 @@ def _middle(histogram: Mapping[int, int]) -> float:
 
 
 def _share(value: float, width: int) -> str:
-    return f"{value:.0%}"
+    return f"{value:.0%}" if value >= 0 else "-"
 
 
 def _per(total: int, parts: int) -> float:
@@ -109,7 +109,7 @@ COLUMNS: Final[dict[str, NumberColumn]] = {
     "WSZ": NumberColumn(4, lambda row, share: _per(row.counters.write_bytes, row.counters.writes), _size),
     "FLU": NumberColumn(4, lambda row, share: row.flushes, _number),
     "UNM": NumberColumn(4, lambda row, share: row.unmaps, _number),
-    "BUSY": NumberColumn(4, lambda row, share: min(row.queue, 1.0), _share),
+    "BUSY": NumberColumn(4, lambda row, share: row.busy if row.busy is not None else -1.0, _share),
     "BACK": NumberColumn(5, lambda row, share: _middle(row.counters.backstore_histogram), _duration),
     "BP": NumberColumn(6, lambda row, share: percentile(row.counters.backstore_histogram, share), _duration),
     "DATA": NumberColumn(5, lambda row, share: _middle(row.counters.waiting_histogram), _duration),

@@ -41,7 +41,7 @@ HELP: Final = """\
  AQU          commands under way on average
  RSZ WSZ      bytes per command that reads, that writes
  FLU UNM      SYNCHRONIZE CACHE and UNMAP commands per second
- BUSY         of the interval, what all latencies add up to, at most 100%
+ BUSY         of the interval, with a command under way, to the busiest LUN
  BACK DATA SEND   of a command: time of the backstore, waiting for data, sending;
               BP99 DP99 SP99 their percentiles
  LAST MIN     commands per second over the last minute, each row by its own

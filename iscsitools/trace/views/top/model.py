@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from iscsitools.probes.lun import lun_text
+from iscsitools.trace.sums.busy import Scope
 from iscsitools.trace.sums.histogram import merged, percentile
 
 CELLS: Final = 60
@@ -95,6 +96,8 @@ class Sample:
     """Target and number of the units that have faults set."""
     cpu_before: Cpu | None = None
     """``cpu`` when the interval began, of a server's first one."""
+    busy: Mapping[Scope, int] | None = None
+    """Nanoseconds in which something was under way; None: that was not asked for, or an older server does not know."""
 
 
 @dataclass(slots=True)
@@ -116,6 +119,8 @@ class Row:
     """Commands under way on average: what their latencies in a second add up to."""
     flushes: float = 0.0
     unmaps: float = 0.0
+    busy: float | None = None
+    """The part of the time in which its busiest LUN had a command of its under way."""
     errors: int = 0
     """Since the row appeared."""
     faulty: bool = False
@@ -185,6 +190,12 @@ class _Server:
         """The length of the last interval."""
         return (self.now.time - self.now.since) / 1e9 if self.now is not None else 0.0
 
+    def busy(self, key: RowKey, client: str) -> float | None:
+        """How busy the LUN of a key was, by what a client sent it, or by all."""
+        if self.now is None or self.now.busy is None or not self.seconds:
+            return None
+        return min(self.now.busy.get(Scope(client, key.target, key.lun), 0) / 1e9 / self.seconds, 1.0)
+
     def take(self, sample: Sample) -> None:
         before = self.now.cpu if self.now is not None else sample.cpu_before
         if before is not None and sample.cpu is not None and sample.cpu.time > before.time:
@@ -235,7 +246,8 @@ class TopModel:
         merged_keys: dict[tuple[str, ...], list[tuple[_Server, RowKey]]] = {}
         for state, key in self._keys(text):
             merged_keys.setdefault(key_of(key), []).append((state, key))
-        return [_row(key, parts) for key, parts in sorted(merged_keys.items())]
+        of_all = "CLIENT" not in GROUPS[group][0] and "SESSION" not in GROUPS[group][0]
+        return [_row(key, parts, of_all) for key, parts in sorted(merged_keys.items())]
 
     def parts(self, group: str, key: tuple[str, ...], text: str = "") -> list[Row]:
         """What a row of a grouping is made of: their first keys say what of client, target and LUN its own does not.
@@ -264,7 +276,7 @@ class TopModel:
 
     def total(self, text: str = "") -> Row:
         """All rows together."""
-        return _row(("total",), self._keys(text))
+        return _row(("total",), self._keys(text), of_all=True)
 
     def _keys(self, text: str) -> list[tuple[_Server, RowKey]]:
         return [
@@ -283,8 +295,8 @@ def _rest(key: RowKey, headings: tuple[str, ...]) -> str:
     return " ".join(names) or key.session
 
 
-def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]]) -> Row:
-    """Rates over each server's own last interval, added up."""
+def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]], of_all: bool = False) -> Row:
+    """Rates over each server's own last interval, added up. ``of_all``: busy is what all clients make the LUNs."""
     row = Row(name)
     row.graph = [0.0] * CELLS
     for state, key in parts:
@@ -301,6 +313,8 @@ def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]]) -> Row:
         row.queue += counters.latency / 1e9 / seconds
         row.flushes += counters.flushes / seconds
         row.unmaps += counters.unmaps / seconds
+        busy = state.busy(key, "" if of_all else key.client)
+        row.busy = busy if row.busy is None else max(row.busy, busy or 0.0)
         row.errors += state.series[key].errors
         row.faulty |= (key.target, key.lun) in state.now.faulty
         _add_history(row.graph, state.series[key].points, state.now.time)

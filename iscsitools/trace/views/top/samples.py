@@ -59,7 +59,10 @@ def sample_of(server: str, snapshot: Snapshot, selection: Selection) -> Sample:
             in_flight[key] = in_flight.get(key, 0) + entry["commands"]
     drops = snapshot.lost + status.get("recorded_drops", 0)
     faulty = frozenset((unit["target"], unit["lun"]) for unit in status.get("faulty", ()))
-    return Sample(snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), _cpu(snapshot), drops, faulty)
+    return Sample(
+        snapshot.since, snapshot.time, rows, in_flight, status.get("sessions"), _cpu(snapshot), drops, faulty,
+        busy=snapshot.busy,
+    )  # fmt: skip
 
 
 def _cpu(snapshot: Snapshot) -> Cpu | None:
@@ -118,7 +121,10 @@ class LiveFeed:
     def _open(self, name: str | None, socket: str | None) -> Sums:
         source = self._source
         histograms = PHASES if self._asked else ()
-        return Sums(name, socket, client=source.client, target=source.target, lun=source.lun, histograms=histograms)
+        return Sums(
+            name, socket, client=source.client, target=source.target, lun=source.lun, histograms=histograms,
+            busy=self._asked,
+        )  # fmt: skip
 
     def want_phases(self, phases: bool) -> None:
         """From the next sample on have the servers keep the phases of commands, which costs them more, or no longer."""
