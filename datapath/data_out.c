@@ -26,7 +26,7 @@ bool may_begin(const struct batch *batch)
     const struct command *command = &batch->command;
     uint64_t unasked = path->first_burst < command->edtl ? path->first_burst : command->edtl;
 
-    if (batch->user->threaded || !command->writes || command->attribute > ATTRIBUTE_SIMPLE || command->fua || batch->watch.mask)
+    if (!command->writes || command->attribute > ATTRIBUTE_SIMPLE || command->fua || batch->watch.mask)
         return false;
     if (command->edtl != command->count * batch->gate->block_size || command->edtl > LARGEST_TRANSFER)
         return false;
@@ -37,6 +37,12 @@ bool may_begin(const struct batch *batch)
     if (!command->final && (path->initial_r2t || command->segment >= unasked))
         return false;
     return gate_has_room(batch->gate) && path->outstanding != 0 && path->outstanding <= MOST_SEQUENCES;
+}
+
+/* Who counts what commands keep: Python, or their data thread itself. */
+static const struct memory *memory_of(const struct batch *batch)
+{
+    return batch->user->threaded ? NULL : &batch->path->memory;
 }
 
 static void put_r2t(struct batch *batch, struct transfer *transfer, const struct sequence *sequence)
@@ -85,7 +91,7 @@ static bool keep(struct batch *batch, struct transfer *transfer, size_t offset, 
 {
     if (arrival->length == 0)
         return true;
-    if (!transfer_open_buffer(transfer, &batch->path->memory, arrival->place))
+    if (!transfer_open_buffer(transfer, memory_of(batch), arrival->place))
         return false;
     if (arrival->data != transfer->data + offset) /* it was received there */
         memcpy(transfer->data + offset, arrival->data, arrival->length);
@@ -96,18 +102,18 @@ enum stop begin_transfer(struct batch *batch, const struct arrival *arrival)
 {
     struct path *path = batch->path;
     const struct command *command = &batch->command;
+    const struct memory *memory = memory_of(batch);
     struct transfer *transfer;
 
-    if (!memory_reserve(&path->memory, command->edtl))
+    if (!memory_reserve(memory, command->edtl))
         return OTHER;
-    transfer = transfers_add(&path->transfers, command->itt, batch->gate);
+    transfer = transfers_add(&path->transfers, command->itt, batch->gate, command->edtl, batch->user->threaded);
     if (transfer == NULL) {
-        memory_release(&path->memory, command->edtl);
+        memory_release(memory, command->edtl);
         return OTHER;
     }
-    transfer->wanted = command->edtl;
     if (!keep(batch, transfer, 0, arrival)) {
-        transfer_end(&path->transfers, transfer, &path->memory);
+        transfer_end(&path->transfers, transfer, memory);
         return OTHER;
     }
     memcpy(transfer->bhs, arrival->bhs, BHS_LENGTH);
@@ -127,7 +133,7 @@ static bool write_all(struct batch *batch, struct transfer *transfer, size_t off
 {
     struct gate *gate = transfer->gate;
     uint64_t place = transfer->lba * gate->block_size;
-    bool alone = transfer->buffer == NULL && arrival->length == transfer->wanted;
+    bool alone = transfer->data == NULL && arrival->length == transfer->wanted;
     const uint8_t *data = arrival->data;
     enum attempt attempt;
 
@@ -139,7 +145,7 @@ static bool write_all(struct batch *batch, struct transfer *transfer, size_t off
         data = transfer->data;
     }
     attempt = shortcut_write(&gate->shortcut, batch->user, place, data, transfer->wanted);
-    if (attempt == ASK) { /* it takes a view of an object */
+    if (attempt == ASK && !batch->user->threaded) { /* it takes a view of an object */
         PyObject *view;
         if (!keep(batch, transfer, offset, arrival))
             return false;
@@ -204,7 +210,7 @@ enum stop take_data_out(struct batch *batch, const struct arrival *arrival)
         if (!write_all(batch, transfer, offset, arrival))
             return OTHER;
         put_written(batch, transfer);
-        transfer_end(&path->transfers, transfer, &path->memory);
+        transfer_end(&path->transfers, transfer, memory_of(batch));
         return SERVED;
     }
     if (!keep(batch, transfer, offset, arrival))

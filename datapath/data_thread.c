@@ -13,12 +13,12 @@
 #include <unistd.h>
 
 enum {
-    IN_SIZE = 256 << 10,
+    IN_SIZE = (256 << 10) + 4096, /* a whole PDU of the longest data segment that is taken (MaxRecvDataSegmentLength) */
     OUT_SIZE = 1 << 20,
     TURN_WORK = 512 << 10, /* the budget of a turn, as in connection.py */
     RECEIVES = 4,          /* in one turn, while the rest of a long PDU is there */
     EVENTS = 64,
-    MOST_KEPT = 16 << 20, /* of all guests; who needs more goes back, where all memory is counted */
+    MOST_KEPT = 32 << 20, /* of all guests; who needs more goes back, where all memory is counted */
 };
 
 static uint64_t now(void)
@@ -135,6 +135,12 @@ static void leave_line(struct data_thread *thread, struct guest *guest)
 
 /* -- one guest */
 
+/* Bytes that are kept of it, or for data of its commands that has not come yet. */
+static size_t kept_of(const struct guest *guest)
+{
+    return guest->input_length + guest->output_length + guest->path->transfers.awaited;
+}
+
 /* It goes back: whoever has called it finds it, or the loop's thread is told. */
 static void give_back(struct data_thread *thread, struct guest *guest)
 {
@@ -142,7 +148,7 @@ static void give_back(struct data_thread *thread, struct guest *guest)
 
     epoll_ctl(thread->poller, EPOLL_CTL_DEL, guest->fd, NULL);
     leave_line(thread, guest);
-    thread->kept -= guest->input_length + guest->output_length;
+    thread->kept -= kept_of(guest);
     guest->slow_store = thread->user->slow_store;
     memcpy(guest->slow, thread->user->slow, sizeof guest->slow);
     thread->user->slow_store = NULL;
@@ -197,12 +203,14 @@ static enum stop serve_batch(struct data_thread *thread, struct guest *guest, si
     struct batch batch = batch_of(guest->path, &buffers, 0, *end, TURN_WORK);
     enum stop stop;
 
+    thread->kept -= guest->path->transfers.awaited;
     batch.user = thread->user;
     user_enter(thread->user);
     stop = batch_serve(&batch);
     user_leave(thread->user);
     batch_commit(&batch);
     guest->path->tail = 0;
+    thread->kept += guest->path->transfers.awaited;
     *put = batch.tail;
     *end -= batch.pos;
     if (batch.pos != 0)
@@ -241,7 +249,8 @@ static bool receive(struct data_thread *thread, struct guest *guest, size_t *end
     while (count < 0 && errno == EINTR);
     if (count > 0) {
         *end += (size_t)count;
-        word_store(&guest->path->heard, now());
+        guest->path->now = now();
+        word_store(&guest->path->heard, guest->path->now);
         return true;
     }
     *over = count == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
@@ -326,7 +335,7 @@ static bool admit(struct data_thread *thread, struct guest *guest)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = guest};
 
-    thread->kept += guest->input_length;
+    thread->kept += kept_of(guest);
     if (epoll_ctl(thread->poller, EPOLL_CTL_ADD, guest->fd, &event) < 0)
         return false;
     if (guest->input != NULL)

@@ -56,8 +56,8 @@ static PyObject *lend(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "OiOy*:lend", &object, &fd, &owner, &input))
         return NULL;
     path = path_of(object, false);
-    if (path != NULL && (!thread->running || path->chunk_object != NULL || path->transfers.count != 0)) {
-        PyErr_SetString(PyExc_ValueError, "it has output or commands under way, or the thread has ended");
+    if (path != NULL && (!thread->running || path->chunk_object != NULL || path->flights.count != 0)) {
+        PyErr_SetString(PyExc_ValueError, "it has output or commands in the disk, or the thread has ended");
         path = NULL;
     }
     guest = path == NULL ? NULL : guest_new(path, fd, owner, &input);

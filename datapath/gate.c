@@ -34,26 +34,26 @@ static PyObject *gate_new(PyTypeObject *type, PyObject *args, PyObject *named)
     return self;
 }
 
+/* A word that data threads may change meanwhile. */
+static int64_t unit_word(const struct gate *gate, int number)
+{
+    return __atomic_load_n((const int64_t *)gate->words.buf + number, __ATOMIC_RELAXED);
+}
+
 bool gate_is_busy(const struct gate *gate)
 {
-    const int64_t *words = gate->words.buf;
-
-    return words[UNIT_TASKS] != 0 || words[UNIT_TRANSFERS] != 0;
+    return unit_word(gate, UNIT_TASKS) != 0 || unit_word(gate, UNIT_TRANSFERS) != 0;
 }
 
 bool gate_has_room(const struct gate *gate)
 {
-    const int64_t *words = gate->words.buf;
-
-    return words[UNIT_TASKS] + words[UNIT_TRANSFERS] < words[UNIT_DEPTH];
+    return unit_word(gate, UNIT_TASKS) + unit_word(gate, UNIT_TRANSFERS) < unit_word(gate, UNIT_DEPTH);
 }
 
 void gate_count_transfer(struct gate *gate, int more)
 {
-    int64_t *words = gate->words.buf;
-
-    words[UNIT_TRANSFERS] += more;
-    gate->transfers += (uint64_t)(int64_t)more;
+    __atomic_fetch_add((int64_t *)gate->words.buf + UNIT_TRANSFERS, more, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&gate->transfers, (uint64_t)(int64_t)more, __ATOMIC_RELAXED);
 }
 
 void gate_count_flight(struct gate *gate, int more)

@@ -80,11 +80,15 @@ struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buf
 {
     struct guest *guest = calloc(1, sizeof *guest);
 
-    if (guest == NULL || !guest_keep(&guest->input, &guest->input_length, input->buf, (size_t)input->len)) {
+    if (guest == NULL || !guest_keep(&guest->input, &guest->input_length, input->buf, (size_t)input->len)
+        || !transfers_leave(&path->transfers, &path->memory)) {
+        if (guest != NULL)
+            free(guest->input);
         free(guest);
         PyErr_NoMemory();
         return NULL;
     }
+    guest->since = path->transfers.count != 0 ? transfers_since(&path->transfers) : path->now;
     Py_INCREF((PyObject *)path);
     Py_INCREF(owner);
     guest->path = path;
@@ -96,15 +100,27 @@ struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buf
     return guest;
 }
 
+/* Its commands that wait for data are Python's again. Where there is no memory for them, the connection is over. */
+static void return_transfers(struct guest *guest)
+{
+    if (transfers_return(&guest->path->transfers, &guest->path->memory))
+        return;
+    shutdown(guest->fd, SHUT_RDWR);
+    guest_forget(&guest->input, &guest->input_length);
+}
+
 PyObject *guest_take_home(struct guest *guest)
 {
     struct path *path = guest->path;
     bool sent = guest->output == NULL;
-    const char *input = guest->input == NULL ? "" : (const char *)guest->input;
-    const char *output = sent ? "" : (const char *)guest->output + guest->output_sent;
-    PyObject *result = Py_BuildValue("(Oy#y#K)", guest->owner, input, (Py_ssize_t)guest->input_length, output,
-                                     (Py_ssize_t)(sent ? 0 : guest->output_length - guest->output_sent),
-                                     (unsigned long long)guest->put);
+    const char *input, *output = sent ? "" : (const char *)guest->output + guest->output_sent;
+    PyObject *result;
+
+    return_transfers(guest);
+    input = guest->input == NULL ? "" : (const char *)guest->input;
+    result = Py_BuildValue("(Oy#y#K)", guest->owner, input, (Py_ssize_t)guest->input_length, output,
+                           (Py_ssize_t)(sent ? 0 : guest->output_length - guest->output_sent),
+                           (unsigned long long)guest->put);
 
     if (guest->slow_store != NULL && result != NULL)
         shortcut_was_slow(guest->slow_store, guest->slow);

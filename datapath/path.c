@@ -56,7 +56,8 @@ static int path_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(path->memory.give);
     Py_VISIT(path->flights.make_room);
     Py_VISIT(path->flights.landed);
-    int result = transfers_visit(&path->transfers, visit, arg);
+    /* A data thread's change meanwhile, and refer to nothing of Python. */
+    int result = path->guest != NULL ? 0 : transfers_visit(&path->transfers, visit, arg);
 
     return result ? result : gates_visit(&path->gates, visit, arg);
 }

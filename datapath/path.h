@@ -50,6 +50,9 @@ static inline uint32_t max_cmdsn_of(const struct path *path)
 /* Whether it may be served from, with an exception: there is a chunk, and nobody is at it. 0 or -1. */
 int path_check_open(const struct path *path);
 
+/* Whether no data thread changes it now, with an exception: 0 or -1. */
+int path_check_here(const struct path *path);
+
 /* The methods that serve; see consume.c and in_place.c. */
 PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *path_write_in_place(PyObject *self, PyObject *const *args, Py_ssize_t count);

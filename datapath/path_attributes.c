@@ -1,6 +1,5 @@
 /* The attributes of DataPath: its numbers, its objects, and the open chunk. */
-#include "path.h"
-
+#include "guest.h"
 #include "words.h"
 
 static PyObject *data_name, *view_name;
@@ -62,15 +61,9 @@ static PyObject *get_max_cmdsn(PyObject *self, void *Py_UNUSED(closure))
 
 static PyObject *get_waiting_since(PyObject *self, void *Py_UNUSED(closure))
 {
-    const struct transfers *transfers = &((struct path *)self)->transfers;
-    uint64_t first = 0;
+    const struct path *path = (const struct path *)self;
 
-    for (size_t i = 0; transfers->count != 0 && i < TRANSFER_SLOTS; i++) {
-        const struct transfer *transfer = transfers->slots[i];
-        if (transfer != NULL && (first == 0 || transfer->since < first))
-            first = transfer->since;
-    }
-    return PyLong_FromUnsignedLongLong(first);
+    return PyLong_FromUnsignedLongLong(path->guest == NULL ? transfers_since(&path->transfers) : path->guest->since);
 }
 
 static PyObject *get_receive(PyObject *self, void *Py_UNUSED(closure))
@@ -99,6 +92,7 @@ static struct word now = {offsetof(struct path, now), UINT64_MAX};
 static struct word heard = {offsetof(struct path, heard), UINT64_MAX};
 static struct word flying = {offsetof(struct path, flights.count), UINT64_MAX};
 static struct word pending = {offsetof(struct path, transfers.count), UINT64_MAX};
+static struct word awaited = {offsetof(struct path, transfers.awaited), UINT64_MAX};
 
 /* Where an object stands in its path: a closure of get_object. */
 #define PLACE(member) ((void *)offsetof(struct path, member))
@@ -121,6 +115,7 @@ PyGetSetDef path_attributes[] = {
     {"now", word_get, word_set, NULL, &now},
     {"heard", word_get, NULL, NULL, &heard},
     {"transfers", word_get, NULL, NULL, &pending},
+    {"awaited", word_get, NULL, NULL, &awaited},
     {"flights", word_get, NULL, NULL, &flying},
     {"waiting_since", get_waiting_since, NULL, NULL, NULL},
     {"receive", get_receive, NULL, NULL, NULL},

@@ -16,8 +16,7 @@ int path_check_open(const struct path *path)
     return -1;
 }
 
-/* Whether nobody else changes it now, with an exception: 0 or -1. */
-static int check_here(const struct path *path)
+int path_check_here(const struct path *path)
 {
     if (path->guest == NULL)
         return 0;
@@ -30,7 +29,7 @@ static PyObject *next_statsn(PyObject *self, PyObject *Py_UNUSED(unused))
     struct path *path = (struct path *)self;
     uint64_t number = path->statsn;
 
-    if (check_here(path) < 0)
+    if (path_check_here(path) < 0)
         return NULL;
     path->statsn = (uint32_t)(number + 1);
     return PyLong_FromUnsignedLongLong(number);
@@ -40,7 +39,7 @@ static PyObject *advance(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     struct path *path = (struct path *)self;
 
-    if (check_here(path) < 0)
+    if (path_check_here(path) < 0)
         return NULL;
     path->exp_cmdsn = (uint32_t)(path->exp_cmdsn + 1);
     Py_RETURN_NONE;
@@ -69,7 +68,7 @@ static PyObject *agree(PyObject *self, PyObject *args, PyObject *named)
 
     if (!PyArg_ParseTupleAndKeywords(args, named, "KKK|KpK:agree", names, &max_send, &max_burst, &immediate, &first_burst,
                                      &initial_r2t, &outstanding)
-        || check_here(path) < 0)
+        || path_check_here(path) < 0)
         return NULL;
     path->largest_read = max_send < max_burst ? max_send : max_burst;
     if (path->largest_read > LARGEST_READ)
@@ -91,7 +90,7 @@ static PyObject *open_gate(PyObject *self, PyObject *const *args, Py_ssize_t cou
     struct path *path = (struct path *)self;
     uint64_t lun;
 
-    if (check_here(path) < 0)
+    if (path_check_here(path) < 0)
         return NULL;
     if (count != 2 || !PyObject_TypeCheck(args[1], gate_type))
         return PyErr_Format(PyExc_TypeError, "takes a LUN and a gate of this module");

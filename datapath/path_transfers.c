@@ -38,7 +38,7 @@ PyObject *path_place_for(PyObject *self, PyObject *args)
     struct transfer *transfer;
     PyObject *view, *part;
 
-    if (!PyArg_ParseTuple(args, "IIKK:place_for", &itt, &ttt, &offset, &length))
+    if (path_check_here(path) < 0 || !PyArg_ParseTuple(args, "IIKK:place_for", &itt, &ttt, &offset, &length))
         return NULL;
     transfer = transfers_find(&path->transfers, itt);
     if (transfer == NULL || transfer_sequence(transfer, ttt) == NULL || offset > transfer->wanted
@@ -72,7 +72,7 @@ PyObject *path_take_over(PyObject *self, PyObject *tag)
     PyObject *sequences, *found;
     uint64_t itt;
 
-    if (number_of(tag, UINT32_MAX, &itt) < 0)
+    if (path_check_here(path) < 0 || number_of(tag, UINT32_MAX, &itt) < 0)
         return NULL;
     transfer = transfers_find(&path->transfers, (uint32_t)itt);
     if (transfer == NULL)
@@ -103,6 +103,8 @@ PyObject *path_pending(PyObject *self, PyObject *Py_UNUSED(unused))
     size_t count = 0;
     PyObject *list;
 
+    if (path_check_here((struct path *)self) < 0)
+        return NULL;
     for (size_t i = 0; count < transfers->count && i < TRANSFER_SLOTS; i++)
         if (transfers->slots[i] != NULL)
             found[count++] = transfers->slots[i];

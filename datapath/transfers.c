@@ -1,5 +1,9 @@
 #include "transfers.h"
 
+#include "words.h"
+
+#include <stdlib.h>
+
 /* -- the table: open addressing, at most half full */
 
 static size_t home(uint32_t itt)
@@ -21,19 +25,23 @@ struct transfer *transfers_find(const struct transfers *transfers, uint32_t itt)
     return transfers->count == 0 ? NULL : transfers->slots[place_of(transfers, itt)];
 }
 
-struct transfer *transfers_add(struct transfers *transfers, uint32_t itt, struct gate *gate)
+struct transfer *transfers_add(struct transfers *transfers, uint32_t itt, struct gate *gate, uint32_t wanted,
+                               bool threaded)
 {
     struct transfer *transfer;
 
-    if (transfers->count == MOST_TRANSFERS || (transfer = PyMem_Calloc(1, sizeof *transfer)) == NULL)
+    if (transfers->count == MOST_TRANSFERS || (transfer = calloc(1, sizeof *transfer)) == NULL)
         return NULL;
-    Py_INCREF((PyObject *)gate);
+    if (!threaded)
+        Py_INCREF((PyObject *)gate);
     gate_count_transfer(gate, 1);
     transfer->gate = gate;
     transfer->itt = itt;
+    transfer->wanted = wanted;
     transfer->number = transfers->begun++;
     transfers->slots[place_of(transfers, itt)] = transfer;
-    transfers->count++;
+    word_store(&transfers->count, transfers->count + 1);
+    transfers->awaited += wanted;
     return transfer;
 }
 
@@ -41,6 +49,8 @@ struct transfer *transfers_add(struct transfers *transfers, uint32_t itt, struct
 static void take_out(struct transfers *transfers, size_t hole)
 {
     struct transfer **slots = transfers->slots;
+
+    transfers->awaited -= slots[hole]->wanted;
 
     for (size_t at = (hole + 1) % TRANSFER_SLOTS; slots[at] != NULL; at = (at + 1) % TRANSFER_SLOTS) {
         size_t from_home = (at - home(slots[at]->itt)) % TRANSFER_SLOTS;
@@ -50,7 +60,7 @@ static void take_out(struct transfers *transfers, size_t hole)
         }
     }
     slots[hole] = NULL;
-    transfers->count--;
+    word_store(&transfers->count, transfers->count - 1);
 }
 
 static void destroy(struct transfer *transfer)
@@ -58,7 +68,7 @@ static void destroy(struct transfer *transfer)
     gate_count_transfer(transfer->gate, -1);
     Py_DECREF((PyObject *)transfer->gate);
     Py_XDECREF(transfer->buffer);
-    PyMem_Free(transfer);
+    free(transfer);
 }
 
 void transfers_remove(struct transfers *transfers, struct transfer *transfer)
@@ -105,9 +115,13 @@ void transfer_end_sequence(struct transfer *transfer, struct sequence *sequence)
 
 bool memory_reserve(const struct memory *memory, uint32_t length)
 {
-    PyObject *result = memory->reserve == NULL ? NULL : PyObject_CallFunction(memory->reserve, "I", length);
-    int fits = result == NULL ? -1 : PyObject_IsTrue(result);
+    PyObject *result;
+    int fits;
 
+    if (memory == NULL)
+        return true; /* its thread sees to it after each batch */
+    result = memory->reserve == NULL ? NULL : PyObject_CallFunction(memory->reserve, "I", length);
+    fits = result == NULL ? -1 : PyObject_IsTrue(result);
     Py_XDECREF(result);
     if (fits < 0)
         PyErr_Clear(); /* the task's way meets it again */
@@ -116,8 +130,11 @@ bool memory_reserve(const struct memory *memory, uint32_t length)
 
 void memory_release(const struct memory *memory, uint32_t length)
 {
-    PyObject *result = PyObject_CallFunction(memory->release, "I", length);
+    PyObject *result;
 
+    if (memory == NULL)
+        return;
+    result = PyObject_CallFunction(memory->release, "I", length);
     if (result == NULL)
         PyErr_WriteUnraisable(memory->release);
     Py_XDECREF(result);
@@ -125,8 +142,12 @@ void memory_release(const struct memory *memory, uint32_t length)
 
 bool transfer_open_buffer(struct transfer *transfer, const struct memory *memory, PyObject *place)
 {
-    if (transfer->buffer != NULL)
+    if (transfer->data != NULL)
         return true;
+    if (memory == NULL) {
+        transfer->data = malloc(transfer->wanted);
+        return transfer->data != NULL;
+    }
     if (place != NULL && PyByteArray_Check(place) && PyByteArray_Size(place) >= (Py_ssize_t)transfer->wanted) {
         Py_INCREF(place);
     } else {
@@ -140,16 +161,97 @@ bool transfer_open_buffer(struct transfer *transfer, const struct memory *memory
     return place != NULL;
 }
 
+static void give_buffer(const struct memory *memory, PyObject *buffer)
+{
+    PyObject *result = PyObject_CallFunctionObjArgs(memory->give, buffer, NULL);
+
+    if (result == NULL)
+        PyErr_WriteUnraisable(memory->give);
+    Py_XDECREF(result);
+}
+
 void transfer_end(struct transfers *transfers, struct transfer *transfer, const struct memory *memory)
 {
-    PyObject *result;
-
-    memory_release(memory, transfer->wanted);
-    if (transfer->buffer != NULL) {
-        result = PyObject_CallFunctionObjArgs(memory->give, transfer->buffer, NULL);
-        if (result == NULL)
-            PyErr_WriteUnraisable(memory->give);
-        Py_XDECREF(result);
+    if (memory == NULL) { /* nothing of it is Python's */
+        take_out(transfers, place_of(transfers, transfer->itt));
+        gate_count_transfer(transfer->gate, -1);
+        free(transfer->data);
+        free(transfer);
+        return;
     }
+    memory_release(memory, transfer->wanted);
+    if (transfer->buffer != NULL)
+        give_buffer(memory, transfer->buffer);
     transfers_remove(transfers, transfer);
+}
+
+/* -- all of them */
+
+uint64_t transfers_since(const struct transfers *transfers)
+{
+    uint64_t first = 0;
+
+    for (size_t i = 0; transfers->count != 0 && i < TRANSFER_SLOTS; i++) {
+        const struct transfer *transfer = transfers->slots[i];
+        if (transfer != NULL && (first == 0 || transfer->since < first))
+            first = transfer->since;
+    }
+    return first;
+}
+
+/* What has come of it, in memory of malloc; NULL: there is none. */
+static uint8_t *copy_of(const struct transfer *transfer)
+{
+    uint8_t *copy = malloc(transfer->wanted);
+
+    if (copy != NULL)
+        memcpy(copy, transfer->data, transfer->wanted);
+    return copy;
+}
+
+bool transfers_leave(struct transfers *transfers, const struct memory *memory)
+{
+    uint8_t *copies[TRANSFER_SLOTS] = {NULL};
+    bool all = true;
+
+    for (size_t i = 0; transfers->count != 0 && i < TRANSFER_SLOTS; i++)
+        if (transfers->slots[i] != NULL && transfers->slots[i]->data != NULL)
+            all = (copies[i] = copy_of(transfers->slots[i])) != NULL && all;
+    for (size_t i = 0; transfers->count != 0 && i < TRANSFER_SLOTS; i++) {
+        struct transfer *transfer = transfers->slots[i];
+        if (transfer == NULL)
+            continue;
+        if (!all) {
+            free(copies[i]);
+            continue;
+        }
+        if (transfer->buffer != NULL)
+            give_buffer(memory, transfer->buffer);
+        Py_CLEAR(transfer->buffer);
+        transfer->data = copies[i];
+        Py_DECREF((PyObject *)transfer->gate); /* its path holds it */
+    }
+    return all;
+}
+
+bool transfers_return(struct transfers *transfers, const struct memory *memory)
+{
+    bool all = true;
+
+    for (size_t i = 0; transfers->count != 0 && i < TRANSFER_SLOTS; i++) {
+        struct transfer *transfer = transfers->slots[i];
+        uint8_t *kept = transfer == NULL ? NULL : transfer->data;
+        if (transfer == NULL)
+            continue;
+        Py_INCREF((PyObject *)transfer->gate);
+        if (kept == NULL)
+            continue;
+        transfer->data = NULL;
+        if (transfer_open_buffer(transfer, memory, NULL))
+            memcpy(transfer->data, kept, transfer->wanted);
+        else
+            all = false;
+        free(kept);
+    }
+    return all;
 }

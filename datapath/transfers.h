@@ -14,8 +14,9 @@ struct sequence {
 };
 
 /*
- * A command that has begun. "buffer": a bytearray of its data, and "data" its first byte; NULL while no byte had to be
- * kept. "since": when it came, or its last sequence ended, in monotonic nanoseconds.
+ * A command that has begun. "data": where its data is kept; NULL while no byte had to be. It is inside of "buffer", a
+ * bytearray; or of malloc, while a data thread has the connection. "since": when it came, or its last sequence ended, in
+ * monotonic nanoseconds.
  */
 struct transfer {
     uint8_t bhs[BHS_LENGTH];
@@ -27,12 +28,13 @@ struct transfer {
     struct sequence sequences[MOST_SEQUENCES];
 };
 
+/* "awaited": bytes that they want, all together. */
 struct transfers {
     struct transfer *slots[TRANSFER_SLOTS];
-    uint64_t count, begun;
+    uint64_t count, begun, awaited;
 };
 
-/* The memory of the connection, as four functions of Python. */
+/* The memory of the connection, as four functions of Python. A data thread, which has its own, passes NULL for them. */
 struct memory {
     PyObject *reserve, *release, *take, *give;
 };
@@ -40,11 +42,23 @@ struct memory {
 /* The transfer of a tag, or NULL. */
 struct transfer *transfers_find(const struct transfers *transfers, uint32_t itt);
 
-/* A new transfer, all but its tag and gate 0; NULL when there is no memory, or no place, for it. */
-struct transfer *transfers_add(struct transfers *transfers, uint32_t itt, struct gate *gate);
+/* A new transfer of "wanted" bytes; NULL when there is no memory, or no place, for it. Its gate is held by the path, and
+ * by Python's count too where nobody is a data thread. */
+struct transfer *transfers_add(struct transfers *transfers, uint32_t itt, struct gate *gate, uint32_t wanted,
+                               bool threaded);
 
-/* Take a transfer out and free it. Its buffer goes with it, unless that was taken over before. */
+/* Take a transfer out and free it, under the interpreter's lock. Its buffer goes with it, unless that was taken over
+ * before. */
 void transfers_remove(struct transfers *transfers, struct transfer *transfer);
+
+/* When the oldest of them came, or last got all that it had asked for; 0: there are none. */
+uint64_t transfers_since(const struct transfers *transfers);
+
+/* A data thread gets them, with memory of its own for what has come. False: there is none, and nothing has changed. */
+bool transfers_leave(struct transfers *transfers, const struct memory *memory);
+
+/* They come back. False: there is no memory for what has come of one, which can not be written any more. */
+bool transfers_return(struct transfers *transfers, const struct memory *memory);
 
 /* The sequence of a Target Transfer Tag, or NULL. */
 struct sequence *transfer_sequence(struct transfer *transfer, uint32_t ttt);

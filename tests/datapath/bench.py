@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from types import ModuleType
@@ -9,12 +10,21 @@ from typing import Any
 
 from iscsitools.backstores.base import Backstore
 from iscsitools.initiator.pdu import Opcode, make_bhs
-from iscsitools.iscsi.connection.memory import RECEIVE_SIZE
+from iscsitools.iscsi.connection.memory import RECEIVE_SIZE, Buffers, Holding
 from iscsitools.probes.firing import Probes
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.scsi.core.gate import unit_words
 
 BLOCK = 512
+SIZE = 4 << 20
+"""Of a disk."""
+NOP_OUT = bytes([0x40, 0x80]) + bytes(14) + b"\xff" * 8 + bytes(24)
+
+
+def returned(thread: Any) -> list[Any]:
+    """Wait until connections have come back by themselves."""
+    assert select.select([thread.fileno()], [], [], 60)[0]
+    return list(thread.take_back())
 
 
 def write10(lba: int, blocks: int) -> bytes:
@@ -35,6 +45,9 @@ class Wire:
         self.path.window = 128
         self.path.exp_cmdsn = self.path.statsn = self.cmdsn = 1
         self.path.agree(262144, 262144, 65536)
+        self.buffers = Buffers()
+        self.memory = Holding(self.buffers, str(number))
+        self.path.lend_by(self.memory.reserve, self.memory.release, self.buffers.take, self.buffers.give)
         self.path.open_gate(0, self.gate)
         self.ours, self.theirs = socket.socketpair()
         for end in (self.ours, self.theirs):
@@ -59,16 +72,26 @@ class Wire:
     def read(self, lba: int, blocks: int, **fields: int) -> bytes:
         return self.pdu(read10(lba, blocks), length=blocks * BLOCK, **fields)
 
+    def data_out(self, itt: int, ttt: int, sn: int, offset: int, data: bytes, final: bool) -> bytes:
+        """A Data-Out."""
+        bhs = make_bhs(
+            Opcode.DATA_OUT, flags=0x80 if final else 0, itt=itt, ttt=ttt, data_sn=sn, buffer_offset=offset,
+            data_length=len(data),
+        )  # fmt: skip
+        return bhs + data
+
     def lend(self, thread: Any) -> None:
-        """Have a thread serve it, with what had been received before."""
+        """Have a thread serve it, with what had been received before; that holds what commands wait for."""
         received, self.received = self.received, b""
         assert not self.unsent
+        self.memory.release(self.path.awaited)
         thread.lend(self.path, self.theirs.fileno(), self, received)
 
     def take(self, rest: tuple[object, bytes, bytes, int]) -> None:
         """It has come back."""
         owner, self.received, self.unsent, _ = rest
         assert owner is self
+        self.memory.claim(self.path.awaited)
 
     def answers(self, count: int) -> list[tuple[bytes, bytes]]:
         """The next answers: headers and data."""

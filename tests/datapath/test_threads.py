@@ -11,36 +11,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from support.native import needs_data_path
 
-from iscsitools.backstores import shortcut
 from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.null import NullBackstore
 from iscsitools.backstores.ram import RamBackstore
 
-from .bench import BLOCK, Wire
+from .bench import BLOCK, NOP_OUT, SIZE, Wire, returned
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
-SIZE = 4 << 20
 PIECE = 64 << 10
-NOP_OUT = bytes([0x40, 0x80]) + bytes(14) + b"\xff" * 8 + bytes(24)
-
-
-@pytest.fixture
-def module() -> Iterator[ModuleType]:
-    found = sys.modules[needs_data_path().__module__]
-    shortcut.share(found.settle)
-    yield found
-    shortcut.share(None)
-
-
-@pytest.fixture
-def threads(module: ModuleType) -> Iterator[list[Any]]:
-    made = [module.DataThread() for _ in range(2)]
-    yield made
-    for thread in made:
-        thread.end()
 
 
 @pytest.fixture(params=("ram", "file", "null"))
@@ -56,20 +36,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backstore]
     made.write(0, memoryview(bytes(SIZE)))
     yield made
     made.close()
-
-
-@pytest.fixture
-def ram() -> Iterator[RamBackstore]:
-    made = RamBackstore(str(SIZE))
-    made.write(0, memoryview(bytes(SIZE)))
-    yield made
-    made.close()
-
-
-def returned(thread: Any) -> list[Any]:
-    """Wait until connections have come back by themselves."""
-    assert select.select([thread.fileno()], [], [], 60)[0]
-    return list(thread.take_back())
 
 
 class Keeper:

@@ -26,6 +26,8 @@ from .harness import TEST_UNIT_READY, Running, eventually, make_server, one_targ
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
 BLOCKS = 8
 MORE = "threads = 2"
+ASKED = {"ImmediateData": "No", "InitialR2T": "Yes"}
+UNASKED = {"ImmediateData": "Yes", "InitialR2T": "No", "FirstBurstLength": "1024", "MaxBurstLength": "1024"}
 REGISTER, RESERVE, RELEASE = 0, 1, 2
 WRITE_EXCLUSIVE = 1
 CONTROL_PAGE = 0x0A
@@ -88,8 +90,8 @@ def write_protect(session: Session, on: bool) -> None:
 class Load:
     """Sessions that write and read blocks of their own, each in a thread; they compare what they read."""
 
-    def __init__(self, server: Running, count: int) -> None:
-        self.sessions = [server.connect(name=f"load{number}") for number in range(count)]
+    def __init__(self, server: Running, count: int, keys: dict[str, str] | None = None) -> None:
+        self.sessions = [server.connect(name=f"load{number}", keys=keys) for number in range(count)]
         self.ends = False
         self.done = [0] * count
         self.refused = [0] * count
@@ -137,9 +139,10 @@ class Load:
             session.logout()
 
 
-def test_both_threads_serve_and_all_agrees(tmp_path: Path, disk: str) -> None:
+@pytest.mark.parametrize("keys", [None, ASKED, UNASKED], ids=["immediate", "asked", "unasked"])
+def test_both_threads_serve_and_all_agrees(tmp_path: Path, disk: str, keys: dict[str, str] | None) -> None:
     with running(tmp_path, one_target(disk, more=MORE)) as server:
-        load = Load(server, 4)
+        load = Load(server, 4, keys)
         threads = server.server.connections.threads
         assert threads is not None
         eventually(lambda: [thread.guests for thread in threads.threads] == [2, 2], "two connections in each")
@@ -189,10 +192,11 @@ def stays(session: Session, begin: int, blocks: int, while_doing: Callable[[], o
     assert session.read(begin, blocks) == before
 
 
+@pytest.mark.parametrize("keys", [None, ASKED], ids=["immediate", "asked"])
 @pytest.mark.parametrize("how", ["reservation", "write protection"])
-def test_nothing_lands_after_the_answer(tmp_path: Path, disk: str, how: str) -> None:
+def test_nothing_lands_after_the_answer(tmp_path: Path, disk: str, how: str, keys: dict[str, str] | None) -> None:
     with running(tmp_path, one_target(disk, more=MORE)) as server:
-        load, fence = Load(server, 2), server.connect(name="fence")
+        load, fence = Load(server, 2, keys), server.connect(name="fence")
         if how == "reservation":
             persistent_out(fence, REGISTER, 0, 7)
         for _ in range(20):
@@ -238,6 +242,25 @@ def test_a_silent_connection_is_pinged_and_one_that_talks_is_not(tmp_path: Path)
         (link,) = server.server.connections.links.values()
         eventually(lambda: link.conn.pinged)
         session.read(0, BLOCKS)  # reads the ping, and answers it
+        session.logout()
+
+
+def test_data_that_never_comes_ends_its_command(tmp_path: Path) -> None:
+    """A data thread has begun the WRITE; the loop's timer looks."""
+    needs_data_path()
+    with running(tmp_path, one_target("ram:16M", more=MORE, limits="data_out_timeout = 0.3")) as server:
+        session = server.connect(keys=ASKED)
+        read_until_lent(server, [session])
+        (link,) = server.server.connections.links.values()
+        cdb = struct.pack(">BBIBHB", 0x2A, 0, 0, 0, BLOCKS, 0)
+        task = session.start_command(cdb, write=bytes(4096), immediate=False, unsolicited=False, hold_r2ts=True)
+        while not task.pdus:
+            session.pump()
+        assert (link.conn.path.transfers, link.conn.commands) == (1, {})
+        lent(server, 1)
+        result = session.wait(task)
+        assert (result.status, result.sense_code) == (2, (0xB, 0x4B, 0x06))
+        read_until_lent(server, [session])
         session.logout()
 
 

@@ -45,6 +45,8 @@ REQUEST_WORK: Final = 32 << 10
 """What a PDU off the data path takes of it, beside what its command moves: 50 to 100 us on the same machine."""
 _TIGHT_OUTPUT: Final = 64 << 10
 """Bytes of unsent output above which input waits while memory is tight."""
+_MOST_LENT: Final = 8 << 20
+"""Bytes that commands may wait for on a connection that a data thread takes: what has come of them is copied."""
 _segment: Final = struct.Struct(">4xI").unpack_from
 
 
@@ -325,7 +327,7 @@ class Connection(Framing):
             or self.stalled
             or self.unfinished
             or session.held
-            or path.transfers
+            or path.awaited > _MOST_LENT
             or path.flights
             or path.chunk is not None
             or self.out.unsent()
@@ -333,9 +335,13 @@ class Connection(Framing):
         )
 
     def leave_input(self) -> bytes:
-        """The beginning of a PDU that has come, for a data thread that goes on with it."""
+        """The beginning of a PDU that has come, for a data thread that goes on with it.
+
+        What its commands wait for is held by the thread from now on.
+        """
         stash = self._stash
         self._keep(b"")
+        self.memory.release(self.path.awaited)
         return stash
 
     def take_back(self, received: bytes, unsent: bytes, put: int) -> None:
@@ -347,6 +353,7 @@ class Connection(Framing):
         self.call_back = None
         self.heard = max(self.heard, self.path.heard)
         self._keep(received)
+        self.memory.claim(self.path.awaited)
         self.out.go_on(put, unsent)
         self.unfinished = True
 

@@ -130,8 +130,10 @@ class PathState:
     """When a data thread last received something of this connection, in monotonic nanoseconds; none ever has it."""
     transfers: ClassVar[int] = 0
     """How many WRITEs this path has begun that wait for data."""
+    awaited: ClassVar[int] = 0
+    """Bytes that they want, all together."""
     waiting_since: ClassVar[int] = 0
-    """When the first of them began to wait, in monotonic nanoseconds."""
+    """When the first of them began to wait, in monotonic nanoseconds; while a data thread has them, at the latest."""
 
     def lend_by(
         self, reserve: Callable[[int], bool], release: Callable[[int], None], take: Callable[[int], bytearray],

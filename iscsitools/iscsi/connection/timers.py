@@ -68,7 +68,9 @@ def _heard(conn: Connection) -> int:
 def on_time(conn: Connection, now: int) -> None:
     """End commands whose data does not come; ask a silent initiator (RFC 7143 11.18, 11.19), or give it up."""
     if 0 < _data_by(conn) <= now:
-        conn.requests.give_up_waiting(conn, now)
+        conn.own()  # only then is known how old those are that a data thread has
+        if 0 < _data_by(conn) <= now:
+            conn.requests.give_up_waiting(conn, now)
     if not 0 < _peer_by(conn) <= now:
         return
     if conn.segment_by:
