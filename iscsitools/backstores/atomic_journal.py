@@ -2,7 +2,8 @@
 
 The order, each step durable before the next:
 
-1. The data and where it belongs go to the journal. A record that is not whole, by its digest, is none.
+1. The data, as its disk seals it, and where it belongs go to the journal. A record that is not whole, by its digest, is
+   none.
 2. The data goes to its place.
 3. The record is made void, so that it never replaces what is written later.
 
@@ -37,9 +38,10 @@ class AtomicJournal:
 
     def write(self, store: Backstore, offset: int, data: memoryview) -> None:
         """Write, durably and as a whole. Raises what either of the two stores raises; then it may be there in part."""
+        sealed = store.seal(offset, data)
         with self._lock:
-            self._place.write(_DATA_AT, _in_sectors(data))
-            head = _HEAD.pack(_MAGIC, offset, len(data), _digest(offset, data))
+            self._place.write(_DATA_AT, _in_sectors(sealed))
+            head = _HEAD.pack(_MAGIC, offset, len(sealed), _digest(offset, sealed))
             self._place.write(0, _in_sectors(memoryview(head)))
             self._place.flush()
             try:
@@ -62,7 +64,7 @@ class AtomicJournal:
         data = buffer[:length]
         if _digest(offset, data) != digest:
             return 0  # step 1 was not done
-        store.write_through(offset, data)
+        store.write_through(offset, store.unseal(offset, data))
         self._make_void()
         return int(length)
 

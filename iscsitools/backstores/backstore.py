@@ -188,6 +188,27 @@ class Backstore:
         """Change the size. Default: raises BackstoreError."""
         raise BackstoreError(f"a {self.kind} backstore cannot be resized")
 
+    def crypto_erase(self) -> None:
+        """Change the key that all bytes are encrypted with, so that nobody can read what was written before.
+
+        For those that say so by the capability of this name. Called after ``flush``, with no other call running. When
+        it returns, no power failure brings the old key back; after one in between, one of the two is in force, whole.
+        If it raises, it is called again, maybe by another process. What a block reads as that had been written is not
+        said; what reads as zeros because nothing is there still does.
+        """
+        raise NotImplementedError  # called only where the capability says so
+
+    def seal(self, offset: int, data: memoryview) -> memoryview:
+        """Make of the bytes of a write what may lie outside of the medium, in the journal of atomic writes.
+
+        As many bytes. Default: as they are. A backstore that encrypts gives them encrypted.
+        """
+        return data
+
+    def unseal(self, offset: int, data: memoryview) -> memoryview:
+        """What :meth:`seal` was given for this offset, also by another process."""
+        return data
+
     def try_read_into(self, offset: int, buffer: memoryview) -> bool:
         """Read if that needs no waiting: True and ``buffer`` is filled, or False and nothing is promised of it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
@@ -132,8 +133,9 @@ class Filter(Backstore):
 
     @property
     def capabilities(self) -> Capabilities:
-        """As the inner one's."""
-        return self.inner.capabilities
+        """As the inner one's; a filter that makes another disk of it may keep bytes that no change of a key reaches."""
+        inner = self.inner.capabilities
+        return inner if self.same_disk or not inner.crypto_erase else dataclasses.replace(inner, crypto_erase=False)
 
     @property
     def unflushed(self) -> bool:
@@ -213,6 +215,18 @@ class Filter(Backstore):
     def resize(self, size: int) -> None:
         """Resize the inner one."""
         self.inner.resize(size)
+
+    def crypto_erase(self) -> None:
+        """Have the inner one change its key."""
+        self.inner.crypto_erase()
+
+    def seal(self, offset: int, data: memoryview) -> memoryview:
+        """As the inner one does."""
+        return self.inner.seal(offset, data)
+
+    def unseal(self, offset: int, data: memoryview) -> memoryview:
+        """As the inner one does."""
+        return self.inner.unseal(offset, data)
 
     def try_read_into(self, offset: int, buffer: memoryview) -> bool:
         """Ask the inner one, where this filter leaves reads alone; else read if that cannot block."""

@@ -45,6 +45,8 @@ class Capabilities:
     """Bytes; 0: as the block size."""
     optimal_io_size: int = 0
     """Bytes; 0: not said."""
+    crypto_erase: bool = False
+    """What it keeps is encrypted, and ``crypto_erase`` changes the key (SANITIZE, SBC-3 4.11)."""
 
 
 class Allocation(Enum):

@@ -359,5 +359,8 @@ _ATOMIC = (
         write_atomic.check_write_atomic,
     ),
 )  # fmt: skip
-DISK: Final = CommandSet(CommandTable(_ALWAYS), CommandTable(_ALWAYS + _THIN), _PARTS, no_unit.answer, _ATOMIC)
+_ENCRYPTED = (_sanitize("CRYPTOGRAPHIC ERASE", 3, "00 00", sanitize.crypto_erase, sanitize.check_erase),)
+DISK: Final = CommandSet(
+    CommandTable(_ALWAYS), CommandTable(_ALWAYS + _THIN), _PARTS, no_unit.answer, _ATOMIC, _ENCRYPTED
+)  # fmt: skip
 """What makes a disk of a logical unit."""

@@ -33,8 +33,8 @@ FAULTS: Final[tuple[BaseException, ...]] = (
 class FailingStore(WatchingFilter):
     """A disk in memory that raises ``fault`` from the calls that ``failing`` names, and does nothing then."""
 
-    def __init__(self, fault: BaseException) -> None:
-        super().__init__(RamBackstore(str(_BLOCKS * 512)))
+    def __init__(self, fault: BaseException, size: int = _BLOCKS * 512) -> None:
+        super().__init__(RamBackstore(str(size)))
         self.blocking = True
         self.fault = fault
         self.failing: frozenset[str] = frozenset()
@@ -110,20 +110,21 @@ class _FailsInSubmit(FailingAsynchronousStore):
     submits = True
 
 
-def check_faults(make: Callable[[Backstore], Filter]) -> int:
+def check_faults(make: Callable[[Backstore], Filter], more: int = 0) -> int:
     """Try every call of the filter that ``make`` puts over a disk, while each call below fails with each of FAULTS.
 
     The disk below is called by methods, and asynchronously: then it completes with the fault, or ``submit`` raises it.
     What the disk raises comes out of the filter, itself or as another exception; when nothing came out, nothing may
     have been asked of the failing call. Afterwards the blocks beside those of the call are as they were, and when the
-    disk is well again, so is the filter. Returns how many failures there were.
+    disk is well again, so is the filter. ``more``: bytes that the filter takes of the disk for itself. Returns how many
+    failures there were.
     """
     failures = 0
     for fault in FAULTS:
         for below in _BELOW:
             for above in _CALLS:
                 for kind in (FailingStore, FailingAsynchronousStore, _FailsInSubmit):
-                    failures += _try(make, kind(fault), below, above)
+                    failures += _try(make, kind(fault, _BLOCKS * 512 + more), below, above)
     return failures
 
 

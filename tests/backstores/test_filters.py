@@ -178,6 +178,21 @@ def test_delay_waits_for_the_calls_it_names(opened: Opened, monkeypatch: pytest.
         waited.clear()
 
 
+def test_delay_waits_for_what_is_moved(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    store = opened("ram+delay:4M,delay.per_mib=1s,delay.write=2s,delay.flush=4s")
+    buffer = memoryview(bytearray(512 << 10))
+    store.write(0, buffer)
+    store.write_through(0, memoryview(bytes(2 << 20)))
+    store.discard(0, 1 << 20)
+    store.write_zeroes(0, 1 << 20)
+    store.flush()
+    assert waited == [2.5, 8.0, 2.0, 2.0, 4.0]
+    assert store.try_read_into(0, buffer)
+    assert not store.try_write(0, ZEROS)
+
+
 def test_delay_of_writes_leaves_reads_on_the_loop(opened: Opened) -> None:
     store = opened("ram+delay:1M,delay.write=1us")
     assert store.try_read_into(0, memoryview(bytearray(512)))

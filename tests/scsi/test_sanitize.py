@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 
@@ -14,7 +15,7 @@ from iscsitools.wire.scsi import ManagementFunction
 from .support import Bench, MemoryStore
 
 TUR, READ, SENSE = "000000000000", "28000000000000000100", "030000001200"
-BLOCK_ERASE, OVERWRITE, EXIT = 2, 1, 0x1F
+BLOCK_ERASE, OVERWRITE, CRYPTO_ERASE, EXIT = 2, 1, 3, 0x1F
 IMMED, AUSE = 0x80, 0x20
 IN_PROGRESS, FAILED, FIELD, LIST_FIELD = (2, 0x041B), (3, 0x3103), (5, 0x2400), (5, 0x2600)
 
@@ -43,6 +44,55 @@ def test_block_erase(bench):
     assert set(bench.store.data) == {0}
     assert bench.store.calls == ["discard"] * 4 + ["flush"]
     assert a.run("1201b1" + "004000").data[7] == 0x40
+
+
+class EncryptedStore(MemoryStore):
+    """A disk that says it can change its key, and then has noise where something was written."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.data[:] = b"\x11" * len(self.data)
+        self.caps = dataclasses.replace(self.caps, crypto_erase=True)
+
+    def crypto_erase(self) -> None:
+        self._call("crypto_erase")
+        self.data[:] = b"\x5c" * len(self.data)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_cryptographic_erase_changes_the_key(blocking):
+    bench = Bench(EncryptedStore(blocks=8192, blocking=blocking))
+    a, b = bench.initiator(), bench.initiator("bb")
+    assert a.run("a30c02480003000000ff0000").data[1] & 7 == 3
+    bench.executor.begins = False
+    task = a.send(sanitize(CRYPTO_ERASE))
+    assert b.send(READ).sense[12:14] == b"\x04\x1b"
+    bench.finish()
+    assert task.status == 0
+    assert bench.store.calls == ["flush", "crypto_erase"]
+    bench.executor.begins = True
+    read = b.send(READ)
+    bench.finish()
+    assert read.data_in == b"\x5c" * 512
+    assert a.run(sanitize(CRYPTO_ERASE, 8), bytes(8)).code == FIELD
+
+
+def test_a_key_that_could_not_be_changed_is_a_failure():
+    bench = Bench(EncryptedStore(blocks=8192))
+    a = bench.initiator()
+    bench.store.error = OSError(5, "broken")
+    a.send(sanitize(IMMED | AUSE | CRYPTO_ERASE))
+    bench.finish()
+    assert a.run(TUR).code == FAILED
+    bench.store.error = None
+    assert a.run(sanitize(CRYPTO_ERASE)).good
+    assert a.run(READ).data == b"\x5c" * 512
+
+
+def test_where_nothing_encrypts_there_is_no_cryptographic_erase():
+    a = Bench().initiator()
+    assert a.run(sanitize(CRYPTO_ERASE)).code == FIELD
+    assert a.run("a30c02480003000000ff0000").data[1] & 7 == 1
 
 
 @pytest.mark.parametrize(
@@ -91,7 +141,8 @@ def test_others_see_how_far_it_is(bench):
     assert b.send(READ).sense[12:14] == b"\x04\x1b"
     assert b.send(sanitize(BLOCK_ERASE)).sense[12:14] == b"\x04\x1b"
     assert b.send("120000002400").status == 0
-    assert b.send("1b0000000200").sense[12:14] == b"\x04\x1b"
+    for start_stop in ("1b0000000200", "1b0000000100", "1b0000000000", "1b0000001000"):
+        assert b.send(start_stop).sense[12:14] == b"\x04\x1b"
     seen = []
     while bench.executor.steps:
         seen.append(b.send(SENSE).data_in[15:18].hex())
@@ -181,10 +232,11 @@ class Place:
         self.number, self.text = number, text
 
 
-def kept_bench(place: Place) -> Bench:
+def kept_bench(place: Place, store: MemoryStore | None = None) -> Bench:
     """A unit whose disk outlives the server, as a start makes it."""
-    store = MemoryStore(blocks=8192, blocking=True)
-    store.data[:] = b"\x11" * len(store.data)
+    if store is None:
+        store = MemoryStore(blocks=8192, blocking=True)
+        store.data[:] = b"\x11" * len(store.data)
     bench = Bench(store)
     bench.executor.begins = False
     state = Sanitation.of(bench.unit)
@@ -216,6 +268,21 @@ def test_what_is_to_be_done_is_kept_until_it_is_done(immediate):
     assert a.send(READ).sense[12:14] == b"\x04\x1b"
     bench.finish()
     assert bench.store.data[:6] == bytes(b ^ 0xFF for b in b"abcabc")
+    assert a.run(TUR).good
+
+
+def test_a_change_of_the_key_that_was_broken_off_is_done_at_the_next_start():
+    place = Place()
+    bench = kept_bench(place, EncryptedStore(blocks=8192, blocking=True))
+    assert bench.initiator().send(sanitize(IMMED | CRYPTO_ERASE)).status == 0
+    assert not bench.store.calls
+    kept = place.text
+    bench = kept_bench(Place(kept), EncryptedStore(blocks=8192, blocking=True))
+    a = bench.initiator(quiet=False)
+    a.send(TUR)
+    assert a.send(READ).sense[12:14] == b"\x04\x1b"
+    bench.finish()
+    assert bench.store.calls == ["flush", "crypto_erase"]
     assert a.run(TUR).good
 
 

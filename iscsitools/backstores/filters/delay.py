@@ -18,9 +18,10 @@ class DelayFilter(AdjustableFilter):
         Option("read", values.duration, 0.0, "wait before a read"),
         Option("write", values.duration, 0.0, "wait before a write, discard or zeroing"),
         Option("flush", values.duration, 0.0, "wait before a flush"),
+        Option("per_mib", values.duration, 0.0, "wait besides so long for each MiB that a write moves"),
     )
     of_reads = frozenset({"read"})
-    of_writes = frozenset({"write"})
+    of_writes = frozenset({"write", "per_mib"})
     waits = True
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -30,12 +31,12 @@ class DelayFilter(AdjustableFilter):
 
     def write(self, offset: int, buffer: memoryview) -> None:
         """Wait, then write."""
-        self._wait("write")
+        self._wait("write", moved=len(buffer))
         self.inner.write(offset, buffer)
 
     def write_through(self, offset: int, buffer: memoryview) -> None:
         """Wait as for a write and a flush, then write durably."""
-        self._wait("write", "flush")
+        self._wait("write", "flush", moved=len(buffer))
         self.inner.write_through(offset, buffer)
 
     def flush(self) -> None:
@@ -53,7 +54,7 @@ class DelayFilter(AdjustableFilter):
         self._wait("write")
         self.inner.write_zeroes(offset, length)
 
-    def _wait(self, *names: str) -> None:
-        seconds = sum(self.value(name) for name in names)
+    def _wait(self, *names: str, moved: int = 0) -> None:
+        seconds = sum(self.value(name) for name in names) + self.value("per_mib") * moved / (1 << 20)
         if seconds:
             time.sleep(seconds)

@@ -158,7 +158,8 @@ class CommandSet:
 
     ``parts``: makes the state that the commands keep in a unit (``core.unit.Part``), in this order. ``no_unit``: sets
     the result of a task for a LUN that names no unit, or raises ScsiError; it takes the task and the units. ``atomic``:
-    the commands that a unit has besides where something makes its writes atomic.
+    the commands that a unit has besides where something makes its writes atomic; ``encrypted``: where its backstore can
+    change the key that it encrypts with.
     """
 
     fully_provisioned: CommandTable
@@ -166,3 +167,4 @@ class CommandSet:
     parts: tuple[Callable[[Any], Any], ...]
     no_unit: Callable[[Any, Any], None]
     atomic: tuple[Command, ...] = ()
+    encrypted: tuple[Command, ...] = ()

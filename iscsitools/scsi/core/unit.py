@@ -66,6 +66,8 @@ class LogicalUnit:
         self.thin = options.thin and capabilities.thin
         physical = options.physical_block_size or capabilities.physical_block_size or 4096
         self.commands = commands.thin if self.thin else commands.fully_provisioned
+        if capabilities.crypto_erase:
+            self.commands = CommandTable([*self.commands, *commands.encrypted])
         self.physical_blocks = max(1, physical // options.block_size)
         derived = derive_identity(options.target, number, store.identity, options.serial, store.own_identity)
         self.identity = Identity(derived.serial, options.naa or derived.naa)

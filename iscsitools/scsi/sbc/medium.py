@@ -57,15 +57,16 @@ def test_unit_ready(task: Task) -> None:
 def check_start_stop(task: Task) -> None:
     """START STOP UNIT: loading and ejecting is for removable units, and not while an initiator prevents it.
 
-    To load what is loaded moves nothing.
+    To load what is loaded moves nothing. While something is being done to the whole medium, or has failed, no form of
+    the command is let through (SBC-3 4.11, 5.3).
     """
     cdb, medium = task.cdb, Medium.of(task.unit)
+    if medium.loaded and task.unit.not_ready is not None:
+        raise task.unit.not_ready
     if cdb[4] >> 4 or not cdb[4] & _LOEJ:
         return
     if not task.unit.options.removable:
         raise invalid_field(4, 1)
-    if medium.loaded and task.unit.not_ready is not None:  # something is being done to all of it
-        raise task.unit.not_ready
     if medium.locks and (not cdb[4] & _START or not medium.loaded):
         raise illegal_request(Asc.MEDIUM_REMOVAL_PREVENTED)
 

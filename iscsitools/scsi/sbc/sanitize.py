@@ -19,7 +19,7 @@ from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.core.unit import LogicalUnit, Part
 from iscsitools.scsi.sbc.medium import Medium
 from iscsitools.scsi.sbc.progress import in_progress, watched
-from iscsitools.scsi.sbc.sanitize_job import BLOCK_ERASE, OVERWRITE, SanitizeJob
+from iscsitools.scsi.sbc.sanitize_job import BLOCK_ERASE, CRYPTO_ERASE, OVERWRITE, SanitizeJob
 from iscsitools.wire.sense import Asc, SenseKey
 
 _SANITIZE = 0x48
@@ -187,7 +187,7 @@ def _check(task: Task) -> None:
 
 
 def check_erase(task: Task) -> None:
-    """BLOCK ERASE: no parameter list."""
+    """BLOCK ERASE and CRYPTOGRAPHIC ERASE: no parameter list."""
     _check(task)
     if u16(task.cdb, 7):
         raise invalid_field(7, 7)
@@ -196,6 +196,11 @@ def check_erase(task: Task) -> None:
 def block_erase(task: Task) -> Work | None:
     """BLOCK ERASE: the backstore gives the blocks back, and they read as zeros."""
     return Sanitation.of(task.unit).begin(task, SanitizeJob(BLOCK_ERASE, bool(task.cdb[1] & _AUSE)))
+
+
+def crypto_erase(task: Task) -> Work | None:
+    """CRYPTOGRAPHIC ERASE: the backstore, which encrypts, changes its key."""
+    return Sanitation.of(task.unit).begin(task, SanitizeJob(CRYPTO_ERASE, bool(task.cdb[1] & _AUSE)))
 
 
 def check_overwrite(task: Task) -> None:

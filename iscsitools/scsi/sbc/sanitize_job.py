@@ -9,11 +9,13 @@ from functools import partial
 from typing import Final
 
 from iscsitools.backstores.asynchronous import Operation, Request, flush_request, write_request
+from iscsitools.backstores.base import Backstore
 from iscsitools.scsi.core.executor import Steps
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.scsi.sbc.pieces import in_pieces
 
 BLOCK_ERASE: Final = 0x02
+CRYPTO_ERASE: Final = 0x03
 OVERWRITE: Final = 0x01
 _STEP: Final = 1 << 20
 
@@ -34,6 +36,10 @@ class SanitizeJob:
 
     def steps(self, unit: LogicalUnit) -> Steps:
         """From the first block again: who has done a part of it before does not matter."""
+        if self.action == CRYPTO_ERASE:
+            yield flush_request()
+            yield _KeyChange(Operation.FLUSH)
+            return
         if self.action == BLOCK_ERASE:
             yield from in_pieces(partial(Request, Operation.DISCARD), 0, unit.blocks * unit.block_size)
             yield flush_request()
@@ -76,7 +82,9 @@ class SanitizeJob:
             )  # fmt: skip
         except (KeyError, TypeError) as error:
             raise ValueError(f"it is no sanitize operation ({type(error).__name__}: {error})") from None
-        if job.action != BLOCK_ERASE and not (job.action == OVERWRITE and job.pattern and job.count > 0):
+        if job.action not in (BLOCK_ERASE, CRYPTO_ERASE) and not (
+            job.action == OVERWRITE and job.pattern and job.count > 0
+        ):
             raise ValueError(f"there is no sanitize operation {job.action} like this")
         if disk != _disk(unit):
             raise ValueError(f"it was begun on another disk ({disk})")
@@ -89,3 +97,11 @@ def _disk(unit: LogicalUnit) -> str:
 
 def _write(piece: memoryview, at: int, length: int) -> Request:
     return write_request(at, piece[:length])
+
+
+class _KeyChange(Request):
+    """The step that changes the key. It is always performed, never submitted; as a flush, it works on no block."""
+
+    def perform(self, store: Backstore) -> None:
+        """Do it now."""
+        store.crypto_erase()

@@ -1,0 +1,18 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from iscsitools.backstores.base import Backstore
+
+BLOCKS = 64 << 10
+"""Bytes of a disk behind its header."""
+
+Open = Callable[..., Backstore]
+
+
+def read(store: Backstore, offset: int, length: int) -> bytes:
+    buffer = bytearray(b"\xa5" * length)
+    store.read_into(offset, memoryview(buffer))
+    return bytes(buffer)
