@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -72,11 +73,24 @@ def test_a_rejected_header_is_cut_to_what_the_initiator_takes():
     assert rejected(wire, b"a" * 464) == 5
 
 
-def test_an_extended_cdb_that_nobody_knows_is_a_sense_code():
+@pytest.mark.parametrize(
+    "action",
+    [
+        pytest.param(0x0009, id="READ(32)"),
+        pytest.param(0x000B, id="WRITE(32)"),
+        pytest.param(0x000A, id="VERIFY(32)"),
+        pytest.param(0x000C, id="WRITE AND VERIFY(32)"),
+        pytest.param(0x000D, id="WRITE SAME(32)"),
+        pytest.param(0xFFFF, id="one that nobody knows"),
+    ],
+)
+def test_an_extended_cdb_is_a_sense_code(action):
+    """SBC-3 has those for type 2 protection only, and a device server without it processes none of them."""
     wire = Target().session()
-    bhs = bytearray(wire.request(b"\x7f" + bytes(15)))
+    cdb = struct.pack(">BxxxxxxBH22x", 0x7F, 24, action)
+    bhs = bytearray(wire.request(cdb[:16]))
     bhs[4] = 5
-    wire.feed(bytes(bhs) + b"\x00\x11\x01\x00" + bytes(16))
+    wire.feed(bytes(bhs) + b"\x00\x11\x01\x00" + cdb[16:])
     (answer,) = wire.receive()
     assert (answer.status, answer.data[4] & 0xF, answer.data[14]) == (2, 5, 0x20)
 

@@ -81,6 +81,12 @@ def test_what_a_disk_of_software_has_not(bench):
     assert log_page(a, 0x15).hex() == "15000010" + "0000030c" + bytes(12).hex()
 
 
+def test_the_lists_of_defects_are_empty(bench):
+    a = bench.initiator()
+    assert a.run("37001800000000000800").data.hex() == "00180000"
+    assert a.run("b71000000000000000080000").data.hex() == "0010000000000000"
+
+
 @pytest.mark.parametrize(
     ("cdb", "code"),
     [
