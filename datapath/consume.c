@@ -38,7 +38,7 @@ bool is_plain(const struct command *command, const struct gate *gate, bool watch
     if (!command->fua)
         return true;
     if (command->writes)
-        return gate->shortcut.ring != NULL && !watched && !threaded; /* it flies */
+        return gate->shortcut.air != NULL && !watched && !threaded; /* it flies */
     unflushed = shortcut_unflushed(&gate->shortcut); /* SBC-3 5.11: then the cache is what the medium is */
     if (unflushed < 0)
         return !threaded && !store_unflushed(gate->store);

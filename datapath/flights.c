@@ -27,7 +27,7 @@ bool flights_in_the_way(const struct shortcut *shortcut, uint64_t offset, size_t
 
     if (words[writes ? FLIGHTS : WRITE_FLIGHTS] == 0)
         return false;
-    for (const struct flight *each = shortcut->ring->first_flight; each != NULL; each = each->after)
+    for (const struct flight *each = shortcut->air->first; each != NULL; each = each->after)
         if (overlap(each, (int)words[FD], offset, length, writes))
             return true;
     return false;
@@ -35,26 +35,26 @@ bool flights_in_the_way(const struct shortcut *shortcut, uint64_t offset, size_t
 
 /* -- lists */
 
-static void join_ring(struct ring *ring, struct flight *flight)
+static void join_air(struct air *air, struct flight *flight)
 {
-    flight->before = ring->last_flight;
+    flight->before = air->last;
     if (flight->before != NULL)
         flight->before->after = flight;
     else
-        ring->first_flight = flight;
-    ring->last_flight = flight;
+        air->first = flight;
+    air->last = flight;
 }
 
-static void leave_ring(struct ring *ring, struct flight *flight)
+static void leave_air(struct air *air, struct flight *flight)
 {
     if (flight->before != NULL)
         flight->before->after = flight->after;
     else
-        ring->first_flight = flight->after;
+        air->first = flight->after;
     if (flight->after != NULL)
         flight->after->before = flight->before;
     else
-        ring->last_flight = flight->before;
+        air->last = flight->before;
 }
 
 static void join_path(struct path *path, struct flight *flight)
@@ -113,11 +113,11 @@ void flight_free(struct flight *flight)
 
 /* -- landing */
 
-static void tell(struct ring *ring, PyObject *callable, PyObject *argument, int64_t result)
+static void tell(struct air *air, PyObject *callable, PyObject *argument, int64_t result)
 {
     PyObject *pair = Py_BuildValue("((OO)L)", callable, argument, (long long)result);
 
-    if (pair == NULL || PyList_Append(ring->results, pair) < 0)
+    if (pair == NULL || PyList_Append(air->results, pair) < 0)
         PyErr_WriteUnraisable(callable); /* there is no memory for a pair */
     Py_XDECREF(pair);
 }
@@ -168,19 +168,19 @@ static bool put_answer(struct path *path, const struct flight *flight)
 }
 
 /* Begin those that waited for others, and need wait no longer. */
-static void begin_waiting(struct ring *ring)
+static void begin_waiting(struct air *air)
 {
-    for (struct flight *each = ring->first_flight; each != NULL && ring->waiting != 0; each = each->after) {
+    for (struct flight *each = air->first; each != NULL && air->waiting != 0; each = each->after) {
         const struct operation *operation = &each->operation;
-        const struct flight *other = ring->first_flight;
+        const struct flight *other = air->first;
         if (each->begun)
             continue;
         while (other != each && !overlap(other, operation->fd, operation->offset, operation->length, each->writes))
             other = other->after;
-        if (other != each || ring_start(ring, &each->operation) < 0)
-            continue; /* no place in the ring: there will be when the next one lands */
+        if (other != each || !air->start_waiting(air, each))
+            continue;
         each->begun = true;
-        ring->waiting--;
+        air->waiting--;
     }
 }
 
@@ -194,34 +194,34 @@ static void count_words(struct flight *flight, int more)
         words[UNFLUSHED] = 1; /* at the end too: a flush may have begun and ended in between */
 }
 
-static void ended(struct operation *operation, int64_t result)
+void flight_land(struct operation *operation, int64_t result)
 {
     struct flight *flight = (struct flight *)operation;
-    struct ring *ring = operation->ring;
+    struct air *air = flight->air;
     struct path *path = flight->path;
 
-    leave_ring(ring, flight);
+    leave_air(air, flight);
     count_words(flight, -1);
     if (flight->taker != NULL) {
         if (!flight->writes && result > 0)
             memcpy(flight->lent.buf, operation->memory, (size_t)result);
-        tell(ring, flight->gate->shortcut.ended, flight->taker, result);
+        tell(air, flight->gate->shortcut.ended, flight->taker, result);
     } else if (path != NULL && (result != (int64_t)operation->length || !put_answer(path, flight))) {
         flight->failed = true;
         flight->result = result;
         PyObject *itt = PyLong_FromUnsignedLong(flight->itt);
-        tell(ring, path->flights.landed, itt == NULL ? Py_None : itt, 0);
+        tell(air, path->flights.landed, itt == NULL ? Py_None : itt, 0);
         Py_XDECREF(itt);
-        begin_waiting(ring);
+        begin_waiting(air);
         return; /* whoever takes it over frees it */
     } else if (path != NULL) {
-        if (path->landed_in != ring->reaps)
-            tell(ring, path->flights.landed, Py_None, 0);
-        path->landed_in = ring->reaps;
+        if (path->landed_in != air->reaps)
+            tell(air, path->flights.landed, Py_None, 0);
+        path->landed_in = air->reaps;
         flight_leave_path(flight);
     }
     flight_free(flight);
-    begin_waiting(ring);
+    begin_waiting(air);
 }
 
 /* -- taking off */
@@ -231,11 +231,11 @@ static bool may_fly(const struct path *path, const struct gate *gate, uint64_t o
     const struct shortcut *shortcut = &gate->shortcut;
     const int64_t *words = shortcut->words.buf;
 
-    if (shortcut->ring == NULL || path->flights.landed == NULL || length == 0 || length > SLOT_LENGTH)
+    if (shortcut->air == NULL || path->flights.landed == NULL || length == 0 || length > SLOT_LENGTH)
         return false;
     if (words[writes ? HOLDS : WRITERS] != 0 || !gate_has_room(gate))
         return false;
-    return !writes
+    return !writes || shortcut->kind != SHORTCUT_FILE
            || (words[NO_WRITE_BEFORE] != NO_WRITES && (int64_t)(offset + length) <= lseek((int)words[FD], 0, SEEK_END));
 }
 
@@ -243,7 +243,7 @@ bool flight_begin(struct path *path, struct gate *gate, const uint8_t *bhs, uint
                   const uint8_t *data, bool durable)
 {
     const int64_t *words = gate->shortcut.words.buf;
-    struct ring *ring = gate->shortcut.ring;
+    struct air *air = gate->shortcut.air;
     struct flight *flight;
     struct operation *operation;
     bool waits;
@@ -263,25 +263,27 @@ bool flight_begin(struct path *path, struct gate *gate, const uint8_t *bhs, uint
     operation->flags = durable ? (uint32_t)words[DURABLE_FLAGS] : 0;
     operation->offset = offset;
     operation->length = length;
-    operation->ended = ended;
-    if (!operation_memory(ring, operation) || operation->slot == NO_SLOT) {
+    operation->ended = flight_land;
+    operation->slot = NO_SLOT;
+    flight->air = air;
+    if (!air->find_memory(air, flight)) {
         flight_free(flight);
         return false;
     }
     if (data != NULL)
         memcpy(operation->memory, data, length);
-    operation->ring = ring;
     waits = flights_in_the_way(&gate->shortcut, offset, length, flight->writes);
-    if (!waits && ring_start(ring, operation) < 0) {
+    if (!waits && air->start(air, flight) < 0) {
         flight_free(flight);
         return false;
     }
     flight->begun = !waits;
-    ring->waiting += waits;
-    join_ring(ring, flight);
+    air->waiting += waits;
+    join_air(air, flight);
     join_path(path, flight);
     count_words(flight, 1);
-    path->departing = gate;
+    if (air->submit != NULL)
+        path->departing = gate;
     return true;
 }
 
@@ -293,8 +295,8 @@ void flights_take_off(struct path *path)
     path->departing = NULL;
     if (gate == NULL)
         return;
-    ring_submit(gate->shortcut.ring);
-    if (PyList_Size(gate->shortcut.ring->results) == 0)
+    gate->shortcut.air->submit(gate->shortcut.air);
+    if (PyList_Size(gate->shortcut.air->results) == 0)
         return;
     result = PyObject_CallMethod(gate->store, "reap", NULL); /* the kernel has refused some */
     if (result == NULL)

@@ -1,7 +1,8 @@
-/* READs and WRITEs that wait for the disk: in a ring, and no tasks yet. */
+/* READs and WRITEs that wait for the disk: in a ring, or with a carrier, and no tasks yet. */
 #ifndef FLIGHTS_H
 #define FLIGHTS_H
 
+#include "carrier_interface.h"
 #include "gate.h"
 #include "ring.h"
 #include "wire.h"
@@ -10,19 +11,22 @@ struct path;
 
 /*
  * One command. "path": whose answer it is going to be; NULL once another has taken it over. "taker": what that one wants
- * told; "lent": the buffer that it wants filled.
+ * told; "lent": the buffer that it wants filled. "call", "next_ended": of a carrier.
  */
 struct flight {
     struct operation operation;
+    struct air *air;
+    struct iscsitools_call call;
+    struct flight *next_ended;
     struct path *path;
     struct gate *gate;
     uint8_t bhs[BHS_LENGTH];
     uint32_t itt;
     bool writes, durable, begun, failed;
-    int64_t result; /* of one that has failed and was not taken over yet */
+    int64_t result; /* of one that has ended and was not landed, or taken over, yet */
     PyObject *taker;
     Py_buffer lent;
-    struct flight *before, *after;           /* those of its ring, oldest first */
+    struct flight *before, *after;           /* those of its air, oldest first */
     struct flight *before_of_path, *after_of_path; /* those of its path */
 };
 
@@ -48,6 +52,9 @@ bool flight_begin(struct path *path, struct gate *gate, const uint8_t *bhs, uint
 void flights_take_off(struct path *path);
 
 struct flight *flights_find(const struct flights *flights, uint32_t itt);
+
+/* It has ended, as "operation.ended" says it too: put its answer into the output, or tell who has taken it over. */
+void flight_land(struct operation *operation, int64_t result);
 
 /* The path's side of one is over; and it is over altogether. */
 void flight_leave_path(struct flight *flight);

@@ -5,6 +5,7 @@
 #ifdef __linux__
 #include "data_thread.h"
 #endif
+#include "carrier.h"
 #include "ring.h"
 #include "trace.h"
 
@@ -46,7 +47,7 @@ PyMODINIT_FUNC PyInit__native(void)
     if (tags_init() < 0 || gate_init() < 0 || (module = PyModule_Create(&definition)) == NULL)
         return NULL;
     if (PyModule_AddObjectRef(module, "Gate", (PyObject *)gate_type) < 0 || path_init(module) < 0
-        || ring_init(module) < 0 || trace_init(module) < 0)
+        || ring_init(module) < 0 || carrier_init(module) < 0 || trace_init(module) < 0)
         Py_CLEAR(module);
 #ifdef __linux__
     if (module != NULL && data_thread_init(module) < 0)

@@ -180,7 +180,7 @@ void ring_reap(struct ring *ring)
 {
     struct uring_cqe completion;
 
-    ring->reaps++;
+    ring->air.reaps++;
     while (uring_reap(&ring->uring, &completion)) {
         struct operation *operation = (struct operation *)(uintptr_t)completion.data;
         if (operation == NULL)

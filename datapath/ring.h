@@ -2,8 +2,7 @@
 #ifndef RING_H
 #define RING_H
 
-#include "python.h"
-
+#include "air.h"
 #include "uring.h"
 
 enum { RING_SLOTS = 128, SLOT_LENGTH = 64 << 10, FILE_PLACES = 64, NO_SLOT = -1 };
@@ -26,8 +25,6 @@ struct operation {
     struct operation *before, *after;
 };
 
-struct flight;
-
 struct ring {
     PyObject_HEAD
     struct uring uring;
@@ -37,9 +34,7 @@ struct ring {
     int free_slots[RING_SLOTS], free_count;
     bool memory_registered, places_registered;
     int files[FILE_PLACES]; /* the descriptor in each place, or -1 */
-    struct flight *first_flight, *last_flight; /* see flights.h; oldest first */
-    uint64_t waiting, reaps; /* flights that have not begun; how often completions were looked at */
-    PyObject *results;      /* what reap is going to return, or NULL */
+    struct air air;
 };
 
 /* The type, after ring_init. */

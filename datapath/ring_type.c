@@ -1,5 +1,5 @@
 /* The type Ring: calls of Python's side, which are asked for with an object and end as a pair of it and a result. */
-#include "ring.h"
+#include "flights.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ static void asked_free(struct asked *asked)
 static void asked_ended(struct operation *operation, int64_t result)
 {
     struct asked *asked = (struct asked *)operation;
-    PyObject *results = operation->ring->results;
+    PyObject *results = operation->ring->air.results;
     PyObject *pair;
 
     if (operation->opcode == URING_READ && result > 0 && operation->memory != asked->buffer.buf)
@@ -170,13 +170,13 @@ static PyObject *ring_submit_all(PyObject *self, PyObject *Py_UNUSED(unused))
 
     if (ring->uring.fd >= 0)
         ring_submit(ring);
-    return PyBool_FromLong(PyList_Size(ring->results) > 0);
+    return PyBool_FromLong(PyList_Size(ring->air.results) > 0);
 }
 
 static PyObject *ring_reap_all(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     struct ring *ring = (struct ring *)self;
-    PyObject *results = ring->results;
+    PyObject *results = ring->air.results;
 
     PyObject *next = PyList_New(0);
 
@@ -184,7 +184,7 @@ static PyObject *ring_reap_all(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     if (ring->uring.fd >= 0)
         ring_reap(ring);
-    ring->results = next;
+    ring->air.results = next;
     return results;
 }
 
@@ -248,6 +248,33 @@ static PyObject *ring_close(PyObject *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
+/* -- flights */
+
+static struct ring *ring_of(struct air *air)
+{
+    return (struct ring *)(void *)((char *)air - offsetof(struct ring, air));
+}
+
+static bool find_slot(struct air *air, struct flight *flight)
+{
+    return operation_memory(ring_of(air), &flight->operation) && flight->operation.slot != NO_SLOT;
+}
+
+static int start_flight(struct air *air, struct flight *flight)
+{
+    return ring_start(ring_of(air), &flight->operation);
+}
+
+static bool start_waiting(struct air *air, struct flight *flight)
+{
+    return start_flight(air, flight) == 0; /* or there is no place in the ring now */
+}
+
+static void submit_flights(struct air *air)
+{
+    ring_submit(ring_of(air));
+}
+
 static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
     static char *names[] = {NULL};
@@ -271,8 +298,11 @@ static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *named)
     ring->under_way.before = ring->under_way.after = &ring->under_way;
     memset(ring->files, -1, sizeof ring->files);
     ring->places_registered = uring_register_places(&ring->uring, FILE_PLACES) == 0;
-    ring->results = PyList_New(0);
-    if (ring->results == NULL)
+    ring->air = (struct air){
+        .results = PyList_New(0), .find_memory = find_slot, .start = start_flight, .start_waiting = start_waiting,
+        .submit = submit_flights,
+    };
+    if (ring->air.results == NULL)
         Py_CLEAR(ring);
     return (PyObject *)ring;
 }
@@ -283,7 +313,7 @@ static void ring_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
 
     give_back(ring);
-    Py_XDECREF(ring->results);
+    Py_XDECREF(ring->air.results);
     PyObject_Free(self);
     Py_DECREF(type);
 }

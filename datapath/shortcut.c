@@ -6,6 +6,7 @@
  */
 #include "shortcut.h"
 
+#include "carrier.h"
 #include "flights.h"
 
 #include <errno.h>
@@ -231,6 +232,8 @@ static enum attempt read_kind(const struct shortcut *shortcut, const struct user
     case SHORTCUT_NULL:
         memset(to, 0, length);
         return DONE;
+    case SHORTCUT_CARRIER:
+        return CANNOT;
     case SHORTCUT_NONE:
         break;
     }
@@ -247,6 +250,8 @@ static enum attempt write_kind(const struct shortcut *shortcut, struct user *use
         return ram_write(shortcut, user, offset, from, length);
     case SHORTCUT_NULL:
         return DONE;
+    case SHORTCUT_CARRIER:
+        return CANNOT;
     case SHORTCUT_NONE:
         break;
     }
@@ -296,8 +301,28 @@ static enum shortcut_kind kind_of(PyObject *name, Py_ssize_t *words)
         *words = RAM_WORDS;
         return SHORTCUT_RAM;
     }
+    if (PyUnicode_CompareWithASCIIString(name, "carrier") == 0) {
+        *words = FILE_WORDS;
+        return SHORTCUT_CARRIER;
+    }
     *words = 0;
     return PyUnicode_CompareWithASCIIString(name, "null") == 0 ? SHORTCUT_NULL : SHORTCUT_NONE;
+}
+
+/* That by which commands fly, or None. */
+static int take_ring(struct shortcut *shortcut, PyObject *ring)
+{
+    PyTypeObject *type = shortcut->kind == SHORTCUT_CARRIER ? carrier_type : ring_type;
+
+    if (ring == Py_None && shortcut->kind != SHORTCUT_CARRIER)
+        return 0;
+    if ((shortcut->kind != SHORTCUT_FILE && shortcut->kind != SHORTCUT_CARRIER) || !PyObject_TypeCheck(ring, type)) {
+        PyErr_SetString(PyExc_TypeError, "not a ring or carrier of this module, or not of such a store");
+        return -1;
+    }
+    shortcut->ring = Py_NewRef(ring);
+    shortcut->air = type == carrier_type ? carrier_air(ring) : &((struct ring *)ring)->air;
+    return 0;
 }
 
 static int take_over(struct shortcut *shortcut, PyObject *offer)
@@ -319,11 +344,8 @@ static int take_over(struct shortcut *shortcut, PyObject *offer)
         PyErr_SetString(PyExc_ValueError, "not what a backstore of that kind has to offer");
         return -1;
     }
-    if (ring != Py_None && (shortcut->kind != SHORTCUT_FILE || !PyObject_TypeCheck(ring, ring_type))) {
-        PyErr_SetString(PyExc_TypeError, "not a ring of this module, or not of a file");
+    if (take_ring(shortcut, ring) < 0)
         return -1;
-    }
-    shortcut->ring = ring == Py_None ? NULL : (struct ring *)Py_NewRef(ring);
     shortcut->ended = Py_NewRef(ended);
     Py_INCREF(chunks);
     Py_INCREF(slow);
@@ -372,5 +394,6 @@ void shortcut_close(struct shortcut *shortcut)
     Py_CLEAR(shortcut->chunks);
     Py_CLEAR(shortcut->slow);
     Py_CLEAR(shortcut->ended);
+    shortcut->air = NULL;
     Py_CLEAR(shortcut->ring);
 }

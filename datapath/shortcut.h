@@ -7,9 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct ring;
+struct air;
 
-enum shortcut_kind { SHORTCUT_NONE, SHORTCUT_FILE, SHORTCUT_RAM, SHORTCUT_NULL };
+enum shortcut_kind { SHORTCUT_NONE, SHORTCUT_FILE, SHORTCUT_RAM, SHORTCUT_NULL, SHORTCUT_CARRIER };
 
 /* The plain words of a backstore; the array is shared with it. */
 struct shortcut {
@@ -17,12 +17,13 @@ struct shortcut {
     Py_buffer words;
     Py_buffer places; /* of ram: the address of each chunk's first byte, or 0; no buf: not all have a place in it */
     PyObject *chunks; /* of ram: by number, a bytearray each */
-    struct ring *ring; /* of file: by which it may wait for the disk; or NULL */
-    PyObject *ended;   /* of file: called with a request, and how it ended in the ring */
+    PyObject *ring;    /* of file: by which it may wait for the disk; of carrier: that; or NULL */
+    struct air *air;   /* of it; or NULL */
+    PyObject *ended;   /* called with a request, and how it ended there */
     PyObject *slow;   /* of file: called with begin and end of a write that was slow */
 };
 
-/* The words of "file", as in shortcut.py. */
+/* The words of "file", as in shortcut.py; of them "carrier" has the last two. */
 enum {
     FD, READ_FLAGS, NO_WRITE_BEFORE, UNFLUSHED, WRITERS, HOLDS, DIRECT, DURABLE_FLAGS, FLIGHTS, WRITE_FLIGHTS, FILE_WORDS
 };

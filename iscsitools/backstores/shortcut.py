@@ -92,7 +92,7 @@ class Alone:
 
 
 class Shortcut(NamedTuple):
-    """An offer. ``kind``: "file", "ram" or "null"; ``words``: as above; the rest is for the kinds that have it."""
+    """An offer. ``kind``: "file", "ram", "null" or "carrier"; ``words``: as above; the rest is for the kinds that have it."""
 
     kind: str
     words: array[int]
@@ -104,9 +104,9 @@ class Shortcut(NamedTuple):
     """Of "ram": of each of its first chunks the address of the first byte, or 0; 64-bit numbers."""
     ring: object = None
     """Of "file": the ring of this thread (``iscsitools.datapath._native.Ring``), by which what waits for the disk may
-    be done. What is under way there is counted in FLIGHTS."""
+    be done; of "carrier": that (:mod:`.carrier`). What is under way there is counted in FLIGHTS."""
     ended: Callable[[Request, int], None] | None = None
-    """Of "file": called for a call that became a request meanwhile, with how it ended: bytes, or a negative errno."""
+    """Of both: called for a call that became a request meanwhile, with how it ended: bytes, or a negative errno."""
 
 
 def file_words() -> array[int]:

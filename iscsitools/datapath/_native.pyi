@@ -53,3 +53,21 @@ class Ring:
 
     def close(self) -> None:
         """Give the ring back; raises RuntimeError while calls are under way."""
+
+class Carrier:
+    """What a backstore's capsule takes. Raises ValueError when that is none of a version that is known here.
+
+    ``fd`` is an eventfd of the backstore. Made, and used, on the event loop's thread.
+    """
+
+    def __init__(self, capsule: object, fd: int) -> None: ...
+    @property
+    def waiting(self) -> bool:
+        """Whether :meth:`reap` has something to do."""
+
+    @property
+    def under_way(self) -> int:
+        """Calls that the capsule has, or that have ended and wait for :meth:`reap`."""
+
+    def reap(self) -> list[tuple[Any, int]]:
+        """Answer what has ended: pairs of what is to be called, and its argument; and the other argument."""

@@ -6,8 +6,8 @@ setup(
     ext_modules=[
         Extension(
             "iscsitools_rbd._native",
-            sources=["native/module.c", "native/calls.c"],
-            depends=["native/ceph.h", "native/image.h"],
+            sources=["native/module.c", "native/calls.c", "native/carrier.c"],
+            depends=["native/carrier_interface.h", "native/ceph.h", "native/image.h"],
             extra_compile_args=["-Wall", "-Wextra", "-Wconversion"],
             optional=True,
         )

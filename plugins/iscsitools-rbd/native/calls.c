@@ -5,6 +5,7 @@
  */
 #include "image.h"
 
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 
@@ -45,9 +46,16 @@ void flights_free(struct image *image)
         struct flight *flight = image->all.after;
         unlink_flight(flight);
         ceph.rbd_aio_release(flight->completion);
+        if (flight->call != NULL)
+            flight->call->ended(flight->call, -ESHUTDOWN);
         free_flight(flight);
     }
     image->late = 0;
+}
+
+static int is_late(const struct flight *flight)
+{
+    return flight->request == NULL && flight->call == NULL;
 }
 
 /* Whether a late change may still land on these blocks. */
@@ -56,7 +64,7 @@ static int kept_off(const struct image *image, uint64_t offset, uint64_t length)
     if (image->late == 0)
         return 0;
     for (const struct flight *at = image->all.after; at != &image->all; at = at->after)
-        if (at->request == NULL && at->operation != READ && at->offset < offset + length && offset < at->offset + at->length)
+        if (is_late(at) && at->operation != READ && at->offset < offset + length && offset < at->offset + at->length)
             return 1;
     return 0;
 }
@@ -76,25 +84,54 @@ static int send(struct image *image, struct flight *flight, const void *data)
     return ceph.rbd_aio_write_zeroes(image->image, flight->offset, flight->length, flight->completion, 0, 0);
 }
 
-static int begin(struct image *image, struct flight *flight, const Py_buffer *view)
+/* 0, or a negative errno. */
+static int begin(struct image *image, struct flight *flight, const void *data)
 {
-    int code;
+    int code = ceph.rbd_aio_create_completion(flight, NULL, &flight->completion);
 
-    if (flight->operation <= WRITE && (uint64_t)view->len != flight->length) {
-        PyErr_SetString(PyExc_ValueError, "the buffer is not as long as the request");
-        return -1;
-    }
-    code = ceph.rbd_aio_create_completion(flight, NULL, &flight->completion);
-    if (code == 0) {
-        link_last(image, flight);
-        code = send(image, flight, view->buf);
-        if (code == 0)
-            return 0;
+    if (code != 0)
+        return code;
+    link_last(image, flight);
+    code = send(image, flight, data);
+    if (code != 0) {
         unlink_flight(flight);
         ceph.rbd_aio_release(flight->completion);
     }
-    PyErr_SetObject(PyExc_OSError, PyLong_FromLong(-code));
-    return -1;
+    return code;
+}
+
+static struct flight *new_flight(enum operation operation, uint64_t offset, uint64_t length)
+{
+    struct flight *flight = PyMem_Malloc(sizeof *flight + (operation == READ ? length : 0));
+
+    if (flight == NULL)
+        return NULL;
+    flight->request = flight->buffer = NULL;
+    flight->call = NULL;
+    flight->operation = operation;
+    flight->offset = offset;
+    flight->length = length;
+    flight->sent = now();
+    return flight;
+}
+
+int image_begin(struct image *image, struct iscsitools_call *call)
+{
+    struct flight *flight;
+    int code;
+
+    if (image->image == NULL)
+        return -ENODEV;
+    if (kept_off(image, call->offset, call->length))
+        return -EBUSY;
+    flight = new_flight((enum operation)call->operation, call->offset, call->length);
+    if (flight == NULL)
+        return -ENOMEM;
+    flight->call = call;
+    code = begin(image, flight, call->memory);
+    if (code != 0)
+        free_flight(flight);
+    return code;
 }
 
 /* submit(request, operation, offset, length, buffer): False: a change that is late may still land on these blocks. */
@@ -105,7 +142,7 @@ PyObject *image_submit(PyObject *self, PyObject *const *args, Py_ssize_t count)
     uint64_t offset, length;
     struct flight *flight;
     Py_buffer view;
-    int failed;
+    int code = 0;
 
     if (count != 5)
         return PyErr_Format(PyExc_TypeError, "takes 5 arguments, not %zd", count);
@@ -120,24 +157,24 @@ PyObject *image_submit(PyObject *self, PyObject *const *args, Py_ssize_t count)
         Py_RETURN_FALSE;
     if (PyObject_GetBuffer(args[4], &view, operation == READ ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
         return NULL;
-    flight = PyMem_Malloc(sizeof *flight + (operation == READ ? length : 0));
-    if (flight == NULL) {
+    if (operation <= WRITE && (uint64_t)view.len != length) {
         PyBuffer_Release(&view);
-        return PyErr_NoMemory();
+        return PyErr_Format(PyExc_ValueError, "the buffer is not as long as the request");
     }
-    flight->request = Py_NewRef(args[0]);
-    flight->buffer = Py_NewRef(args[4]);
-    flight->operation = (enum operation)operation;
-    flight->offset = offset;
-    flight->length = length;
-    flight->sent = now();
-    failed = begin(image, flight, &view);
+    flight = new_flight((enum operation)operation, offset, length);
+    if (flight != NULL) {
+        flight->request = Py_NewRef(args[0]);
+        flight->buffer = Py_NewRef(args[4]);
+        code = begin(image, flight, view.buf);
+    }
     PyBuffer_Release(&view);
-    if (failed) {
-        free_flight(flight);
-        return NULL;
-    }
-    Py_RETURN_TRUE;
+    if (flight == NULL)
+        return PyErr_NoMemory();
+    if (code == 0)
+        Py_RETURN_TRUE;
+    free_flight(flight);
+    errno = -code;
+    return PyErr_SetFromErrno(PyExc_OSError);
 }
 
 /* Give the reader what was read. */
@@ -152,6 +189,20 @@ static int deliver(const struct flight *flight)
     return 0;
 }
 
+/* The same of a data path, which has lent its memory until it is told. */
+static void finish_call(struct flight *flight, ssize_t code)
+{
+    struct iscsitools_call *call = flight->call;
+
+    if (code >= 0 && flight->operation == READ) {
+        memcpy(call->memory, flight->data, (size_t)code);
+        code = (uint64_t)code == flight->length ? code : -EIO;
+    } else if (code >= 0) {
+        code = (ssize_t)flight->length;
+    }
+    call->ended(call, code);
+}
+
 /* One that librbd has answered: its request is complete, or "failed" is told the code. */
 static int finish(struct image *image, rbd_completion_t completion, PyObject *complete, PyObject *failed)
 {
@@ -162,7 +213,10 @@ static int finish(struct image *image, rbd_completion_t completion, PyObject *co
     ceph.rbd_aio_release(completion);
     unlink_flight(flight);
     if (flight->request == NULL) {
-        image->late--;
+        if (flight->call != NULL)
+            finish_call(flight, code);
+        else
+            image->late--;
         free_flight(flight);
         return 0;
     }
@@ -196,23 +250,38 @@ PyObject *image_reap(PyObject *self, PyObject *failed)
     Py_RETURN_NONE;
 }
 
-/* overdue(seconds): the requests that were sent longer ago; librbd still has them, and they are late now. */
-PyObject *image_overdue(PyObject *self, PyObject *seconds)
+/*
+ * overdue(seconds, errno): the requests that were sent longer ago; librbd still has them, and they are late now. Calls of a
+ * data path end here, with that error.
+ */
+PyObject *image_overdue(PyObject *self, PyObject *args)
 {
     struct image *image = (struct image *)self;
-    double before = now() - PyFloat_AsDouble(seconds);
-    PyObject *found = PyErr_Occurred() ? NULL : PyList_New(0);
+    double seconds, before;
+    PyObject *found;
+    int code;
+
+    if (!PyArg_ParseTuple(args, "di:overdue", &seconds, &code))
+        return NULL;
+    before = now() - seconds;
+    found = PyList_New(0);
 
     for (struct flight *at = image->all.after; found != NULL && at != &image->all && at->sent <= before; at = at->after) {
-        if (at->request == NULL)
+        if (is_late(at))
             continue;
+        image->late++;
+        if (at->call != NULL) {
+            at->call->ended(at->call, -code);
+            at->call = NULL;
+            continue;
+        }
         if (PyList_Append(found, at->request) < 0) {
+            image->late--;
             Py_CLEAR(found);
             break;
         }
         Py_CLEAR(at->request);
         Py_CLEAR(at->buffer);
-        image->late++;
     }
     return found;
 }
@@ -223,7 +292,7 @@ PyObject *image_waiting(PyObject *self, PyObject *Py_UNUSED(unused))
     const struct image *image = (const struct image *)self;
 
     for (const struct flight *at = image->all.after; image->late && at != &image->all; at = at->after)
-        if (at->request == NULL)
+        if (is_late(at))
             return PyFloat_FromDouble(now() - at->sent);
     return PyFloat_FromDouble(0.0);
 }

@@ -243,7 +243,7 @@ static PyObject *image_address(PyObject *self, PyObject *Py_UNUSED(unused))
 static PyMethodDef methods[] = {
     {"submit", (PyCFunction)(void (*)(void))image_submit, METH_FASTCALL, "Hand a request to librbd."},
     {"reap", image_reap, METH_O, "Complete what librbd has answered."},
-    {"overdue", image_overdue, METH_O, "The requests that were sent longer ago than so many seconds; they are late now."},
+    {"overdue", image_overdue, METH_VARARGS, "The requests that were sent longer ago than so many seconds; they are late now."},
     {"waiting", image_waiting, METH_NOARGS, "Seconds since the oldest late one was sent."},
     {"owners", image_owners, METH_NOARGS, "The owners of the exclusive lock."},
     {"break_lock", image_break, METH_O, "Take the lock from an owner."},
@@ -295,7 +295,7 @@ PyMODINIT_FUNC PyInit__native(void)
         return NULL;
     module = PyModule_Create(&definition);
     type = module == NULL ? NULL : PyType_FromSpec(&spec);
-    if (type == NULL || PyModule_AddObject(module, "Image", type) < 0) {
+    if (type == NULL || PyModule_AddObjectRef(module, "Image", type) < 0 || carrier_init(module) < 0) {
         Py_XDECREF(type);
         Py_XDECREF(module);
         return NULL;

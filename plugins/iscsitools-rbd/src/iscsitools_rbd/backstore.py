@@ -8,6 +8,7 @@ import os
 import queue
 import select
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
@@ -21,6 +22,8 @@ from iscsitools.backstores.base import (
     Option,
     Request,
 )
+from iscsitools.backstores.carrier import Carrier, carrier_of
+from iscsitools.backstores.shortcut import Shortcut
 
 from iscsitools_rbd.binding_calls import BindingCalls, refusal
 from iscsitools_rbd.ceph import Account, abandon, connect, failure, modules
@@ -94,6 +97,9 @@ class RbdBackstore(Backstore):
         self._calls: NativeImage | BindingCalls | None = None
         """What hands requests for it to librbd."""
         self._eventfd = -1
+        self._direct: Any = None
+        """What data paths in C hand their calls to (``native/carrier.c``)."""
+        self._carrier: Carrier | None = None
         self._size = 0
         self._cached = False
         self._identity = ""
@@ -111,6 +117,7 @@ class RbdBackstore(Backstore):
         self._size, self._cached, self._identity = shown.size, shown.cached, shown.identity
         if native() is not None and not self._cached:
             self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._direct = native().Carrier()
         if self._number:
             self._join(shown)
         else:
@@ -173,6 +180,7 @@ class RbdBackstore(Backstore):
         self._shut_out = False
         if isinstance(image, NativeImage):
             self._calls = image
+            self._direct.use(image.opened)
         else:
             self._calls = BindingCalls(image, Patience(self._wait_seconds), self._failed_at)
         self._data = image
@@ -181,6 +189,8 @@ class RbdBackstore(Backstore):
         """Serve no more; the client is closed when librbd lets go of it."""
         data, self._data = self._data, None
         calls, self._calls = self._calls, None
+        if self._direct is not None:
+            self._direct.use(None)
         error = OSError(errno.ENODEV, "another head serves the disk")
         if calls is not None:
             calls.give_up(error)
@@ -303,10 +313,29 @@ class RbdBackstore(Backstore):
 
     def reap(self) -> None:
         """Complete what librbd has answered."""
+        self._poll()
+        if self._carrier is not None:
+            self._carrier.reap()
+
+    def _poll(self) -> None:
+        """The same, but for what data paths wait for, which only the loop's thread may answer. From any thread."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._eventfd)
         if isinstance(calls := self._calls, NativeImage):
             calls.reap(self._failed_at)
+
+    def shortcut(self) -> Shortcut | None:
+        """What plain reads and writes go by, past Python."""
+        if self._carrier is None and self._direct is not None:
+            self._carrier = carrier_of(self._direct.capsule(), self._eventfd, self._carried)
+        return self._carrier.shortcut() if self._carrier is not None else None
+
+    def _carried(self, request: Request, result: int) -> None:
+        """A call of a data path has ended that is a request by now."""
+        if result == request.length:
+            request.complete()
+        else:
+            self._failed_at(request, result)
 
     def _failed_at(self, request: Request, code: int) -> None:
         """Called in any thread; a READ that is short has no error of its own."""
@@ -338,7 +367,10 @@ class RbdBackstore(Backstore):
         poll.register(self._eventfd, select.POLLIN)
         while ended.empty():
             if poll.poll(_STEP):
-                self.reap()
+                self._poll()
+                if self._carrier is not None and self._carrier.waiting:
+                    os.eventfd_write(self._eventfd, 1)  # the loop has to come by
+                    time.sleep(_STEP / 1000)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Read."""

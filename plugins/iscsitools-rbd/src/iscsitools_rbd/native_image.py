@@ -51,6 +51,8 @@ class NativeImage:
             )
         except OSError as error:
             raise BackstoreError(f"rbd: {name}: {error.strerror}") from None
+        self.opened = self._image
+        """What the module's ``Carrier`` uses."""
         self._submit: Callable[..., bool] = self._image.submit
         self.reap: Callable[[Callable[[Request, int], None]], None] = self._image.reap
         """Complete what librbd has answered; the argument gets a request that has failed, and librbd's code."""
@@ -86,12 +88,12 @@ class NativeImage:
 
     def look(self) -> None:
         """Give BUSY to those whose time is over."""
-        for request in self._image.overdue(self._seconds):
+        for request in self._image.overdue(self._seconds, errno.EBUSY):
             request.complete(OSError(errno.EBUSY, f"Ceph has not answered within {self._seconds:g} s"))
 
     def give_up(self, error: OSError) -> None:
         """Fail all that is under way: the client was shut out, so nothing of it can land."""
-        for request in self._image.overdue(-1.0):
+        for request in self._image.overdue(-1.0, error.errno):
             request.complete(error)
 
     @property
