@@ -1,10 +1,10 @@
 """READs and WRITEs of a data path in C that a plugin takes and answers in C: no call of Python for each of them.
 
 An optional extension of the asynchronous contract. A backstore that has ``completion_fd``, an eventfd, makes a
-:class:`Carrier` of a capsule (``datapath/carrier_interface.h`` says what that points to), returns ``carrier.shortcut()``
-from its own ``shortcut``, and calls ``carrier.reap()`` at the end of its own ``reap``. What the data path cannot do by
-itself still comes as requests: what is no plain READ or WRITE, what has to wait its turn, all while somebody looks, and
-what the capsule has refused.
+:class:`Carrier` of a capsule (``datapath/carrier_interface.h`` says what that points to), returns
+``carrier.shortcut()`` from its own ``shortcut``, and calls ``carrier.reap()`` at the end of its own ``reap``. What the
+data path cannot do by itself still comes as requests: what is no plain READ or WRITE, what has to wait its turn, all
+while somebody looks, and what the capsule has refused.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Carrier:
 def carrier_of(capsule: object, fd: int, ended: Ended) -> Carrier | None:
     """A carrier of a capsule, and of the eventfd that is ``completion_fd``.
 
-    ``ended`` is told of a call that became a request meanwhile: it completes the request, as one of its own. None: there
-    is no data path in C, or that knows no such version of the capsule; then all comes as requests.
+    ``ended`` is told of a call that became a request meanwhile: it completes the request, as one of its own. None:
+    there is no data path in C, or that knows no such version of the capsule; then all comes as requests.
     """
     try:
         from iscsitools.datapath._native import Carrier as NativeCarrier

@@ -92,7 +92,7 @@ class Alone:
 
 
 class Shortcut(NamedTuple):
-    """An offer. ``kind``: "file", "ram", "null" or "carrier"; ``words``: as above; the rest is for the kinds that have it."""
+    """An offer. ``kind``: "file", "ram", "null" or "carrier"; ``words``: as above; the rest: for who has it."""
 
     kind: str
     words: array[int]

@@ -164,7 +164,8 @@ def test_data_threads_race_for_nothing(project: Path, tmp_path: Path) -> None:
 
 
 def test_what_waits_for_the_disk(project: Path, module: Sanitized) -> None:
-    """The tests of the ring and of commands in it, once more."""
-    words = ("-q", "-p", "no:cacheprovider", "tests/datapath/test_flights.py", "tests/backstores/test_file_ring.py")
+    """The tests of the ring, of commands in it, and of those that a plugin takes in C, once more."""
+    files = ("tests/datapath/test_flights.py", "tests/datapath/test_carrier.py", "tests/backstores/test_file_ring.py")
+    words = ("-q", "-p", "no:cacheprovider", *files)
     done = module.run("import pytest\nsys.exit(pytest.main(sys.argv[1:]))", *words, "-k", "not without", cwd=project)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -156,7 +156,7 @@ def test_the_guides_asynchronous_backstore_runs(project: Path) -> None:
 
 
 def test_the_guides_filter_runs(project: Path) -> None:
-    module = module_of(examples(project, "writing-a-backstore.md")[2])
+    module = module_of(examples(project, "writing-a-backstore.md")[3])
     registry = builtin()
     registry.add_filter(module.Invert)
     store = build(parse_spec("ram+invert:64K"), registry)
@@ -169,7 +169,7 @@ def test_the_guides_filter_runs(project: Path) -> None:
 
 
 def test_the_guides_filter_with_an_option_runs(project: Path) -> None:
-    module = module_of(examples(project, "writing-a-backstore.md")[3])
+    module = module_of(examples(project, "writing-a-backstore.md")[4])
     registry = builtin()
     registry.add_filter(module.SlowReads)
     buffer = memoryview(bytearray(512))
