@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from iscsitools import trace
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.client.connection import ServerConnection
-from iscsitools.trace.sums import declared
+from iscsitools.trace.sums import declared, histogram
 from iscsitools.trace.sums.buckets import Buckets, Distribution, merged
 from iscsitools.trace.sums.declared import HISTOGRAMS, NAMES
 from iscsitools.trace.sums.histogram import count
@@ -242,8 +243,8 @@ def test_no_place_is_beyond_the_last_bucket(lba: int) -> None:
 
 def test_the_protocol_page_describes_each(project: Path) -> None:
     text = (project / "docs" / "trace-protocol.md").read_text()
-    for histogram in HISTOGRAMS:
-        assert f"| `{histogram.name}` | {histogram.unit} | {histogram.scale.name.lower()} |" in text
+    for kept in HISTOGRAMS:
+        assert f"| `{kept.name}` | {kept.unit} | {kept.scale.name.lower()} |" in text
 
 
 def test_a_total_over_rows_is_that_of_the_load(make_host: Callable[..., Host]) -> None:
@@ -257,3 +258,19 @@ def test_a_total_over_rows_is_that_of_the_load(make_host: Callable[..., Host]) -
         width, counts = merged(row.histograms["lba"] for row in sums.snapshot().commands)
     assert width == 512
     assert counts == Counter(lba // 512 for _, lba in lbas)
+
+
+@pytest.mark.parametrize("spread", [0, 10, 1000, 1 << 14, 1 << 20, 1 << 45])
+@pytest.mark.parametrize("least", [0, 1, 31, 131071, 1 << 30, -5, -(1 << 33)])
+def test_many_values_are_counted_as_one_by_one(least: int, spread: int) -> None:
+    """Few buckets or many, within sixteen octaves or not, of either sign."""
+    rng = random.Random(least * 7 + spread)
+    values = [least + rng.randint(0, spread) for _ in range(300)]
+    expected = Counter(histogram.buckets(values))
+    assert all(
+        histogram.index_of(value) == bucket for value, bucket in zip(values, histogram.buckets(values), strict=True)
+    )
+    assert histogram.count(values) == expected
+    counts = Counter({5: 1, histogram.buckets(values)[0]: 3})
+    histogram.add(counts, values)
+    assert counts == Counter({5: 1, histogram.buckets(values)[0]: 3}) + expected

@@ -197,7 +197,7 @@ class DataPath(PathEvents):
                         if mask:
                             fired = FIRED_NOTHING
                             if log is not None:
-                                log += (number, operation, clock(), edtl, lba, length,
+                                log += (number, operation, clock(), last_edtl, lba, last_length,
                                         exp_statsn_of(buf, pos - head)[0])  # fmt: skip
                                 read_end, read_tag, read_lun, read_length = done, itt, number, edtl
                             elif all_of_read:

@@ -243,8 +243,10 @@ class CommandSums:
                 if probe == 16:  # xfer-start
                     if itt in starts:
                         state.phases.start(itt, clock())
-                elif not state.phases.done(itt, now := clock(), kind) and kind == XFER_READ:
-                    state.arrivals.gone.append((now, itt))
+                elif itt in state.phases.transfers:
+                    state.phases.done(itt, clock(), kind)
+                elif kind == XFER_READ:
+                    state.arrivals.gone.append((clock(), itt))
             except Exception as error:
                 fail(error)
 

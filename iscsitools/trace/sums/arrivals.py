@@ -6,10 +6,10 @@ Sorting many of them, a column after the other, costs a tenth of sorting them on
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from itertools import compress, repeat
+from itertools import repeat
 from operator import add, rshift, sub
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from iscsitools.probes.subscribers import LOGGED
 from iscsitools.probes.table import RESERVED_TAG
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.declared import Histogram, Value
+from iscsitools.trace.sums.rows import Column, Rows, whole
 from iscsitools.trace.sums.unsent import Unsent
 
 NONE: Final = -1
@@ -24,21 +25,15 @@ NONE: Final = -1
 MAX_STARTS: Final = 8192
 """Unended commands kept per connection: twice the largest command window. A peer may send more that nobody answers,
 outside of its window: then the oldest are forgotten. More than those that it has not seen answered is no depth."""
-MOST: Final = 1024
+MOST: Final = 256
 LEAST: Final = 64
 ALL: Final = 1 << 16
-"""Commands that a log gets before it is sorted: the more, the less each costs. All logs together have about so many."""
-_EXPECTED: Final = 6
-"""Where ExpStatSN stands in an entry of the log."""
-_FEW: Final = 4
-"""Times that a value comes, on average, to be counted by itself."""
-_Column = Sequence[int]
-
-
-Stretch = tuple[int, int, int, int, int, int]
-"""What the log does not have of each of its commands: how many it has with this stretch; as in
-:meth:`Arrivals.end_stretch`, ``began``, ``statsn``, ``itt`` and ``others``; and what follows the StatSN of the last
-command that was answered before it: not ``statsn`` where something else, as a NOP-In, had one in between."""
+"""Commands that a log gets before it is sorted: the more, the less each costs, until what a log holds takes more than
+the processor's cache near by: 1024 cost more than 256. All logs together have about so many."""
+Stretch = tuple[int, int, int | None, int, int, int | None]
+"""What the log does not have of each of its commands: how many it has with this stretch; and as in
+:meth:`Arrivals.end_stretch`, ``began``, ``statsn`` (None: of a command that the engine fires by itself), ``itt``,
+``others`` and ``answered``."""
 
 
 def full(connections: int) -> int:
@@ -77,11 +72,9 @@ class Arrivals:
         ``answered``: the StatSN of the last answer that the engine fired by itself.
         """
         end = len(self.log) // LOGGED
-        begin = self._stretches[-1][0] if self._stretches else 0
-        if end > begin:
-            following = self._following(begin, answered)
-            self._stretches.append((end, began, statsn, itt, others, following))
-            self._next = statsn + end - begin
+        stretches = self._stretches
+        if end > (stretches[-1][0] if stretches else 0):
+            stretches.append((end, began, statsn, itt, others, answered))
 
     def hide_busy(self, began: int) -> None:
         """Take off what :meth:`fold` will add for the stretch that ends now, where something else was under way too.
@@ -95,21 +88,12 @@ class Arrivals:
                     span.total -= ended - began
             began = ended
 
-    def _following(self, place: int, answered: int | None) -> int:
-        """What follows the StatSN of the last command that was answered; before the first one, what is expected."""
-        following = self._next
-        if answered is not None and (following is None or following - answered - 1 & 0x80000000):
-            return answered + 1
-        return int(self.log[place * LOGGED + _EXPECTED]) if following is None else following
-
     def put(
         self, cell: Cell, size: int, lba: int, blocks: int, expected: int, answered: int | None, others: int
     ) -> None:
         """Add a command that the engine fires by itself. ``answered``: the StatSN of the last answer that it fired."""
-        end = len(self.log) // LOGGED
         self.log += (cell, 0, 0, size, lba, blocks << 8, expected)
-        following = self._following(end, answered)
-        self._stretches.append((end + 1, 0, following, RESERVED_TAG, others, following))
+        self._stretches.append((len(self.log) // LOGGED, 0, None, RESERVED_TAG, others, answered))
         self._slow = True
 
     def fold(self) -> None:
@@ -119,17 +103,10 @@ class Arrivals:
             columns: list[Sequence[Any]] = [self.log[at:count:LOGGED] for at in range(LOGGED)]
             del self.log[:count]
             rows = Rows(self._cells(columns[0], columns[1]))
-            ended = columns[2]
-            began = [0, *ended[:-1]]
-            begin = 0
-            for end, first, _, itt, _, _ in self._stretches:
-                began[begin] = first
-                if itt != RESERVED_TAG and self._unsent is not None:
-                    self._unsent.put(itt, rows.parts(begin, end), ended[begin:end])
-                begin = end
-            timed, of_timed = rows.where(ended, 1) if self._slow else (rows, _all)
+            timed, of_timed = rows.where(columns[2], 1) if self._slow else (rows, whole)
             self._slow = False
-            timed.each(self._take_times, tuple(map(sub, of_timed(ended), of_timed(began))))
+            began = self._begun(rows, columns[2])
+            timed.each(self._take_times, tuple(map(sub, of_timed(columns[2]), of_timed(began))))
             timed.each(Cell.take_moved, of_timed(columns[3]))
             if self._kept:
                 self._sort(rows, columns[3:])
@@ -138,7 +115,18 @@ class Arrivals:
             self._unsent.fold(self.gone)
         self.gone.clear()
 
-    def _cells(self, units: Sequence[Any], operations: _Column) -> Sequence[Cell]:
+    def _begun(self, rows: Rows, ended: Column) -> Column:
+        """When each command began: the first of a stretch with it, another one when the one before had ended."""
+        began = [0, *ended[:-1]]
+        begin = 0
+        for end, first, _, itt, _, _ in self._stretches:
+            began[begin] = first
+            if itt != RESERVED_TAG and self._unsent is not None:
+                self._unsent.put(itt, rows.cells[begin:end], ended[begin:end])
+            begin = end
+        return began
+
+    def _cells(self, units: Sequence[Any], operations: Column) -> Sequence[Cell]:
         unit, operation, count = units[0], operations[0], len(units)
         if units.count(unit) == count and operations.count(operation) == count:  # as it mostly is
             return (unit if isinstance(unit, Cell) else self._cell_of(unit, operation),) * count
@@ -146,7 +134,7 @@ class Arrivals:
         cells = {pair: pair[0] if isinstance(pair[0], Cell) else self._cell_of(*pair) for pair in set(pairs)}
         return [cells[pair] for pair in pairs]
 
-    def _take_times(self, cell: Cell, latencies: _Column) -> None:
+    def _take_times(self, cell: Cell, latencies: Column) -> None:
         """What the engine answered at once waited for no data, and its phases but for a read's sending are one.
 
         It does one after the other, so that their times add up to what they were busy.
@@ -175,19 +163,35 @@ class Arrivals:
             elif value is Value.DEPTH:
                 self._sort_depths(index, rows, expected)
 
-    def _sort_depths(self, index: int, rows: Rows, expected: _Column) -> None:
+    def _sort_depths(self, index: int, rows: Rows, expected: Column) -> None:
         """Those that had begun elsewhere, those whose answer the initiator had not got, and the command itself."""
-        unseen: list[int] = []
-        begin = 0
-        for end, _, statsn, _, _, following in self._stretches:
-            unseen.append(following - expected[begin])
-            unseen += map(sub, range(statsn + 1, statsn + end - begin), expected[begin + 1 : end])
-            begin = end
+        unseen: Sequence[int] = tuple(map(sub, self._numbers(expected), expected))
+        with suppress(ValueError):  # bytes are counted faster, and it is seldom more
+            unseen = bytes(unseen)
         others = {begun for *_, begun, _ in self._stretches}
         if len(others) == 1:  # as it mostly is
             rows.sort_few(index, unseen, partial(_depth, others.pop()))
         else:
             rows.sort_few(index, tuple(map(_depth, self._others(), unseen)))
+
+    def _numbers(self, expected: Column) -> list[int]:
+        """What follows the StatSN of the last command that was answered before each.
+
+        Before the first of all that is what it expects. Before a stretch it is not the stretch's first StatSN where
+        something else, as a NOP-In, had one in between.
+        """
+        numbers: list[int] = []
+        begin = 0
+        for end, _, statsn, _, _, answered in self._stretches:
+            following = self._next
+            if answered is not None and (following is None or following - answered - 1 & 0x80000000):
+                following = answered + 1
+            numbers.append(int(expected[begin]) if following is None else following)
+            if statsn is not None:
+                self._next = statsn + end - begin
+                numbers += range(statsn + 1, self._next)
+            begin = end
+        return numbers
 
     def _others(self) -> list[int]:
         """Of each command, how many had begun elsewhere."""
@@ -196,7 +200,7 @@ class Arrivals:
             others += (begun,) * (end - len(others))
         return others
 
-    def _sort_distances(self, index: int, rows: Rows, lbas: _Column, lengths: _Column) -> None:
+    def _sort_distances(self, index: int, rows: Rows, lbas: Column, lengths: Column) -> None:
         """From the end of each range to the beginning of its LUN's next one; the first of all has none before it."""
         for lun, unit, of_unit in rows.units():
             first = of_unit(lbas)
@@ -208,7 +212,7 @@ class Arrivals:
                 unit.sort(index, tuple(map(sub, first, (before, *ends[:-1]))))
 
 
-def _ends(lbas: _Column, lengths: _Column) -> _Column:
+def _ends(lbas: Column, lengths: Column) -> Column:
     """The blocks behind the ranges."""
     length = lengths[0]
     if lengths.count(length) == len(lengths):  # as it mostly is
@@ -219,81 +223,3 @@ def _ends(lbas: _Column, lengths: _Column) -> _Column:
 def _depth(begun: int, unseen: int) -> int:
     unseen &= 0xFFFFFFFF  # the numbers begin anew
     return begun + (unseen if unseen < MAX_STARTS else 0) + 1  # or they make no sense
-
-
-Choice = Callable[[Sequence[Any]], Sequence[Any]]
-"""Takes of a column what a choice of rows is of."""
-
-
-class Rows:
-    """The rows that the values of a column belong to; who has which is found out once for all columns."""
-
-    __slots__ = ("_shares", "cells")
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self.cells = cells
-        self._shares: list[tuple[Cell, Choice]] | None = None
-
-    def where(self, values: _Column, least: int) -> tuple[Rows, Choice]:
-        """Those with a value of at least ``least``."""
-        if not values or min(values) >= least:
-            return self, _all
-        return self._chosen([value >= least for value in values])
-
-    def _chosen(self, there: list[bool]) -> tuple[Rows, Choice]:
-        def choose(column: Sequence[Any]) -> Sequence[Any]:
-            return tuple(compress(column, there))
-
-        return Rows(choose(self.cells)), choose
-
-    def parts(self, begin: int, end: int) -> list[tuple[Cell, Choice]]:
-        """The rows of some of the commands, and how to choose each one's."""
-        by_cell = self._by_cell()
-        return by_cell if len(by_cell) == 1 else Rows(self.cells[begin:end])._by_cell()
-
-    def units(self) -> list[tuple[int, Rows, Choice]]:
-        """Each LUN's."""
-        luns = list(dict.fromkeys(cell.lun for cell, _ in self._by_cell()))
-        if len(luns) == 1:
-            return [(luns[0], self, _all)]
-        return [(lun, *self._chosen([cell.lun == lun for cell in self.cells])) for lun in luns]
-
-    def _by_cell(self) -> list[tuple[Cell, Choice]]:
-        if self._shares is None:
-            cells = self.cells
-            if not cells:
-                self._shares = []
-            elif cells.count(cells[0]) == len(cells):
-                self._shares = [(cells[0], _all)]
-            else:
-                different = dict.fromkeys(cells)
-                self._shares = [(cell, self._chosen([owner is cell for owner in cells])[1]) for cell in different]
-        return self._shares
-
-    def each(self, take: Callable[[Cell, _Column], object], values: _Column) -> None:
-        """Give each row its values."""
-        for cell, choose in self._by_cell():
-            take(cell, choose(values))
-
-    def sort(self, index: int, values: _Column) -> None:
-        """Add each value to its row's histogram of that index."""
-        for cell, choose in self._by_cell():
-            cell.histograms[index].add(choose(values))
-
-    def sort_few(self, index: int, values: _Column, meant: Callable[[int], int] = int) -> None:
-        """The same of values that are mostly the same few. ``meant``: what to count for one of them."""
-        for cell, choose in self._by_cell():
-            own = choose(values)
-            if own.count(own[0]) == len(own):
-                cell.histograms[index].add_some(meant(own[0]), len(own))
-                continue
-            counts = Counter(own)
-            if len(counts) * _FEW > len(own):
-                cell.histograms[index].add(list(map(meant, own)))
-                continue
-            for value, count in counts.items():
-                cell.histograms[index].add_some(meant(value), count)
-
-
-def _all(column: Sequence[Any]) -> Sequence[Any]:
-    return column

@@ -48,7 +48,7 @@ class Buckets:
     def add(self, values: Sequence[int]) -> None:
         """Count values."""
         if not self._widths:
-            self.counts.update(histogram.buckets(values))
+            histogram.add(self.counts, values)
             return
         self._widen(max(values).bit_length() - (MOST_PLACES - 1).bit_length())
         self.counts.update(map(rshift, values, (self.shift,) * len(values)))

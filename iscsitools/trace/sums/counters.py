@@ -50,7 +50,7 @@ class Cell:
             self.take_times(self.recent)
             self.recent.clear()
 
-    def take_times(self, latencies: Sequence[int]) -> Counter[int]:
+    def take_times(self, latencies: Sequence[int]) -> dict[int, int]:
         """Count commands that ended well; returns how many there were in each bucket of latencies."""
         counts = histogram.count(latencies)
         self.ended += len(latencies)

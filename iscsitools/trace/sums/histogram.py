@@ -11,12 +11,16 @@ import struct
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 _DOUBLE: Final = struct.Struct(">d")
 _BUCKET: Final = struct.Struct(">H6x")
 _FIRST: Final = 3 if sys.byteorder == "little" else 0
+_HIGH, _LOW = (7, 6) if sys.byteorder == "little" else (0, 1)
+"""Where the two bytes of a bucket stand in a double."""
+_FEW: Final = 48
+"""Buckets that are searched for one by one."""
 _EXPONENT_BIAS: Final = 1023
 _SIGN: Final = 0x8000
 """The bit of a bucket of negative values; its other bits are as of the value without the sign."""
@@ -30,13 +34,50 @@ def index_of(value: int) -> int:
 
 def buckets(values: Iterable[int]) -> list[int]:
     """Return the bucket of each value."""
-    doubles = memoryview(array("d", values))
-    return doubles.cast("B").cast("H")[_FIRST::4].tolist()
+    return _buckets(array("d", values).tobytes())
 
 
-def count(values: Iterable[int]) -> Counter[int]:
+def _buckets(doubles: bytes) -> list[int]:
+    return memoryview(doubles).cast("H")[_FIRST::4].tolist()
+
+
+def count(values: Sequence[int]) -> dict[int, int]:
     """Return how many values fall into each bucket."""
-    return Counter(buckets(values))
+    doubles = array("d", values).tobytes()
+    few = _few(values, doubles)
+    return few if few is not None else Counter(_buckets(doubles))
+
+
+def add(counts: Counter[int], values: Sequence[int]) -> None:
+    """Count values into buckets that have counts."""
+    doubles = array("d", values).tobytes()
+    few = _few(values, doubles)
+    if few is None:
+        counts.update(_buckets(doubles))
+        return
+    for bucket, number in few.items():
+        counts[bucket] += number
+
+
+def _few(values: Sequence[int], doubles: bytes) -> dict[int, int] | None:
+    """What :func:`count` returns, where there are few buckets; None: there may be more. ``doubles``: the values.
+
+    Hot. Where the values are within sixteen octaves the low byte of the buckets says it all; and where these are few, a
+    search of the bytes for each of them counts several times faster than a dict.
+    """
+    if not values:
+        return {}
+    high, low = doubles[_HIGH::8], doubles[_LOW::8]
+    different = set(low)
+    if len(different) > _FEW:
+        return None
+    if high.count(high[0]) == len(high):
+        first = high[0] << 8
+    else:
+        least = min(values)
+        if least < 0 or index_of(max(values)) - (first := index_of(least)) > 0xFF:
+            return None
+    return {first + (byte - first & 0xFF): low.count(byte) for byte in different}
 
 
 def lower_bound(index: int) -> float:

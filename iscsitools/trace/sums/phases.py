@@ -50,14 +50,12 @@ class Phases:
             transfers.opened = now
         transfers.open += 1
 
-    def done(self, itt: int, now: int, kind: int) -> bool:
-        """One has ended; False: of no command that is known here."""
-        transfers = self.transfers.get(itt)
-        if transfers is None:
-            return False
+    def done(self, itt: int, now: int, kind: int) -> None:
+        """One has ended, of a command that is known here."""
+        transfers = self.transfers[itt]
         transfers.open -= 1
         if transfers.open > 0:
-            return True
+            return
         if kind == XFER_READ:
             transfers.sending += now - transfers.opened
         else:
@@ -65,7 +63,6 @@ class Phases:
         if transfers.cell is not None:
             del self.transfers[itt]
             self._count(transfers.cell, now - transfers.began, transfers.sending, transfers.waiting)
-        return True
 
     def ended(self, itt: int, cell: Cell, began: int, now: int) -> None:
         """A command has ended well."""
