@@ -25,7 +25,7 @@ struct batch {
     size_t pos, end, head; /* head: a header and its digest */
     size_t tail, full, room;
     uint64_t read, written;
-    int fired;
+    int fired; /* of the PDU at "pos": what a data thread has told of the first one before it gave it back */
     struct command command;
     struct gate *gate;
 };

@@ -92,7 +92,7 @@ struct served served_at(const struct batch *batch, const void *data, size_t done
 
     return (struct served){path, &batch->command, batch->gate->number, batch->in + batch->pos,
                            path->receive.obj, batch->pos,
-                           (uint64_t)(uintptr_t)data, batch->tail, done};
+                           (uint64_t)(uintptr_t)data, batch->out + batch->tail, batch->tail, done};
 }
 
 bool take_off(struct batch *batch, size_t after, const uint8_t *data)
@@ -146,7 +146,8 @@ struct buffers own_buffers(const struct path *path)
 
 struct batch batch_of(struct path *path, const struct buffers *buffers, size_t pos, size_t end, size_t budget)
 {
-    struct batch batch = {.path = path, .user = loop_user, .pos = pos, .end = end, .tail = buffers->tail};
+    struct batch batch = {.path = path, .user = loop_user, .pos = pos, .end = end, .tail = buffers->tail,
+                          .fired = (int)path->fired};
     size_t most = buffers->room - BEHIND;
 
     batch.in = buffers->in;
@@ -206,6 +207,8 @@ PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count)
     path->busy = false;
     watch_end(&batch.watch);
     if (stop == RAISED) {
+        if (!PyErr_Occurred())
+            PyErr_NoMemory();
         flights_take_off(path);
         return NULL;
     }

@@ -205,6 +205,8 @@ static enum stop serve_batch(struct data_thread *thread, struct guest *guest, si
 
     thread->kept -= guest->path->transfers.awaited;
     batch.user = thread->user;
+    if (guest->watch.mask)
+        batch.watch = guest->watch;
     user_enter(thread->user);
     stop = batch_serve(&batch);
     user_leave(thread->user);
@@ -226,9 +228,15 @@ enum turn { GOES_ON, WAITS, LEAVES, BROKEN };
 static enum turn serve(struct data_thread *thread, struct guest *guest, size_t *end)
 {
     size_t put = 0;
-    enum stop stop = serve_batch(thread, guest, end, &put);
-    bool sent = guest_send(guest, thread->out, put);
+    enum stop stop;
+    bool sent;
 
+    if (guest->watch.mask)
+        guest_begin_firing(guest, thread->user);
+    stop = serve_batch(thread, guest, end, &put);
+    sent = guest_send(guest, thread->out, put);
+    if (guest->watch.mask)
+        guest_end_firing(guest, thread->user);
     thread->kept += guest->output_length;
     if (!sent)
         return BROKEN;
@@ -310,7 +318,11 @@ static void send_more(struct data_thread *thread, struct guest *guest)
     bool sent;
 
     thread->kept -= guest->output_length;
+    if (guest->watch.mask)
+        guest_begin_firing(guest, thread->user);
     sent = guest_send_kept(guest);
+    if (guest->watch.mask)
+        guest_end_firing(guest, thread->user);
     thread->kept += guest->output_length;
     if (!sent) {
         give_back(thread, guest);

@@ -43,24 +43,27 @@ static struct path *path_of(PyObject *object, bool lent)
     return NULL;
 }
 
-/* lend(path, fd, owner, input): serve a connection from now on, of which "input" has been received already. */
+/*
+ * lend(path, fd, owner, input, tracers): serve a connection from now on, of which "input" has been received already;
+ * "tracers": a set of this thread's own, into which its events fire, or None.
+ */
 static PyObject *lend(PyObject *self, PyObject *args)
 {
     struct data_thread *thread = (struct data_thread *)self;
-    PyObject *object, *owner;
+    PyObject *object, *owner, *tracers;
     struct path *path;
     struct guest *guest;
     Py_buffer input;
     int fd;
 
-    if (!PyArg_ParseTuple(args, "OiOy*:lend", &object, &fd, &owner, &input))
+    if (!PyArg_ParseTuple(args, "OiOy*O:lend", &object, &fd, &owner, &input, &tracers))
         return NULL;
     path = path_of(object, false);
     if (path != NULL && (!thread->running || path->chunk_object != NULL || path->flights.count != 0)) {
         PyErr_SetString(PyExc_ValueError, "it has output or commands in the disk, or the thread has ended");
         path = NULL;
     }
-    guest = path == NULL ? NULL : guest_new(path, fd, owner, &input);
+    guest = path == NULL ? NULL : guest_new(path, fd, owner, &input, tracers, thread->user);
     PyBuffer_Release(&input);
     if (guest == NULL)
         return NULL;

@@ -1,6 +1,7 @@
 /* The same calls with the same arguments as the Python twin makes, so that nobody who looks sees which one it is. */
 #include "fire.h"
 
+#include "guest.h"
 #include "trace_fire.h"
 
 enum { SHORT_CDB = 10, LONG_CDB = 16, CDB = 32, XFER_READ = 0, XFER_WRITE = 1 };
@@ -35,7 +36,8 @@ int watch_begin(struct watch *watch, PyObject *probes, PyObject *info)
     if (not_none(probes, native_name, &watch->native) < 0)
         return -1;
     if (watch->native != NULL && tracers_check(watch->native)) {
-        watch->tracers = (const struct tracers *)(void *)watch->native;
+        watch->tracers = (struct tracers *)(void *)watch->native;
+        tracers_begin(watch->tracers);
         return source_read(&watch->source, info);
     }
     return not_none(probes, clock_name, &watch->clock) < 0 || not_none(probes, read_name, &watch->read) < 0
@@ -46,6 +48,9 @@ int watch_begin(struct watch *watch, PyObject *probes, PyObject *info)
 
 void watch_end(struct watch *watch)
 {
+    if (watch->tracers != NULL)
+        tracers_end(watch->tracers);
+    watch->tracers = NULL;
     Py_CLEAR(watch->clock);
     Py_CLEAR(watch->read);
     Py_CLEAR(watch->write);
@@ -154,7 +159,9 @@ int fire_response(const struct watch *watch, const struct served *served)
 static int put_mark(const struct served *served)
 {
     const struct command *command = served->command;
-    struct mark mark = {served->path->chunk_begin + served->done, served->lun, served->address, command->itt, 0, command->edtl};
+    const struct guest *guest = served->path->guest;
+    uint64_t begin = served->path->chunk_begin + (guest == NULL ? 0 : guest->put);
+    struct mark mark = {begin + served->done, served->lun, served->address, command->itt, 0, command->edtl};
 
     return marks_append(served->path->marks, &mark);
 }

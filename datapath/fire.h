@@ -19,7 +19,7 @@ enum { FIRED_NOTHING, FIRED_COMMAND, FIRED_TRANSFER };
 /* Who looks, read once for a batch. With a mask of 0 the rest is not set. */
 struct watch {
     unsigned long mask;
-    const struct tracers *tracers;  /* NULL: somebody looks who has to be called in Python */
+    struct tracers *tracers;        /* NULL: somebody looks who has to be called in Python */
     struct source source;           /* with tracers: the connection */
     PyObject *clock, *read, *write; /* without: read and write are NULL where each event fires by itself */
     PyObject *native;               /* what keeps the tracers */
@@ -34,10 +34,11 @@ struct served {
     PyObject *request; /* the object with the header, "at" bytes from its beginning */
     size_t at;
     uint64_t address; /* of the data in memory */
+    const uint8_t *answer;
     size_t tail, done;
 };
 
-/* All functions return 0, or -1 with an exception. */
+/* All functions return 0, or -1 with an exception; in a data thread for want of memory. */
 int watch_begin(struct watch *watch, PyObject *probes, PyObject *info);
 void watch_end(struct watch *watch);
 

@@ -76,22 +76,91 @@ static void lend_gates(struct path *path, int more)
     }
 }
 
-struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buffer *input)
+/* Have who looks ready for what a data thread does with it; 0, or -1 with an exception. */
+static int let_look(struct guest *guest, PyObject *object, struct user *user)
 {
-    struct guest *guest = calloc(1, sizeof *guest);
+    struct tracers *tracers = (struct tracers *)(void *)object;
+    const struct gates *gates = &guest->path->gates;
+    struct source *source = &guest->watch.source;
+    uint64_t *luns;
 
-    if (guest == NULL || !guest_keep(&guest->input, &guest->input_length, input->buf, (size_t)input->len)
-        || !transfers_leave(&path->transfers, &path->memory)) {
-        if (guest != NULL)
-            free(guest->input);
+    if (source_read(source, guest->path->info) < 0)
+        return -1;
+    luns = malloc((gates->count + 1) * sizeof *luns);
+    if (luns == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    source->luns = luns;
+    for (size_t i = 0; i < gates->size; i++)
+        if (gates->entries[i].gate != NULL)
+            luns[source->lun_count++] = gates->entries[i].gate->number;
+    Py_INCREF(object);
+    guest->tracers = object;
+    guest->watch.tracers = tracers;
+    guest->watch.mask = tracers->mask;
+    tracers_open(tracers, source, user, guest->places);
+    free(luns);
+    source->luns = NULL;
+    source->lun_count = 0;
+    return 0;
+}
+
+void guest_begin_firing(struct guest *guest, struct user *user)
+{
+    pthread_mutex_lock(&user->counts);
+    tracers_begin(guest->watch.tracers);
+}
+
+/* What the socket has taken ends transfers of reads, as Output._fire_marks has it. */
+void guest_end_firing(struct guest *guest, struct user *user)
+{
+    const struct path *path = guest->path;
+    size_t unsent = guest->output == NULL ? 0 : guest->output_length - guest->output_sent;
+
+    marks_fire((PyObject *)path->marks, guest->watch.tracers, &guest->watch.source,
+               path->chunk_begin + guest->put - unsent);
+    tracers_end(guest->watch.tracers);
+    pthread_mutex_unlock(&user->counts);
+}
+
+static void look_away(struct guest *guest)
+{
+    if (guest->tracers != NULL)
+        tracers_close((struct tracers *)(void *)guest->tracers, guest->places);
+    Py_CLEAR(guest->tracers);
+}
+
+/* It was never lent. */
+static struct guest *give_up(struct guest *guest)
+{
+    look_away(guest);
+    free(guest->input);
+    free(guest);
+    return NULL;
+}
+
+struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buffer *input, PyObject *tracers,
+                        struct user *user)
+{
+    size_t looking = tracers_check(tracers) ? ((struct tracers *)(void *)tracers)->count : 0;
+    struct guest *guest = calloc(1, sizeof *guest + looking * sizeof guest->places[0]);
+
+    if (guest == NULL || !guest_keep(&guest->input, &guest->input_length, input->buf, (size_t)input->len)) {
         free(guest);
         PyErr_NoMemory();
         return NULL;
     }
+    guest->path = path;
+    if (looking != 0 && let_look(guest, tracers, user) < 0)
+        return give_up(guest);
+    if (!transfers_leave(&path->transfers, &path->memory)) {
+        PyErr_NoMemory();
+        return give_up(guest);
+    }
     guest->since = path->transfers.count != 0 ? transfers_since(&path->transfers) : path->now;
     Py_INCREF((PyObject *)path);
     Py_INCREF(owner);
-    guest->path = path;
     guest->owner = owner;
     guest->fd = fd;
     path->guest = guest;
@@ -129,6 +198,7 @@ PyObject *guest_take_home(struct guest *guest)
     path->guest = NULL;
     guest_forget(&guest->input, &guest->input_length);
     guest_forget(&guest->output, &guest->output_length);
+    look_away(guest);
     Py_DECREF(guest->owner);
     free(guest);
     Py_DECREF((PyObject *)path);

@@ -25,6 +25,9 @@ struct guest {
     uint64_t put; /* bytes of output that were made here */
     const struct shortcut *slow_store; /* a store whose write was slow, and when; NULL: none was */
     int64_t slow[2];
+    struct watch watch; /* who looks at what is done here; with a mask of 0: nobody */
+    PyObject *tracers;  /* the set of them, or NULL */
+    void *places[];     /* and what each has for this connection */
 };
 
 /* Keep bytes that "*place" had none of before; false: there is no memory for them. */
@@ -39,8 +42,16 @@ bool guest_send(struct guest *guest, const uint8_t *from, size_t count);
 /* Send what was kept of them, as far as the socket takes it; false: it is broken. */
 bool guest_send_kept(struct guest *guest);
 
-/* A guest of a path, with the input that was received already; NULL with an exception. The path and its gates are lent. */
-struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buffer *input);
+/*
+ * A guest of a path, with the input that was received already; NULL with an exception. The path and its gates are lent.
+ * "tracers": who looks, or None; "user": who serves it.
+ */
+struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buffer *input, PyObject *tracers,
+                        struct user *user);
+
+/* Around a batch of a guest at which somebody looks, and the sending of what it answers. */
+void guest_begin_firing(struct guest *guest, struct user *user);
+void guest_end_firing(struct guest *guest, struct user *user);
 
 /* Take it apart: its path is the loop's thread's again. A tuple (owner, input, output, put), or NULL with an exception. */
 PyObject *guest_take_home(struct guest *guest);

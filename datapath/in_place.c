@@ -81,7 +81,7 @@ static int answer(struct batch *batch, const struct place *place)
         result = times_read(&times, watch);
     if (result == 0 && write_data(batch, place) == DONE) {
         struct served served = {batch->path, &batch->command, batch->gate->number, place->bhs.buf, place->header, 0,
-                                place->address, batch->tail, 0};
+                                place->address, batch->out + batch->tail, batch->tail, 0};
         put_answer(batch);
         result = watch->mask && fire_write(watch, &served, &times) < 0 ? -1 : ANSWERED;
         batch->tail += batch->head;

@@ -55,7 +55,7 @@ enum stop serve_read(struct batch *batch)
         struct served served = served_at(batch, NULL, 0);
         if (batch->watch.read != NULL) {
             raised = watch_now(&batch->watch, &began);
-        } else {
+        } else if (batch->fired == FIRED_NOTHING) {
             batch->fired = FIRED_COMMAND;
             raised = fire_command(&batch->watch, &served);
         }

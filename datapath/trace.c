@@ -47,11 +47,21 @@ int source_read(struct source *source, PyObject *info)
 
     if (attribute(info, ident_name, &ident) < 0 || attribute(info, generation_name, &generation) < 0)
         return -1;
-    *source = (struct source){info, (uint32_t)ident, generation};
+    *source = (struct source){info, (uint32_t)ident, generation, NULL, NULL, 0};
     return 0;
 }
 
 /* -- a tracer */
+
+static bool is_broken(const struct tracer *self)
+{
+    return __atomic_load_n(&self->broken, __ATOMIC_RELAXED);
+}
+
+static void set_broken(struct tracer *self)
+{
+    __atomic_store_n(&self->broken, true, __ATOMIC_RELAXED);
+}
 
 static void keep_clock(PyObject **kept, PyObject *clock)
 {
@@ -82,7 +92,7 @@ int tracer_visit(const struct tracer *self, visitproc visit, void *arg)
 
 void tracer_end(struct tracer *self)
 {
-    self->broken = true;
+    set_broken(self);
     Py_CLEAR(self->clock);
     Py_CLEAR(self->fail);
 }
@@ -92,9 +102,11 @@ static void give_up(struct tracer *self)
 {
     PyObject *type, *value, *traceback, *result = NULL;
 
+    if (!PyErr_Occurred())
+        PyErr_NoMemory();
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
-    self->broken = true;
+    set_broken(self);
     if (self->fail != NULL && value != NULL)
         result = PyObject_CallFunctionObjArgs(self->fail, value, NULL);
     if (result == NULL)
@@ -105,14 +117,27 @@ static void give_up(struct tracer *self)
     Py_XDECREF(traceback);
 }
 
+static bool wants(const struct tracer *self, const struct event *event)
+{
+    return !is_broken(self) && (!self->one_lun || event->lun == self->lun || self->always >> event->probe & 1);
+}
+
 void tracer_take(struct tracer *self, struct event *event)
 {
-    if (self->broken || (self->one_lun && event->lun != self->lun && !(self->always >> event->probe & 1)))
+    if (!wants(self, event))
         return;
     Py_INCREF((PyObject *)self); /* to fail takes it out of the set, and the set may be all that keeps it */
     if (self->take(self, event) < 0)
         give_up(self);
     Py_DECREF((PyObject *)self);
+}
+
+void tracer_take_there(struct tracer *self, struct event *event)
+{
+    if (!wants(self, event) || self->take(self, event) == 0)
+        return;
+    __atomic_store_n(&self->failed, true, __ATOMIC_RELAXED);
+    set_broken(self);
 }
 
 /* -- calls from Python */
@@ -272,7 +297,9 @@ static PyObject *set_pdu(PyObject *self, PyObject *const *args, Py_ssize_t count
         all_give_up(set);
     } else {
         call.event.clock = set->clock;
+        tracers_begin(set);
         tracers_fire(set, &call.event);
+        tracers_end(set);
         close_call(&call);
     }
     Py_RETURN_NONE;
@@ -288,7 +315,9 @@ static PyObject *set_xfer(PyObject *self, PyObject *const *args, Py_ssize_t coun
         all_give_up(set);
     } else {
         event.clock = set->clock;
+        tracers_begin(set);
         tracers_fire(set, &event);
+        tracers_end(set);
     }
     Py_RETURN_NONE;
 }
@@ -303,7 +332,9 @@ static PyObject *set_sent(PyObject *self, PyObject *const *args, Py_ssize_t coun
         return PyErr_Format(PyExc_TypeError, "takes 3 arguments, not %zd", count);
     if (source_read(&source, args[0]) < 0 || number_of(args[2], UINT64_MAX, &upto) < 0)
         return NULL;
+    tracers_begin((struct tracers *)self);
     marks_fire(args[1], (struct tracers *)self, &source, upto);
+    tracers_end((struct tracers *)self);
     Py_RETURN_NONE;
 }
 
@@ -330,6 +361,8 @@ static int add_member(struct tracers *set, PyObject *pair)
     Py_INCREF(tracer);
     *member = (struct member){(uint32_t)mask, (struct tracer *)tracer};
     set->at_once |= member->tracer->at_once;
+    set->looks |= member->tracer->look != NULL;
+    set->mask |= member->mask;
     set->count++;
     return 0;
 }
@@ -397,6 +430,39 @@ static void set_dealloc(PyObject *self)
     PyMem_Free(((struct tracers *)self)->members);
     PyObject_GC_Del(self);
     Py_DECREF(type);
+}
+
+/* -- for data threads */
+
+void tracers_look(struct tracers *set, bool begins)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (set->members[i].tracer->look != NULL)
+            set->members[i].tracer->look(set->members[i].tracer, begins);
+}
+
+void tracers_open(struct tracers *set, struct source *source, struct user *user, void **places)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        struct tracer *tracer = set->members[i].tracer;
+        places[i] = NULL;
+        Py_INCREF((PyObject *)tracer);
+        if (tracer->open != NULL && !is_broken(tracer) && tracer->open(tracer, source, user, &places[i]) < 0)
+            give_up(tracer);
+        Py_DECREF((PyObject *)tracer);
+    }
+    source->places = places;
+}
+
+void tracers_close(struct tracers *set, void **places)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        struct tracer *tracer = set->members[i].tracer;
+        if (places[i] != NULL)
+            tracer->close(tracer, places[i]);
+        if (__atomic_exchange_n(&tracer->failed, false, __ATOMIC_RELAXED))
+            give_up(tracer);
+    }
 }
 
 bool tracers_check(PyObject *object)

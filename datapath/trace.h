@@ -27,11 +27,19 @@ enum {
     PROBES = 20,
 };
 
-/* A connection as its strings are now: a ConnectionInfo, its number, and how often the strings have changed. */
+/*
+ * A connection as its strings are now: a ConnectionInfo, its number, and how often the strings have changed.
+ *
+ * places: for a connection that a data thread serves, what each tracer of the set has for it (see open), or NULL where
+ * it wants nothing of it. Of a connection of the loop's thread, where tracers may call Python: NULL.
+ */
 struct source {
     PyObject *info;
     uint32_t ident;
     int64_t generation;
+    void **places;
+    const uint64_t *luns; /* of the units that it may use there, while "open" is called */
+    size_t lun_count;
 };
 
 /* A transfer between a buffer and the initiator (xferinfo_t); "kind": 0 a read, 1 a write. */
@@ -45,6 +53,7 @@ struct xfer {
 struct event {
     const struct source *source;
     PyObject *clock; /* NULL: the system's */
+    void *place;     /* of the source's places, that of the tracer which takes it now */
     uint64_t now;    /* 0: nobody has asked yet */
     uint64_t lun;
     int probe;
@@ -60,13 +69,27 @@ int event_time(struct event *event, uint64_t *now);
 /* Look at a ConnectionInfo; 0, or -1 with an exception. */
 int source_read(struct source *source, PyObject *info);
 
-/* What all tracers begin with. */
+struct user;
+
+/*
+ * What all tracers begin with.
+ *
+ * A tracer that data threads may fire into has "open": it is called under the interpreter's lock, before a thread has a
+ * connection, and returns 1 and a place that "take" finds in the event; 0: it wants none of its events; -1 with an
+ * exception. "close" ends that, under the lock too. Between them "take" calls nothing of Python for such an event, and
+ * returns -1 for want of memory.
+ */
 struct tracer {
     PyObject_HEAD
     int (*take)(struct tracer *self, struct event *event); /* 0, or -1 with an exception */
+    int (*open)(struct tracer *self, const struct source *source, struct user *user, void **place);
+    void (*close)(struct tracer *self, void *place);
+    void (*look)(struct tracer *self, bool begins); /* events may come from now on, or come no more for now; or NULL */
     PyObject *clock;                                       /* for what it is called with by itself; NULL: the system's */
     PyObject *fail;                                        /* called with the exception; then it gets no more */
-    bool one_lun, broken;
+    bool one_lun;
+    bool broken;     /* it gets no more events; threads look at it by themselves */
+    bool failed;     /* in a data thread, and nobody was told yet */
     bool at_once;    /* it has a clock of its own: nothing may be told later than it happens */
     uint64_t lun;    /* the one that it wants */
     uint32_t always; /* probes that it wants of every LUN */
@@ -92,23 +115,56 @@ struct tracers {
     PyObject_HEAD
     PyObject *clock;
     size_t count;
-    bool at_once; /* one of them is so */
+    bool at_once;   /* one of them is so */
+    bool looks;     /* one of them wants to know when events may come */
+    unsigned depth; /* of those who have begun to fire; the loop's thread may do so twice */
+    uint32_t mask;  /* of all */
     struct member {
         uint32_t mask;
         struct tracer *tracer;
     } *members;
 };
 
+void tracers_look(struct tracers *set, bool begins);
+
 /* Whether it is such a set. */
 bool tracers_check(PyObject *object);
+
+/* The same in a data thread. */
+void tracer_take_there(struct tracer *self, struct event *event);
 
 /* Give an event to all that want it. */
 static inline void tracers_fire(const struct tracers *set, struct event *event)
 {
-    for (size_t i = 0; i < set->count; i++)
-        if (set->members[i].mask >> event->probe & 1)
+    void **places = event->source->places;
+
+    for (size_t i = 0; i < set->count; i++) {
+        if (!(set->members[i].mask >> event->probe & 1))
+            continue;
+        event->place = places == NULL ? NULL : places[i];
+        if (places == NULL)
             tracer_take(set->members[i].tracer, event);
+        else if (event->place != NULL)
+            tracer_take_there(set->members[i].tracer, event);
+    }
 }
+
+/* Around all events of a batch, or of a call. */
+static inline void tracers_begin(struct tracers *set)
+{
+    if (set->depth++ == 0 && set->looks)
+        tracers_look(set, true);
+}
+
+static inline void tracers_end(struct tracers *set)
+{
+    if (--set->depth == 0 && set->looks)
+        tracers_look(set, false);
+}
+
+/* Have the tracers ready for a data thread's events of a connection, and have them done with it. Under the lock. */
+void tracers_open(struct tracers *set, struct source *source, struct user *user, void **places);
+void tracers_close(struct tracers *set, void **places);
 
 /* Take over a type of tracer: what Tracers accepts. 0, or -1 with an exception. */
 int trace_add_type(PyObject *module, const char *name, PyType_Spec *spec);

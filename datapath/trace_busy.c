@@ -1,6 +1,12 @@
 #include "trace_busy.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+void busy_start(struct busy_table *table)
+{
+    pthread_mutex_init(&table->lock, NULL);
+}
 
 /* Have room for a place. */
 static int reserve(struct busy_table *table, uint32_t place)
@@ -12,7 +18,7 @@ static int reserve(struct busy_table *table, uint32_t place)
         return 0;
     while (count <= place)
         count *= 2;
-    places = PyMem_Realloc(table->places, count * sizeof *places);
+    places = realloc(table->places, count * sizeof *places);
     if (places == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -39,13 +45,17 @@ int busy_join(struct busy_table *table, PyObject *join, PyObject *info, uint64_t
         PyErr_SetString(PyExc_ValueError, "too many places");
         return -1;
     }
-    return reserve(table, places[0] > places[1] ? places[0] : places[1]);
+    pthread_mutex_lock(&table->lock);
+    parsed = reserve(table, places[0] > places[1] ? places[0] : places[1]);
+    pthread_mutex_unlock(&table->lock);
+    return parsed;
 }
 
 PyObject *busy_read(struct busy_table *table, size_t count, uint64_t now)
 {
     PyObject *list = PyList_New(0);
 
+    pthread_mutex_lock(&table->lock);
     for (size_t i = 0; list != NULL && i < count; i++) {
         struct busy *busy = i < table->count ? &table->places[i] : NULL;
         if (busy != NULL && busy->open > 0) {
@@ -57,17 +67,21 @@ PyObject *busy_read(struct busy_table *table, size_t count, uint64_t now)
             Py_CLEAR(list);
         Py_XDECREF(time);
     }
+    pthread_mutex_unlock(&table->lock);
     return list;
 }
 
 void busy_reset(struct busy_table *table)
 {
+    pthread_mutex_lock(&table->lock);
     for (size_t i = 0; i < table->count; i++)
         table->places[i].total = 0;
+    pthread_mutex_unlock(&table->lock);
 }
 
 void busy_clear(struct busy_table *table)
 {
-    PyMem_Free(table->places);
-    *table = (struct busy_table){NULL, 0};
+    free(table->places);
+    table->places = NULL;
+    table->count = 0;
 }

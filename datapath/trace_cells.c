@@ -1,5 +1,6 @@
 #include "trace_cells.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_PLACES = 128, FIRST_16_BITS = 48 };
@@ -12,12 +13,10 @@ static void *pointer(uint64_t value)
 
 struct cell *cell_new(struct unit *unit, uint32_t key, size_t kept)
 {
-    struct cell *cell = PyMem_Calloc(1, sizeof *cell + kept * sizeof cell->kept[0]);
+    struct cell *cell = calloc(1, sizeof *cell + kept * sizeof cell->kept[0]);
 
-    if (cell == NULL) {
-        PyErr_NoMemory();
+    if (cell == NULL)
         return NULL;
-    }
     cell->unit = unit;
     cell->key = key;
     return cell;
@@ -36,7 +35,7 @@ void cell_reset(struct cell *cell, size_t kept)
 void cell_free(struct cell *cell, size_t kept)
 {
     cell_reset(cell, kept);
-    PyMem_Free(cell);
+    free(cell);
 }
 
 bool cell_used(const struct cell *cell, size_t kept)
@@ -193,15 +192,14 @@ struct start *start_new(struct counted *counted, uint32_t itt)
     start = counted->spare;
     if (start != NULL) {
         counted->spare = start->after;
-    } else if ((start = PyMem_Malloc(sizeof *start)) == NULL) {
-        PyErr_NoMemory();
+    } else if ((start = malloc(sizeof *start)) == NULL) {
         return NULL;
     } else {
         counted->made++;
     }
     *start = (struct start){.itt = itt};
     if (map_put(&counted->starts, itt, (uintptr_t)start) < 0) {
-        PyMem_Free(start);
+        free(start);
         counted->made--;
         return NULL;
     }
@@ -213,7 +211,7 @@ static void free_starts(struct start *start)
 {
     while (start != NULL) {
         struct start *next = start->after;
-        PyMem_Free(start);
+        free(start);
         start = next;
     }
 }
@@ -224,7 +222,7 @@ static void free_unit(struct unit *unit, size_t kept)
         if (unit->cells.slots[i].value != 0)
             cell_free(pointer(unit->cells.slots[i].value), kept);
     map_clear(&unit->cells);
-    PyMem_Free(unit);
+    free(unit);
 }
 
 void counted_free(struct counted *counted, size_t kept)
@@ -233,12 +231,14 @@ void counted_free(struct counted *counted, size_t kept)
         if (counted->units.slots[i].value != 0)
             free_unit(pointer(counted->units.slots[i].value), kept);
     map_clear(&counted->units);
+    if (counted->overflow != NULL)
+        cell_free(counted->overflow, kept);
     map_clear(&counted->starts);
     for (size_t i = 0; i < counted->unsent.size; i++)
-        PyMem_Free(pointer(counted->unsent.slots[i].value));
+        free(pointer(counted->unsent.slots[i].value));
     map_clear(&counted->unsent);
     free_starts(counted->oldest);
     free_starts(counted->spare);
     Py_XDECREF(counted->info);
-    PyMem_Free(counted);
+    free(counted);
 }

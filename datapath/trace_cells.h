@@ -5,6 +5,7 @@
 #include "trace.h"
 #include "trace_busy.h"
 #include "trace_map.h"
+#include "users.h"
 
 /* As in iscsitools/trace/sums/declared.py. */
 enum value {
@@ -60,6 +61,7 @@ struct start {
 
 /* What is kept of a connection. */
 struct counted {
+    struct user *user; /* the data thread that has the connection; NULL: the loop's thread */
     PyObject *info;
     uint32_t ident;
     int64_t generation;
@@ -70,6 +72,7 @@ struct counted {
     struct map unsent; /* by ITT: those that have ended well while a transfer was open; they are in no list */
     struct start *oldest, *newest, *spare;
     size_t made; /* starts in use and to spare */
+    struct cell *overflow; /* of commands for which there was no row any more; NULL: there was none yet */
 };
 
 /* The command of a row: KNOWN, or nothing else but 0: data of commands that began before the sums. */
@@ -84,13 +87,13 @@ static inline uint32_t cell_key(uint8_t opcode, bool has_action, uint16_t action
            | (flags & 0x20 ? KEY_WRITES : 0);
 }
 
-/* A new one; NULL with MemoryError. */
+/* Without memory all of these return NULL or -1, and there is no exception of Python: data threads count too. */
 struct cell *cell_new(struct unit *unit, uint32_t key, size_t kept);
 void cell_free(struct cell *cell, size_t kept);
 void cell_reset(struct cell *cell, size_t kept);
 bool cell_used(const struct cell *cell, size_t kept);
 
-/* Count a value; 0, or -1 with MemoryError. */
+/* Count a value. */
 int count_octave(struct map *counts, double value);
 int count_width(struct histogram *histogram, uint64_t value);
 
@@ -100,7 +103,7 @@ int count_width(struct histogram *histogram, uint64_t value);
  */
 PyObject *cell_to_tuple(const struct cell *cell, PyObject *info, size_t kept);
 
-/* Begin, find and end a command of a connection; NULL: there is none, or MemoryError. None that has left has its tag. */
+/* Begin, find and end a command of a connection; NULL: there is none. None that has left has its tag. */
 struct start *start_new(struct counted *counted, uint32_t itt);
 struct start *start_find(const struct counted *counted, uint32_t itt);
 void start_end(struct counted *counted, struct start *start);

@@ -30,7 +30,7 @@ void trace_answer(const struct watch *watch, const struct served *served, int pr
 {
     struct event event = event_of(watch, served, probe, 0);
 
-    event.bhs = (const uint8_t *)served->path->chunk.buf + served->tail;
+    event.bhs = served->answer;
     tracers_fire(watch->tracers, &event);
 }
 

@@ -1,5 +1,7 @@
 #include "trace_map.h"
 
+#include <stdlib.h>
+
 enum { FEWEST = 8 };
 
 static size_t home(const struct map *map, uint64_t key)
@@ -26,20 +28,18 @@ static int grow(struct map *map)
 {
     struct map more = {NULL, map->size ? map->size * 2 : FEWEST, map->count};
 
-    more.slots = PyMem_Calloc(more.size, sizeof *more.slots);
-    if (more.slots == NULL) {
-        PyErr_NoMemory();
+    more.slots = calloc(more.size, sizeof *more.slots);
+    if (more.slots == NULL)
         return -1;
-    }
     for (size_t i = 0; i < map->size; i++)
         if (map->slots[i].value != 0)
             more.slots[find(&more, map->slots[i].key)] = map->slots[i];
-    PyMem_Free(map->slots);
+    free(map->slots);
     *map = more;
     return 0;
 }
 
-/* The slot of a key, taken if it was empty; NULL with MemoryError. Its value has to be set. */
+/* The slot of a key, taken if it was empty; NULL without memory. Its value has to be set. */
 static struct map_slot *slot_of(struct map *map, uint64_t key)
 {
     struct map_slot *slot;
@@ -105,7 +105,7 @@ uint64_t map_take(struct map *map, uint64_t key)
 
 void map_clear(struct map *map)
 {
-    PyMem_Free(map->slots);
+    free(map->slots);
     *map = (struct map){NULL, 0, 0};
 }
 

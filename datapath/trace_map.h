@@ -1,4 +1,8 @@
-/* Numbers by number: open addressing, at most half full. A value is never 0, which says that there is none. */
+/*
+ * Numbers by number: open addressing, at most half full. A value is never 0, which says that there is none.
+ *
+ * Data threads use them too: -1 is for want of memory, and no exception of Python.
+ */
 #ifndef TRACE_MAP_H
 #define TRACE_MAP_H
 
@@ -21,10 +25,10 @@ struct map {
 /* The value of a key, or 0. */
 uint64_t map_get(const struct map *map, uint64_t key);
 
-/* Set a value; 0, or -1 with MemoryError. */
+/* Set a value; 0, or -1. */
 int map_put(struct map *map, uint64_t key, uint64_t value);
 
-/* Add to a value, which is 0 where there is none; 0, or -1 with MemoryError. */
+/* Add to a value, which is 0 where there is none; 0, or -1. */
 int map_add(struct map *map, uint64_t key, uint64_t value);
 
 /* Take a value out: it, or 0. */

@@ -1,5 +1,7 @@
 #include "trace_marks.h"
 
+#include <stdlib.h>
+
 enum { FEWEST = 64 };
 
 static PyTypeObject *marks_type;
@@ -12,15 +14,13 @@ static struct mark *at(const struct marks *marks, size_t index)
 static int grow(struct marks *marks)
 {
     size_t size = marks->size ? marks->size * 2 : FEWEST;
-    struct mark *entries = PyMem_Malloc(size * sizeof *entries);
+    struct mark *entries = malloc(size * sizeof *entries);
 
-    if (entries == NULL) {
-        PyErr_NoMemory();
+    if (entries == NULL)
         return -1;
-    }
     for (size_t i = 0; i < marks->count; i++)
         entries[i] = *at(marks, i);
-    PyMem_Free(marks->entries);
+    free(marks->entries);
     marks->entries = entries;
     marks->size = size;
     marks->first = 0;
@@ -75,7 +75,7 @@ static PyObject *marks_add(PyObject *self, PyObject *tuple)
     mark.lun = lun;
     mark.address = address;
     if (marks_append((struct marks *)self, &mark) < 0)
-        return NULL;
+        return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
@@ -116,7 +116,7 @@ static void marks_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
 
-    PyMem_Free(((struct marks *)self)->entries);
+    free(((struct marks *)self)->entries);
     PyObject_Free(self);
     Py_DECREF(type);
 }

@@ -25,7 +25,7 @@ struct marks {
 /* A new, empty one; NULL with an exception. */
 PyObject *marks_new(void);
 
-/* Put one at the end; 0, or -1 with MemoryError. */
+/* Put one at the end; 0, or -1 without memory. A data thread may. */
 int marks_append(struct marks *marks, const struct mark *mark);
 
 /* Fire xfer-done of those that end up to "upto", and take them off. An object that is no such queue stays as it is. */

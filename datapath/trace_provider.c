@@ -8,16 +8,43 @@ struct provider {
     const struct calls *calls;
 };
 
+/* In a data thread: by a copy of the connection's strings, and with arguments of its own. */
+static void fire_there(const struct calls *calls, const struct event *event)
+{
+    const struct xfer *xfer = &event->xfer;
+
+    if (event->bhs != NULL)
+        calls->pdu_of(event->probe, event->place, event->lun, event->bhs, event->cdb, event->cdb_length);
+    else
+        calls->xfer_of(event->probe, event->place, event->lun, xfer->itt, xfer->ttt, xfer->address, xfer->offset,
+                       xfer->length, xfer->kind);
+}
+
 static int take(struct tracer *self, struct event *event)
 {
     const struct calls *calls = ((struct provider *)self)->calls;
     const struct xfer *xfer = &event->xfer;
     PyObject *info = event->source->info;
 
+    if (event->place != NULL) {
+        fire_there(calls, event);
+        return 0;
+    }
     if (event->bhs != NULL)
         return calls->pdu(event->probe, info, event->lun, event->bhs, event->cdb, event->cdb_length);
     return calls->xfer(event->probe, info, event->lun, xfer->itt, xfer->ttt, xfer->address, xfer->offset, xfer->length,
                        xfer->kind);
+}
+
+static int open_copy(struct tracer *self, const struct source *source, struct user *Py_UNUSED(user), void **place)
+{
+    *place = ((struct provider *)self)->calls->open(source->info);
+    return *place == NULL ? -1 : 1;
+}
+
+static void close_copy(struct tracer *self, void *place)
+{
+    ((struct provider *)self)->calls->close(place);
 }
 
 static PyObject *provider_new(PyTypeObject *type, PyObject *args, PyObject *named)
@@ -35,6 +62,8 @@ static PyObject *provider_new(PyTypeObject *type, PyObject *args, PyObject *name
         ((struct provider *)self)->capsule = capsule;
         ((struct provider *)self)->calls = calls;
         ((struct tracer *)self)->take = take;
+        ((struct tracer *)self)->open = open_copy;
+        ((struct tracer *)self)->close = close_copy;
         ((struct tracer *)self)->at_once = true;
     }
     return self;

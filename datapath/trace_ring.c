@@ -1,25 +1,34 @@
 /*
  * The type RingTracer: writes records, as docs/trace-protocol.md lays them out, into memory that a reader maps too.
  *
- * What is rare is Python's (iscsitools/trace/feed/sink.py): "introduce" tells the reader a connection's strings before its
- * first record, "grant" looks how far the reader is. What it grants it has marked as not written; a record is there from
- * the moment when its sequence number stands in it, stored last and at once.
+ * "introduce" (iscsitools/trace/feed/sink.py) tells the reader a connection's strings before its first record. How far
+ * the reader is says a word that it may write at any time, or "grant" where there is none. What is granted has been marked
+ * as not written; a record is there from the moment when its sequence number stands in it, stored last and at once.
+ *
+ * A reader may have several rings, one of the loop's thread and one of each data thread, and merges them by time. So each
+ * says in its header since when its thread has been at events that may not all be there yet (look).
  */
 #include "trace.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "words.h"
 
+enum { HEADER = 4096, DROPS = 0, SINCE = 1 /* words of it */, MOST_GRANTED = 256 };
 enum { RECORD = 128, LONGEST_IN_BHS = 16, LONGEST_CDB = 32, CDB_REST = 96 };
 
 struct ring {
     struct tracer base;
     Py_buffer memory; /* obj is NULL once it was let go */
     uint8_t *records; /* in it */
+    uint64_t *header; /* before them; NULL with "grant" */
+    Py_buffer positions; /* of the reader; obj is NULL with "grant" */
+    const uint64_t *position;
     PyObject *introduce, *grant;
     uint64_t capacity; /* records, a power of two */
     uint64_t written, limit;
+    uint64_t read, drops; /* the last position that made sense */
     PyObject *last; /* the connection of the last record, as it was then */
     int64_t generation;
 };
@@ -57,8 +66,33 @@ static int turn_to(struct ring *ring, const struct source *source)
     return wanted;
 }
 
-/* Have more records granted: 1, 0 when the reader is behind, -1 with an exception. */
-static int get_more(struct ring *ring)
+static uint64_t least(uint64_t one, uint64_t other)
+{
+    return one < other ? one : other;
+}
+
+/* The reader's word can be any number at any time: outside what was written and not overwritten, the last good one counts. */
+static int grant_by_position(struct ring *ring)
+{
+    uint64_t position = __atomic_load_n(ring->position, __ATOMIC_ACQUIRE), slot = ring->written & (ring->capacity - 1);
+    uint64_t count;
+
+    if (ring->read <= position && position <= ring->written)
+        ring->read = position;
+    count = least(least(ring->capacity - (ring->written - ring->read), MOST_GRANTED), ring->capacity - slot);
+    if (count == 0) {
+        word_store(&ring->drops, ring->drops + 1);
+        word_store(&ring->header[DROPS], ring->drops);
+        return 0;
+    }
+    for (uint64_t i = slot; i < slot + count; i++)
+        word_store((uint64_t *)(void *)(ring->records + i * RECORD), 0);
+    __atomic_thread_fence(__ATOMIC_RELEASE); /* a reader that still copies one finds this before any other byte of it */
+    ring->limit = ring->written + count;
+    return 1;
+}
+
+static int grant_by_call(struct ring *ring)
 {
     PyObject *result = PyObject_CallFunction(ring->grant, "K", (unsigned long long)ring->written);
     uint64_t limit;
@@ -73,6 +107,12 @@ static int get_more(struct ring *ring)
     }
     ring->limit = limit;
     return limit != ring->written;
+}
+
+/* Have more records granted: 1, 0 when the reader is behind, -1 with an exception. */
+static int get_more(struct ring *ring)
+{
+    return ring->position != NULL ? grant_by_position(ring) : grant_by_call(ring);
 }
 
 static void put_pdu(uint8_t *at, const struct event *event)
@@ -112,7 +152,8 @@ static void put_record(struct ring *ring, const struct event *event, uint64_t no
         put_pdu(at, event);
     else
         put_xfer(at, &event->xfer);
-    __atomic_store_n((uint64_t *)(void *)at, ++ring->written, __ATOMIC_RELEASE);
+    __atomic_store_n((uint64_t *)(void *)at, ring->written + 1, __ATOMIC_RELEASE);
+    word_store(&ring->written, ring->written + 1);
 }
 
 static int take(struct tracer *self, struct event *event)
@@ -121,7 +162,8 @@ static int take(struct tracer *self, struct event *event)
     uint64_t now;
     int there;
 
-    if (ring->last != event->source->info || ring->generation != event->source->generation) {
+    if (event->place == NULL
+        && (ring->last != event->source->info || ring->generation != event->source->generation)) {
         there = turn_to(ring, event->source);
         if (there <= 0)
             return there;
@@ -138,18 +180,69 @@ static int take(struct tracer *self, struct event *event)
     return 0;
 }
 
+/*
+ * Whoever merges rings looks at the clock, then at these words, then at the records: those with a time before all of them
+ * are there. The store and the clock that an event's time is read from must not change places.
+ */
+static void look(struct tracer *self, bool begins)
+{
+    struct ring *ring = (struct ring *)self;
+    struct timespec time = {0, 0};
+
+    if (ring->memory.obj == NULL)
+        return;
+    if (begins)
+        clock_gettime(CLOCK_MONOTONIC, &time);
+    __atomic_store_n(&ring->header[SINCE], (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec, __ATOMIC_SEQ_CST);
+}
+
+/* A connection that a data thread has: the reader knows it then, or does not want it. */
+static int open_source(struct tracer *self, const struct source *source, struct user *Py_UNUSED(user), void **place)
+{
+    int wanted = turn_to((struct ring *)self, source);
+
+    if (wanted > 0)
+        *place = self;
+    return wanted;
+}
+
+static void close_source(struct tracer *Py_UNUSED(self), void *Py_UNUSED(place))
+{
+}
+
 /* -- the object */
 
-static int fill(struct ring *ring, PyObject *memory, Py_ssize_t offset, PyObject *introduce, PyObject *grant)
+/* Where the reader says how far it is. With "merged" this ring is one of several, and its events come in their order. */
+static int use_positions(struct ring *ring, PyObject *positions, Py_ssize_t index, bool merged)
+{
+    if (PyObject_GetBuffer(positions, &ring->positions, PyBUF_WRITABLE) < 0)
+        return -1;
+    if (index < 0 || index >= ring->positions.len / (Py_ssize_t)sizeof(uint64_t) || ring->records - (uint8_t *)ring->memory.buf < HEADER) {
+        PyErr_SetString(PyExc_ValueError, "a position outside of its memory, or no room for a header");
+        return -1;
+    }
+    ring->position = (const uint64_t *)ring->positions.buf + index;
+    ring->header = (uint64_t *)(void *)(ring->records - HEADER);
+    ring->base.open = open_source;
+    ring->base.close = close_source;
+    if (merged)
+        ring->base.look = look;
+    ring->base.at_once = merged;
+    return 0;
+}
+
+/* "count" records from "offset" on; 0: all that there is room for. */
+static int fill(struct ring *ring, PyObject *memory, Py_ssize_t offset, Py_ssize_t count, PyObject *introduce,
+                PyObject *grant)
 {
     if (PyObject_GetBuffer(memory, &ring->memory, PyBUF_WRITABLE) < 0)
         return -1;
-    if (offset < 0 || offset > ring->memory.len) {
-        PyErr_SetString(PyExc_ValueError, "an offset outside of the memory");
+    if (offset < 0 || offset > ring->memory.len || count < 0 || count > (ring->memory.len - offset) / RECORD) {
+        PyErr_SetString(PyExc_ValueError, "records outside of the memory");
         return -1;
     }
     ring->records = (uint8_t *)ring->memory.buf + offset;
-    ring->capacity = (uint64_t)(ring->memory.len - offset) / RECORD;
+    ring->capacity = (uint64_t)(count != 0 ? count : (ring->memory.len - offset) / RECORD);
     if (ring->capacity == 0 || (ring->capacity & (ring->capacity - 1)) != 0
         || ((uintptr_t)ring->records & (sizeof(uint64_t) - 1)) != 0) {
         PyErr_SetString(PyExc_ValueError, "the memory is for a power of two of records, and aligned");
@@ -165,17 +258,20 @@ static int fill(struct ring *ring, PyObject *memory, Py_ssize_t offset, PyObject
 
 static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
-    static char *names[] = {"memory", "offset", "introduce", "grant", "fail", "clock", "lun", NULL};
-    PyObject *self, *memory, *introduce, *grant, *fail, *clock, *lun;
-    Py_ssize_t offset;
+    static char *names[] = {"memory", "offset", "introduce", "grant", "fail",
+                            "clock",  "lun",    "records",   "positions", "index", "merged", NULL};
+    PyObject *self, *memory, *introduce, *grant, *fail, *clock, *lun, *positions = Py_None;
+    Py_ssize_t offset, records = 0, index = 0;
+    int merged = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, named, "OnOOOOO:RingTracer", names, &memory, &offset, &introduce, &grant,
-                                     &fail, &clock, &lun))
+    if (!PyArg_ParseTupleAndKeywords(args, named, "OnOOOOO|nOnp:RingTracer", names, &memory, &offset, &introduce, &grant,
+                                     &fail, &clock, &lun, &records, &positions, &index, &merged))
         return NULL;
     self = PyType_GenericAlloc(type, 0);
     if (self != NULL
         && (tracer_begin((struct tracer *)self, fail, clock, lun) < 0
-            || fill((struct ring *)self, memory, offset, introduce, grant) < 0))
+            || fill((struct ring *)self, memory, offset, records, introduce, grant) < 0
+            || (positions != Py_None && use_positions((struct ring *)self, positions, index, merged != 0) < 0)))
         Py_CLEAR(self);
     return self;
 }
@@ -190,9 +286,12 @@ static PyObject *ring_revoke(PyObject *self, PyObject *Py_UNUSED(unused))
 
 static void let_go(struct ring *ring)
 {
-    ring->base.broken = true;
+    __atomic_store_n(&ring->base.broken, true, __ATOMIC_RELAXED);
     if (ring->memory.obj != NULL)
         PyBuffer_Release(&ring->memory);
+    ring->position = NULL;
+    if (ring->positions.obj != NULL)
+        PyBuffer_Release(&ring->positions);
 }
 
 static PyObject *ring_release(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -206,6 +305,7 @@ static int ring_traverse(PyObject *self, visitproc visit, void *arg)
     struct ring *ring = (struct ring *)self;
 
     Py_VISIT(ring->memory.obj);
+    Py_VISIT(ring->positions.obj);
     Py_VISIT(ring->introduce);
     Py_VISIT(ring->grant);
     Py_VISIT(ring->last);
@@ -242,14 +342,16 @@ static PyMethodDef methods[] = {
 };
 
 static struct word written = {offsetof(struct ring, written), UINT64_MAX};
+static struct word drops = {offsetof(struct ring, drops), UINT64_MAX};
 
 static PyGetSetDef attributes[] = {
     {"written", word_get, NULL, "Records so far.", &written},
+    {"drops", word_get, NULL, "Events for which there was no room; grant counts them where that is called.", &drops},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, "Writes records: RingTracer(memory, offset, introduce, grant, fail, clock, lun)."},
+    {Py_tp_doc, "Writes records: RingTracer(memory, offset, introduce, grant, fail, clock, lun, records, positions, index, merged)."},
     {Py_tp_new, (void *)ring_new},
     {Py_tp_dealloc, (void *)ring_dealloc},
     {Py_tp_traverse, (void *)ring_traverse},

@@ -4,9 +4,13 @@
  * Which commands have a service action, and where their ranges stand, and which histograms are kept, are tables that Python
  * hands over. What is rare is Python's: whether a connection is wanted ("admit"), and what task management functions
  * end ("task").
+ *
+ * All is counted by connection, so a connection takes its sums along: a data thread that serves it counts in them
+ * (open), and whoever reads holds what that thread counts meanwhile. Reading adds nothing up but what found no row.
  */
 #include "trace_cells.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "words.h"
@@ -41,8 +45,7 @@ struct sums {
     struct map connections; /* by number */
     struct counted *last;
     struct unit overflow_unit;
-    struct cell *overflow; /* of commands for which there was no row any more */
-    uint64_t cells;
+    uint64_t cells; /* all threads add to it */
 };
 
 /* -- connections, units, rows */
@@ -54,11 +57,10 @@ static void *pointer(uint64_t value)
 
 static struct counted *counted_new(struct sums *sums, const struct source *source)
 {
-    struct counted *counted = PyMem_Calloc(1, sizeof *counted);
+    struct counted *counted = calloc(1, sizeof *counted);
 
     if (counted == NULL || map_put(&sums->connections, source->ident, (uintptr_t)counted) < 0) {
-        PyMem_Free(counted);
-        PyErr_NoMemory();
+        free(counted);
         return NULL;
     }
     Py_INCREF(source->info);
@@ -68,7 +70,7 @@ static struct counted *counted_new(struct sums *sums, const struct source *sourc
     return counted;
 }
 
-/* Whose event it is; NULL with an exception. */
+/* Of whom an event is told by the loop's thread; NULL with an exception, or without memory. */
 static struct counted *counted_of(struct sums *sums, const struct source *source)
 {
     struct counted *counted = sums->last;
@@ -97,12 +99,12 @@ static struct unit *unit_of(struct sums *sums, struct counted *counted, uint64_t
 
     if (unit != NULL)
         return unit;
-    if (sums->join != NULL && busy_join(&sums->busy, sums->join, counted->info, lun, places) < 0)
+    if (sums->join != NULL && counted->user == NULL
+        && busy_join(&sums->busy, sums->join, counted->info, lun, places) < 0)
         return NULL;
-    unit = PyMem_Calloc(1, sizeof *unit);
+    unit = calloc(1, sizeof *unit);
     if (unit == NULL || map_put(&counted->units, lun, (uintptr_t)unit) < 0) {
-        PyMem_Free(unit);
-        PyErr_NoMemory();
+        free(unit);
         return NULL;
     }
     unit->lun = lun;
@@ -110,7 +112,15 @@ static struct unit *unit_of(struct sums *sums, struct counted *counted, uint64_t
     return unit;
 }
 
-/* The row of a command; NULL with an exception. Beyond MAX_CELLS of them all others share one. */
+/* Beyond MAX_CELLS rows all other commands of a connection share one. */
+static struct cell *overflow_of(struct sums *sums, struct counted *counted)
+{
+    if (counted->overflow == NULL)
+        counted->overflow = cell_new(&sums->overflow_unit, 0, sums->kept_count);
+    return counted->overflow;
+}
+
+/* The row of a command; NULL without memory. */
 static struct cell *cell_of(struct sums *sums, struct counted *counted, uint64_t lun, uint32_t key)
 {
     struct unit *unit = pointer(map_get(&counted->units, lun));
@@ -118,8 +128,8 @@ static struct cell *cell_of(struct sums *sums, struct counted *counted, uint64_t
 
     if (cell != NULL)
         return cell;
-    if (sums->cells >= MAX_CELLS)
-        return sums->overflow;
+    if (__atomic_load_n(&sums->cells, __ATOMIC_RELAXED) >= MAX_CELLS)
+        return overflow_of(sums, counted);
     unit = unit_of(sums, counted, lun);
     cell = unit == NULL ? NULL : cell_new(unit, key, sums->kept_count);
     if (cell == NULL)
@@ -128,7 +138,7 @@ static struct cell *cell_of(struct sums *sums, struct counted *counted, uint64_t
         cell_free(cell, sums->kept_count);
         return NULL;
     }
-    sums->cells++;
+    __atomic_add_fetch(&sums->cells, 1, __ATOMIC_RELAXED);
     return cell;
 }
 
@@ -269,7 +279,8 @@ static int replace(const struct sums *sums, struct counted *counted, struct star
 /* A command gets no status, or none that is known. */
 static void forget(struct sums *sums, struct counted *counted, struct start *start, uint64_t now)
 {
-    busy_end(&sums->busy, start->cell->unit->places, now);
+    if (sums->join != NULL)
+        busy_end(&sums->busy, start->cell->unit->places, now);
     start_end(counted, start);
 }
 
@@ -310,7 +321,8 @@ static int take_command(struct sums *sums, struct counted *counted, struct event
         return -1;
     start->began = now;
     start->cell = cell;
-    busy_begin(&sums->busy, cell->unit->places, now);
+    if (sums->join != NULL)
+        busy_begin(&sums->busy, cell->unit->places, now);
     if (counted->starts.count > MAX_STARTS)
         forget(sums, counted, counted->oldest, now);
     return 0;
@@ -423,7 +435,7 @@ static int take_task(const struct sums *sums, const struct event *event)
 static int take(struct tracer *self, struct event *event)
 {
     struct sums *sums = (struct sums *)self;
-    struct counted *counted = counted_of(sums, event->source);
+    struct counted *counted = event->place != NULL ? event->place : counted_of(sums, event->source);
 
     if (counted == NULL)
         return -1;
@@ -449,11 +461,37 @@ static int take(struct tracer *self, struct event *event)
     }
 }
 
+/* -- a connection that a data thread has */
+
+static int open_counted(struct tracer *self, const struct source *source, struct user *user, void **place)
+{
+    struct sums *sums = (struct sums *)self;
+    struct counted *counted = counted_of(sums, source);
+
+    if (counted == NULL)
+        return -1;
+    if (!counted->admitted)
+        return 0;
+    for (size_t i = 0; sums->join != NULL && i < source->lun_count; i++)
+        if (unit_of(sums, counted, source->luns[i]) == NULL) /* its places are Python's to give */
+            return -1;
+    counted->user = user;
+    *place = counted;
+    return 1;
+}
+
+static void close_counted(struct tracer *Py_UNUSED(self), void *place)
+{
+    ((struct counted *)place)->user = NULL;
+}
+
 /* -- methods */
 
-/* Call "each" with every row of a connection; 0, or -1 with an exception. */
+/* Call "each" with every row of a connection, that of nobody with NULL; 0, or -1 with an exception. */
 static int each_cell(const struct counted *counted, int (*each)(struct cell *, const struct counted *, void *), void *with)
 {
+    if (counted->overflow != NULL && each(counted->overflow, NULL, with) < 0)
+        return -1;
     for (size_t i = 0; i < counted->units.size; i++) {
         const struct unit *unit = pointer(counted->units.slots[i].value);
         for (size_t k = 0; unit != NULL && k < unit->cells.size; k++)
@@ -488,24 +526,34 @@ static int reset_row(struct cell *cell, const struct counted *Py_UNUSED(counted)
     return 0;
 }
 
-static int count_row(struct cell *Py_UNUSED(cell), const struct counted *Py_UNUSED(counted), void *with)
+static int count_row(struct cell *Py_UNUSED(cell), const struct counted *counted, void *with)
 {
-    ++*(uint64_t *)with;
+    *(uint64_t *)with += counted != NULL;
     return 0;
+}
+
+/* The same with every row of all connections, while nobody counts in them. */
+static int each_row(struct sums *sums, int (*each)(struct cell *, const struct counted *, void *), void *with)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < sums->connections.size; i++) {
+        struct counted *counted = pointer(sums->connections.slots[i].value);
+        if (counted == NULL)
+            continue;
+        user_hold_counts(counted->user);
+        result = each_cell(counted, each, with);
+        user_let_counts_go(counted->user);
+    }
+    return result;
 }
 
 static PyObject *sums_read(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     struct sums *sums = (struct sums *)self;
     struct rows rows = {PyList_New(0), sums->kept_count};
-    int result = rows.list == NULL ? -1 : 0;
 
-    for (size_t i = 0; result == 0 && i < sums->connections.size; i++)
-        if (sums->connections.slots[i].value != 0)
-            result = each_cell(pointer(sums->connections.slots[i].value), add_row, &rows);
-    if (result == 0)
-        result = add_row(sums->overflow, NULL, &rows);
-    if (result < 0)
+    if (rows.list != NULL && each_row(sums, add_row, &rows) < 0)
         Py_CLEAR(rows.list);
     return rows.list;
 }
@@ -514,10 +562,7 @@ static PyObject *sums_reset(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     struct sums *sums = (struct sums *)self;
 
-    for (size_t i = 0; i < sums->connections.size; i++)
-        if (sums->connections.slots[i].value != 0)
-            each_cell(pointer(sums->connections.slots[i].value), reset_row, &sums->kept_count);
-    cell_reset(sums->overflow, sums->kept_count);
+    each_row(sums, reset_row, &sums->kept_count);
     busy_reset(&sums->busy);
     Py_RETURN_NONE;
 }
@@ -549,11 +594,13 @@ static int forget_each(struct sums *sums, struct counted *counted, bool all, uin
 
     if (time_now(sums, &now) < 0)
         return -1;
+    user_hold_counts(counted->user);
     for (struct start *start = counted->oldest; start != NULL; start = next) {
         next = start->after;
         if (all || start->cell->unit->lun == lun)
             forget(sums, counted, start, now);
     }
+    user_let_counts_go(counted->user);
     return 0;
 }
 
@@ -584,7 +631,7 @@ static PyObject *sums_close(PyObject *self, PyObject *ident)
         return NULL;
     }
     each_cell(counted, count_row, &cells);
-    sums->cells -= cells;
+    __atomic_sub_fetch(&sums->cells, cells, __ATOMIC_RELAXED);
     map_take(&sums->connections, counted->ident);
     if (sums->last == counted)
         sums->last = NULL;
@@ -605,9 +652,13 @@ static PyObject *sums_forget(PyObject *self, PyObject *const *args, Py_ssize_t c
     counted = named(sums, args[0]);
     if (PyErr_Occurred() || number_of(args[1], UINT32_MAX, &itt) < 0 || time_now(sums, &now) < 0)
         return NULL;
-    start = counted == NULL ? NULL : start_find(counted, (uint32_t)itt);
+    if (counted == NULL)
+        Py_RETURN_NONE;
+    user_hold_counts(counted->user);
+    start = start_find(counted, (uint32_t)itt);
     if (start != NULL)
         forget(sums, counted, start, now);
+    user_let_counts_go(counted->user);
     Py_RETURN_NONE;
 }
 
@@ -635,12 +686,16 @@ static PyObject *sums_under_way(PyObject *self, PyObject *Py_UNUSED(unused))
 
     for (size_t i = 0; list != NULL && i < connections->size; i++) {
         const struct counted *counted = pointer(connections->slots[i].value);
-        for (struct start *start = counted == NULL ? NULL : counted->oldest; list != NULL && start; start = start->after) {
+        if (counted == NULL)
+            continue;
+        user_hold_counts(counted->user);
+        for (struct start *start = counted->oldest; list != NULL && start; start = start->after) {
             PyObject *pair = Py_BuildValue("(OK)", counted->info, (unsigned long long)start->cell->unit->lun);
             if (pair == NULL || PyList_Append(list, pair) < 0)
                 Py_CLEAR(list);
             Py_XDECREF(pair);
         }
+        user_let_counts_go(counted->user);
     }
     return list;
 }
@@ -655,7 +710,9 @@ static PyObject *sums_held(PyObject *self, PyObject *Py_UNUSED(unused))
         const struct counted *counted = pointer(connections->slots[i].value);
         if (counted == NULL)
             continue;
+        user_hold_counts(counted->user);
         size_t bytes = counted->made * sizeof(struct start) + counted->starts.size * sizeof *counted->starts.slots;
+        user_let_counts_go(counted->user);
         PyObject *pair = Py_BuildValue("(OK)", counted->info, (unsigned long long)bytes);
         if (pair == NULL || PyList_Append(list, pair) < 0)
             Py_CLEAR(list);
@@ -705,15 +762,17 @@ static int fill(struct sums *sums, const Py_buffer *operations, PyObject *kept, 
     if (take_tables(sums, operations, kept) < 0)
         return -1;
     sums->overflow_unit.lun = UINT64_MAX;
-    sums->overflow = cell_new(&sums->overflow_unit, 0, sums->kept_count);
     Py_INCREF(admit);
     Py_INCREF(task);
     sums->admit = admit;
     sums->task = task;
     sums->join = join != Py_None ? Py_NewRef(join) : NULL;
+    busy_start(&sums->busy);
     sums->base.take = take;
+    sums->base.open = open_counted;
+    sums->base.close = close_counted;
     sums->base.always = 1u << PROBE_TASK_COMMAND | 1u << PROBE_TASK_RESPONSE;
-    return sums->overflow == NULL ? -1 : 0;
+    return 0;
 }
 
 static PyObject *sums_new(PyTypeObject *type, PyObject *args, PyObject *named)
@@ -768,13 +827,10 @@ static int sums_clear(PyObject *self)
 
 static void sums_dealloc(PyObject *self)
 {
-    struct sums *sums = (struct sums *)self;
     PyTypeObject *type = Py_TYPE(self);
 
     PyObject_GC_UnTrack(self);
     sums_clear(self);
-    if (sums->overflow != NULL)
-        cell_free(sums->overflow, sums->kept_count);
     PyObject_GC_Del(self);
     Py_DECREF(type);
 }

@@ -19,6 +19,7 @@ struct user *users_add(void)
         user->threaded = true;
         user->number = number;
         user->slow_store = NULL;
+        pthread_mutex_init(&user->counts, NULL);
         users_threads++;
         if (number > highest)
             highest = number;
@@ -31,6 +32,22 @@ void users_remove(struct user *user)
 {
     user->threaded = false;
     users_threads--;
+    pthread_mutex_destroy(&user->counts);
+}
+
+void user_hold_counts(struct user *user)
+{
+    if (user == NULL || pthread_mutex_trylock(&user->counts) == 0)
+        return;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&user->counts);
+    Py_END_ALLOW_THREADS
+}
+
+void user_let_counts_go(struct user *user)
+{
+    if (user != NULL)
+        pthread_mutex_unlock(&user->counts);
 }
 
 static bool is_inside(uint64_t epoch)

@@ -17,6 +17,7 @@
 
 #include "python.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,6 +35,7 @@ struct user {
     bool threaded;          /* it has no interpreter's lock */
     int64_t slow[2];        /* when its last slow write began and ended, for who can tell the store */
     const void *slow_store; /* its shortcut, or NULL */
+    pthread_mutex_t counts; /* held while it fires probes, and by who reads what it has counted */
 };
 
 /* The loop's thread's. */
@@ -62,6 +64,10 @@ static inline void user_leave(struct user *user)
 
 /* Wait until every data thread has been outside since this was called. The interpreter's lock is given up meanwhile. */
 void users_settle(void);
+
+/* Have what a data thread counts; NULL: nobody else has it. The interpreter's lock is given up where that takes time. */
+void user_hold_counts(struct user *user);
+void user_let_counts_go(struct user *user);
 
 /* Have these bytes of a store for the time of one call. */
 void user_claim(struct user *user, const void *store, uint64_t begin, uint64_t end, bool changes);

@@ -31,7 +31,7 @@ static int begin_write(struct batch *batch, const struct served *served, PyObjec
 {
     const struct watch *watch = &batch->watch;
 
-    if (watch->mask == 0)
+    if (watch->mask == 0 || batch->fired == FIRED_TRANSFER)
         return 0;
     if (watch->write != NULL)
         return watch_now(watch, &times[0]) < 0 || watch_now(watch, &times[1]) < 0 || watch_now(watch, &times[2]) < 0

@@ -16,6 +16,12 @@ struct calls {
     int (*pdu)(int probe, PyObject *conn, uint64_t lun, const uint8_t *bhs, const uint8_t *cdb, size_t cdb_length);
     int (*xfer)(int probe, PyObject *conn, uint64_t lun, uint32_t itt, uint32_t ttt, uint64_t address, uint32_t offset,
                 uint32_t length, uint32_t kind);
+    /* The same without the interpreter's lock, on any thread: by a copy of the strings. NULL with an exception. */
+    void *(*open)(PyObject *conn);
+    void (*close)(void *copy);
+    void (*pdu_of)(int probe, const void *copy, uint64_t lun, const uint8_t *bhs, const uint8_t *cdb, size_t cdb_length);
+    void (*xfer_of)(int probe, const void *copy, uint64_t lun, uint32_t itt, uint32_t ttt, uint64_t address,
+                    uint32_t offset, uint32_t length, uint32_t kind);
 };
 
 #endif

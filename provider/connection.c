@@ -119,33 +119,66 @@ static int get_generation(PyObject *connection, long long *generation)
     return *generation == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
+static int copy_all(struct connection *slot, PyObject *connection)
+{
+    if (copy_strings(slot, connection) < 0)
+        return -1;
+    parse_address(slot->strings[LOCAL], &slot->local);
+    parse_address(slot->strings[REMOTE], &slot->remote);
+    return 0;
+}
+
 /* Make a slot that of another connection, or of the same one with other strings. */
 static int take_slot(struct connection *slot, PyObject *connection, long long generation)
 {
     PyObject *former = slot->object;
 
-    if (copy_strings(slot, connection) < 0)
+    if (copy_all(slot, connection) < 0)
         return -1;
     Py_INCREF(connection);
     slot->object = connection;
     slot->generation = generation;
-    parse_address(slot->strings[LOCAL], &slot->local);
-    parse_address(slot->strings[REMOTE], &slot->remote);
     Py_XDECREF(former);
     return 0;
+}
+
+struct connection *connection_copy(PyObject *connection)
+{
+    struct connection *copy = calloc(1, sizeof *copy);
+
+    if (copy == NULL) {
+        PyErr_NoMemory();
+    } else if (copy_all(copy, connection) < 0) {
+        free(copy);
+        copy = NULL;
+    }
+    return copy;
+}
+
+void connection_forget(struct connection *copy)
+{
+    free(copy->text);
+    free(copy);
 }
 
 int event_set_connection(struct event *event, PyObject *connection)
 {
     long long generation;
     struct connection *slot;
-    uiscsiproto_t *proto = &event->proto;
 
     if (get_generation(connection, &generation) < 0)
         return -1;
     slot = &slots[((uintptr_t)connection >> ADDRESS_SHIFT) % SLOTS];
     if ((slot->object != connection || slot->generation != generation) && take_slot(slot, connection, generation) < 0)
         return -1;
+    event_set_copy(event, slot);
+    return 0;
+}
+
+void event_set_copy(struct event *event, const struct connection *slot)
+{
+    uiscsiproto_t *proto = &event->proto;
+
     proto->uip_target_addr = (uintptr_t)&slot->local;
     proto->uip_initiator_addr = (uintptr_t)&slot->remote;
     proto->uip_target = (uintptr_t)slot->strings[TARGET];
@@ -156,5 +189,4 @@ int event_set_connection(struct event *event, PyObject *connection)
     proto->uip_local = (uintptr_t)slot->strings[LOCAL];
     proto->uip_remote = (uintptr_t)slot->strings[REMOTE];
     proto->uip_protocol = (uintptr_t)slot->strings[PROTOCOL];
-    return 0;
 }

@@ -8,6 +8,8 @@
 
 #include "event.h"
 
+struct connection;
+
 /*
  * Point proto's addresses and strings at copies of a ConnectionInfo's, which are remade when its generation changed.
  * Returns 0, or -1 with a Python exception. The copies live until connections_forget, or until another connection takes their slot, and the connection
@@ -15,7 +17,12 @@
  */
 int event_set_connection(struct event *event, PyObject *connection);
 
-/* Let go of all copies. */
+/* A copy by itself, for a thread that has no interpreter's lock; NULL with a Python exception. */
+struct connection *connection_copy(PyObject *connection);
+void connection_forget(struct connection *copy);
+void event_set_copy(struct event *event, const struct connection *copy);
+
+/* Let go of all copies that event_set_connection has made. */
 void connections_forget(void);
 
 /* Intern the attribute names; 0, or -1 with a Python exception. */

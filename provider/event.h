@@ -6,7 +6,7 @@
 
 #define BHS_SIZE 48
 
-/* One event's arguments; valid until the next one is built. There is one, because all probes fire on one thread. */
+/* One event's arguments; valid until the next one is built. */
 struct event {
     uiscsiproto_t proto;
     uiscsicmd_t command;

@@ -1,11 +1,14 @@
-/* iscsitools.provider._native: the probes' tracepoints, and their arguments, in C. One thread calls it. */
+/*
+ * iscsitools.provider._native: the probes' tracepoints, and their arguments, in C. The loop's thread calls it; data threads
+ * fire through pdu_of and xfer_of, each with an event of its own.
+ */
 #include "calls.h"
 #include "connection.h"
 #include "sdt.h"
 #include "table.h"
 #include "tracepoints.h"
 
-static struct event event;
+static struct event event; /* the loop's thread's */
 static int sdt_on; /* whether SDT semaphores are looked at: a tracer may be attached that this server is not to serve */
 
 static uint32_t current_mask(void)
@@ -19,13 +22,13 @@ static uint32_t current_mask(void)
     return mask;
 }
 
-static void fire(int probe)
+static void fire(int probe, const struct event *fired)
 {
 #if HAVE_SDT
     if (sdt_on)
-        sdt_fire(probe, &event);
+        sdt_fire(probe, fired);
 #endif
-    tracepoints_fire(probe, &event);
+    tracepoints_fire(probe, fired);
 }
 
 static int is_probe(long probe)
@@ -93,7 +96,7 @@ static int fire_pdu(int probe, PyObject *conn, uint64_t lun, const uint8_t *bhs,
     if (event_set_connection(&event, conn) < 0)
         return -1;
     event_from_bhs(&event, probe, lun, bhs, cdb, cdb_length);
-    fire(probe);
+    fire(probe, &event);
     return 0;
 }
 
@@ -105,11 +108,41 @@ static int fire_xfer(int probe, PyObject *conn, uint64_t lun, uint32_t itt, uint
     if (event_set_connection(&event, conn) < 0)
         return -1;
     event_from_xfer(&event, lun, itt, ttt, &xfer);
-    fire(probe);
+    fire(probe, &event);
     return 0;
 }
 
-static const struct calls calls = {fire_pdu, fire_xfer};
+static void *open_copy(PyObject *conn)
+{
+    return connection_copy(conn);
+}
+
+static void close_copy(void *copy)
+{
+    connection_forget(copy);
+}
+
+static void fire_pdu_of(int probe, const void *copy, uint64_t lun, const uint8_t *bhs, const uint8_t *cdb, size_t cdb_length)
+{
+    struct event own = {0};
+
+    event_set_copy(&own, copy);
+    event_from_bhs(&own, probe, lun, bhs, cdb, cdb_length);
+    fire(probe, &own);
+}
+
+static void fire_xfer_of(int probe, const void *copy, uint64_t lun, uint32_t itt, uint32_t ttt, uint64_t address,
+                         uint32_t offset, uint32_t length, uint32_t kind)
+{
+    uiscsixfer_t xfer = {.xfer_laddr = address, .xfer_loffset = offset, .xfer_len = length, .xfer_type = kind};
+    struct event own = {0};
+
+    event_set_copy(&own, copy);
+    event_from_xfer(&own, lun, itt, ttt, &xfer);
+    fire(probe, &own);
+}
+
+static const struct calls calls = {fire_pdu, fire_xfer, open_copy, close_copy, fire_pdu_of, fire_xfer_of};
 
 /* on_pdu(probe, now, conn, lun, bhs, cdb, sense): as Subscriber.on_pdu. */
 static PyObject *native_on_pdu(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)

@@ -5,7 +5,8 @@ The form of every call site in the engine is::
     if mask & SCSI_COMMAND:                      # mask: probes.mask, read once per batch of received bytes
         probes.pdu(Probe.SCSI_COMMAND, info, lun, buffer, offset)
 
-Nobody attached: one test of a local integer, no argument built. All probes fire on the event loop's thread.
+Nobody attached: one test of a local integer, no argument built. Call sites in Python are on the event loop's thread.
+Data threads fire the probes of the connections that they have into sets of their own (:attr:`Probes.of_threads`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from iscsitools.probes.subscribers import (
     ReadCall,
     SentCall,
     Subscriber,
+    ThreadedSubscriber,
     Tracer,
     WriteCall,
     Xfer,
@@ -82,11 +84,14 @@ class Probes:
     ``module``: ``iscsitools.datapath._native``, where that serves. Then subscribers that can be are tracers of it, and
     while all are, ``native`` is the set of them, which the data path fires into: each event when it happens, however
     many look.
+
+    ``threads``: how many data threads there are. ``of_threads``: of each, the set that it fires into, while all that
+    look can be fired into from there too; else None, and who looks sees what the loop's thread does.
     """
 
     __slots__ = (
-        "_calls", "_failed", "_failing", "_module", "_monotonic", "clock", "log", "logged", "mask", "native", "pdu",
-        "read", "sent", "when_watched", "write", "xfer",
+        "_calls", "_failed", "_failing", "_module", "_monotonic", "clock", "log", "logged", "mask", "native",
+        "of_threads", "pdu", "read", "sent", "threads", "when_changed", "write", "xfer",
     )  # fmt: skip
 
     mask: int
@@ -100,8 +105,9 @@ class Probes:
     log: LogCall | None
     logged: LoggedCall | None
     native: Any
-    when_watched: Callable[[], None] | None
-    """Called when somebody has subscribed: threads that fire no probes have to stop before that is known to him."""
+    of_threads: tuple[Any, ...] | None
+    when_changed: Callable[[], None] | None
+    """Called when somebody has subscribed, or does no more: threads have to leave the sets that they fire into."""
 
     def __init__(
         self,
@@ -114,7 +120,8 @@ class Probes:
         self._failing = False
         self._module = module
         self._monotonic = False
-        self.when_watched = None
+        self.when_changed = None
+        self.threads = 0
         self._calls: tuple[tuple[int, Calls, AnySubscriber, Tracer | None], ...] = ()
         self._bind()
 
@@ -142,8 +149,8 @@ class Probes:
             kept.append((mask, *self._calls_of(subscriber, fail)))
         self._calls = tuple(kept)
         self._bind()
-        if self.mask and self.when_watched is not None:
-            self.when_watched()
+        if self.when_changed is not None and not self._failing:
+            self.when_changed()
 
     def _calls_of(
         self, subscriber: AnySubscriber, fail: Callable[[Exception], None]
@@ -156,12 +163,28 @@ class Probes:
         assert isinstance(subscriber, Subscriber)
         return _adapt(subscriber, self.clock, fail), subscriber, None
 
+    def _sets_of_threads(self) -> tuple[Any, ...] | None:
+        """A set of tracers for each data thread, or None: not all that look have them, or not by this clock."""
+        if not self._monotonic:
+            return None
+        sets = []
+        for number in range(self.threads):
+            members = []
+            for mask, _, subscriber, _ in self._calls:
+                tracer = subscriber.of_thread(number) if isinstance(subscriber, ThreadedSubscriber) else None
+                if tracer is None:
+                    return None
+                members.append((mask, tracer))
+            sets.append(self._module.Tracers(None, tuple(members)))
+        return tuple(sets)
+
     def _tracers_clock(self) -> Callable[[], int] | None:
         """None: CLOCK_MONOTONIC."""
         return None if self._monotonic else self.clock
 
     def _bind(self) -> None:
         self.mask = 0
+        self.of_threads = None
         for mask, *_ in self._calls:
             self.mask |= mask
         tracers = tuple((mask, tracer) for mask, _, _, tracer in self._calls if tracer is not None)
@@ -169,6 +192,7 @@ class Probes:
             self.native = self._module.Tracers(self._tracers_clock(), tracers)
             self.pdu, self.xfer, self.sent = self.native.pdu, self.native.xfer, self.native.sent
             self.read = self.write = self.log = self.logged = None
+            self.of_threads = self._sets_of_threads()
             return
         self.native = None
         if len(self._calls) == 1 and not self._failing:

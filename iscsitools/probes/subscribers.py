@@ -202,4 +202,12 @@ class NativeSubscriber(Protocol):
         """
 
 
+@runtime_checkable
+class ThreadedSubscriber(Protocol):
+    """A subscriber in C into which data threads may fire, too, while they have connections."""
+
+    def of_thread(self, number: int) -> Tracer | None:
+        """The tracer of a data thread, after :meth:`NativeSubscriber.native` was called; None: there is none now."""
+
+
 AnySubscriber = Subscriber | DirectSubscriber | NativeSubscriber

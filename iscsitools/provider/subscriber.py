@@ -17,13 +17,14 @@ class ProviderSubscriber:
     events after a tracer attached are those of the next wake-up.
     """
 
-    __slots__ = ("_backend", "_mask", "_probes", "_read_mask")
+    __slots__ = ("_backend", "_mask", "_probes", "_read_mask", "_tracer")
 
     def __init__(self, probes: Probes, backend: Backend) -> None:
         self._probes = probes
         self._backend = backend
         self._mask = 0
         self._read_mask = backend.mask
+        self._tracer: Tracer | None = None
 
     @property
     def mask(self) -> int:
@@ -44,7 +45,12 @@ class ProviderSubscriber:
     def native(self, module: Any, clock: Callable[[], int] | None, fail: Callable[[Exception], None]) -> Tracer:
         """What the data path in C fires by itself (see ``probes.subscribers.NativeSubscriber``)."""
         tracer: Tracer = module.ProviderTracer(self._backend.calls, fail)
+        self._tracer = tracer
         return tracer
+
+    def of_thread(self, number: int) -> Tracer | None:
+        """The same one: it keeps nothing between two events (see ``probes.subscribers.ThreadedSubscriber``)."""
+        return self._tracer
 
     def on_xfer(self, probe: int, now: int, conn: ConnectionInfo, lun: int, xfer: Xfer) -> None:
         """As Subscriber.on_xfer."""

@@ -6,7 +6,8 @@ socket and its data path. It comes back when something is to be done that only P
 or it is called back, when something has to be sent on it or its tasks are looked at (:meth:`Connection.own`). A gate
 that is closed is closed for data threads too when the call that closes it returns (``datapath/users.h``).
 
-Nobody looks at what data threads do: while a probe has a subscriber, all connections are served here.
+Who looks at what data threads do has tracers in C, into which they fire (``Probes.of_threads``). While somebody looks
+who has none, all connections are served here. When that changes, all come back, and are lent again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 from functools import partial
 from types import ModuleType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from iscsitools.backstores.shortcut import share
 from iscsitools.iscsi.connection.datapath import DataPath
@@ -42,8 +43,8 @@ class DataThread(Protocol):
     def cpu(self) -> int:
         """Nanoseconds of processor time that it has used."""
 
-    def lend(self, path: DataPath, fd: int, owner: Link, received: bytes) -> None:
-        """Serve a connection from now on."""
+    def lend(self, path: DataPath, fd: int, owner: Link, received: bytes, tracers: Any) -> None:
+        """Serve a connection from now on; its events go into ``tracers``, a set of this thread's own, or None."""
 
     def recall(self, path: DataPath) -> Rest:
         """Call it back, and wait for it."""
@@ -61,10 +62,11 @@ class DataThread(Protocol):
 class _Stay:
     """What is known of a connection that was lent: its thread, since when, and when it may be lent again."""
 
-    __slots__ = ("again", "pause", "since", "thread")
+    __slots__ = ("again", "number", "pause", "since", "thread")
 
-    def __init__(self, thread: DataThread) -> None:
+    def __init__(self, thread: DataThread, number: int) -> None:
         self.thread = thread
+        self.number = number
         self.since = self.again = 0
         self.pause = _FIRST_PAUSE
 
@@ -83,7 +85,8 @@ class DataThreads:
             self.threads.append(thread)
             loop.watch(thread.fileno(), READ, partial(self._returned, thread))
         share(module.settle)
-        probes.when_watched = self.call_all_back
+        probes.threads = count
+        probes.when_changed = self.call_all_back
 
     def takes(self, link: Link) -> bool:
         """Whether a connection may be lent now.
@@ -91,7 +94,7 @@ class DataThreads:
         One that soon came back stays for a while, longer each time: to lend it and take it back costs as much as many
         commands.
         """
-        if self._probes.mask:
+        if self._probes.mask and self._probes.of_threads is None:
             return False
         stay = self._stays.get(link)
         return stay is None or time.monotonic_ns() >= stay.again
@@ -101,10 +104,13 @@ class DataThreads:
         stay = self._stays.get(link)
         if stay is None:
             counts = [sum(other.thread is thread for other in self._stays.values()) for thread in self.threads]
-            stay = self._stays[link] = _Stay(self.threads[counts.index(min(counts))])
+            number = counts.index(min(counts))
+            stay = self._stays[link] = _Stay(self.threads[number], number)
         conn = link.conn
         stay.since = time.monotonic_ns()
-        stay.thread.lend(conn.path, fd, link, conn.leave_input())
+        sets = self._probes.of_threads
+        tracers = sets[stay.number] if sets is not None else None
+        stay.thread.lend(conn.path, fd, link, conn.leave_input(), tracers)
         conn.call_back = partial(self._call_back, link)
 
     def _call_back(self, link: Link) -> None:
@@ -124,7 +130,7 @@ class DataThreads:
         link.come_back(received, unsent, put)
 
     def call_all_back(self) -> None:
-        """Have all connections served by the loop's thread: somebody looks at them."""
+        """Have all connections served by the loop's thread for now: who looks at them has changed."""
         for link in self._stays:
             link.conn.own()
 
@@ -134,7 +140,8 @@ class DataThreads:
 
     def close(self) -> None:
         """End the threads; all connections have ended."""
-        self._probes.when_watched = None
+        self._probes.when_changed = None
+        self._probes.threads = 0
         share(None)
         for thread in self.threads:
             self._loop.unwatch(thread.fileno())

@@ -57,6 +57,8 @@ class Wire:
         self.ours.settimeout(60)
         self.received = b""
         self.unsent = b""
+        self.tracers: Any = None
+        """Who looks at what a thread does with it."""
 
     def pdu(self, cdb: bytes, data: bytes = b"", length: int = 0, **fields: int) -> bytes:
         """The next command, as it stands on the wire."""
@@ -85,7 +87,7 @@ class Wire:
         received, self.received = self.received, b""
         assert not self.unsent
         self.memory.release(self.path.awaited)
-        thread.lend(self.path, self.theirs.fileno(), self, received)
+        thread.lend(self.path, self.theirs.fileno(), self, received, self.tracers)
 
     def take(self, rest: tuple[object, bytes, bytes, int]) -> None:
         """It has come back."""

@@ -338,20 +338,21 @@ def test_the_sequence_number_catches_a_torn_record(victim: Host) -> None:
     with trace.attach(ring_size=512 * SIZE, mode="ring") as source:
         assert isinstance(source, RingTrace)
         victim.call(lambda: [fire_read(victim.probes, conn, 7) for _ in range(100)])
-        whole = source._records
+        ring = source._rings[0]
+        whole = ring._records
 
         class Overtaken:
             def __getitem__(self, part: slice) -> bytes:
                 half = (part.start + part.stop) // 2
                 first = bytes(whole[part.start : half])
-                source._word[0] = 400
+                ring._word[0] = 400
                 victim.call(lambda: [fire_read(victim.probes, conn, 8) for _ in range(100)])
                 return first + bytes(whole[half : part.stop])
 
-        source._records = Overtaken()  # type: ignore[assignment]
+        ring._records = Overtaken()  # type: ignore[assignment]
         with pytest.raises(TraceError, match="overwritten"):
             source.read_block(0)
-        source._records = whole
+        ring._records = whole
 
 
 def test_a_record_that_is_being_written_is_not_read(victim: Host) -> None:
@@ -372,7 +373,7 @@ def test_numbers_are_spoiled_before_their_records_are_overwritten(victim: Host) 
         victim.call(lambda: [fire_read(victim.probes, conn) for _ in range(128)])
         assert len(source.read_block(0)) == 512 * SIZE
         victim.call(lambda: fire_read(victim.probes, conn))
-        numbers = source._words[::16].tolist()
+        numbers = source._rings[0]._words[::16].tolist()
     assert numbers == [513, 514, 515, 516, *[0] * 252, *range(257, 513)]
 
 

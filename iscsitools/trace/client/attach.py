@@ -12,11 +12,14 @@ from iscsitools.trace.client.checked import live_status_of, sessions_of
 from iscsitools.trace.client.connection import ServerConnection, sense
 from iscsitools.trace.client.live import RingTrace, SocketTrace
 from iscsitools.trace.client.source import Trace
+from iscsitools.trace.memory import PAGE
 from iscsitools.trace.protocol import Message
 from iscsitools.trace.record import SIZE
 from iscsitools.trace.selection import Selection, mask_of
 from iscsitools.trace.sums.snapshot import Snapshot
 
+_MOST_RINGS: Final = PAGE // 8
+"""As many as positions have place in their page."""
 RING_SIZE: Final = 8 << 20
 """Bytes: at 250,000 events a second the reader may be away for a quarter of a second."""
 
@@ -39,7 +42,8 @@ def attach(
 
     ``name``: which server, when several run; ``socket``: the path of its watch socket instead. ``probes``: names such
     as ``scsi-command``; None is all. ``client`` (an address, ``address:port`` or an initiator's name), ``target`` and
-    ``lun`` leave out the events of others. ``ring_size``: bytes of the shared memory, rounded up to a power of two.
+    ``lun`` leave out the events of others. ``ring_size``: bytes of the shared memory, rounded up to a power of two; of
+    a server with data threads for each of them and for its loop, or less if that is too much.
     ``mode``: ``ring``, ``socket``, or ``auto``: the ring where there can be one.
 
     Raises TraceError with one line for the user when there is no such server or it refuses, ValueError for a probe
@@ -51,16 +55,16 @@ def attach(
         mode = "socket" if memory.why_no_rings() else "ring"
     link = ServerConnection(_watch_path(name, socket))
     try:
-        answer = link.request("attach", mode=mode, records=records, **selection.to_json())
+        answer = link.request("attach", mode=mode, records=records, merges=True, **selection.to_json())
         with sense(link.path):
             if answer["mode"] == "socket":
                 return SocketTrace(link)
-            capacity = answer["records"]
-            if capacity != records:
-                raise ValueError("a ring of another size")
+            capacity, rings = answer["records"], answer.get("rings", 1)
+            if not 0 < rings <= _MOST_RINGS or not 0 < capacity <= records or capacity & (capacity - 1):
+                raise ValueError("rings of another size")
             ring, position = link.fds
         link.fds = []
-        return RingTrace(link, ring, position, capacity)
+        return RingTrace(link, ring, position, capacity, rings)
     except BaseException:
         link.close()
         raise

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from typing import Final
 
 from iscsitools.trace import memory
 from iscsitools.trace.client.connection import ServerConnection
+from iscsitools.trace.client.ring import Merged, Ring
 from iscsitools.trace.client.source import Timeout, Trace
-from iscsitools.trace.memory import PAGE, words_of
-from iscsitools.trace.protocol import HEADER, TraceError
-from iscsitools.trace.record import SIZE, WORDS
+from iscsitools.trace.memory import PAGE
+from iscsitools.trace.protocol import HEADER, Message, TraceError, number_of
+from iscsitools.trace.record import SIZE
 
 _SHORTEST_SLEEP: Final = 0.001
 _LONGEST_SLEEP: Final = 0.020
-_MOST_AT_ONCE: Final = 16384
-"""Records of one block: 2 MiB."""
+_PATIENCE: Final = 1_000_000_000
+"""Nanoseconds for which records wait for a thread that may still have earlier ones."""
 
 
 class _LiveTrace(Trace):
@@ -58,19 +60,22 @@ class SocketTrace(_LiveTrace):
 
 
 class RingTrace(_LiveTrace):
-    """Events out of the ring. It is looked at every 1 to 20 ms, so that the server need not wake anybody.
+    """Events out of shared memory. It is looked at every 1 to 20 ms, so that the server need not wake anybody.
 
-    ``capacity`` is the ring's size in records, a power of two. The two descriptors are closed.
+    ``capacity`` is a ring's size in records, a power of two; ``rings`` how many there are: a server with data threads
+    has one for each of them, and one for its loop's. The two descriptors are closed.
     """
 
-    def __init__(self, link: ServerConnection, ring: int, position: int, capacity: int) -> None:
+    def __init__(self, link: ServerConnection, ring: int, position: int, capacity: int, rings: int = 1) -> None:
         super().__init__(link)
-        self._capacity = capacity
         self._sleep = _SHORTEST_SLEEP
+        self._closed: list[tuple[Message, list[int]]] = []
+        """Ends of connections, and how many records of each ring come before them at most."""
+        size = HEADER + capacity * SIZE
         try:
-            memory.check_shared(ring, HEADER + capacity * SIZE)
+            memory.check_shared(ring, rings * size)
             memory.check_shared(position, PAGE)
-            self._ring = mmap.mmap(ring, HEADER + capacity * SIZE, mmap.MAP_SHARED, mmap.PROT_READ)
+            self._map = mmap.mmap(ring, rings * size, mmap.MAP_SHARED, mmap.PROT_READ)
             self._page = mmap.mmap(position, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         except (OSError, ValueError) as error:
             link.close()
@@ -78,11 +83,13 @@ class RingTrace(_LiveTrace):
         finally:
             os.close(ring)
             os.close(position)
-        self._view = memoryview(self._ring)
-        self._header = self._view[:HEADER].cast("Q")
-        self._records = self._view[HEADER:]
-        self._words = words_of(self._records)
-        self._word = memoryview(self._page).cast("Q")
+        self._view = memoryview(self._map)
+        self._positions = memoryview(self._page).cast("Q")
+        self._rings = [
+            Ring(self._view[number * size : (number + 1) * size], self._positions[number : number + 1])
+            for number in range(rings)
+        ]
+        self._merged = Merged(self._rings) if rings > 1 else None
 
     def read_block(self, timeout: float | None = None) -> bytes:
         """See :class:`Trace`."""
@@ -90,7 +97,7 @@ class RingTrace(_LiveTrace):
         remaining = Timeout(timeout)
         while not self.ended:
             was_over = self._link.ended
-            if block := self._copy():
+            if block := self._copy(was_over):
                 # The strings of every connection in the block were sent before its record was written.
                 self._link.pump(0)
                 self._drain()
@@ -109,9 +116,11 @@ class RingTrace(_LiveTrace):
     def close(self) -> None:
         """See :class:`Trace`."""
         super().close()
-        for view in (self._header, self._words, self._records, self._view, self._word):
+        for ring in self._rings:
+            ring.close()
+        for view in (self._positions, self._view):
             view.release()
-        self._ring.close()
+        self._map.close()
         self._page.close()
 
     def _drain(self) -> None:
@@ -120,41 +129,36 @@ class RingTrace(_LiveTrace):
             if isinstance(item, dict):
                 self._absorb(item)
 
-    def _copy(self) -> bytes:
-        """Copy the records that are there, up to the end of the ring, and say so to the server."""
-        first = self.position & self._capacity - 1
-        count = self._available(first)
-        self.drops = self._header[0]
-        if not count:
-            return b""
-        block = bytes(self._records[first * SIZE : (first + count) * SIZE])
-        # The writer spoils the numbers of the records that it is going to overwrite first, the oldest one before the
-        # others; it does that only to records that it was told are read.
-        if self._words[first * WORDS] != self.position + 1:
-            raise TraceError(f"{self._link.path}: records were overwritten while they were read")
-        self.position += count
-        self._word[0] = self.position
-        self._sleep = _SHORTEST_SLEEP
+    def _absorb(self, message: Message) -> None:
+        after = message.get("after")
+        if self._merged is None or "closed" not in message or not isinstance(after, list):
+            super()._absorb(message)
+        elif len(after) == len(self._rings):
+            self._closed.append(({"closed": message["closed"]}, [number_of(count) for count in after]))
+            self._tell_closed(self._merged)
+        else:
+            raise TraceError("not a trace: a connection's end in rings that there are not")
+
+    def _tell_closed(self, merged: Merged) -> None:
+        """Those that have ended before the records that come next: now all of theirs were given out."""
+        due = [message for message, counts in self._closed if merged.has_given(counts)]
+        self._closed = [pair for pair in self._closed if not merged.has_given(pair[1])]
+        for message in due:
+            super()._absorb(message)
+
+    def _copy(self, last: bool) -> bytes:
+        """The records that come next, of a server that is gone all that are left (``last``)."""
+        try:
+            block = self._rings[0].copy() if self._merged is None else self._merge(self._merged, last)
+        except TraceError as error:
+            raise TraceError(f"{self._link.path}: {error}") from None
+        self.drops = sum(ring.drops for ring in self._rings)
+        if block:
+            self.position += len(block) // SIZE
+            self._sleep = _SHORTEST_SLEEP
+            if self._merged is not None:
+                self._tell_closed(self._merged)
         return block
 
-    def _available(self, first: int) -> int:
-        """Count the whole records from ``first`` on, without a gap: they are written in order, so search by halves."""
-        words, position = self._words, self.position
-        limit = min(self._capacity - first, _MOST_AT_ONCE)
-
-        def written(count: int) -> bool:
-            return words[(first + count - 1) * WORDS] == position + count
-
-        if not written(1):
-            return 0
-        present, absent = 1, 2
-        while absent <= limit and written(absent):
-            present, absent = absent, absent * 2
-        absent = min(absent, limit + 1)
-        while absent - present > 1:
-            middle = (present + absent) // 2
-            if written(middle):
-                present = middle
-            else:
-                absent = middle
-        return present
+    def _merge(self, merged: Merged, last: bool) -> bytes:
+        return merged.rest() if last else merged.take(time.monotonic_ns(), _PATIENCE)

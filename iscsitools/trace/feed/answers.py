@@ -150,12 +150,17 @@ class Requests:
             raise Refused("mode is neither ring nor socket")
         if not isinstance(records, int) or records < _FEWEST_RECORDS or records & records - 1:
             raise Refused(f"records is not a power of two from {_FEWEST_RECORDS} on")
-        cost = records * SIZE + HEADER + memory.PAGE
-        if cost - HEADER - memory.PAGE > self._limits.ring_bytes:
+        if records * SIZE > self._limits.ring_bytes:
             raise Refused(f"the ring is larger than the limit of {self._limits.ring_bytes} bytes")
+        rings = 1 + self._probes.threads if mode == "ring" and message.get("merges") is True else 1
+        while rings * records * SIZE > self._limits.ring_bytes and records > _FEWEST_RECORDS:
+            records //= 2
+        cost = rings * (records * SIZE + HEADER) + memory.PAGE
         if self.memory + cost > self._limits.total_bytes:
             raise Refused(f"all readers' rings together would pass the limit of {self._limits.total_bytes} bytes")
-        sink = self._ring(peer, selection, records) if mode == "ring" else self._batches(peer, selection, records)
+        sink = (
+            self._ring(peer, selection, records, rings) if mode == "ring" else self._batches(peer, selection, records)
+        )
         if sink is None:
             return None
         self._sinks[peer] = sink
@@ -166,17 +171,18 @@ class Requests:
 
         def begin() -> None:
             self._probes.subscribe(selection.effective_mask, sink)
-            peer.send_message({"answer": "attach", "mode": mode, "records": records})
+            several = {"rings": rings} if rings > 1 else {}
+            peer.send_message({"answer": "attach", "mode": mode, "records": records, **several})
 
         # Not before the strings of all connections are on their way: later ones have to find room in the socket.
         peer.when_idle(begin)
         return None
 
-    def _ring(self, peer: Peer, selection: Selection, records: int) -> Sink | None:
+    def _ring(self, peer: Peer, selection: Selection, records: int, rings: int) -> Sink | None:
         if reason := memory.why_no_rings():
             raise Refused(f"no ring: {reason}")
         try:
-            sink = RingSink(selection, records, peer.send_message, peer.send_now, peer.close_soon)
+            sink = RingSink(selection, records, peer.send_message, peer.send_now, peer.close_soon, rings)
         except OSError as error:
             raise Refused(f"no ring: {error.strerror}") from None
         sent = peer.send_fds({"ring": records}, sink.fds)

@@ -29,6 +29,10 @@ class RingTracer(Tracer, Protocol):
     def written(self) -> int:
         """Records so far."""
 
+    @property
+    def drops(self) -> int:
+        """Events for which there was no room, where it looks at the reader's position by itself."""
+
     def revoke(self) -> None:
         """Take back what was granted and not used."""
 
@@ -59,7 +63,7 @@ class Sink:
         lost: Callable[[], None],
     ) -> None:
         self.selection = selection
-        self.drops = 0
+        self._dropped = 0
         self._memory = memory
         self._capacity = len(memory) // SIZE
         self._tell_early = tell_early
@@ -75,13 +79,8 @@ class Sink:
 
     def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
         """Make the calls for the call sites (see ``probes.sites.DirectSubscriber``)."""
-
-        def failed(error: Exception) -> None:
-            fail(error)
-            self._lost()
-
         self._writer = make_writer(
-            self._memory, self._words, self._capacity, clock, failed, self.introduce, self._grant
+            self._memory, self._words, self._capacity, clock, self._gives_up(fail), self.introduce, self._grant
         )
         calls, mask = self._writer.calls, self.selection.mask
         whole = calls._replace(
@@ -93,18 +92,25 @@ class Sink:
 
     def native(self, module: Any, clock: Callable[[], int] | None, fail: Callable[[Exception], None]) -> Tracer:
         """Make the writer in C (see ``probes.subscribers.NativeSubscriber``)."""
+        # Of what the view is of, and not of the view: the collector would break that before it breaks the tracer.
+        offset = memoryview(self._memory.obj).nbytes - self._memory.nbytes
+        tracer: RingTracer = module.RingTracer(
+            self._memory.obj, offset, self.introduce, self._grant, self._gives_up(fail), clock, self.selection.lun
+        )
+        self._tracer = tracer
+        return tracer
 
+    def _gives_up(self, fail: Callable[[Exception], None]) -> Callable[[Exception], None]:
         def failed(error: Exception) -> None:
             fail(error)
             self._lost()
 
-        # Of what the view is of, and not of the view: the collector would break that before it breaks the tracer.
-        offset = memoryview(self._memory.obj).nbytes - self._memory.nbytes
-        tracer: RingTracer = module.RingTracer(
-            self._memory.obj, offset, self.introduce, self._grant, failed, clock, self.selection.lun
-        )
-        self._tracer = tracer
-        return tracer
+        return failed
+
+    @property
+    def drops(self) -> int:
+        """Events that were lost because the reader was too slow."""
+        return self._dropped
 
     @property
     def written(self) -> int:
@@ -137,7 +143,11 @@ class Sink:
     def connection_closed(self, ident: int) -> None:
         """Tell the reader that a connection it knows is no more."""
         if self._known.pop(ident, (0, False))[1]:
-            self._tell({"closed": ident, "after": self.written})
+            self._tell({"closed": ident, **self._last_record()})
+
+    def _last_record(self) -> Message:
+        """At or before which record the last one of a connection is, that ends now."""
+        return {"after": self.written}
 
     def flush(self) -> None:
         """Send what can still be sent."""
@@ -165,4 +175,4 @@ class Sink:
         return written + count
 
     def _count_drop(self) -> None:
-        self.drops += 1
+        self._dropped += 1

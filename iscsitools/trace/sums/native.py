@@ -81,6 +81,10 @@ class NativeSums:
         self._tracer = tracer
         return tracer
 
+    def of_thread(self, number: int) -> Tracer | None:
+        """The same one: all is counted by connection (see ``probes.subscribers.ThreadedSubscriber``)."""
+        return self._tracer
+
     def _admit(self, conn: ConnectionInfo) -> bool:
         assert self._tracer is not None
         self._tasks.setdefault(conn.ident, _Tasks(conn, self._tracer))
@@ -118,7 +122,8 @@ class NativeSums:
     def read(self) -> list[tuple[ConnectionInfo, Cell]]:
         """Return the cells that counted anything."""
         rows = self._tracer.read() if self._tracer is not None else []
-        return [*self._closed, *map(self._cell, rows)]
+        found = [*self._closed, *map(self._cell, rows)]
+        return _added_up(found, self._nobody) if sum(info is self._nobody for info, _ in found) > 1 else found
 
     def busy(self) -> dict[Scope, int] | None:
         """See ``CommandSums.busy``."""
@@ -149,6 +154,15 @@ class NativeSums:
             self._tracer.reset()
         if self._scopes is not None:
             self._scopes.was_read()
+
+
+def _added_up(rows: list[tuple[ConnectionInfo, Cell]], nobody: ConnectionInfo) -> list[tuple[ConnectionInfo, Cell]]:
+    """The same with one row of what found no row, of which each connection has its own."""
+    first, *others = (cell for info, cell in rows if info is nobody)
+    total = first.copy()
+    for cell in others:
+        total.add(cell)
+    return [*(row for row in rows if row[0] is not nobody), (nobody, total)]
 
 
 Sums = CommandSums | NativeSums
