@@ -169,6 +169,7 @@ void batch_commit(const struct batch *batch)
 
     word_store(&path->commands, path->commands + (batch->numbers.exp_cmdsn - (uint32_t)path->exp_cmdsn));
     word_store(&path->exp_cmdsn, batch->numbers.exp_cmdsn);
+    word_store(&path->waiting, path->transfers.count);
     path->statsn = batch->numbers.statsn;
     path->tail = batch->tail;
     path->fired = (uint64_t)batch->fired;

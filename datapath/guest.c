@@ -1,6 +1,8 @@
 #ifdef __linux__ /* by epoll and eventfd */
 #include "guest.h"
 
+#include "words.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -158,6 +160,7 @@ struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buf
         PyErr_NoMemory();
         return give_up(guest);
     }
+    word_store(&path->waiting, path->transfers.count);
     guest->since = path->transfers.count != 0 ? transfers_since(&path->transfers) : path->now;
     Py_INCREF((PyObject *)path);
     Py_INCREF(owner);

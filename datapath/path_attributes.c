@@ -90,6 +90,7 @@ static struct word fired = {offsetof(struct path, fired), UINT64_MAX};
 static struct word ttt = {offsetof(struct path, ttt), UINT32_MAX - 1};
 static struct word now = {offsetof(struct path, now), UINT64_MAX};
 static struct word heard = {offsetof(struct path, heard), UINT64_MAX};
+static struct word waiting = {offsetof(struct path, waiting), UINT64_MAX};
 static struct word flying = {offsetof(struct path, flights.count), UINT64_MAX};
 static struct word pending = {offsetof(struct path, transfers.count), UINT64_MAX};
 static struct word awaited = {offsetof(struct path, transfers.awaited), UINT64_MAX};
@@ -116,6 +117,7 @@ PyGetSetDef path_attributes[] = {
     {"heard", word_get, NULL, NULL, &heard},
     {"transfers", word_get, NULL, NULL, &pending},
     {"awaited", word_get, NULL, NULL, &awaited},
+    {"waiting", word_get, NULL, NULL, &waiting},
     {"flights", word_get, NULL, NULL, &flying},
     {"waiting_since", get_waiting_since, NULL, NULL, NULL},
     {"receive", get_receive, NULL, NULL, NULL},

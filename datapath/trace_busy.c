@@ -51,7 +51,7 @@ int busy_join(struct busy_table *table, PyObject *join, PyObject *info, uint64_t
     return parsed;
 }
 
-PyObject *busy_read(struct busy_table *table, size_t count, uint64_t now)
+PyObject *busy_read(struct busy_table *table, size_t count, uint64_t now, bool reset)
 {
     PyObject *list = PyList_New(0);
 
@@ -67,16 +67,10 @@ PyObject *busy_read(struct busy_table *table, size_t count, uint64_t now)
             Py_CLEAR(list);
         Py_XDECREF(time);
     }
-    pthread_mutex_unlock(&table->lock);
-    return list;
-}
-
-void busy_reset(struct busy_table *table)
-{
-    pthread_mutex_lock(&table->lock);
-    for (size_t i = 0; i < table->count; i++)
+    for (size_t i = 0; reset && i < table->count; i++)
         table->places[i].total = 0;
     pthread_mutex_unlock(&table->lock);
+    return list;
 }
 
 void busy_clear(struct busy_table *table)

@@ -5,6 +5,7 @@
 #include "python.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,11 +28,11 @@ void busy_start(struct busy_table *table);
 /* Ask "join" for the places of a connection's commands to a LUN; 0, or -1 with an exception. */
 int busy_join(struct busy_table *table, PyObject *join, PyObject *info, uint64_t lun, uint32_t places[PLACES_OF_UNIT]);
 
-/* A list of the times until now of so many places; NULL with an exception. */
-PyObject *busy_read(struct busy_table *table, size_t count, uint64_t now);
-
-/* Begin again from 0, with what is under way. */
-void busy_reset(struct busy_table *table);
+/*
+ * A list of the times until now of so many places; NULL with an exception. With "reset" all begin again from 0, with what
+ * is under way.
+ */
+PyObject *busy_read(struct busy_table *table, size_t count, uint64_t now, bool reset);
 void busy_clear(struct busy_table *table);
 
 /* A command has begun, or has ended. */

@@ -504,6 +504,7 @@ static int each_cell(const struct counted *counted, int (*each)(struct cell *, c
 struct rows {
     PyObject *list;
     size_t kept;
+    bool reset;
 };
 
 static int add_row(struct cell *cell, const struct counted *counted, void *with)
@@ -517,13 +518,9 @@ static int add_row(struct cell *cell, const struct counted *counted, void *with)
     tuple = cell_to_tuple(cell, counted == NULL ? Py_None : counted->info, rows->kept);
     result = tuple == NULL ? -1 : PyList_Append(rows->list, tuple);
     Py_XDECREF(tuple);
+    if (rows->reset && result == 0)
+        cell_reset(cell, rows->kept);
     return result;
-}
-
-static int reset_row(struct cell *cell, const struct counted *Py_UNUSED(counted), void *with)
-{
-    cell_reset(cell, *(const size_t *)with);
-    return 0;
 }
 
 static int count_row(struct cell *Py_UNUSED(cell), const struct counted *counted, void *with)
@@ -548,23 +545,15 @@ static int each_row(struct sums *sums, int (*each)(struct cell *, const struct c
     return result;
 }
 
-static PyObject *sums_read(PyObject *self, PyObject *Py_UNUSED(unused))
+/* read(reset): the rows that counted anything; with "reset" they begin again from 0, with the commands under way. */
+static PyObject *sums_read(PyObject *self, PyObject *reset)
 {
     struct sums *sums = (struct sums *)self;
-    struct rows rows = {PyList_New(0), sums->kept_count};
+    struct rows rows = {PyList_New(0), sums->kept_count, PyObject_IsTrue(reset) > 0};
 
     if (rows.list != NULL && each_row(sums, add_row, &rows) < 0)
         Py_CLEAR(rows.list);
     return rows.list;
-}
-
-static PyObject *sums_reset(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    struct sums *sums = (struct sums *)self;
-
-    each_row(sums, reset_row, &sums->kept_count);
-    busy_reset(&sums->busy);
-    Py_RETURN_NONE;
 }
 
 /* What time it is for that which no event says. */
@@ -575,15 +564,17 @@ static int time_now(struct sums *sums, uint64_t *now)
     return event_time(&event, now);
 }
 
-/* busy(places): the nanoseconds in which something was under way, of so many places. */
-static PyObject *sums_busy(PyObject *self, PyObject *places)
+/* busy(places, reset): the nanoseconds in which something was under way, of so many places. */
+static PyObject *sums_busy(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct sums *sums = (struct sums *)self;
-    uint64_t count, now;
+    uint64_t places, now;
 
-    if (number_of(places, MOST_BUSY_PLACES, &count) < 0 || time_now(sums, &now) < 0)
+    if (count != 2)
+        return PyErr_Format(PyExc_TypeError, "takes 2 arguments, not %zd", count);
+    if (number_of(args[0], MOST_BUSY_PLACES, &places) < 0 || time_now(sums, &now) < 0)
         return NULL;
-    return busy_read(&sums->busy, (size_t)count, now);
+    return busy_read(&sums->busy, (size_t)places, now, PyObject_IsTrue(args[1]) > 0);
 }
 
 /* None of a connection's commands, or of those to one LUN, gets a status. */
@@ -618,7 +609,7 @@ static PyObject *sums_close(PyObject *self, PyObject *ident)
 {
     struct sums *sums = (struct sums *)self;
     struct counted *counted = named(sums, ident);
-    struct rows rows = {NULL, sums->kept_count};
+    struct rows rows = {NULL, sums->kept_count, false};
     uint64_t cells = 0;
 
     if (counted == NULL && PyErr_Occurred())
@@ -837,9 +828,8 @@ static void sums_dealloc(PyObject *self)
 
 static PyMethodDef methods[] = {
     TRACER_METHODS,
-    {"read", sums_read, METH_NOARGS, "The rows that counted anything."},
-    {"reset", sums_reset, METH_NOARGS, "Begin again from 0, with the commands that are under way."},
-    {"busy", sums_busy, METH_O, "Nanoseconds in which something was under way, of so many places."},
+    {"read", sums_read, METH_O, "The rows that counted anything; with True they begin again from 0."},
+    {"busy", (PyCFunction)(void (*)(void))sums_busy, METH_FASTCALL, "Nanoseconds in which something was under way, of so many places."},
     {"close", sums_close, METH_O, "Give the rows of a connection that is no more, and forget them."},
     {"forget", (PyCFunction)(void (*)(void))sums_forget, METH_FASTCALL, "A command gets no status."},
     {"forget_all", (PyCFunction)(void (*)(void))sums_forget_all, METH_FASTCALL, "No command to a LUN gets a status."},

@@ -83,7 +83,10 @@ class ServerState:
 
 def _in_flight(conn: Connection) -> list[dict[str, Any]]:
     counts = Counter(command.probe_lun for command in conn.commands.values())
-    counts.update(lun for _, lun in (*conn.path.pending(), *conn.path.flying()))
+    if conn.call_back is not None and conn.path.waiting:
+        conn.own()
+    if conn.call_back is None:  # else a data thread has it, and between two batches there is nothing of it under way
+        counts.update(lun for _, lun in (*conn.path.pending(), *conn.path.flying()))
     info = conn.info
     return [
         {

@@ -104,7 +104,7 @@ kept, admit = ((0, 0), (1, 1), (2, 0), (3, 0)), lambda conn: True
 for places in (5, (1,), (1, "x"), (1, 1 << 20)):
     lost = _native.SumsTracer(operations, kept, admit, nothing, failures.append, None, None, lambda *who: places)
     lost.pdu(6, conn, 0, bytes(48), 0, bytes(10))
-    assert failures.pop() and lost.busy(3) == [0, 0, 0]
+    assert failures.pop() and lost.busy(3, False) == [0, 0, 0]
 refused(lost.busy, -1); refused(lost.busy, 1 << 20); refused(lost.busy, "x")
 def join(conn, lun): return lun, 100 * conn.ident + lun
 sums = _native.SumsTracer(operations, kept, admit, nothing, failures.append, None, None, join)
@@ -118,11 +118,11 @@ for n in range(20000):
     cdb = rng.choice((b"", header[32:42], header[32:48], rng.randbytes(rng.randrange(1, 60))))
     whole.pdu(rng.choice((6, 6, 7, 8, 9, 11, 12, 3)), conn, rng.randrange(9), header, 0, cdb)
     if n % 501 == 0:
-        sums.read(); sums.close(rng.randrange(1, 20)); sums.under_way()
-        sums.busy(3000); sums.forget(rng.randrange(1, 20), 5)
+        sums.read(False); sums.close(rng.randrange(1, 20)); sums.under_way()
+        sums.busy(3000, n % 2); sums.forget(rng.randrange(1, 20), 5)
         sums.forget_all(rng.randrange(1, 20), None); sums.forget_all(3, 4)
-    if n % 5001 == 0: sums.reset()
-assert whole.pdu(99, conn, 0, bytes(48)) is None and sums.read() and len(failures) == 7, failures
+    if n % 5001 == 0: sums.read(True)
+assert whole.pdu(99, conn, 0, bytes(48)) is None and sums.read(False) and len(failures) == 7, failures
 del whole, sums
 import gc; gc.collect()
 """

@@ -130,6 +130,8 @@ class PathState:
     """When a data thread last received something of this connection, in monotonic nanoseconds; none ever has it."""
     transfers: ClassVar[int] = 0
     """How many WRITEs this path has begun that wait for data."""
+    waiting: ClassVar[int] = 0
+    """The same at the end of its last batch: what may be looked at while a data thread has it."""
     awaited: ClassVar[int] = 0
     """Bytes that they want, all together."""
     waiting_since: ClassVar[int] = 0

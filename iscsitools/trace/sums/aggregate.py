@@ -339,19 +339,31 @@ class CommandSums:
             self.lost += 1
             self._closed.popleft()
 
-    def read(self) -> list[tuple[ConnectionInfo, Cell]]:
-        """Return the cells that counted anything."""
+    def read(self, reset: bool = False) -> list[tuple[ConnectionInfo, Cell]]:
+        """Return the cells that counted anything; with ``reset`` they begin again, with the commands under way."""
         for state in self._connections.values():
             state.fold()
             state.trim()
         self._overflow.fold()
         rows = [(s.info, cell) for s in self._connections.values() for cell in s.cells.values()]
         rows.append((self._nobody, self._overflow))
-        return [*self._closed, *(row for row in rows if row[1].used)]
+        found = [*self._closed, *(row for row in rows if row[1].used)]
+        if not reset:
+            return found
+        found = [(info, cell.copy()) for info, cell in found]
+        self._closed.clear()
+        for _, cell in rows:
+            cell.reset()
+        return found
 
-    def busy(self) -> dict[Scope, int] | None:
+    def busy(self, reset: bool = False) -> dict[Scope, int] | None:
         """Nanoseconds in which something was under way, by whose it was, at the last :meth:`read`; None: not kept."""
-        return self._busy.read(self._clock()) if self._busy is not None else None
+        if self._busy is None:
+            return None
+        times = self._busy.read(self._clock())
+        if reset:
+            self._busy.reset()
+        return times
 
     @property
     def connections(self) -> int:
@@ -369,18 +381,6 @@ class CommandSums:
     def held(self) -> list[tuple[ConnectionInfo, int]]:
         """Each connection, and the bytes that are kept for its commands that have not ended."""
         return [(state.info, len(state.starts) * START_BYTES) for state in self._connections.values()]
-
-    def reset(self) -> None:
-        """Begin again from 0, with the commands that are under way."""
-        self._closed.clear()
-        for state in self._connections.values():
-            state.fold()
-            for cell in state.cells.values():
-                cell.reset()
-        self._overflow.fold()
-        self._overflow.reset()
-        if self._busy is not None:
-            self._busy.reset()
 
 
 def _ignore_xfer(

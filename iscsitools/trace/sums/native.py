@@ -31,9 +31,8 @@ _OPERATIONS: Final = b"".join(
 class _SumsTracer(Tracer, Protocol):
     """``iscsitools.datapath._native.SumsTracer``."""
 
-    def read(self) -> list[tuple[Any, ...]]: ...
-    def reset(self) -> None: ...
-    def busy(self, places: int, /) -> list[int]: ...
+    def read(self, reset: bool, /) -> list[tuple[Any, ...]]: ...
+    def busy(self, places: int, reset: bool, /) -> list[int]: ...
     def close(self, ident: int, /) -> list[tuple[Any, ...]]: ...
     def forget(self, ident: int, itt: int, /) -> None: ...
     def forget_all(self, ident: int, lun: int | None, /) -> None: ...
@@ -119,17 +118,25 @@ class NativeSums:
             self.lost += 1
             self._closed.popleft()
 
-    def read(self) -> list[tuple[ConnectionInfo, Cell]]:
-        """Return the cells that counted anything."""
-        rows = self._tracer.read() if self._tracer is not None else []
+    def read(self, reset: bool = False) -> list[tuple[ConnectionInfo, Cell]]:
+        """Return the cells that counted anything; with ``reset`` they begin again, with the commands under way.
+
+        Both in one, for data threads go on counting.
+        """
+        rows = self._tracer.read(reset) if self._tracer is not None else []
         found = [*self._closed, *map(self._cell, rows)]
+        if reset:
+            self._closed.clear()
         return _added_up(found, self._nobody) if sum(info is self._nobody for info, _ in found) > 1 else found
 
-    def busy(self) -> dict[Scope, int] | None:
+    def busy(self, reset: bool = False) -> dict[Scope, int] | None:
         """See ``CommandSums.busy``."""
-        if self._scopes is None:
-            return None
-        return self._scopes.named(self._tracer.busy(self._scopes.places)) if self._tracer is not None else {}
+        if self._scopes is None or self._tracer is None:
+            return None if self._scopes is None else {}
+        times = self._scopes.named(self._tracer.busy(self._scopes.places, reset))
+        if reset:
+            self._scopes.was_read()
+        return times
 
     @property
     def connections(self) -> int:
@@ -146,14 +153,6 @@ class NativeSums:
     def held(self) -> list[tuple[ConnectionInfo, int]]:
         """Each connection, and the bytes that are kept for its commands that have not ended."""
         return self._tracer.held() if self._tracer is not None else []
-
-    def reset(self) -> None:
-        """Begin again from 0, with the commands that are under way."""
-        self._closed.clear()
-        if self._tracer is not None:
-            self._tracer.reset()
-        if self._scopes is not None:
-            self._scopes.was_read()
 
 
 def _added_up(rows: list[tuple[ConnectionInfo, Cell]], nobody: ConnectionInfo) -> list[tuple[ConnectionInfo, Cell]]:

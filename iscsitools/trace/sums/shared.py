@@ -39,9 +39,7 @@ class _Group:
 
     def drain(self) -> None:
         """Give what was counted since the last time to every reader."""
-        rows = [(info, cell.copy()) for info, cell in self.sums.read()]
-        times = self.sums.busy() or {}
-        self.sums.reset()
+        rows, times = self.sums.read(reset=True), self.sums.busy(reset=True) or {}
         if rows or times:
             for reader in self.readers:
                 reader.give(rows, times)
@@ -71,20 +69,21 @@ class Share:
         if len(self._deltas) > _MOST_DELTAS:
             self._add_up()
 
-    def read(self) -> Rows:
-        """Return the rows that counted anything since the last reset."""
+    def read(self, reset: bool = False) -> Rows:
+        """Return the rows that counted anything since the last reset; with ``reset`` begin again from 0."""
         self._group.drain()
         self._add_up()
-        return list(self._deltas[0]) if self._deltas else []
+        rows = list(self._deltas[0]) if self._deltas else []
+        if reset:
+            self._deltas.clear()
+        return rows
 
-    def busy(self) -> dict[Scope, int] | None:
+    def busy(self, reset: bool = False) -> dict[Scope, int] | None:
         """See ``CommandSums.busy``."""
-        return self._busy if self._group.busy else None
-
-    def reset(self) -> None:
-        """Begin again from 0: with what comes after the last :meth:`read`."""
-        self._deltas.clear()
-        self._busy = {}
+        times = self._busy
+        if reset:
+            self._busy = {}
+        return times if self._group.busy else None
 
     def leave(self) -> None:
         """Read no more; the last one takes the sums down."""

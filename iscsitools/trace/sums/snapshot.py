@@ -168,29 +168,24 @@ class Readable(Protocol):
     def lost(self) -> int:
         """Rows that were given up because nobody read them."""
 
-    def read(self) -> list[tuple[ConnectionInfo, Cell]]:
-        """The rows that counted anything."""
+    def read(self, reset: bool = False) -> list[tuple[ConnectionInfo, Cell]]:
+        """The rows that counted anything; with ``reset`` they begin again from 0 in the same moment."""
 
-    def busy(self) -> dict[Scope, int] | None:
+    def busy(self, reset: bool = False) -> dict[Scope, int] | None:
         """How long something was under way, at that time; None: that is not kept."""
-
-    def reset(self) -> None:
-        """Begin again from 0."""
 
 
 def take(since: int, now: int, sums: Readable | None, counts: EventCounts | None, reset: bool) -> Snapshot:
     """Read sums and counts, either of which may be missing; with ``reset`` they begin again from 0."""
-    commands = [_command_row(info, cell, sums.histograms) for info, cell in sums.read()] if sums else []
-    busy = sums.busy() if sums else None
+    commands = [_command_row(info, cell, sums.histograms) for info, cell in sums.read(reset)] if sums else []
+    busy = sums.busy(reset) if sums else None
     events = (
         [EventRow(strings_of(info), {p: row[p] for p in Probe if row[p]}) for info, row in counts.read()]
         if counts
         else []
     )
-    if reset:
-        for part in (sums, counts):
-            if part is not None:
-                part.reset()
+    if reset and counts is not None:
+        counts.reset()
     lost = (sums.lost if sums else 0) + (counts.lost if counts else 0)
     return Snapshot(since, now, commands, events, lost, busy)
 
