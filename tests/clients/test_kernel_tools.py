@@ -6,6 +6,7 @@ sg_turs is not among them: the version in the guest has an empty CDB for TEST UN
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from lab.machine import HOST
 from lab.testing import needs_lab
 from support.target import start_target
+from support.tools import needs
 
 from .guest import Guest
 
@@ -44,6 +46,12 @@ TOOLS = {
     "sg_xcopy if=A of=B bs=512 count=128": (r"128 blocks, 1 command",),
     "cmp -n 65536 A B": (),
     "sg_get_lba_status --lba=0 B": (r"LBA: 0x0 +blocks: +128  mapped",),
+    "dd if=/dev/zero of=B bs=512 count=1024 oflag=direct": (),
+    "ddpt --xcopy if=A of=B bs=512 count=256 bpt=64": (r"256\+0 records out",),
+    "cmp -n 131072 A B #xcopy": (),
+    "dd if=/dev/zero of=B bs=512 count=1024 oflag=direct #odx": (),
+    "ddpt --odx if=A of=B bs=512 count=256": (r"256\+0 records out",),
+    "cmp -n 131072 A B #odx": (),
     "sg_verify --lba=0 --count=64 A": (),
     "sg_sync A": (),
     "sg_unmap --force --lba=0 --num=64 A": (),
@@ -72,6 +80,7 @@ TOOLS = {
 def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[int, str]]]:
     """The status and the output of each command, run one after the other in one guest."""
     home = needs_lab()
+    ddpt = needs("ddpt", "ddpt")
     folder: Path = tmp_path_factory.mktemp("tools")
     words = ["--iqn", IQN, "--provider", "none"]
     for number, name in enumerate("ab"):
@@ -79,11 +88,14 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
     with start_target(folder, *words) as target, Guest(folder / "host", home) as guest:
         disks = guest.log_in(IQN, f"{HOST}:{target.addresses[0][1]}", "iqn.2026-11.example:tools", 2)
         paths = dict(zip("AB", disks, strict=True))
+        shutil.copy(ddpt, folder / "host" / "ddpt")  # it needs nothing but the C library
         found = {}
         for command in TOOLS:
             # What the kernel has read before is not what is there after an UNMAP past it.
             guest.sh("echo 3 >/proc/sys/vm/drop_caches")
-            found[command] = guest.run(re.sub(r"\b[AB]\b", lambda match: paths[match[0]], command))
+            found[command] = guest.run(
+                re.sub(r"\b[AB]\b", lambda match: paths[match[0]], command.replace("ddpt ", "/host/ddpt "))
+            )
         yield found
 
 

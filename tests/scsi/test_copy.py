@@ -373,6 +373,24 @@ def test_list_identifiers_are_of_one_operation_at_a_time():
     assert copying.run(a, receive(4))[2] == bytes(4)
 
 
+def test_who_wants_nothing_held_may_use_an_identifier_again():
+    copying = Copying()
+    a = copying.initiator()
+    lists = [copy_list([cscd(copying.a), cscd(copying.b)], [segment(0, 1, 1, i, i)], usage=2) for i in range(2)]
+    tasks = [a.send(extended_copy(data), data) for data in lists]
+    held = copy_list([cscd(copying.a), cscd(copying.b)], [segment(0, 1, 1, 2, 2)])
+    assert a.run(extended_copy(held), held).code == (5, 0x0016)
+    copying.one.manage(ManagementFunction.LOGICAL_UNIT_RESET, a.nexus, 0, 0)
+    copying.finish()
+    assert [task in a.ended for task in tasks] == [False, False], "a reset ends both"
+    a.run("03000000ff00")
+    tasks = [a.send(extended_copy(data), data) for data in lists]
+    copying.finish()
+    assert [task.status for task in tasks] == [0, 0]
+    assert copying.b.store.data[: 2 * BLOCK] == copying.a.store.data[: 2 * BLOCK]
+    assert copying.run(a, receive(0))[2][4] == 1
+
+
 def test_there_is_a_bound():
     copying = Copying()
     a = copying.initiator()
@@ -401,7 +419,7 @@ def test_what_the_copy_manager_says_of_itself():
     parameters = copying.run(a, receive(3))[2]
     assert struct.unpack_from(">IB", parameters) == (42, 1)
     assert struct.unpack_from(">HHIIII", parameters, 8) == (64, 256, 64 * 32 + 256 * 28, 0xFFFF * 512, 0, 0)
-    assert parameters[36:40] == bytes([32, 9, 0, 0])
+    assert parameters[36:40] == bytes([MOST_AT_ONCE, 9, 0, 0])
     assert parameters[43:] == b"\x02\x02\xe4"
     page = a.run("12018f" + "020000").data
     found, at = {}, 4

@@ -48,7 +48,9 @@ def extended_copy(task: Task) -> Elsewhere | None:
     if usage == _NO_LIST_ID and identifier:
         raise invalid_parameter(0, 7)
     copies = Copies.of(task.unit)
-    if usage != _NO_LIST_ID:
+    if usage == _USE_LIST_ID:
+        # Strictly for usage 10b too (SPC-4 6.4.3.2). But iscsi-dd gives one identifier to all of its fifty commands,
+        # and who wants nothing held loses nothing by that: the last is the one that can be asked about.
         copies.check_free(task.nexus, CopyKind.LID1, identifier)
     party = Party(task.nexus, task.unit)
     operation = CopyOperation(party, _segments(party, data))

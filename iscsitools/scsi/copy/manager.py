@@ -17,8 +17,11 @@ from iscsitools.scsi.core.unit import LogicalUnit, Part
 from iscsitools.wire.scsi import Status
 from iscsitools.wire.sense import Asc
 
-MOST_AT_ONCE: Final = 32
-"""Operations of a server that run at once; one more gets BUSY."""
+MOST_AT_ONCE: Final = 56
+"""Operations of a server that run at once; one more gets BUSY.
+
+More than the 50 that libiscsi's iscsi-dd begins, which takes no BUSY. Each takes two places of a unit's task set.
+"""
 MOST_KEPT: Final = 64
 """Operations of a unit whose end is remembered; the oldest is forgotten for a new one."""
 
