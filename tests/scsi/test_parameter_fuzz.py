@@ -1,9 +1,15 @@
-"""Parameter lists of any kind: each command ends, with a status, and the unit goes on."""
+"""Parameter lists of any kind: each command ends, with a status, and the unit goes on.
+
+Of two kinds: noise to any command, and for each command that takes a list one that is good with something of it
+changed, which gets further.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 
+import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
@@ -21,7 +27,8 @@ WORDS = st.sampled_from(
      struct.pack(">QI4x", 3, 8), struct.pack(">H", 16)]
 )  # fmt: skip
 LISTS = st.one_of(st.binary(max_size=300), st.lists(WORDS, max_size=30).map(b"".join))
-TAKERS = [command for command in (*DISK.thin, *DISK.atomic) if command.opcode not in (0x0A, 0x2A, 0xAA, 0x8A)]
+COMMANDS = (*DISK.thin, *DISK.atomic, *DISK.encrypted)
+TAKERS = [command for command in COMMANDS if command.opcode not in (0x0A, 0x2A, 0xAA, 0x8A)]
 
 
 class Place:
@@ -38,9 +45,20 @@ class Atomic:
         store.write(offset, data)
 
 
+class Encrypted(MemoryStore):
+    """Says that it can change its key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.caps = dataclasses.replace(self.caps, crypto_erase=True)
+
+    def crypto_erase(self) -> None:
+        self._call("crypto_erase")
+
+
 def bench_with_all() -> Bench:
     """A unit that has every command, and a place for everything that is kept."""
-    store = MemoryStore()
+    store = Encrypted()
     store.told = Space(1 << 20, 1 << 30)
     bench = Bench(store, removable=True, thin=True)
     unit = bench.unit
@@ -67,7 +85,7 @@ def test_any_list_to_any_command(commands):
             cdb[1] = command.service_action
         lengths = {
             0x15: (4, ">B"), 0x55: (7, ">H"), 0x42: (7, ">H"), 0x5F: (5, ">I"), 0x48: (7, ">H"), 0x4C: (7, ">H"),
-            0xA4: (6, ">I"), 0x83: (10, ">I"), 0x9C: (12, ">H"),
+            0xA4: (6, ">I"), 0x83: (10, ">I"), 0x9C: (12, ">H"), 0x3B: (7, ">H"), 0x1D: (3, ">H"),
         }  # fmt: skip
         if command.opcode in lengths and noise[0] & 3:
             at, form = lengths[command.opcode]
@@ -78,4 +96,64 @@ def test_any_list_to_any_command(commands):
         assert answer.code is None or answer.code[0] != 4, "an internal failure"
     assert list(bench.unit.tasks) == []
     a.run("030000001200")
+    assert a.run("120000002400").good
+
+
+ZERO_TOKEN = struct.pack(">I2xH", 0xFFFF0001, 0x1F8).ljust(512, b"\0")
+RANGE = struct.pack(">QI4x", 3, 8)
+BASIC = struct.pack(">QQ8x", 0, 1)
+CSCD = struct.pack(">BBHBBBB8s12xI", 0xE4, 0, 0, 1, 3, 0, 8, Bench().unit.identity.naa, 512)
+SEGMENT = struct.pack(">BBHHH2xHQQ", 2, 0, 24, 0, 1, 4, 0, 16)
+CONTROL = bytes.fromhex("0a0a00100000000000000000")
+GOOD = {
+    "FORMAT UNIT": ("041000000000", bytes.fromhex("00820000")),
+    "MODE SELECT(6)": ("1510000010", bytes(4) + CONTROL),
+    "MODE SELECT(10)": ("55100000000000001400", bytes(8) + CONTROL),
+    "SEND DIAGNOSTIC": ("1d0400000000", b""),
+    "WRITE BUFFER": ("3b020000000000000400", b"abcd"),
+    "UNMAP": ("42000000000000001800", struct.pack(">HH4x", 22, 16) + RANGE),
+    "SANITIZE, OVERWRITE": ("48010000000000000800", struct.pack(">BxH4s", 1, 4, b"abcd")),
+    "LOG SELECT": ("4c000000000000000000", b""),
+    "PERSISTENT RESERVE OUT, REGISTER": ("5f000000000000001800", BASIC),
+    "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY": ("5f060000000000001800", BASIC),
+    "EXTENDED COPY(LID1)": (
+        "830000000000000000000000006c0000", struct.pack(">BBH4xII", 1, 0, 64, 28, 0) + CSCD + CSCD + SEGMENT
+    ),
+    "POPULATE TOKEN": (
+        "83100000000000000001000000200000", struct.pack(">HBxII2xH", 30, 0, 0, 0, 16) + RANGE
+    ),
+    "WRITE USING TOKEN": (
+        "83110000000000000002000002280000",
+        struct.pack(">HB5xQ", 550, 0, 0) + ZERO_TOKEN + struct.pack(">6xH", 16) + RANGE,
+    ),
+    "SET TARGET PORT GROUPS": ("a40a000000000000000c0000", bytes(4) + bytes.fromhex("0000000102000002")),
+    "SET TIMESTAMP": ("a40f000000000000000c0000", bytes.fromhex("00000000" + "0000000003e8" + "0000")),
+}  # fmt: skip
+"""For each command with a parameter list a CDB and a list that are good; SEND DIAGNOSTIC and LOG SELECT take none."""
+CHANGES = st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=4)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_list_that_is_good_is_taken(name):
+    cdb, data = GOOD[name]
+    assert bench_with_all().initiator().run(cdb, data).status == 0
+
+
+@pytest.mark.parametrize("name", GOOD)
+@seed(20261127)
+@settings(max_examples=60, deadline=None)
+@given(changes=CHANGES, length=st.integers(-8, 8))
+def test_a_good_list_with_something_changed(name, changes, length):
+    cdb, data = GOOD[name]
+    changed = bytearray(data[: len(data) + length] if length < 0 else data + bytes(length))
+    for at, value in changes:
+        if changed:
+            changed[at % len(changed)] = value
+    bench = bench_with_all()
+    a = bench.initiator()
+    answer = a.run(cdb, bytes(changed) or b"\0")
+    assert answer.status in (0, 2, 4, 8, 0x18)
+    assert answer.code is None or answer.code[0] != 4, "an internal failure"
+    bench.finish()
+    assert list(bench.unit.tasks) == []
     assert a.run("120000002400").good
