@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from iscsitools.scsi.copy.operation import Segment
 from iscsitools.scsi.copy.rights import Party, not_reachable
+from iscsitools.scsi.copy.segment import Segment
 from iscsitools.scsi.core.cdb import Buffer, u16, u64
 from iscsitools.scsi.core.errors import ScsiError, check_condition, illegal_request, invalid_parameter
 from iscsitools.scsi.core.unit import LogicalUnit

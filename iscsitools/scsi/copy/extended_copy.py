@@ -12,8 +12,9 @@ from iscsitools.scsi.copy.descriptors import (
     segment_of,
 )
 from iscsitools.scsi.copy.manager import Copies, CopyKind, Known
-from iscsitools.scsi.copy.operation import CopyOperation, Segment
+from iscsitools.scsi.copy.operation import CopyOperation
 from iscsitools.scsi.copy.rights import Party
+from iscsitools.scsi.copy.segment import Segment
 from iscsitools.scsi.core.cdb import u16, u32
 from iscsitools.scsi.core.errors import illegal_request, invalid_parameter, parameter_list_length_error
 from iscsitools.scsi.core.executor import Elsewhere

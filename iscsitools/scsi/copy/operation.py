@@ -9,7 +9,6 @@ are not read; what the destination's backstore can copy by its own means is not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Final
@@ -17,6 +16,7 @@ from typing import Final
 from iscsitools.backstores.base import Allocation, CloneSource
 from iscsitools.backstores.caller import call_for
 from iscsitools.scsi.copy.rights import READING, WRITING, Party
+from iscsitools.scsi.copy.segment import Segment
 from iscsitools.scsi.core.command import Command
 from iscsitools.scsi.core.errors import ScsiError, check_condition
 from iscsitools.scsi.core.executor import PIECE, Withdraw
@@ -27,23 +27,6 @@ from iscsitools.wire.sense import Asc, SenseKey
 
 _LONG_PIECE: Final = 8 << 20
 _SEGMENT_FIELD: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Bytes to copy. ``source`` None: zeros are written. Offsets and length fit the block sizes of both units."""
-
-    source: LogicalUnit | None
-    source_offset: int
-    destination: LogicalUnit
-    offset: int
-    length: int
-    number: int = 0
-    """Of the segment descriptor, for sense data."""
-
-    def piece(self, at: int, length: int) -> Segment:
-        """A part of it."""
-        return Segment(self.source, self.source_offset + at, self.destination, self.offset + at, length, self.number)
 
 
 class CopyState(Enum):
@@ -78,7 +61,7 @@ class CopyOperation:
         self.ended: Callable[[CopyOperation], None] = _nothing
         """Called once, at the end."""
         self._foreign = foreign
-        self._clones = all(_may_clone(segment) for segment in segments)
+        self._clones = all(segment.may_be_cloned for segment in segments)
         self._cloned = False
         self._pieces = self._cut()
         self._segment: Segment
@@ -292,12 +275,6 @@ class CopyOperation:
         reports, self._reports = self._reports, []
         for report in reports:
             report(self.error)
-
-
-def _may_clone(segment: Segment) -> bool:
-    """Whether it is worth asking: a copy that may take long is nothing for the loop."""
-    source = segment.source
-    return source is None or (source.store.blocking and segment.destination.store.blocking)
 
 
 class _NoCloneError(Exception):

@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import Final
 
 from iscsitools.scsi.copy.manager import Copies, CopyKind, Known
-from iscsitools.scsi.copy.operation import CopyOperation, Segment
+from iscsitools.scsi.copy.operation import CopyOperation
 from iscsitools.scsi.copy.rights import READING, Party
+from iscsitools.scsi.copy.segment import Segment
 from iscsitools.scsi.copy.tokens import (
     ACCESS_UPON_REFERENCE,
     DEFAULT_TIMEOUT,

@@ -1,6 +1,6 @@
 """The operation code table: its rows, and how a CDB finds its row.
 
-The rows themselves stand in :mod:`iscsitools.scsi.commands`; nothing here knows one of them.
+The rows themselves are joined in :mod:`iscsitools.scsi.commands`; nothing here knows one of them.
 """
 
 from __future__ import annotations
