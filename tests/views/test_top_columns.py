@@ -219,7 +219,31 @@ def test_the_heat_map_has_a_second_for_each_column() -> None:
     assert texts[-3] == "0.5us |" + " " * 57 + "@ -"
     assert texts[-1].endswith("up to 9 commands")
     assert [heat for heat, _ in lines[-3]][-3:] == [9, 0, 3]
-    assert heat_lines(model.history("client", ("192.0.2.8",))) == [[(0, "No command has ended in the last minute.")]]
+    nothing = heat_lines(model.history("client", ("192.0.2.8",)))
+    assert nothing[0] == [(0, "No command ended in this time.")]
+
+
+def test_the_heat_map_goes_back_half_an_hour_and_rows_without_end_take_no_more_room() -> None:
+    model, slow = TopModel(), RowKey("demo", "192.0.2.7", "iqn.2026-11.example:disks", 0)
+    busy = Counters(1, histogram=dict(count([1000])))
+    for second in range(1, 2001):
+        rows = {slow: Counters(7, histogram=dict(count([4_000_000] * 7))) if second == 1000 else busy}
+        model.update("demo", Sample((second - 1) * SECOND, second * SECOND, rows))
+    told = [model.history("client", ("192.0.2.7",), back=back) for back in (0, 970, 1740)]
+    assert [set().union(*seconds) for seconds in told] == [{512}, {512, 2097152}, {512}]
+    assert told[1][-31] == {2097152: 7}
+    assert all(told[2])
+    assert not any(model.history("client", ("192.0.2.7",), back=1800))
+    lines = ["".join(text for _, text in line) for line in heat_lines(told[1], 970)]
+    assert lines[0] == "2.1ms |" + " " * 29 + "@" + " " * 30
+    assert lines[-2] == " " * 7 + "-1030 s" + " " * 47 + "-970 s"
+    assert [len(model.history("client", ("192.0.2.7",), back=970, cells=31)), len(lines[-2])] == [31, 67]
+    for second in range(2001, 2161):
+        rows = {slow._replace(lun=lun): busy for lun in range(2500)}
+        model.update("demo", Sample((second - 1) * SECOND, second * SECOND, rows))
+        if second == 2080:
+            assert all(model.history("client", ("192.0.2.7",), back=20))
+    assert not any(model.history("client", ("192.0.2.7",), back=81))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ HELP: Final = """\
  left, right  other columns, where not all have room
  [  and  ]    lower and higher percentile: P50, P90, P99, P99.9
  o            open the selected row: what it is made of; close it    O   close all
- Enter or m   heat map of the selected row's last minute
+ Enter or m   heat map of the row; left, right: over time
  w            save what is shown under a name, for top --view NAME
  s  or  >     sort by the next column      S  or  <   by the one before
  r            reverse the order

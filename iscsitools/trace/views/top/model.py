@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from iscsitools.probes.lun import lun_text
 from iscsitools.trace.sums.busy import Scope
-from iscsitools.trace.sums.histogram import merged, percentile
+from iscsitools.trace.sums.histogram import merged, percentile, powers
 
 CELLS: Final = 60
 """Seconds that a row's graph covers, each a cell of it; a row that was idle for so long is dropped."""
+KEPT: Final = 1800
+"""Seconds that a row's heat map can go back, while there are few rows."""
+_MOST_KEPT: Final = 200_000
+"""Seconds of all rows together, about: 20 MB."""
 _SECOND: Final = 1_000_000_000
+_PAIR: Final = struct.Struct("<BI")
 
 
 class RowKey(NamedTuple):
@@ -173,9 +179,29 @@ class _Series:
     """One row key's history."""
 
     points: deque[_Point] = field(default_factory=deque)
+    past: deque[tuple[int, bytes]] = field(default_factory=deque)
+    """The end of each interval before those, and its latencies (:func:`packed`)."""
     errors: int = 0
     seen: int = 0
     """The end of the last interval with a command of any kind: some neither read nor write."""
+
+    def forget(self, now: int, kept: int) -> None:
+        """Keep the last minute whole, of so many seconds the latencies, and nothing of what was before."""
+        while self.points[0].end <= now - CELLS * _SECOND:
+            point = self.points.popleft()
+            if point.histogram:
+                self.past.append((point.end, packed(powers(point.histogram))))
+        while self.past and self.past[0][0] <= now - kept * _SECOND:
+            self.past.popleft()
+
+    def latencies(self, now: int, ages: range) -> Iterator[tuple[int, Mapping[int, int]]]:
+        """Of the intervals that ended so many whole seconds ago, those and the latencies by powers of two."""
+        for end, told in self.past:
+            if (now - end) // _SECOND in ages:
+                yield (now - end) // _SECOND, unpacked(told)
+        for point in self.points:
+            if (now - point.end) // _SECOND in ages:
+                yield (now - point.end) // _SECOND, powers(point.histogram)
 
 
 @dataclass(slots=True)
@@ -204,13 +230,13 @@ class _Server:
         self.up = True
         for key in sample.rows.keys() | sample.in_flight.keys():
             self.series.setdefault(key, _Series())
+        kept = max(CELLS, min(KEPT, _MOST_KEPT // max(len(self.series), 1)))
         for key, series in list(self.series.items()):
             counters = sample.rows.get(key, Counters())
             series.errors += counters.errors
             rate = (counters.reads + counters.writes) / (self.seconds or 1.0)
             series.points.append(_Point(sample.time, self.seconds, rate, counters.histogram))
-            while series.points[0].end <= sample.time - CELLS * _SECOND:
-                series.points.popleft()
+            series.forget(sample.time, kept)
             if sample.in_flight.get(key) or any(getattr(counters, name) for name in _SUMS):
                 series.seen = sample.time
             elif sample.time - series.seen >= CELLS * _SECOND:
@@ -218,7 +244,7 @@ class _Server:
 
 
 class TopModel:
-    """Keeps the last sample of each server and a minute of history."""
+    """Keeps the last sample of each server, a minute of history, and half an hour of latencies."""
 
     def __init__(self) -> None:
         self._servers: dict[str, _Server] = {}
@@ -262,17 +288,17 @@ class TopModel:
         found.pop("", None)
         return [_row((name, *[""] * (len(headings) - 1)), parts) for name, parts in sorted(found.items())]
 
-    def history(self, group: str, key: tuple[str, ...], text: str = "") -> list[dict[int, int]]:
-        """The latencies of a row in each second of the last minute, oldest first: histograms of the sums' buckets."""
-        cells: list[dict[int, int]] = [{} for _ in range(CELLS)]
+    def history(
+        self, group: str, key: tuple[str, ...], text: str = "", back: int = 0, cells: int = CELLS
+    ) -> list[dict[int, int]]:
+        """The latencies of a row in each of the seconds until ``back`` seconds ago, oldest first, by powers of two."""
+        seconds: list[dict[int, int]] = [{} for _ in range(cells)]
         for state, part in self._keys(text):
             if state.now is None or GROUPS[group][1](part) != key:
                 continue
-            for point in state.series[part].points:
-                age = (state.now.time - point.end) // _SECOND
-                if age < CELLS:
-                    cells[-1 - age] = merged([cells[-1 - age], point.histogram])
-        return cells
+            for age, counts in state.series[part].latencies(state.now.time, range(back, back + cells)):
+                seconds[back - 1 - age] = merged([seconds[back - 1 - age], counts])
+        return seconds
 
     def total(self, text: str = "") -> Row:
         """All rows together."""
@@ -285,6 +311,16 @@ class TopModel:
             for key in state.series
             if text.lower() in " ".join(map(str, key)).lower()
         ]
+
+
+def packed(counts: Mapping[int, int]) -> bytes:
+    """Counts by powers of two in little room: half an hour of many rows is kept of them."""
+    return b"".join(_PAIR.pack(value.bit_length(), min(count, 0xFFFFFFFF)) for value, count in counts.items())
+
+
+def unpacked(told: bytes) -> dict[int, int]:
+    """What :func:`packed` had."""
+    return {1 << length >> 1: count for length, count in _PAIR.iter_unpack(told)}
 
 
 def _rest(key: RowKey, headings: tuple[str, ...]) -> str:

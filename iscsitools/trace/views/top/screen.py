@@ -14,9 +14,9 @@ import urwid
 
 from iscsitools.trace.views.clock import Times, day
 from iscsitools.trace.views.top.columns import ALL, SHARES, VIEWS, heading
-from iscsitools.trace.views.top.heat import heat_lines
+from iscsitools.trace.views.top.heat import LABEL, heat_lines
 from iscsitools.trace.views.top.help_text import HELP, KEYS, PALETTE
-from iscsitools.trace.views.top.model import GROUPS, Row, TopModel
+from iscsitools.trace.views.top.model import CELLS, GROUPS, KEPT, Row, TopModel
 from iscsitools.trace.views.top.sampler import Sampler, Samples
 from iscsitools.trace.views.top.saved import Look, SavedError, save_look
 from iscsitools.trace.views.top.text import Layout, server_text, sorted_rows
@@ -27,6 +27,9 @@ _HELP_TITLE: Final = "arrows scroll, any other key closes"
 _PART: Final = "  "
 """What stands before a part of a row that was opened."""
 _UTF8: Final = ("utf8", "utf-8")
+_HEAT_STEP: Final = 15
+"""Seconds that a key scrolls the heat map."""
+_BORDER: Final = 2
 _SCROLLS: Final = frozenset({"up", "down", "page up", "page down", "home", "end"})
 
 
@@ -58,6 +61,7 @@ class TopScreen:
         self._name_edit = _Edit("Save this view as: ", self._named)
         self._heat = urwid.Text("", wrap="clip")
         self._heat_key: tuple[str, ...] | None = None
+        self._heat_back = 0
         self._frame: Any = urwid.Frame(urwid.ListBox(self._list), header=self._top, footer=self._keys)
         self._loop = urwid.MainLoop(
             self._frame, PALETTE, input_filter=self._see_keys, unhandled_input=self._key, handle_mouse=False
@@ -92,6 +96,11 @@ class TopScreen:
         if "window resize" in keys:
             self._draw()
         pressed = set(keys) - {"window resize"}  # both may come at once
+        if self._heat_key is not None and pressed and pressed <= _HEAT_KEYS.keys():
+            for key in keys:
+                _HEAT_KEYS.get(key, _nothing)(self)
+            self._draw()
+            return []
         if self._loop.widget is not self._frame and not _SCROLLS.issuperset(pressed):
             self._loop.widget = self._frame
             self._heat_key = None
@@ -105,7 +114,7 @@ class TopScreen:
             "v": self._next_view, "left": self._left, "right": self._right, "[": self._lower, "]": self._higher,
             "o": self._open_or_close, "O": self._close_all,
             "enter": self._show_heat, "m": self._show_heat, "w": self._begin_name,
-            "esc": self._clear_filter, "p": self._pause, " ": self._pause, "+": self._slower, "=": self._slower,
+            "esc": self._clear_filter, "p": self.pause, " ": self.pause, "+": self._slower, "=": self._slower,
             "-": self._faster, "h": self._help, "?": self._help,
         }.get(key if isinstance(key, str) else "")  # fmt: skip
         if action is not None:
@@ -181,7 +190,8 @@ class TopScreen:
         self._opened.clear()
         self._choose(group=_after(self._look.group, list(GROUPS), 1))
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Stand still, or go on."""
         self._paused = not self._paused
         if not self._paused:
             self._take_results()
@@ -237,18 +247,30 @@ class TopScreen:
         if row.key[0].startswith(_PART):
             return  # a heat map is of a whole row
         self._heat_key = row.key
+        self._heat_back = 0
         self._draw_heat()
         lines = urwid.ListBox(urwid.SimpleListWalker([self._heat]))
         box = urwid.LineBox(lines, title=shorten(", ".join(row.key), 66))
         self._loop.widget = urwid.Overlay(box, self._frame, "center", 72, "middle", 26)
 
+    def earlier(self) -> None:
+        """Scroll the heat map back."""
+        self._heat_back = min(self._heat_back + _HEAT_STEP, KEPT - CELLS)
+
+    def later(self) -> None:
+        """Scroll it towards now."""
+        self._heat_back = max(self._heat_back - _HEAT_STEP, 0)
+
     def _draw_heat(self) -> None:
         assert self._heat_key is not None
-        history = self._model.history(self._look.group, self._heat_key, self._look.filter)
+        room = self._loop.screen.get_cols_rows()[0] - _BORDER - LABEL
+        cells = max(min(CELLS, room), 1)
+        history = self._model.history(self._look.group, self._heat_key, self._look.filter, self._heat_back, cells)
         markup: list[Any] = []
-        for line in heat_lines(history):
+        for line in heat_lines(history, self._heat_back):
             markup += [(f"heat{heat}", text) for heat, text in line] + ["\n"]
-        self._heat.set_text(markup[:-1])
+        state = "PAUSED, p goes on" if self._paused else "p pauses"
+        self._heat.set_text([*markup, ("keys", f"left, right scroll, {state}")])
 
     def _draw(self) -> None:
         width = self._loop.screen.get_cols_rows()[0]
@@ -313,6 +335,16 @@ class _Edit(urwid.Edit):
             self._done(self.edit_text if key == "enter" else "")
             return None
         return super().keypress(size, key)
+
+
+_HEAT_KEYS: Final[dict[str, Callable[[TopScreen], None]]] = {
+    "left": TopScreen.earlier, "right": TopScreen.later, "p": TopScreen.pause, " ": TopScreen.pause,
+}  # fmt: skip
+"""What has a meaning of its own in the heat map; another key closes it."""
+
+
+def _nothing(screen: TopScreen) -> None:
+    """For a resize, which comes among the keys."""
 
 
 def _after(item: str, items: list[str], step: int) -> str:
