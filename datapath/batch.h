@@ -4,6 +4,8 @@
 
 #include "consume.h"
 
+/* Of a receive buffer, as in memory.py: room for a whole PDU of the longest data segment that is taken (RFC 7143 13.12). */
+enum { RECEIVE_SIZE = (256 << 10) + 4096 };
 enum { BEHIND = BHS_LENGTH + 2 * DIGEST_LENGTH /* room that is left at the end of a chunk */ };
 
 /* Where a batch reads its PDUs, and where it puts its answers, from "tail" on. */

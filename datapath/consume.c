@@ -13,7 +13,6 @@
 #include "words.h"
 
 #define SERIAL_LIMIT (SERIAL_MASK - RECEIVE_SIZE / BHS_LENGTH) /* nothing is served near the end of the numbers */
-enum { RECEIVE_SIZE = 256 << 10 };
 
 enum stop no_room(const struct batch *batch, size_t done)
 {

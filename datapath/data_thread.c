@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 enum {
-    IN_SIZE = (256 << 10) + 4096, /* a whole PDU of the longest data segment that is taken (MaxRecvDataSegmentLength) */
     OUT_SIZE = 1 << 20,
     TURN_WORK = 512 << 10, /* the budget of a turn, as in connection.py */
     RECEIVES = 4,          /* in one turn, while the rest of a long PDU is there */
@@ -193,7 +192,7 @@ static void abandon(struct data_thread *thread, struct guest *guest)
 /* Whether the PDU at the buffer's beginning, which has not all come, will ever fit into it. */
 static bool will_fit(const struct data_thread *thread, size_t end)
 {
-    return end < BHS_LENGTH || (be32(thread->in + 4) & 0xffffff) + 2 * BHS_LENGTH <= IN_SIZE;
+    return end < BHS_LENGTH || (be32(thread->in + 4) & 0xffffff) + 2 * BHS_LENGTH <= RECEIVE_SIZE;
 }
 
 /* Serve the PDUs up to "end" of the buffer; what is left of them is moved to its beginning, and *end is where that ends. */
@@ -253,7 +252,7 @@ static bool receive(struct data_thread *thread, struct guest *guest, size_t *end
     ssize_t count;
 
     do
-        count = recv(guest->fd, thread->in + *end, IN_SIZE - *end, MSG_DONTWAIT);
+        count = recv(guest->fd, thread->in + *end, RECEIVE_SIZE - *end, MSG_DONTWAIT);
     while (count < 0 && errno == EINTR);
     if (count > 0) {
         *end += (size_t)count;
@@ -394,20 +393,49 @@ static void serve_line(struct data_thread *thread)
     }
 }
 
+/* What is ready; *found: whether something was the last time, so that it looks again for a while (busy_poll). */
+static int wait_for_events(const struct data_thread *thread, struct epoll_event *events, bool *found)
+{
+    uint64_t busy_poll = __atomic_load_n(&thread->busy_poll, __ATOMIC_RELAXED);
+    int count = 0;
+
+    if (*found && busy_poll != 0 && thread->first == NULL) {
+        uint64_t until = now() + busy_poll;
+        do
+            count = epoll_wait(thread->poller, events, EVENTS, 0);
+        while (count == 0 && now() < until);
+    }
+    if (count == 0)
+        count = epoll_wait(thread->poller, events, EVENTS, thread->first != NULL ? 0 : -1);
+    *found = count > 0;
+    return count;
+}
+
+/* Where to begin with so many events: anywhere, for who is always last has less than the others (Loop._from_anywhere). */
+static int anywhere(struct data_thread *thread, int count)
+{
+    thread->draw ^= thread->draw << 13; /* xorshift */
+    thread->draw ^= thread->draw >> 17;
+    thread->draw ^= thread->draw << 5;
+    return count > 1 ? (int)(thread->draw % (uint32_t)count) : 0;
+}
+
 static void *run(void *argument)
 {
     struct data_thread *thread = argument;
     struct epoll_event events[EVENTS];
-    bool goes_on = true;
+    bool goes_on = true, found = false;
 
     while (goes_on) {
-        int count = epoll_wait(thread->poller, events, EVENTS, thread->first != NULL ? 0 : -1);
+        int count = wait_for_events(thread, events, &found);
+        int first = anywhere(thread, count);
         bool woken = false;
         for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr == NULL)
+            struct guest *guest = events[(first + i) % count].data.ptr;
+            if (guest == NULL)
                 woken = true; /* later: who goes back now may have another event here */
             else
-                on_event(thread, events[i].data.ptr);
+                on_event(thread, guest);
         }
         serve_line(thread);
         if (woken) {
@@ -431,7 +459,7 @@ int data_thread_start(struct data_thread *thread)
     thread->poller = epoll_create1(EPOLL_CLOEXEC);
     thread->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     thread->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    thread->in = malloc(IN_SIZE);
+    thread->in = malloc(RECEIVE_SIZE);
     thread->out = malloc(OUT_SIZE);
     thread->user = users_add();
     if (thread->poller < 0 || thread->wake < 0 || thread->ready < 0

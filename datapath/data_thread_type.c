@@ -20,6 +20,7 @@ static PyObject *new_thread(PyTypeObject *type, PyObject *args, PyObject *named)
     thread = (struct data_thread *)PyType_GenericAlloc(type, 0);
     if (thread == NULL)
         return NULL;
+    thread->draw = 1;
     error = data_thread_start(thread);
     if (error != 0) {
         Py_DECREF((PyObject *)thread);
@@ -152,7 +153,23 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* Its thread reads it meanwhile. */
+static int set_busy_poll(PyObject *self, PyObject *value, void *word)
+{
+    uint64_t number;
+
+    if (value == NULL)
+        PyErr_SetString(PyExc_TypeError, "it cannot be deleted");
+    if (value == NULL || number_of(value, ((const struct word *)word)->most, &number) < 0)
+        return -1;
+    word_store(&((struct data_thread *)self)->busy_poll, number);
+    return 0;
+}
+
+static struct word busy_poll = {offsetof(struct data_thread, busy_poll), UINT32_MAX};
+
 static PyGetSetDef attributes[] = {
+    {"busy_poll", word_get, set_busy_poll, "For how many nanoseconds it looks again, before it sleeps.", &busy_poll},
     {"guests", get_guests, NULL, "How many connections it has.", NULL},
     {"cpu", get_cpu, NULL, "Nanoseconds of processor time that it has used.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

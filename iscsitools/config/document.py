@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from iscsitools.backstores.spec import StackSpec
 from iscsitools.config.model import ChapUser, Config, LunConfig, PluginConfig, Secret
-from iscsitools.config.schema import CONFIG, LUN, USER
+from iscsitools.config.schema import CONFIG, LUN, THREADS, USER
 from iscsitools.config.types import ACCESS, CACHE, MAPPED, RESERVATIONS, Key, ListOf, PluginTables, Store, Table, Tables
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
@@ -75,6 +75,8 @@ def _value(key: Key, value: Any) -> Any:
         return "writeback" if value else "writethrough"
     if kind is RESERVATIONS:
         return "keep" if value else "aptpl"
+    if kind is THREADS:
+        return value or "auto"
     return _scalar(value)
 
 

@@ -164,7 +164,7 @@ class Config:
     ``state``: the folder of what outlives the server; None: the user's own, and no configuration is kept in it.
     ``provider``: ``auto`` takes every tracer that the system has, else ``dtrace``, ``sdt`` or ``none``.
     ``data_path``: ``auto`` takes the one in C where it was built, else ``native`` or ``python``. ``threads``: data
-    threads; 1: the event loop serves all by itself.
+    threads; 1: the event loop serves all by itself, 0: as many as are useful.
     """
 
     name: str | None = None

@@ -20,6 +20,7 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
 PROVIDERS: Final = ("auto", "dtrace", "sdt", "none")
 DATA_PATHS: Final = ("auto", "native", "python")
+THREADS: Final = t.integer_or_auto(1, 64)
 _ALGORITHM: Final = t.enum_choice(ChapAlgorithm, "md5", "sha1", "sha256", "sha3-256")
 
 USER: Final = Table(
@@ -168,7 +169,7 @@ CONFIG: Final = Table(
             example='"/var/lib/iscsitools"'),
         Key("provider", t.choice(*PROVIDERS), "Which tracers of the system the 18 probes serve."),
         Key("data_path", t.choice(*DATA_PATHS), "What moves the data: the module in C, where it was built, or Python."),
-        Key("threads", t.integer(1, 64),
+        Key("threads", THREADS,
             "Threads that move data beside the one that decides; 1: that one does both. Linux, data path in C."),
         Key("limits", LIMITS, "Bounds and timers."),
         Key("discovery", AUTH, "Authentication of discovery sessions."),

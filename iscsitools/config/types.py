@@ -146,6 +146,12 @@ def integer(least: int, most: int) -> Scalar:
     return Scalar(f"{least} to {most}", _integer(least, most), (int,))
 
 
+def integer_or_auto(least: int, most: int) -> Scalar:
+    """A whole number, or 0 written as "auto"."""
+    parse = _integer(least, most)
+    return Scalar(f'{least} to {most} or "auto"', lambda text: 0 if text == "auto" else parse(text), (int,))
+
+
 def size(least: int, most: int, multiple: int = 1) -> Scalar:
     """A number of bytes, of which K, M, G and T are understood."""
 

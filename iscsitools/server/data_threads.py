@@ -12,6 +12,7 @@ who has none, all connections are served here. When that changes, all come back,
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from functools import partial
@@ -24,6 +25,7 @@ from iscsitools.probes.firing import Probes
 from iscsitools.server.link import Link
 from iscsitools.server.loop import READ, Loop
 
+_MOST: Final = 64
 _MILLISECOND: Final = 1_000_000
 _SHORT_STAY: Final = 20 * _MILLISECOND
 _FIRST_PAUSE: Final = _MILLISECOND
@@ -34,6 +36,9 @@ Rest = tuple[Link, bytes, bytes, int]
 
 class DataThread(Protocol):
     """``_native.DataThread``."""
+
+    busy_poll: int
+    """For how many nanoseconds it looks again, before it sleeps."""
 
     @property
     def guests(self) -> int:
@@ -87,6 +92,11 @@ class DataThreads:
         share(module.settle)
         probes.threads = count
         probes.when_changed = self.call_all_back
+
+    def poll_busily(self, nanoseconds: int) -> None:
+        """For how long each looks again after it found work, before it sleeps."""
+        for thread in self.threads:
+            thread.busy_poll = nanoseconds
 
     def takes(self, link: Link) -> bool:
         """Whether a connection may be lent now.
@@ -146,6 +156,14 @@ class DataThreads:
         for thread in self.threads:
             self._loop.unwatch(thread.fileno())
             thread.end()
+
+
+def useful(module: ModuleType | None) -> int:
+    """How many data threads ``auto`` means: one for each processor that this process may use, at most 64.
+
+    1, which is none beside the loop's thread, on one processor and where there can be no data threads.
+    """
+    return 1 if unsupported(module) else min(len(os.sched_getaffinity(0)), _MOST)
 
 
 def unsupported(module: ModuleType | None) -> str:

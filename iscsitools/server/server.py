@@ -36,7 +36,7 @@ from iscsitools.server.connections import Connections
 from iscsitools.server.control import ControlRequests
 from iscsitools.server.data_path import NoNativeError, tracers_of
 from iscsitools.server.data_path import choose as choose_data_path
-from iscsitools.server.data_threads import DataThreads, unsupported
+from iscsitools.server.data_threads import DataThreads, unsupported, useful
 from iscsitools.server.ending import REASON, Ending, StoreCloser
 from iscsitools.server.health import LimitWatch
 from iscsitools.server.heritage import HandoverChannel
@@ -152,6 +152,8 @@ class Server:
 
     def _take_timers(self, limits: Limits) -> None:
         self.loop.busy_poll = limits.busy_poll / 1e6
+        if self.connections.threads is not None:
+            self.connections.threads.poll_busily(limits.busy_poll * 1000)
         timers = (limits.login_timeout, limits.nop_interval, limits.nop_timeout, limits.data_out_timeout)
         self._tick_seconds = max(0.05, min([1.0, *(seconds / 4 for seconds in timers if seconds)]))
 
@@ -182,13 +184,15 @@ class Server:
 
     def _start_threads(self, module: ModuleType | None) -> DataThreads | None:
         """The data threads that were asked for; None: the loop's thread serves all."""
-        count = self.config.threads
+        count = self.config.threads or useful(module)
         if count == 1:
             return None
         if reason := unsupported(module):
             raise RunError(f"threads {count}: {reason}")
         assert module is not None
-        return DataThreads(self.loop, module, count, self.probes)
+        threads = DataThreads(self.loop, module, count, self.probes)
+        threads.poll_busily(self.config.limits.busy_poll * 1000)
+        return threads
 
     def _open_trace(self) -> TraceServer | None:
         """The sockets for those who watch. A name that is taken is an error; without a place for them we serve on."""

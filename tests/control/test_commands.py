@@ -167,6 +167,7 @@ def test_every_document_reads_back(project: Path, tmp_path: Path) -> None:
 name = "all"
 portals = ["[::1]:0", "127.0.0.1:0"]
 log_level = "debug"
+threads = "auto"
 [limits]
 nop_interval = 2.5
 initial_r2t = true

@@ -77,7 +77,8 @@ def test_a_request_of_another_kind_without_memory_is_rejected():
     wire.feed(wire.request(write16(1600), edtl=800 << 10, writes=1))
     assert {p.opcode for p in wire.receive()} == {Opcode.R2T}
     ping = make_bhs(Opcode.NOP_OUT, itt=7, ttt=NO_TAG, data_length=262144, cmd_sn=wire.cmd_sn)
-    other.feed(ping[:24] + other.cmd_sn.to_bytes(4, "big") + ping[28:] + bytes(262144))
+    other.feed(ping[:24] + other.cmd_sn.to_bytes(4, "big") + ping[28:] + bytes(10000))
+    other.feed(bytes(262144 - 10000))
     assert [(p.opcode, p.reason) for p in other.receive()] == [(Opcode.REJECT, 0x0A)]
 
 

@@ -12,6 +12,9 @@ from .harness import ManualExecutor, Target, Wire, read10, write10
 BHS = 48
 DIGESTS = {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
 
+LONGEST = 256 << 10
+"""What the target declares (MaxRecvDataSegmentLength)."""
+
 
 def corrupt(pdu: bytes) -> bytes:
     """The PDU with its last byte, one of the data digest, changed."""
@@ -22,10 +25,14 @@ def corrupt(pdu: bytes) -> bytes:
 def test_a_data_segment_that_fills_the_receive_buffer_leaves_room_for_its_digest(pad):
     target = Target()
     wire = target.session({"DataDigest": "CRC32C"})
-    length = RECEIVE_SIZE - BHS - pad
-    data = (bytes(range(1, 256)) * (RECEIVE_SIZE // 255 + 1))[:length]
+    length = LONGEST - BHS - pad
+    data = (bytes(range(1, 256)) * (LONGEST // 255 + 1))[:length]
     bhs = make_bhs(Opcode.NOP_OUT, immediate=True, itt=7, ttt=NO_TAG, data_length=length, cmd_sn=wire.cmd_sn)
-    whole = wire.seal(bhs, data)
+    filler = bytes(RECEIVE_SIZE - LONGEST - BHS - 4)
+    before = make_bhs(
+        Opcode.NOP_OUT, immediate=True, itt=NO_TAG, ttt=NO_TAG, data_length=len(filler), cmd_sn=wire.cmd_sn
+    )
+    whole = wire.seal(before, filler) + wire.seal(bhs, data)
     (view,) = wire.conn.get_buffers()
     view[:] = whole[: len(view)]
     wire.conn.received(len(view), target.now)

@@ -7,6 +7,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -242,6 +243,58 @@ def test_a_silent_connection_is_pinged_and_one_that_talks_is_not(tmp_path: Path)
         (link,) = server.server.connections.links.values()
         eventually(lambda: link.conn.pinged)
         session.read(0, BLOCKS)  # reads the ping, and answers it
+        session.logout()
+
+
+@pytest.mark.parametrize("keys", [None, ASKED], ids=["immediate", "asked"])
+def test_long_segments_to_and_fro(tmp_path: Path, disk: str, keys: dict[str, str] | None) -> None:
+    """As long as is declared, 256 KiB, and several of them; in between a command that brings the connection back."""
+    with running(tmp_path, one_target(disk, more=MORE)) as server:
+        session = server.connect(keys=keys)
+        rng = random.Random(1)
+        for count in (8, 511, 512, 513, 2048, 512):
+            read_until_lent(server, [session])
+            data = rng.randbytes(count * 512)
+            tasks = [session.start_command(struct.pack(">BBIBHB", 0x2A, 0, 100, 0, count, 0), write=data)]
+            tasks.append(session.start_command(TEST_UNIT_READY))
+            tasks.append(session.start_command(struct.pack(">BBIBHB", 0x2A, 0, 9000, 0, count, 0), write=data))
+            assert all(session.wait(task).good for task in tasks)
+            assert session.read(100, count) == session.read(9000, count) == data
+        session.logout()
+
+
+@pytest.mark.parametrize(("processors", "count"), [(1, None), (2, 2), (100, 64)])
+def test_auto_is_one_for_each_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int, count: int | None
+) -> None:
+    needs_data_path()
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors))
+    with running(tmp_path, one_target("ram:16M", more='threads = "auto"')) as server:
+        threads = server.server.connections.threads
+        assert (threads and len(threads.threads)) == count
+        session = server.connect()
+        session.read(0, BLOCKS)
+        session.logout()
+
+
+def test_auto_is_the_loop_alone_without_the_data_path_in_c(tmp_path: Path) -> None:
+    with running(tmp_path, one_target("ram:16M", more='threads = "auto"\ndata_path = "python"')) as server:
+        assert server.server.connections.threads is None
+
+
+def test_busy_poll_is_for_data_threads_too(tmp_path: Path) -> None:
+    needs_data_path()
+    with running(tmp_path, one_target("ram:16M", more=MORE, limits="busy_poll = 200000")) as server:
+        threads = server.server.connections.threads
+        assert threads is not None
+        session = server.connect()
+        read_until_lent(server, [session])
+        (busy,) = [thread for thread in threads.threads if thread.guests]
+        before = busy.cpu
+        session.read(0, BLOCKS)
+        eventually(lambda: busy.cpu > before + 20_000_000, "it looks again for a while")
+        on_loop(server, partial(server.server.take_limits, replace(server.server.config.limits, busy_poll=0)))
+        assert [thread.busy_poll for thread in threads.threads] == [0, 0]
         session.logout()
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
-RECEIVE_SIZE: Final = 256 << 10
+RECEIVE_SIZE: Final = (256 << 10) + 4096
+"""Of the receive buffer: room for a whole PDU of the longest data segment that we declare (RFC 7143 13.12)."""
 CHUNK_SIZE: Final = 1 << 20
 _SPARE_CHUNKS: Final = 8
 _SPARE_BYTES: Final = 16 << 20
