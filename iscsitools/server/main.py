@@ -14,6 +14,7 @@ from dataclasses import replace
 from iscsitools.config import Config
 from iscsitools.errors import RunError, UserError
 from iscsitools.plugins import PluginManager
+from iscsitools.server.allocator import give_back_freed_memory
 from iscsitools.server.server import Server
 from iscsitools.server.service_manager import Notifier, inherited_portals
 from iscsitools.server.successor import start_successor
@@ -34,6 +35,7 @@ def serve(
     takes over from. SIGUSR2 has a new process take over from this one, of the version that is installed now.
     """
     _say_where_it_crashed()
+    give_back_freed_memory()
     notifier, inherited = Notifier(os.environ), inherited_portals(os.environ)
     if inherited:
         config = replace(config, portals=tuple(inherited))

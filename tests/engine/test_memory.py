@@ -9,6 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from iscsitools.initiator import NO_TAG, Opcode, encode_lun, make_bhs
+from iscsitools.iscsi.connection.connection import Connection
+from iscsitools.iscsi.session.session import Session
+from iscsitools.scsi.core.nexus import Nexus
 
 from .harness import ManualExecutor, Target, Wire, read10, write10
 
@@ -229,3 +232,53 @@ def test_two_targets_share_nothing():
     assert one.buffers.reserved == MIB
     assert other.buffers.reserved == 0
     assert one.buffers.receive is not other.buffers.receive
+
+
+def alive() -> int:
+    """Connections, sessions and nexuses that are in memory, whether anybody can reach them or not."""
+    return sum(isinstance(each, Connection | Session | Nexus) for each in gc.get_objects())
+
+
+def silent(target: Target, number: int) -> None:
+    target.connect().conn.closed()
+
+
+def half_a_login(target: Target, number: int) -> None:
+    wire = target.connect()
+    wire.feed(make_bhs(Opcode.LOGIN_REQUEST, immediate=True, flags=0x44, isid=number, cid=1, data_length=64) + b"Init")
+    wire.conn.closed()
+
+
+def logged_out(target: Target, number: int) -> None:
+    wire = session(target, number)
+    assert wire.command(read10(0, 1), read=512)[0].status == 0
+    wire.feed(make_bhs(Opcode.LOGOUT_REQUEST, immediate=True, flags=0x80, itt=7, cmd_sn=wire.cmd_sn))
+    wire.conn.closed()
+
+
+def reinstated(target: Target, number: int) -> None:
+    wire, other = session(target, 1), session(target, 1)
+    assert wire.conn.close_reason
+    wire.conn.closed()
+    other.conn.closed()
+
+
+ENDS = [silent, half_a_login, logged_out, reinstated, arriving, unread, held, waiting, text, half_a_pdu]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_connection_that_has_ended_is_gone_at_once(end: Callable[[Target, int], None]):
+    """Not only when Python looks for objects that hold each other: until then they would be in nobody's account."""
+    target = Target(size=16 * MIB)
+    session(target, 99)
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        for number in range(3):
+            end(target, number)
+        target.woken.clear()
+        target.closed.clear()
+        assert alive() == before
+    finally:
+        gc.enable()

@@ -32,10 +32,11 @@ ROOMS = {
     "iscsitools/iscsi/login/negotiation.py": "tests/iscsi/test_negotiation.py tests/iscsi/test_login.py",
     "iscsitools/scsi/core/task_set.py": "tests/scsi/test_task_set_alone.py tests/scsi/test_task_set.py "
     "tests/scsi/test_tasks.py tests/scsi/test_tasks_property.py",
-    "iscsitools/scsi/core/task.py": "tests/scsi/test_task_set.py tests/scsi/test_tasks.py tests/scsi/test_readwrite.py",
+    "iscsitools/scsi/core/task.py": "tests/scsi/test_task_set.py tests/scsi/test_tasks.py tests/scsi/test_readwrite.py "
+    "tests/backstores/test_asynchronous.py tests/scsi/test_sanitize.py",
     "iscsitools/backstores/durability.py": "tests/backstores/test_file_durability.py",
     "iscsitools/backstores/file.py": "tests/backstores/test_file.py tests/backstores/test_file_durability.py "
-    "tests/backstores/test_ranges.py tests/backstores/test_model.py",
+    "tests/backstores/test_ranges.py tests/backstores/test_model.py tests/backstores/test_devices.py",
     "iscsitools/backstores/file_at_once.py": "tests/backstores/test_file_at_once.py tests/backstores/test_ranges.py "
     "tests/backstores/test_file_durability.py",
     "iscsitools/backstores/file_identity.py": "tests/backstores/test_identity.py",

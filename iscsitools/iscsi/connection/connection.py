@@ -369,3 +369,8 @@ class Connection(Framing):
         self._forget_input()
         self.requests.connection_lost(self)
         self.out.abandon()
+        self.path.land_by(_no_more, _no_more)  # else path and connection hold each other until Python looks for circles
+
+
+def _no_more(*_: object) -> None:
+    """What the data path of a connection that has ended calls: nobody."""

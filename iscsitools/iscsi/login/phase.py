@@ -249,7 +249,12 @@ class LoginPhase:
         session.drop_held()
         if session.nexus is not None and session.device is not None:
             session.device.detach(session.nexus)
+            session.nexus.gather = _nothing_more  # else it and the connection hold each other
         self._hooks.session_closed(session)
+
+
+def _nothing_more() -> None:
+    """What a lost nexus has begun and not handed over."""
 
 
 def _address(conn: Connection) -> str:
