@@ -256,6 +256,7 @@ class Task(QueuedTask):
 
     def _worked(self, error: BaseException | None) -> None:
         """The medium work has ended."""
+        self.withdraw = _nothing_to_withdraw  # else task and call hold each other, and the buffers
         if error is None:
             if self.result is not None:
                 self.data_in = self.result
@@ -289,6 +290,7 @@ class Task(QueuedTask):
         Between two steps on the loop nothing uses them, but the step that has been asked for will come.
         """
         if not self.started or self.withdraw():
+            self.withdraw = _nothing_to_withdraw
             self.released()
             self.unit.tasks.leave(self)
 
