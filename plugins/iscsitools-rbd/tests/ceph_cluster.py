@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -27,9 +29,10 @@ fsid = {fsid}
 mon host = v1:{address}:{port}
 public addr = {address}
 ms bind msgr2 = false
-auth cluster required = none
-auth service required = none
-auth client required = none
+auth cluster required = {auth}
+auth service required = {auth}
+auth client required = {auth}
+auth allow insecure global id reclaim = false
 run dir = {folder}
 log file = {folder}/$name.log
 mon data = {folder}/mon
@@ -44,6 +47,8 @@ osd heartbeat grace = 5
 osd crush chooseleaf type = 0
 osd pool default size = {copies}
 osd pool default min size = 1
+[client.admin]
+keyring = {folder}/keyring
 [mon]
 admin socket = {folder}/$name.asok
 [osd]
@@ -60,8 +65,10 @@ def missing() -> str:
 class Cluster:
     """A running cluster; ``conf`` is the path of its configuration file."""
 
-    def __init__(self, folder: Path, osds: int = 2, address: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path, osds: int = 2, address: str = "127.0.0.1", cephx: bool = False) -> None:
+        """``cephx``: users need keys; else nobody is asked who he is."""
         self._folder = folder
+        self._cephx = cephx
         self._address = address
         self.conf = folder / "ceph.conf"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -78,11 +85,19 @@ class Cluster:
             port = probe.getsockname()[1]
         fsid = str(uuid.uuid4())
         self.conf.write_text(
-            _CONF.format(fsid=fsid, address=self._address, port=port, folder=self._folder, copies=min(osds, 2))
+            _CONF.format(
+                fsid=fsid, address=self._address, port=port, folder=self._folder, copies=min(osds, 2),
+                auth="cephx" if self._cephx else "none",
+            )
+        )  # fmt: skip
+        keyring = self._folder / "keyring"
+        keyring.write_text(
+            f'[mon.]\nkey = {_key()}\ncaps mon = "allow *"\n'
+            f'[client.admin]\nkey = {_key()}\ncaps mon = "allow *"\ncaps osd = "allow *"\n'
         )
         monmap = self._folder / "monmap"
         self._run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v1:{self._address}:{port}]", str(monmap))
-        self._run("ceph-mon", "--mkfs", "-i", "a", "--monmap", str(monmap))
+        self._run("ceph-mon", "--mkfs", "-i", "a", "--monmap", str(monmap), "--keyring", str(keyring))
         self.start("mon.a")
         self._rados = import_system_module("rados", package="python3-rados")
         self.client = self._rados.Rados(conffile=str(self.conf))
@@ -91,11 +106,24 @@ class Cluster:
             ident = str(uuid.uuid4())
             assert json.loads(self.command("osd new", uuid=ident))["osdid"] == number
             (self._folder / f"osd-{number}").mkdir()
+            caps = ["mon", "allow profile osd", "osd", "allow *"]
+            self._keep_key(f"osd.{number}", caps, self._folder / f"osd-{number}" / "keyring")
             self._run("ceph-osd", "--mkfs", "-i", str(number), "--osd-uuid", ident)
             self.start(f"osd.{number}")
         self.wait_for(lambda: self._all_up(osds), "OSDs up")
         self.command("osd pool create", pool="rbd", pg_num=8, pgp_num=8)
         self.command("osd pool application enable", pool="rbd", app="rbd")
+
+    def _keep_key(self, entity: str, caps: list[str], file: Path) -> None:
+        found = json.loads(self.command("auth get-or-create", entity=entity, caps=caps))[0]
+        file.write_text(f"[{entity}]\nkey = {found['key']}\n")
+
+    def add_user(self, name: str, **caps: str) -> None:
+        """A user of Ceph with these capabilities, whose key the configuration file leads to."""
+        file = self._folder / f"keyring-{name}"
+        self._keep_key(f"client.{name}", [word for pair in caps.items() for word in pair], file)
+        with self.conf.open("a") as conf:
+            conf.write(f"[client.{name}]\nkeyring = {file}\n")
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -162,6 +190,11 @@ class Cluster:
             daemon.wait()
         if hasattr(self, "client"):
             self.client.shutdown()
+
+
+def _key() -> str:
+    """A new secret as Ceph writes it: AES, the time, and 16 bytes."""
+    return base64.b64encode(struct.pack("<hiih", 1, int(time.time()), 0, 16) + os.urandom(16)).decode()
 
 
 def _stands_still(pid: int) -> bool:
