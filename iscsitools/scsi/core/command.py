@@ -39,7 +39,8 @@ class Flags(Flag):
     IN_ANY_STATE = auto()
     """Allowed whatever the access state of the target port is (SPC-4 5.15.2.4.5 to 5.15.2.4.7)."""
     IN_STANDBY = auto()
-    """Allowed at a target port in the standby state (SPC-4 5.15.2.4.4)."""
+    """Allowed at a target port in the standby state: those of SPC-4 5.15.2.4.4, and READ CAPACITY. Linux takes a path
+    whose size it could not read for an empty disk, and goes on with that when the port has become active."""
     ESSENTIAL = auto()
     """Finds room in a full task set: who the unit is, how it is, and the fencing of others."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from iscsitools.scsi.core.command import Command, Flags
-from iscsitools.scsi.core.command_rows import READ, SHARED, WRITE, Check, Run, block, row
+from iscsitools.scsi.core.command_rows import READ, SHARED, STANDBY, WRITE, Check, Run, block, row
 from iscsitools.scsi.sbc import (
     cache,
     capacity,
@@ -30,11 +30,11 @@ _MEDIUM = (
 _CAPACITY = (
     row(
         "READ CAPACITY(10)", "25 00 ff ff ff ff 00 00 01 00",
-        capacity.read_capacity_10, Flags.MEDIUM | SHARED, capacity.check_read_capacity_10,
+        capacity.read_capacity_10, Flags.MEDIUM | SHARED | STANDBY, capacity.check_read_capacity_10,
     ),
     row(
         "READ CAPACITY(16)", "9e 1f 00 00 00 00 00 00 00 00 ff ff ff ff 00 00",
-        capacity.read_capacity_16, Flags.MEDIUM | SHARED, action=0x10,
+        capacity.read_capacity_16, Flags.MEDIUM | SHARED | STANDBY, action=0x10,
     ),
 )  # fmt: skip
 

@@ -21,7 +21,7 @@ from ceph_cluster import Cluster, missing
 from iscsitools.initiator import Plan, Session, run_load
 
 IQN = "iqn.2026-11.example:bench"
-_COUNT = 6000
+_COUNT = 10000
 _DEPTH = 32
 
 
