@@ -20,10 +20,14 @@ PICTURES = os.environ.get("ISCSITOOLS_PICTURES")
 LUN = f"{simulated.TARGET}/{simulated.CULPRIT}"
 
 
-def picture(tab: Any, name: str, whole: bool = True) -> None:
+def picture(tab: Any, name: str, whole: bool = True, card: int | None = None) -> None:
+    """Of the page, of what is seen of it, or of one graph."""
     if PICTURES:
-        tab.evaluate("() => window.scrollTo(0, 0)")
         tab.wait_for_timeout(300)  # what was asked for has been drawn
+        if card is not None:
+            tab.locator(".graph").nth(card).screenshot(path=str(Path(PICTURES) / name))
+            return
+        tab.evaluate("() => window.scrollTo(0, 0)")
         tab.screenshot(path=str(Path(PICTURES) / name), full_page=whole)
 
 
@@ -120,6 +124,15 @@ def test_who_makes_the_others_slow_where_on_the_disk_and_since_when(place: Place
         assert written > 0.6 * sum(counts.values())
         at(tab, 3, began + 60)
         picture(tab, "analytics-where.png")
+
+        # What they wait for: the disk.
+        add(tab, "Phases of a command, on average", "phase")
+        drawn(tab, 6)
+        at(tab, 5, began + 60)
+        assert first_row(tab, 5) == "backstore"
+        picture(tab, "analytics-phases.png", card=5)
+        tab.locator(".graph").nth(5).locator("button[aria-label^='Remove']").click()
+        drawn(tab, 5)
         sent = tab.url
     with browser.page(sent, height=900) as tab:  # the link has all of it
         drawn(tab, 5)

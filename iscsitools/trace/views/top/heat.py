@@ -32,7 +32,7 @@ def heat_lines(counts: Sequence[Mapping[int, int]], back: int = 0) -> list[list[
         lines.append([(0, f"{duration(value):>{LABEL - 2}} |"), *((heat, SHADES[heat]) for heat in cells)])
         value //= 2
     lines.append(foot)
-    lines.append([(0, f"{'':{LABEL}}shades {SHADES[1:]!r} up to {most} commands")])
+    lines.append([(0, f"shades {SHADES[1:]!r} up to {most} commands")])
     return lines
 
 

@@ -46,7 +46,10 @@ export class Table {
   row(row, unit, marked) {
     const swatch = row.colour ? make("span", { className: "swatch" }) : null;
     if (swatch) swatch.style.background = row.colour;
-    const button = make("button", { type: "button", title: "Shows it alone; once more, all others" }, swatch, row.key || "(none)");
+    // Names differ at their end: a long one is cut at its beginning, and is whole where the pointer rests.
+    const key = make("span", { className: "key" }, make("bdi", { textContent: row.key || "(none)" }));
+    const title = `${row.key || "(none)"}: shows it alone; once more, all others`;
+    const button = make("button", { type: "button", title }, swatch, key);
     button.dataset.focus = `row ${row.key}`;
     button.addEventListener("click", () => this.choose(row.key));
     const cell = (value) => make("td", { textContent: value === null ? "" : shown(value, unit) });
