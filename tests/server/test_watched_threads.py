@@ -78,7 +78,7 @@ def test_every_event_of_commands_in_threads_is_read_in_its_order(server: Running
         for session in sessions:
             session.write(0, bytes(512), lun=1)
         events = read_all(source)
-        given = source._merged._given[1:]  # type: ignore[union-attr]
+        given = source.events_by_ring[1:]
         for session in sessions:
             session.logout()
         ends = read_all(source)

@@ -14,7 +14,7 @@ from .commands import watch_socket
 from .rules import FAR, FILE, QUICK, SLOW, TARGET
 
 
-@pytest.fixture(scope="module", params=paths.BOTH)
+@pytest.fixture(scope="module", params=paths.ALL)
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTarget]:
     directory = tmp_path_factory.mktemp("rules")
     luns = {
@@ -25,7 +25,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     }
     options = [part for number, what in luns.items() for part in ("--lun", f"{number}={what}")]
     with start_target(
-        directory, "--data-path", paths.chosen(request), "--iqn", TARGET, *options, portals=("127.0.0.1:0", "[::1]:0")
+        directory, *paths.options(request), "--iqn", TARGET, *options, portals=("127.0.0.1:0", "[::1]:0")
     ) as running:
         yield running
 

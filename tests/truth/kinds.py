@@ -9,6 +9,7 @@ from iscsitools.trace import Event
 CONFIG = """\
 name = "truth"
 data_path = "{data_path}"
+{more}
 [limits]
 nop_interval = 1
 max_recv_data_segment_length = 8192

@@ -1,10 +1,13 @@
 """Very many mixed commands, each event of which agrees with tshark.
 
-    python tests/truth/many.py [--commands 1000000] [--data-path native]
+    python tests/truth/many.py [--commands 1000000] [--data-path native] [--threads 2]
 
 A round is some thousand commands of three sessions that agreed on different ways, with every other kind of PDU between
 them, captured and traced at once. Then every field that tshark shows in all PDUs of a kind is compared, in order. What
 tshark shows is learned from a first, short round, which it dissects in full.
+
+With ``--threads`` a third of the commands of a round is sent beside the others by as many sessions as there are data
+threads, plain READs and WRITEs, which those threads serve: the events come out of several rings.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -30,6 +34,7 @@ from iscsitools.initiator import Opcode, Session
 from iscsitools.initiator.tasks import Task
 from iscsitools.probes.table import Probe
 from iscsitools.trace import Event, attach
+from iscsitools.trace.client.live import RingTrace
 from truth import work
 from truth.capture import Capture
 from truth.commands import watch_socket
@@ -38,6 +43,7 @@ from truth.kinds import CONFIG, KINDS, Stream, event_streams
 
 ROUND = 20_000
 DEPTH = 16
+PLAIN_DEPTH = 4
 AT_ONCE = 32 << 10
 """Bytes under way. What is sent at once is cut into segments of 64 KiB: where that is within the first bytes of a
 header, tshark does not know the next segment for iSCSI, though all of it is in the capture."""
@@ -91,8 +97,58 @@ def commands(session: Session, rng: random.Random, count: int) -> None:
         session.wait(running.popleft()[0])
 
 
-def _one_round(address: work.Address, rng: random.Random, number: int, count: int) -> int:
-    """Three sessions one after the other; returns how many commands they sent."""
+def plain(session: Session, rng: random.Random, count: int) -> None:
+    """READs and WRITEs that are answered by one PDU: what data threads serve."""
+    running: deque[Task] = deque()
+    for _ in range(count):
+        lun, block = rng.choice(((work.SMALL, 512), (work.LARGE, 4096), (work.FAR, 512)))
+        size = max(block, rng.choice((512, 4096, 8192)))
+        write, lba, blocks = rng.random() < 0.5, rng.randrange(64), size // block
+        data = work.PATTERN[:size] if write else b""
+        read = 0 if write else size
+        running.append(session.start_command(_cdb(rng, write, lba, blocks), lun, read=read, write=data))
+        while len(running) >= PLAIN_DEPTH:
+            session.wait(running.popleft())
+    while running:
+        session.wait(running.popleft())
+
+
+class _Beside:
+    """Sessions of plain commands, each in a thread of the generator; :meth:`end` returns how many they have sent."""
+
+    def __init__(self, address: work.Address, rng: random.Random, first: int, count: int, sessions: int) -> None:
+        self._sent = [0] * sessions
+        self._errors: list[BaseException] = []
+        each = count // sessions if sessions else 0
+        self._threads = [
+            threading.Thread(target=self._work, args=(index, address, random.Random(rng.random()), first + index, each))
+            for index in range(sessions)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self, index: int, address: work.Address, rng: random.Random, number: int, count: int) -> None:
+        try:
+            with work.connect(address, number) as session:
+                for lun in work.LUNS:
+                    session.read_capacity(lun)
+                plain(session, rng, count)
+                self._sent[index] = session.log.count(Opcode.SCSI_COMMAND)
+                session.logout()
+        except BaseException as error:
+            self._errors.append(error)
+
+    def end(self) -> int:
+        for thread in self._threads:
+            thread.join()
+        assert not self._errors, self._errors
+        return sum(self._sent)
+
+
+def _one_round(address: work.Address, rng: random.Random, number: int, count: int, threads: int) -> int:
+    """Three sessions one after the other, and plain ones beside them; returns how many commands they sent."""
+    beside = _Beside(address, rng, number % 1000 * 10 + len(_KEYS), count // 3 if threads else 0, threads)
+    count -= count // 3 if threads else 0
     sent = 0
     for index, (keys, share) in enumerate(zip(_KEYS, _SHARES, strict=True)):
         with work.connect(address, number % 1000 * 10 + index, **keys) as session:
@@ -104,7 +160,7 @@ def _one_round(address: work.Address, rng: random.Random, number: int, count: in
             sent += session.log.count(Opcode.SCSI_COMMAND)
             session.nop()
             session.logout()
-    return sent
+    return sent + beside.end()
 
 
 @dataclass
@@ -191,14 +247,21 @@ def compare(shown: Shown, capture: Capture, events: Iterable[Event]) -> int:
     return equal
 
 
-def run(directory: Path, count: int, data_path: str, seed: int, say: bool = False) -> Counter[Probe]:
-    """A short round to learn from, and then rounds of one target; returns how often each probe fired in these."""
+def run(
+    directory: Path, count: int, data_path: str, seed: int, threads: int = 0, say: bool = False
+) -> tuple[Counter[Probe], list[int]]:
+    """A short round to learn from, and then rounds of one target.
+
+    Returns how often each probe fired in these, and how many events came out of each ring: none where there is one.
+    """
     luns = ", ".join(f'{{ number = {number}, store = "{store}" }}' for number, store in work.LUNS.items())
     config = directory / "target.toml"
-    config.write_text(CONFIG.format(target=work.TARGET, luns=luns, data_path=data_path))
+    more = f"threads = {threads}" if threads else ""
+    config.write_text(CONFIG.format(target=work.TARGET, luns=luns, data_path=data_path, more=more))
     rng, fired, begin = random.Random(seed), Counter[Probe](), time.monotonic()
+    by_ring = [0] * (threads + 1 if threads else 0)
     with start_target(directory, "--config", str(config)) as target:
-        shown = Shown.learn(_captured(target, directory, rng, 0, 30, last=True)[0])
+        shown = Shown.learn(_captured(target, directory, rng, 0, 30, 0, last=True)[0])
     if say:
         print(f"compared: {', '.join(shown.kinds)}", flush=True)
     with start_target(directory, "--config", str(config)) as target:
@@ -206,25 +269,28 @@ def run(directory: Path, count: int, data_path: str, seed: int, say: bool = Fals
         while sent < count:
             number += 1
             last = sent + ROUND >= count
-            capture, events, done = _captured(target, directory, rng, number, min(ROUND, count), last=last)
+            capture, events, done, rings = _captured(
+                target, directory, rng, number, min(ROUND, count), threads, last=last
+            )
+            by_ring = [one + other for one, other in zip(by_ring, rings, strict=True)]
             equal += compare(shown, capture, events)
             fired.update(event.probe for event in events)
             sent += done
             if say:
                 print(f"{sent} commands, {equal} fields equal, {time.monotonic() - begin:.0f} s", flush=True)
-    return fired
+    return fired, by_ring
 
 
 def _captured(
-    target: RunningTarget, directory: Path, rng: random.Random, number: int, count: int, *, last: bool
-) -> tuple[Capture, list[Event], int]:
+    target: RunningTarget, directory: Path, rng: random.Random, number: int, count: int, threads: int, *, last: bool
+) -> tuple[Capture, list[Event], int, list[int]]:
     """A round; the last one ends with the server's farewell."""
     address = target.addresses[0]
     with (
         Capture(directory / "round.pcapng", address[1]) as capture,
         attach(socket=watch_socket(target), ring_size=64 << 20) as trace,
     ):
-        sent = _one_round(address, rng, number, count)
+        sent = _one_round(address, rng, number, count, threads)
         if last:
             with work.connect(address, 9999) as session:
                 work.await_ping(session)
@@ -235,17 +301,24 @@ def _captured(
         while more := trace.poll(0.5):
             events += more
         assert trace.drops == 0
-    return capture, events, sent
+        assert isinstance(trace, RingTrace)
+        rings = trace.events_by_ring if threads else []
+    return capture, events, sent, rings
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--commands", type=int, default=1_000_000)
     parser.add_argument("--data-path", choices=("native", "python"), default="native")
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="it-many-") as name:
-        fired = run(Path(name), arguments.commands, arguments.data_path, arguments.seed, say=True)
+        fired, by_ring = run(
+            Path(name), arguments.commands, arguments.data_path, arguments.seed, arguments.threads, say=True
+        )
+    if by_ring:
+        print(f"events of the loop's thread: {by_ring[0]}, of data threads: {', '.join(map(str, by_ring[1:]))}")
     print(", ".join(f"{probe.label} {count}" for probe, count in sorted(fired.items())))
     missing = [probe.label for probe in Probe if probe not in fired and probe < Probe.REJECT_SEND]
     print("all 18 probes fired" if not missing else f"not fired: {', '.join(missing)}")

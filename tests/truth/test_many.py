@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.native import needs_data_path
 
 from iscsitools.probes.table import PROVIDER_PROBES
 
@@ -17,8 +18,16 @@ def data_path(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_event_of_many_commands_agrees(tmp_path: Path, data_path: str) -> None:
-    fired = many.run(tmp_path, 600, data_path, seed=7)
+    fired, _ = many.run(tmp_path, 600, data_path, seed=7)
     assert set(fired) >= set(PROVIDER_PROBES)
+
+
+def test_every_event_of_many_commands_agrees_whoever_serves(tmp_path: Path) -> None:
+    needs_data_path()
+    fired, by_ring = many.run(tmp_path, 3000, "native", seed=7, threads=2)
+    assert set(fired) >= set(PROVIDER_PROBES)
+    assert sum(by_ring) == sum(fired.values())
+    assert min(by_ring) > 0
 
 
 def test_a_field_that_differs_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

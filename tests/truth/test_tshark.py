@@ -21,7 +21,7 @@ from .fields import CONSTANT, FIELDS, NOT_IN_THE_PROBE, OF_THE_TASK
 from .kinds import CONFIG, KINDS, LONG, Stream, event_streams
 
 
-@pytest.fixture(scope="module", params=paths.BOTH)
+@pytest.fixture(scope="module", params=paths.ALL)
 def both(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[Stream, list[WirePdu]], dict[Stream, list[Event]]]:
@@ -29,7 +29,7 @@ def both(
     directory = tmp_path_factory.mktemp("tshark")
     luns = ", ".join(f'{{ number = {number}, store = "{store}" }}' for number, store in work.LUNS.items())
     config = directory / "target.toml"
-    config.write_text(CONFIG.format(target=work.TARGET, luns=luns, data_path=paths.chosen(request)))
+    config.write_text(CONFIG.format(target=work.TARGET, luns=luns, **paths.lines(request)))
     with start_target(directory, "--config", str(config), portals=("127.0.0.1:0", "[::1]:0")) as target:
         four, six = target.addresses
         with (

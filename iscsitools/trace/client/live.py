@@ -91,6 +91,11 @@ class RingTrace(_LiveTrace):
         ]
         self._merged = Merged(self._rings) if rings > 1 else None
 
+    @property
+    def events_by_ring(self) -> list[int]:
+        """How many records were read of each ring: that of the loop's thread, and those of data threads."""
+        return [self.position] if self._merged is None else self._merged.given
+
     def read_block(self, timeout: float | None = None) -> bytes:
         """See :class:`Trace`."""
         self._forget()

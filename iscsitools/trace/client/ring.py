@@ -101,9 +101,9 @@ class Merged:
         self._given = [0] * len(rings)
 
     @property
-    def waits(self) -> bool:
-        """Whether something was copied that was not given out."""
-        return any(times for times, _ in self._waiting)
+    def given(self) -> list[int]:
+        """How many records of each ring were given out."""
+        return list(self._given)
 
     def has_given(self, counts: Iterable[int]) -> bool:
         """Whether so many records of each ring were given out."""
