@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 from iscsitools.probes.table import Probe
 from iscsitools.trace.client.checked import sessions_of, status_of
 from iscsitools.trace.client.source import Trace
-from iscsitools.trace.protocol import Message, StreamParser, TraceError, encode
+from iscsitools.trace.protocol import MAX_BLOCK, Message, StreamParser, TraceError, encode
 from iscsitools.trace.record import SIZE, VERSION
 
 _CHUNK: Final = 1 << 20
@@ -40,11 +40,11 @@ class Recorder:
         for message in trace.take_strings():
             self._out.write(encode(message))
             self.changed = True
-        if block:
-            count = len(block) // SIZE
-            self._out.write(encode({"block": count}))
-            self._out.write(block)
-            self.events += count
+        for begin in range(0, len(block), MAX_BLOCK * SIZE):
+            part = block[begin : begin + MAX_BLOCK * SIZE]
+            self._out.write(encode({"block": len(part) // SIZE}))
+            self._out.write(part)
+            self.events += len(part) // SIZE
         for ident in trace.take_closed():
             self._out.write(encode({"closed": ident}))
             self.changed = True

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import accumulate, islice
-from typing import Final
+from typing import Final, Protocol
 
 from iscsitools.trace.memory import words_of
 from iscsitools.trace.protocol import HEADER, TraceError
@@ -14,12 +14,20 @@ from iscsitools.trace.record import SIZE, WORDS
 
 MOST_AT_ONCE: Final = 16384
 """Records of one block: 2 MiB."""
-_MOST_WAITING: Final = 16 * MOST_AT_ONCE
+_MOST_WAITING: Final = 8 * MOST_AT_ONCE
 """Records of one ring that wait for those of others."""
 _DROPS: Final = 0
 _SINCE: Final = 1
 _TIME: Final = 1
 """Words of the header, and of a record."""
+
+
+class Source(Protocol):
+    """What :class:`Merged` wants of a ring."""
+
+    @property
+    def since(self) -> int: ...
+    def copy(self) -> bytes: ...
 
 
 class Ring:
@@ -94,7 +102,7 @@ class Merged:
     have an earlier one: its thread has not begun anything before that time that it has not ended.
     """
 
-    def __init__(self, rings: Sequence[Ring]) -> None:
+    def __init__(self, rings: Sequence[Source]) -> None:
         self._rings = rings
         self._waiting = [(list[int](), bytearray()) for _ in rings]
         """Of each ring, what was copied and not given out: times that never go back, and records."""
@@ -118,8 +126,10 @@ class Merged:
         begun = [since for ring in self._rings if (since := ring.since)]
         before = max(min(begun, default=now), now - patience)
         for ring, (times, records) in zip(self._rings, self._waiting, strict=True):
-            if len(times) < _MOST_WAITING:
-                _add(times, records, ring.copy())
+            while len(times) < _MOST_WAITING and (block := ring.copy()):
+                _add(times, records, block)
+            if len(times) >= _MOST_WAITING:  # there may be more with the time of the last one, or a later one
+                before = min(before, times[-1])
         return self._give([bisect_left(times, before) for times, _ in self._waiting])
 
     def rest(self) -> bytes:
