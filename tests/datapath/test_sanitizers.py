@@ -156,7 +156,8 @@ sys.exit(pytest.main(["-q", "-x", "-s", "-p", "no:cacheprovider", *sys.argv[1:]]
 def test_data_threads_race_for_nothing(project: Path, tmp_path: Path) -> None:
     needs_data_path()
     module = sanitized.build("iscsitools.datapath._native", project, tmp_path, threads=True)
-    tests = [str(Path(__file__).with_name(name)) for name in ("test_threads.py", "test_threads_data_out.py")]
+    names = ("test_threads.py", "test_threads_data_out.py", "test_threads_trace.py")
+    tests = [str(Path(__file__).with_name(name)) for name in names]
     done = module.run(THREADS, *tests, cwd=project)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[:4000]
     assert " passed" in done.stdout
@@ -164,8 +165,8 @@ def test_data_threads_race_for_nothing(project: Path, tmp_path: Path) -> None:
 
 
 def test_what_waits_for_the_disk(project: Path, module: Sanitized) -> None:
-    """The tests of the ring, of commands in it, and of those that a plugin takes in C, once more."""
-    files = ("tests/datapath/test_flights.py", "tests/datapath/test_carrier.py", "tests/backstores/test_file_ring.py")
-    words = ("-q", "-p", "no:cacheprovider", *files)
+    """The tests of the ring, of commands in it, of a plugin's in C, and of threads that fire, once more."""
+    names = ["datapath/test_flights.py", "datapath/test_carrier.py", "datapath/test_threads_trace.py"]
+    words = ("-q", "-p", "no:cacheprovider", *(f"tests/{name}" for name in (*names, "backstores/test_file_ring.py")))
     done = module.run("import pytest\nsys.exit(pytest.main(sys.argv[1:]))", *words, "-k", "not without", cwd=project)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -26,8 +26,11 @@ class Source(Protocol):
     """What :class:`Merged` wants of a ring."""
 
     @property
-    def since(self) -> int: ...
-    def copy(self) -> bytes: ...
+    def since(self) -> int:
+        """See :attr:`Ring.since`."""
+
+    def copy(self) -> bytes:
+        """See :meth:`Ring.copy`."""
 
 
 class Ring:
