@@ -68,9 +68,15 @@ runuser -u iscsitools -- $serve >/tmp/log 2>&1 & server=$!
 wait_for /tmp/log
 PYTHONPATH=/usr/lib/iscsitools python3 -sP /packages/client.py iqn.2026-11.localhost:disks 3260
 iscsitools sessions
-# The same package again is an upgrade.
+# The same package again is an upgrade; what systemd has its script do is done here by hand: the new version takes over.
 dpkg -i /packages/iscsitools_*.deb
 iscsitools --version
+runuser -u iscsitools -- $serve --takeover >/tmp/second-log 2>&1 & second=$!
+wait $server
+grep -q 'another server has taken over' /tmp/log
+server=$second
+wait_for /tmp/second-log
+PYTHONPATH=/usr/lib/iscsitools python3 -sP /packages/client.py iqn.2026-11.localhost:disks 3260
 kill -INT $(cat /proc/$server/task/$server/children)
 wait $server
 dpkg -P iscsitools

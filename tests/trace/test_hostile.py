@@ -304,7 +304,7 @@ def test_limits(victim: Host) -> None:
 DIES = """
 import os, signal, sys
 from iscsitools import trace
-source = trace.attach(mode=sys.argv[1])
+source = trace.attach("test", ring_size=1 << 19, mode=sys.argv[1])
 print("attached", flush=True)
 os.kill(os.getpid(), signal.SIGSTOP if sys.argv[2] == "stalls" else signal.SIGKILL)
 """
@@ -315,8 +315,7 @@ os.kill(os.getpid(), signal.SIGSTOP if sys.argv[2] == "stalls" else signal.SIGKI
 def test_a_process_that_stalls_or_dies(victim: Host, mode: str, way: str) -> None:
     files = open_files()
     conn = connection()
-    with subprocess.Popen([sys.executable, "-c", DIES.replace("attach(", "attach(ring_size=1 << 19,"), mode, way],
-                          stdout=subprocess.PIPE) as process:  # fmt: skip
+    with subprocess.Popen([sys.executable, "-c", DIES, mode, way], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"attached\n"
         if way == "dies":
