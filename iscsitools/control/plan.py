@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from iscsitools.backstores.registry import Registry
-from iscsitools.backstores.spec import StackSpec, parse_options, without_password
-from iscsitools.backstores.values import size as parse_size
+from iscsitools.backstores.spec import without_password
 from iscsitools.config.model import AuthConfig, Config, Limits, LunConfig, MapConfig, TargetConfig
 from iscsitools.config.types import ACCESS_STATES
+from iscsitools.control.stacks import Stacks
 
 FIXED: Final = ("name", "log_format", "watch_group", "provider", "data_path", "threads", "plugins", "state")
 """Fields of a Config that only a restart can change."""
@@ -77,10 +77,10 @@ def fixed_differences(before: Config, after: Config) -> list[str]:
 
 def plan(before: Config, after: Config, registry: Registry) -> tuple[Change, ...]:
     """The changes that make one configuration of the other, in the order of the file."""
-    return tuple(_changes(before, after, _Stacks(registry)))
+    return tuple(_changes(before, after, Stacks(registry)))
 
 
-def _changes(before: Config, after: Config, stacks: _Stacks) -> Iterator[Change]:
+def _changes(before: Config, after: Config, stacks: Stacks) -> Iterator[Change]:
     yield from _portals(before, after)
     if before.log_level != after.log_level:
         yield Change(ChangeKind.LOG_LEVEL, f"log_level goes from {before.log_level} to {after.log_level}")
@@ -129,7 +129,7 @@ def _luns(target: TargetConfig) -> str:
     return f"{count} LUN{'s' if count != 1 else ''}" if count else "no LUN"
 
 
-def _target(before: TargetConfig, after: TargetConfig, stacks: _Stacks) -> Iterator[Change]:
+def _target(before: TargetConfig, after: TargetConfig, stacks: Stacks) -> Iterator[Change]:
     iqn = after.iqn
     texts = [f"alias of {iqn} becomes {after.alias!r}"] if before.alias != after.alias else []
     texts += [f"initiator {name} is let in to {iqn}" for name in after.initiators if name not in before.initiators]
@@ -204,7 +204,7 @@ def _auth(before: AuthConfig, after: AuthConfig, where: str) -> Iterator[str]:
         yield f"authenticator of {where} is {after.authenticator or 'none'}"
 
 
-def _units(before: TargetConfig, after: TargetConfig, stacks: _Stacks) -> Iterator[Change]:
+def _units(before: TargetConfig, after: TargetConfig, stacks: Stacks) -> Iterator[Change]:
     iqn = after.iqn
     old = {lun.number: lun for lun in before.luns}
     new = {lun.number: lun for lun in after.luns}
@@ -223,7 +223,7 @@ def _units(before: TargetConfig, after: TargetConfig, stacks: _Stacks) -> Iterat
         yield from _unit(iqn, old[number], new[number], stacks)
 
 
-def _unit(iqn: str, before: LunConfig, after: LunConfig, stacks: _Stacks) -> Iterator[Change]:
+def _unit(iqn: str, before: LunConfig, after: LunConfig, stacks: Stacks) -> Iterator[Change]:
     number = after.number
     if stacks.same(before, after):
         return
@@ -247,7 +247,7 @@ def _unit(iqn: str, before: LunConfig, after: LunConfig, stacks: _Stacks) -> Ite
     yield Change(ChangeKind.LUN_REPLACED, f"LUN {number} of {iqn} is opened anew: {what}", iqn, number)
 
 
-def _differences(before: LunConfig, after: LunConfig, stacks: _Stacks) -> Iterator[str]:
+def _differences(before: LunConfig, after: LunConfig, stacks: Stacks) -> Iterator[str]:
     if not stacks.same_stack(before.stack, after.stack):
         yield f"{_shown(before)} becomes {_shown(after)}" if _shown(before) != _shown(after) else "options of its store"
     for field in fields(LunConfig):
@@ -266,53 +266,3 @@ def size_word(size: int) -> str:
         if size and not size % (1 << shift):
             return f"{size >> shift}{unit}"
     return str(size)
-
-
-class _Stacks:
-    """Compares stores by what their options mean: ``1G`` is 1073741824, and ``yes`` is true."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def same(self, one: LunConfig, other: LunConfig) -> bool:
-        return replace(one, stack=other.stack) == other and self.same_stack(one.stack, other.stack)
-
-    def same_stack(self, one: StackSpec, other: StackSpec) -> bool:
-        return bool(self._meaning(one) == self._meaning(other))
-
-    def same_but_size(self, one: LunConfig, other: LunConfig) -> bool:
-        if replace(one, stack=other.stack) != other:
-            return False
-        return bool(self._meaning(one.stack, size=False) == self._meaning(other.stack, size=False))
-
-    def size(self, stack: StackSpec) -> int:
-        """The size that a store is given, 0: none."""
-        if size_key(self._registry, stack.kind) == "what":
-            return parse_size(stack.what)
-        found = self._options(stack).get("size", 0)
-        return found if isinstance(found, int) else 0
-
-    def _options(self, stack: StackSpec) -> Mapping[str, Any]:
-        cls = self._registry.backstore(stack.kind)
-        return parse_options(stack.kind, tuple(cls.options), stack.options)
-
-    def _meaning(self, stack: StackSpec, size: bool = True) -> Any:
-        filters = [
-            (f.name, parse_options(f.name, tuple(self._registry.filter(f.name).options), f.options))
-            for f in stack.filters
-        ]
-        options = dict(self._options(stack))
-        key = size_key(self._registry, stack.kind)
-        what: Any = parse_size(stack.what) if key == "what" else stack.what
-        if not size:
-            what = None if key == "what" else what
-            options.pop("size", None)
-        return stack.kind, what, options, filters
-
-
-def size_key(registry: Registry, kind: str) -> str:
-    """Where the size of a kind of store is said: ``what``, the option ``size``, or nowhere (empty)."""
-    cls = registry.backstore(kind)
-    if cls.what == "SIZE":
-        return "what"
-    return "size" if any(option.name == "size" for option in cls.options) else ""

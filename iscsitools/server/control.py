@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from iscsitools.config import Config, ConfigError
 from iscsitools.config.document import document_of
 from iscsitools.config.load import config_of, load_text
-from iscsitools.control.plan import FIXED, size_key
+from iscsitools.control.plan import FIXED
 from iscsitools.control.protocol import HEARTBEAT, REQUESTS, Code, ControlError, InUse, check
+from iscsitools.control.stacks import size_key
 from iscsitools.errors import UserError
 from iscsitools.lifecycle import ServerGone
 from iscsitools.server.changing import BrokenOff, Changer, Wish

@@ -1,7 +1,7 @@
 """A fresh Debian: python3, python3-venv, make and nothing else, where a normal user does what README says.
 
-    python3 tests/fresh/fresh.py bookworm                 # make run, make check
-    python3 tests/fresh/fresh.py trixie --check test      # make run, make test
+    python3 tests/fresh/fresh.py bookworm                 # make run, the lines under Install, make check
+    python3 tests/fresh/fresh.py trixie --check test      # make run, the lines under Install, make test
 
 It needs root and debootstrap. The root file system is made once a week and kept in ``FRESH_ROOTS``
 (/var/tmp/fresh-roots); each try has a copy of its own, which is removed. Nothing that is mounted for it outlives the
@@ -59,9 +59,41 @@ PROGRAM
 kill -TERM $(cat /proc/$server/task/$server/children)
 wait $server
 echo FRESH: make run served and ended
+# Installed, as README says, in a shell as people have it.
+cat >~/installed <<'PROGRAM'
+set -eu
+{install}
+cd ~
+{serve} {portal} >~/serve.log 2>&1 & server=$!
+for _ in $(seq 600); do
+    if grep -q 'listens on' ~/serve.log; then break; fi
+    if ! kill -0 $server 2>/dev/null; then break; fi
+    sleep 0.5
+done
+cat ~/serve.log
+iscsitools top --batch 1 1
+set +u
+{completion}
+complete -p iscsitools
+kill -TERM $server
+wait $server
+PROGRAM
+bash ~/installed
+echo FRESH: installed, it served
 make {check}
 echo FRESH: make {check} passed
 """
+
+
+def lines_of_readme() -> dict[str, str]:
+    """What README tells to type once, by the word that stands for it in the script."""
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    begin = {"install": "python3 -m venv", "serve": "iscsitools serve", "completion": 'eval "$(_ISCSITOOLS_COMPLETE'}
+    found = {}
+    for word, start in begin.items():
+        (line,) = re.findall(rf"^{re.escape(start)}.*$", text, re.MULTILINE)
+        found[word] = line.partition("  #")[0].rstrip()
+    return found
 
 
 def root_of(suite: str, roots: Path) -> Path:
@@ -131,8 +163,9 @@ def try_out(suite: str, check: str, roots: Path) -> int:
         copy_project(root)
         subprocess.run(["chroot", folder, "chown", "-R", f"{USER}:{USER}", f"/home/{USER}"], check=True)
         port = free_port()
-        given = "" if port == PORT else f'ARGS="--portal 127.0.0.1:{port}"'
-        script = RUN.replace("{check}", check).replace("{args}", given).replace("{port}", str(port))
+        portal = "" if port == PORT else f"--portal 127.0.0.1:{port}"
+        words = {"check": check, "args": f'ARGS="{portal}"', "port": str(port), "portal": portal} | lines_of_readme()
+        script = re.sub(r"\{(\w+)\}", lambda word: words[word[1]], RUN)
         # Nothing of this process's surroundings but where packages come from: make's own variables least of all.
         kept = {k: v for k, v in os.environ.items() if k.startswith("PIP_") or k.lower().endswith("_proxy")}
         kept |= {"HOME": f"/home/{USER}", "USER": USER, "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
