@@ -25,11 +25,11 @@ NONE: Final = -1
 MAX_STARTS: Final = 8192
 """Unended commands kept per connection: twice the largest command window. A peer may send more that nobody answers,
 outside of its window: then the oldest are forgotten. More than those that it has not seen answered is no depth."""
-MOST: Final = 256
+MOST: Final = 512
 LEAST: Final = 64
 ALL: Final = 1 << 16
-"""Commands that a log gets before it is sorted: the more, the less each costs, until what a log holds takes more than
-the processor's cache near by: 1024 cost more than 256. All logs together have about so many."""
+"""Commands that a log gets before it is sorted: the more, the less each costs, until what a log holds leaves the
+processor's cache near by. 512 cost less than 256 and 1024. All logs together have about so many."""
 Stretch = tuple[int, int, int | None, int, int, int | None]
 """What the log does not have of each of its commands: how many it has with this stretch; and as in
 :meth:`Arrivals.end_stretch`, ``began``, ``statsn`` (None: of a command that the engine fires by itself), ``itt``,
