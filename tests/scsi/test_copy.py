@@ -8,90 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.copy.manager import MOST_AT_ONCE, CopyManager
-from iscsitools.scsi.core.device import ScsiDevice
-from iscsitools.scsi.core.domain import Domain
-from iscsitools.scsi.core.nexus import Nexus
-from iscsitools.scsi.core.options import UnitOptions
-from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.wire.scsi import ManagementFunction
 
-from .support import HeldExecutor, Initiator, MemoryStore
+from .copying import BLOCK, MIB, Copying, copy_list, cscd, extended_copy, receive, segment
 
-BLOCK = 512
-MIB = 2048
 NOT_REACHABLE, DEVICE_FAILURE, ABORTED = (0xA, 0x0D02), (0xA, 0x0D01), (0xA, 0x0000)
 LIST_FIELD, CDB_FIELD, LENGTH = (5, 0x2600), (5, 0x2400), (5, 0x1A00)
 CONFLICT, BUSY = 0x18, 8
-
-
-class Copying:
-    """Two targets of one server, ``one`` with the units 0 and 1, ``two`` with 0."""
-
-    def __init__(self, blocking=True, blocks=8192, block_size=BLOCK, realm=None):
-        self.clock = 0
-        self.domain = Domain(lambda: self.clock)
-        self.executor = HeldExecutor()
-        self.one = ScsiDevice("iqn.2026-11.example:one", DISK, self.domain)
-        self.two = ScsiDevice("iqn.2026-11.example:two", DISK, self.domain, realm)
-        self.a = self._unit(self.one, 0, MemoryStore(blocks, BLOCK, blocking))
-        self.b = self._unit(self.one, 1, MemoryStore(blocks, BLOCK, blocking))
-        self.c = self._unit(self.two, 0, MemoryStore(blocks * BLOCK // block_size, block_size, blocking), block_size)
-        for seed, unit in enumerate((self.a, self.b, self.c)):
-            unit.store.data[:] = bytes([seed + 1]) * len(unit.store.data)
-            unit.store.mapped = [True] * len(unit.store.mapped)
-
-    def _unit(self, device, number, store, block_size=BLOCK):
-        options = UnitOptions(target=device.name, thin=True, block_size=block_size)
-        unit = LogicalUnit(number, store, self.executor, options, DISK)
-        device.add_unit(unit)
-        return unit
-
-    def initiator(self, device=None, name="a"):
-        nexus = Nexus(f"iqn.2026-11.example:{name}", f"iqn.2026-11.example:{name},i,0x{name}")
-        device = device or self.one
-        device.attach(nexus)
-        made = Initiator(device, nexus)
-        for lun in device.units:
-            made.run("03000000ff00", lun=lun)
-        return made
-
-    def finish(self):
-        while self.executor.held or self.executor.steps:
-            if self.executor.held:
-                self.executor.run()
-            else:
-                self.executor.step()
-
-    def run(self, initiator, cdb, data=b"", lun=0):
-        task = initiator.send(cdb, data, lun=lun)
-        self.finish()
-        assert task in initiator.ended
-        code = (task.sense[2], task.sense[12] << 8 | task.sense[13]) if task.sense else None
-        return task.status, code, bytes(task.data_in)
-
-
-def cscd(unit):
-    naa = unit.identity.naa
-    return struct.pack(">BBHBBBB", 0xE4, 0, 0, 1, 3, 0, 8) + naa.ljust(20, b"\0") + bytes([0, 0, 2, 0])
-
-
-def segment(source, target, blocks, at, to, flags=0, kind=2):
-    return struct.pack(">BBHHH2xHQQ", kind, flags, 24, source, target, blocks, at, to)
-
-
-def copy_list(cscds, segments, identifier=1, usage=0, inline=0):
-    targets, segs = b"".join(cscds), b"".join(segments)
-    return struct.pack(">BBH4xII", identifier, usage << 3, len(targets), len(segs), inline) + targets + segs
-
-
-def extended_copy(data):
-    return struct.pack(">BB8xIxx", 0x83, 0, len(data))
-
-
-def receive(action, identifier=1, length=512):
-    return struct.pack(">BBB7xIxx", 0x84, action, identifier, length)
 
 
 @pytest.fixture(params=[True, False], ids=["in threads", "here"])
@@ -152,91 +76,6 @@ def test_block_sizes_may_differ(copying):
     assert other.run(a, extended_copy(data), data)[1] == (0xA, 0x260D)
 
 
-def test_a_unit_of_another_target_is_reached_by_who_is_logged_in_there():
-    copying = Copying()
-    a = copying.initiator()
-    data = copy_list([cscd(copying.a), cscd(copying.c)], [segment(1, 0, 1, 0, 0)])
-    assert copying.run(a, extended_copy(data), data)[1] == NOT_REACHABLE
-    there = copying.initiator(copying.two)
-    assert copying.run(a, extended_copy(data), data)[0] == 0
-    copying.two.detach(there.nexus)
-    copying.initiator(copying.two, "b")
-    assert copying.run(a, extended_copy(data), data)[1] == NOT_REACHABLE
-    there = copying.initiator(copying.two)
-    assert copying.run(a, extended_copy(data), data)[0] == 0
-    there.nexus.address = "192.0.2.1"
-    assert copying.run(a, extended_copy(data), data)[1] == NOT_REACHABLE
-    there.nexus.address = ""
-    there.nexus.luns = {0: 7}
-    assert copying.run(a, extended_copy(data), data)[1] == NOT_REACHABLE
-    guarded = Copying(realm="chap")
-    a = guarded.initiator()
-    guarded.initiator(guarded.two)
-    assert guarded.run(a, extended_copy(data), data)[1] == NOT_REACHABLE
-    guarded.one.realm = "chap"
-    assert guarded.run(a, extended_copy(data), data)[0] == 0
-
-
-def test_a_unit_that_the_initiator_does_not_see_is_none_for_it():
-    copying = Copying()
-    a = copying.initiator()
-    data = copy_list([cscd(copying.a), cscd(copying.b)], [segment(1, 0, 1, 0, 0)])
-    copying.one.show(a.nexus, {0: 0})
-    a.run("030000001200")
-    assert copying.run(a, extended_copy(data), data)[1] == NOT_REACHABLE
-
-
-def reserve(initiator, kind, lun):
-    key = b"12345678"
-    initiator.run(struct.pack(">BBBxxIx", 0x5F, 0, 0, 24), bytes(8) + key + bytes(8), lun=lun)
-    assert initiator.run(struct.pack(">BBBxxIx", 0x5F, 1, kind, 24), key + bytes(16), lun=lun).good
-
-
-@pytest.mark.parametrize(("lun", "kind", "allowed"), [(0, 1, True), (0, 3, False), (1, 1, False)])
-def test_reservations_of_source_and_destination_count(lun, kind, allowed):
-    copying = Copying()
-    a, b = copying.initiator(), copying.initiator(name="b")
-    reserve(b, kind, lun)
-    data = copy_list([cscd(copying.a), cscd(copying.b)], [segment(0, 1, 1, 0, 0)])
-    asked_by = 1 - lun  # the unit that is not reserved
-    if allowed:
-        assert copying.run(a, extended_copy(data), data, lun=asked_by)[0] == 0
-    else:
-        assert copying.run(a, extended_copy(data), data, lun=asked_by)[1] == DEVICE_FAILURE
-        assert copying.run(a, extended_copy(data), data, lun=lun)[0] == CONFLICT
-    assert (copying.b.store.data[0] == 1) == allowed
-
-
-def test_who_is_fenced_meanwhile_copies_no_more():
-    copying = Copying()
-    a, b = copying.initiator(), copying.initiator(name="b")
-    copying.a.store.data[:] = b"\x09" * len(copying.a.store.data)
-    data = copy_list([cscd(copying.a), cscd(copying.b)], [segment(0, 1, 4 * MIB - 1, 0, 0)])
-    task = a.send(extended_copy(data), data)
-    copying.executor.run()
-    copying.executor.run()
-    copying.executor.run()
-    reserve(b, 1, 1)
-    before = bytes(copying.b.store.data)
-    copying.finish()
-    assert task.sense[12:14] == b"\x0d\x01"
-    assert bytes(copying.b.store.data) == before
-
-
-def test_write_protection_is_looked_at():
-    copying = Copying()
-    a = copying.initiator()
-    copying.b.software_write_protect = True
-    copying.b.refresh()
-    data = copy_list([cscd(copying.a), cscd(copying.b)], [segment(0, 1, 1, 0, 0)])
-    assert copying.run(a, extended_copy(data), data)[1] == DEVICE_FAILURE
-    details = copying.run(a, receive(4))[2]
-    assert details[:4] == struct.pack(">I", len(details) - 4)
-    assert details[56] == 2
-    assert details[60:78][2] == 0xA
-    assert details[60:78][10:12] == b"\0\0"
-
-
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -277,85 +116,6 @@ def test_a_list_may_ask_for_nothing():
     empty = copy_list([], [])
     assert copying.run(a, extended_copy(empty), empty)[0] == 0
     assert copying.run(a, receive(0))[1] == CDB_FIELD
-
-
-@pytest.mark.parametrize("function", [ManagementFunction.ABORT_TASK, ManagementFunction.LOGICAL_UNIT_RESET])
-def test_an_abort_ends_it_once_the_step_has_returned(function):
-    copying = Copying()
-    a = copying.initiator()
-    copying.executor.begins = False
-    data = copy_list([cscd(copying.a), cscd(copying.b)], [segment(0, 1, 2 * MIB, 0, 0)])
-    task = a.send(extended_copy(data), data)
-    copying.executor.run()
-    assert len(copying.executor.held) == 1
-    copying.one.manage(function, a.nexus, 0, task.tag)
-    assert a.released == [task]
-    assert copying.executor.held == []
-    assert list(copying.a.tasks) == list(copying.b.tasks) == []
-    assert copying.domain.part(CopyManager).running == {}
-    assert set(copying.b.store.data) == {2}
-
-
-def test_what_a_thread_is_at_keeps_its_blocks():
-    copying = Copying()
-    a, b = copying.initiator(), copying.initiator(name="b")
-    data = copy_list([cscd(copying.a), cscd(copying.b)], [segment(0, 1, 8, 0, 0)])
-    task = a.send(extended_copy(data), data)
-    copying.executor.run()
-    copying.one.manage(ManagementFunction.ABORT_TASK, a.nexus, 0, task.tag)
-    assert a.released == []
-    late = b.send("2a000000000000000100", bytes([7]) * BLOCK, lun=1)
-    assert late not in b.ended
-    copying.finish()
-    assert a.released == [task]
-    assert copying.b.store.data[0] == 7
-
-
-@pytest.mark.parametrize("how", ["session", "source", "destination"])
-def test_the_end_of_what_it_needs_ends_it(how):
-    copying = Copying()
-    a = copying.initiator()
-    there = copying.initiator(copying.two)
-    data = copy_list([cscd(copying.b), cscd(copying.c)], [segment(0, 1, 2 * MIB, 0, 0)])
-    task = a.send(extended_copy(data), data)
-    copying.executor.run()
-    copying.executor.run()
-    if how == "session":
-        copying.two.detach(there.nexus)
-    elif how == "source":
-        copying.one.remove_unit(1)
-    else:
-        copying.two.remove_unit(0)
-    copying.finish()
-    assert task.sense[2] == 0xA
-    assert copying.domain.part(CopyManager).running == {}
-
-
-@pytest.mark.parametrize("attribute", [1, 2, 3])
-def test_ordered_tasks_and_a_copy_do_not_wait_for_each_other(copying, attribute):
-    a, b = copying.initiator(), copying.initiator(name="b")
-    data = copy_list([cscd(copying.a), cscd(copying.b)], [segment(0, 1, 2 * MIB, 0, 0)])
-    task = a.begin(a.task(extended_copy(data), data, attribute=attribute), data)
-    ordered = [b.send("2a000000000000000100", bytes(BLOCK), lun=lun, attribute=2) for lun in (0, 1)]
-    copying.finish()
-    assert task.status == 0
-    assert task in a.ended
-    assert [each.status for each in ordered] == [0, 0]
-    assert all(each in b.ended for each in ordered)
-
-
-def test_others_get_their_turn_between_two_pieces():
-    copying = Copying(blocking=False)
-    a, b = copying.initiator(), copying.initiator(name="b")
-    data = copy_list([cscd(copying.a), cscd(copying.b)], [segment(0, 1, 4 * MIB - 1, 0, 0)])
-    task = a.send(extended_copy(data), data)
-    for _ in range(4):
-        copying.executor.step()
-        read = b.send("28000000100000000100")
-        assert read in b.ended
-        assert task not in a.ended
-    copying.finish()
-    assert task.status == 0
 
 
 def test_list_identifiers_are_of_one_operation_at_a_time():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from iscsitools.scsi.copy.manager import CopyManager
 from iscsitools.scsi.copy.tokens import MOST_OF_ONE, zeros_token
 
-from .test_copy import BLOCK, MIB, Copying, reserve
+from .copying import BLOCK, MIB, Copying, reserve
 
 POPULATE, WRITE, ABORT = 0x10, 0x11, 0x1C
 IMMED, RTV, DEL_TKN = 1, 2, 2
