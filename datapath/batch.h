@@ -58,6 +58,9 @@ struct batch batch_of(struct path *path, const struct buffers *buffers, size_t p
 enum stop batch_serve(struct batch *batch);
 void batch_commit(const struct batch *batch);
 
+/* All of that for the loop's thread, with the path's own buffers; RAISED with an exception. */
+enum stop path_serve(struct path *path, size_t *pos, size_t end, size_t budget);
+
 /* Whether a header is a command that is next, whose gate is open, and which means no more than its blocks. */
 bool is_next(struct batch *batch, const uint8_t *bhs);
 

@@ -176,14 +176,37 @@ void batch_commit(const struct batch *batch)
     word_store(&path->written_bytes, path->written_bytes + batch->written);
 }
 
+enum stop path_serve(struct path *path, size_t *pos, size_t end, size_t budget)
+{
+    struct buffers buffers = own_buffers(path);
+    struct batch batch = batch_of(path, &buffers, *pos, end, budget);
+    enum stop stop;
+
+    if (watch_begin(&batch.watch, path->probes, path->info) < 0) {
+        watch_end(&batch.watch);
+        return RAISED;
+    }
+    path->busy = true;
+    stop = batch_serve(&batch);
+    path->busy = false;
+    watch_end(&batch.watch);
+    if (stop != RAISED) {
+        batch_commit(&batch);
+        *pos = batch.pos;
+    } else if (!PyErr_Occurred()) {
+        PyErr_NoMemory();
+    }
+    flights_take_off(path);
+    return stop;
+}
+
 /* consume(pos, end, budget): as DataPath.consume in Python. */
 PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct path *path = (struct path *)self;
     Py_ssize_t numbers[3];
-    struct buffers buffers;
-    struct batch batch;
     enum stop stop;
+    size_t pos;
 
     if (count != 3)
         return PyErr_Format(PyExc_TypeError, "takes 3 arguments, not %zd", count);
@@ -196,23 +219,7 @@ PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return NULL;
     if (numbers[0] < 0 || numbers[1] < numbers[0] || numbers[1] > path->receive.len)
         return PyErr_Format(PyExc_ValueError, "positions outside of the receive buffer");
-    buffers = own_buffers(path);
-    batch = batch_of(path, &buffers, (size_t)numbers[0], (size_t)numbers[1], numbers[2] < 0 ? 0 : (size_t)numbers[2]);
-    if (watch_begin(&batch.watch, path->probes, path->info) < 0) {
-        watch_end(&batch.watch);
-        return NULL;
-    }
-    path->busy = true;
-    stop = batch_serve(&batch);
-    path->busy = false;
-    watch_end(&batch.watch);
-    if (stop == RAISED) {
-        if (!PyErr_Occurred())
-            PyErr_NoMemory();
-        flights_take_off(path);
-        return NULL;
-    }
-    batch_commit(&batch);
-    flights_take_off(path);
-    return stopped_at(batch.pos, stop);
+    pos = (size_t)numbers[0];
+    stop = path_serve(path, &pos, (size_t)numbers[1], numbers[2] < 0 ? 0 : (size_t)numbers[2]);
+    return stop == RAISED ? NULL : Py_BuildValue("(nO)", (Py_ssize_t)pos, stop_object(stop));
 }

@@ -28,8 +28,8 @@ enum attempt ask_store(PyObject *store, const char *method, uint64_t offset, PyO
 /* Whether the backstore says that something is not durable, or nothing at all. */
 bool store_unflushed(PyObject *store);
 
-/* The pair that consume returns. */
-PyObject *stopped_at(size_t pos, enum stop stop);
+/* The member of Stop, borrowed. */
+PyObject *stop_object(enum stop stop);
 
 /* Find the types of Python that this needs; 0, or -1 with an exception. */
 int python_init(void);

@@ -33,7 +33,7 @@ struct path {
     uint64_t header_digest, data_digest;
     /* What was agreed on. largest_in_parts: of a READ that is answered by several Data-Ins. */
     uint64_t largest_read, largest_in_parts, largest_write, max_send, max_burst, first_burst, initial_r2t, outstanding;
-    uint64_t tail, chunk_begin;
+    uint64_t tail, chunk_begin, sent; /* sent: bytes of all that was put, which the socket took */
     uint64_t commands, read_bytes, written_bytes;
     uint64_t fired;
     uint64_t ttt, now; /* the last Target Transfer Tag; monotonic nanoseconds of the turn */
@@ -54,8 +54,9 @@ int path_check_open(const struct path *path);
 /* Whether no data thread changes it now, with an exception: 0 or -1. */
 int path_check_here(const struct path *path);
 
-/* The methods that serve; see consume.c and in_place.c. */
+/* The methods that serve; see consume.c, turn.c and in_place.c. */
 PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *path_turn(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *path_write_in_place(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *path_data_in_place(PyObject *self, PyObject *const *args, Py_ssize_t count);
 
@@ -70,7 +71,8 @@ extern PyMethodDef path_methods[];
 extern PyGetSetDef path_attributes[];
 int path_attributes_init(void);
 
-/* Let go of the open chunk, if there is one. */
+/* Make a chunk of Python's the open one; 0, or -1 with an exception. Let go of the open chunk, if there is one. */
+int path_enter_chunk(struct path *path, PyObject *chunk);
 void path_leave_chunk(struct path *path);
 
 /* Make the type and put it into the module; 0, or -1 with an exception. */

@@ -22,7 +22,7 @@ void path_leave_chunk(struct path *path)
     Py_CLEAR(path->chunk_object);
 }
 
-static int enter_chunk(struct path *path, PyObject *chunk)
+int path_enter_chunk(struct path *path, PyObject *chunk)
 {
     PyObject *data = PyObject_GetAttr(chunk, data_name);
     int failed = data == NULL || PyObject_GetBuffer(data, &path->chunk, PyBUF_WRITABLE) < 0;
@@ -51,7 +51,7 @@ static int set_chunk(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
         return -1;
     }
     path_leave_chunk(path);
-    return value == NULL || value == Py_None ? 0 : enter_chunk(path, value);
+    return value == NULL || value == Py_None ? 0 : path_enter_chunk(path, value);
 }
 
 static PyObject *get_max_cmdsn(PyObject *self, void *Py_UNUSED(closure))
@@ -74,6 +74,11 @@ static PyObject *get_receive(PyObject *self, void *Py_UNUSED(closure))
     return receive;
 }
 
+static PyObject *get_true(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    Py_RETURN_TRUE;
+}
+
 static struct word exp_cmdsn = {offsetof(struct path, exp_cmdsn), UINT32_MAX};
 static struct word window = {offsetof(struct path, window), UINT32_MAX};
 static struct word statsn = {offsetof(struct path, statsn), UINT32_MAX};
@@ -82,6 +87,7 @@ static struct word header_digest = {offsetof(struct path, header_digest), 1};
 static struct word data_digest = {offsetof(struct path, data_digest), 1};
 static struct word tail = {offsetof(struct path, tail), UINT32_MAX};
 static struct word chunk_begin = {offsetof(struct path, chunk_begin), UINT64_MAX};
+static struct word sent = {offsetof(struct path, sent), UINT64_MAX};
 static struct word commands = {offsetof(struct path, commands), UINT64_MAX};
 static struct word read_bytes = {offsetof(struct path, read_bytes), UINT64_MAX};
 static struct word written_bytes = {offsetof(struct path, written_bytes), UINT64_MAX};
@@ -108,6 +114,8 @@ PyGetSetDef path_attributes[] = {
     {"data_digest", flag_get, flag_set, NULL, &data_digest},
     {"tail", word_get, word_set, NULL, &tail},
     {"chunk_begin", word_get, word_set, NULL, &chunk_begin},
+    {"sent", word_get, word_set, NULL, &sent},
+    {"turns", get_true, NULL, NULL, NULL},
     {"commands", word_get, word_set, NULL, &commands},
     {"read_bytes", word_get, word_set, NULL, &read_bytes},
     {"written_bytes", word_get, word_set, NULL, &written_bytes},

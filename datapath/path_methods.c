@@ -118,6 +118,7 @@ static PyObject *header_intact(PyObject *self, PyObject *const *args, Py_ssize_t
 
 PyMethodDef path_methods[] = {
     {"consume", (PyCFunction)(void (*)(void))path_consume, METH_FASTCALL, "Serve the PDUs of the receive buffer."},
+    {"turn", (PyCFunction)(void (*)(void))path_turn, METH_FASTCALL, "Receive, serve and send."},
     {"write_in_place", (PyCFunction)(void (*)(void))path_write_in_place, METH_FASTCALL,
      "Answer a WRITE whose data was received elsewhere."},
     {"data_in_place", (PyCFunction)(void (*)(void))path_data_in_place, METH_FASTCALL,

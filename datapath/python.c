@@ -31,9 +31,9 @@ bool store_unflushed(PyObject *store)
     return unflushed != 0;
 }
 
-PyObject *stopped_at(size_t pos, enum stop stop)
+PyObject *stop_object(enum stop stop)
 {
-    return Py_BuildValue("(nO)", (Py_ssize_t)pos, stops[stop]);
+    return stops[stop];
 }
 
 static int load_stops(PyObject *module)

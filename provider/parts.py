@@ -39,6 +39,7 @@ NATIVE = (
             "path_attributes",
             "path_methods",
             "consume",
+            "turn",
             "reads",
             "parts",
             "writes",

@@ -125,7 +125,7 @@ def _sessions(server: Server) -> list[dict[str, Any]]:
 def _work(session: Session, now: int) -> dict[str, Any]:
     """What is in flight, what failed, and for how long nothing was heard, in seconds."""
     connections = session.connections.values()
-    heard = max((conn.heard for conn in connections), default=session.opened)
+    heard = max((max(conn.heard, conn.path.heard) for conn in connections), default=session.opened)
     return {
         "in_flight": sum(len(conn.commands) + conn.path.transfers + conn.path.flights for conn in connections),
         "errors": session.errors,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from iscsitools.iscsi.connection.connection import Connection
+from iscsitools.iscsi.connection.connection import ALL_DONE, IS_OVER, Connection, TurnEnd
 from iscsitools.server.loop import READ, WRITE, Loop
 
 if TYPE_CHECKING:
@@ -91,6 +91,9 @@ class Link:
         Hot: once for a batch of PDUs. A handler that raises is a defect of ours; it ends this connection only.
         """
         try:
+            if what == self._interest == READ and (end := self.conn.turn(self._fd, time.monotonic_ns())):
+                self._after_turn(end)
+                return
             if not self._reads:
                 if what & ~(READ | WRITE):  # not asked for: a reset, or both directions closed
                     self.close("connection lost")
@@ -103,6 +106,16 @@ class Link:
             self._end_in_turn(error.strerror or str(error))
         except (Exception, SystemExit):
             self._broken()
+
+    def _after_turn(self, end: TurnEnd) -> None:
+        """The data path has received and sent by itself."""
+        if end == ALL_DONE:
+            if self._threads is not None:
+                self._offer()
+        elif end == IS_OVER:
+            self._end_in_turn("connection closed by the initiator")
+        elif self._open:
+            self.flush()
 
     def _receive(self) -> None:
         """Receive once, however much there is, so that the other connections get their turn.

@@ -1,4 +1,4 @@
-"""Every test of this folder runs over both data paths: the one in Python and its twin in C."""
+"""Every test of this folder runs over both data paths, and over the one in C once more that receives and sends."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import pytest
 from support.native import needs_data_path
 
 from . import harness
+from .turning import TurningWire
 
 
-@pytest.fixture(params=["python", "native"], autouse=True)
+@pytest.fixture(params=["python", "native", "turns"], autouse=True)
 def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of the data path that serves."""
     name: str = request.param
-    if name == "native":
+    if name != "python":
         monkeypatch.setattr(harness, "data_path", needs_data_path())
+    if name == "turns":
+        monkeypatch.setattr(harness, "wire", TurningWire)
     return name

@@ -128,7 +128,7 @@ class Target:
             self.woken.append,
             data_path,
         )
-        return Wire(self, conn)
+        return wire(self, conn)
 
     def session(self, keys: dict[str, str] | None = None, **login: int) -> Wire:
         """A connection in full feature phase, its unit attention taken."""
@@ -244,6 +244,10 @@ class Wire:
             data_length=len(data), lun=encode_lun(0),
         )  # fmt: skip
         return self.seal(bhs, data)
+
+
+wire: Callable[[Target, Connection], Wire] = Wire
+"""What makes the initiator's end; the fixture ``twin`` changes it."""
 
 
 def read10(lba: int, blocks: int) -> bytes:

@@ -13,7 +13,14 @@ from iscsitools.backstores.file import FileBackstore
 from iscsitools.initiator import NO_TAG, Opcode, make_bhs
 from iscsitools.iscsi.connection.output import OUTPUT_LIMIT
 
-from .harness import Target, read10, write10
+from . import harness
+from .harness import Target, Wire, read10, write10
+
+
+@pytest.fixture(autouse=True)
+def no_sockets(twin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests look at what waits to be sent, and a socket would take it."""
+    monkeypatch.setattr(harness, "wire", Wire)
 
 
 def test_long_reads_wait_for_the_output():

@@ -17,14 +17,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from iscsitools.iscsi.connection import timers as timing
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.framing import Framing
 from iscsitools.iscsi.connection.memory import Buffers, Holding
 from iscsitools.iscsi.connection.output import OUTPUT_LIMIT, Output
-from iscsitools.iscsi.connection.stops import CLOSED, OTHER, OUTPUT_FULL, Stop
+from iscsitools.iscsi.connection.stops import CLOSED, OTHER, OUTPUT_FULL, Stop, Turn
 from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.login.negotiation import Parameters
 from iscsitools.probes.firing import Probes
@@ -43,6 +43,16 @@ TURN_WORK: Final = 512 << 10
 for READs of one block, 0.5 ms for those of 4 KiB."""
 REQUEST_WORK: Final = 32 << 10
 """What a PDU off the data path takes of it, beside what its command moves: 50 to 100 us on the same machine."""
+TurnEnd = Literal[0, 1, 2, 3]
+"""How :meth:`Connection.turn` ends."""
+NOT_NOW: Final = 0
+"""It was none: receive as usual."""
+ALL_DONE: Final = 1
+"""There is nothing left to do, to send or to wait for but more input."""
+MAY_SEND: Final = 2
+"""There may be something to send."""
+IS_OVER: Final = 3
+"""The initiator has closed its end."""
 _TIGHT_OUTPUT: Final = 64 << 10
 """Bytes of unsent output above which input waits while memory is tight."""
 _MOST_LENT: Final = 8 << 20
@@ -91,6 +101,7 @@ class Connection(Framing):
         self.requests = requests
         self.timers = timers
         self._full_feature = False
+        self._turns = path.turns
         self._budget = 0
         self._stash = b""
         self._whole = [buffers.receive_view]
@@ -154,6 +165,43 @@ class Connection(Framing):
                 self._keep(b"")
         self._process(end, now)
 
+    def turn(self, fd: int, now: int) -> TurnEnd:
+        """Have the data path receive, serve and send by itself; the rest of the turn is done here, but for sending.
+
+        Hot: once for an event, in place of :meth:`get_buffers`, :meth:`received` and :meth:`output`.
+        """
+        buffers, stash = self.buffers, self._stash
+        if (
+            not self._turns or not self._full_feature or self._arriving is not None or self.stalled or self.unfinished
+            or self.close_reason or buffers.reserved > buffers.tight_from
+        ):  # fmt: skip
+            return NOT_NOW
+        fill = len(stash)
+        if fill:
+            buffers.receive_view[:fill] = stash
+        left = self.path.turn(fd, buffers.turn_chunk, fill, TURN_WORK, now)
+        if left is False:
+            return NOT_NOW
+        if fill:
+            self._keep(b"")
+        return ALL_DONE if left is None else self._rest_of_turn(left, now)
+
+    def _rest_of_turn(self, left: Turn, now: int) -> TurnEnd:
+        """Go on where the data path has stopped."""
+        pos, end, stop, self._budget, kept, over = left
+        buffers = self.buffers
+        self.heard = now
+        chunk = buffers.turn_chunk
+        if kept:
+            buffers.turn_chunk = buffers.take_chunk()
+        self.out.after_turn(chunk)
+        if stop > OTHER:
+            self._stopped(stop)
+        elif end - pos >= BHS_LENGTH and (after := self._take_one(pos, end, now)) >= 0:
+            pos = self._serve(after, end, now)
+        self._keep_rest(pos, end)
+        return IS_OVER if over else MAY_SEND
+
     def go_on(self, now: int) -> None:
         """Begin another turn with the input that the last one left (:attr:`unfinished`)."""
         self._budget = TURN_WORK
@@ -182,6 +230,10 @@ class Connection(Framing):
         if self._arriving is not None:
             pos = self._arrived(end, now)
         pos = self._serve(pos, end, now)
+        self._keep_rest(pos, end)
+
+    def _keep_rest(self, pos: int, end: int) -> None:
+        """The end of a turn: what was not served of the input is kept for the next one."""
         if self.close_reason:
             self._forget_input()
         elif self._direct is None and pos < end:

@@ -56,6 +56,8 @@ class Buffers:
         self.by_owner: dict[str, int] = {}
         """The same by initiator; nobody who holds nothing is in it."""
         self._chunks: list[Chunk] = []
+        self.turn_chunk = Chunk(CHUNK_SIZE)
+        """What a data path's turn may use; whoever keeps it puts another one here."""
         self._spare: dict[int, list[bytearray]] = {}
         self._spare_bytes = 0
 

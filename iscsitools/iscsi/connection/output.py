@@ -31,11 +31,11 @@ class Output:
     """The output of one connection, in order.
 
     Places are counted in all that is ever sent: the chunk's first byte has the place ``path.chunk_begin``, and behind
-    what was put so far is ``path.chunk_begin + path.tail``, whether there is a chunk or not.
+    what was put so far is ``path.chunk_begin + path.tail``, whether there is a chunk or not. The socket took
+    ``path.sent`` of them.
     """
 
     def __init__(self, buffers: Buffers, memory: Holding, path: DataPath) -> None:
-        self.bytes_sent = 0
         self._buffers = buffers
         self._memory = memory
         self._held = 0
@@ -71,7 +71,7 @@ class Output:
     def unsent(self) -> int:
         """Bytes that wait to be sent."""
         path = self._path
-        return path.chunk_begin + path.tail - self.bytes_sent
+        return path.chunk_begin + path.tail - path.sent
 
     def put(self, header: bytes, data: bytes | bytearray | memoryview = b"") -> None:
         """Add a PDU of a 48-byte header and a data segment. Long data must not change until it was sent."""
@@ -102,11 +102,19 @@ class Output:
     def go_on(self, put: int, unsent: bytes) -> None:
         """Go on behind ``put`` bytes of a data thread; ``unsent`` of them wait. Nothing waits before them."""
         self._path.chunk_begin += put
-        self.bytes_sent += put - len(unsent)
+        self._path.sent += put - len(unsent)
         if unsent:
             self._queue.append(memoryview(unsent))
             self._memory.claim(len(unsent))
             self.when_sent(lambda: self._memory.release(len(unsent)))
+
+    def after_turn(self, chunk: Chunk) -> None:
+        """The data path has taken a turn by itself with this chunk, and has left something to do here."""
+        path = self._path
+        if path.chunk is chunk:
+            self._start = path.tail - self.unsent()
+        if path.marks:
+            self._fire_marks()
 
     def _append(self, chunk: Chunk, data: bytes | bytearray | memoryview) -> None:
         path = self._path
@@ -151,18 +159,18 @@ class Output:
     def all_sent(self) -> None:
         """Everything was accepted by the socket: :meth:`sent` of all bytes, for :meth:`only_piece`. Hot."""
         path = self._path
-        self.bytes_sent = path.chunk_begin + path.tail
+        path.sent = path.chunk_begin + path.tail
         self._start = path.tail
         if path.marks:
             self._fire_marks()
-        while self._releases and self._releases[0][0] <= self.bytes_sent:
+        while self._releases and self._releases[0][0] <= path.sent:
             self._releases.popleft()[1]()
         self._release_held()
         self._return_chunks()
 
     def sent(self, count: int) -> None:
         """Drop ``count`` bytes that the socket took, and give back what nobody needs any more."""
-        self.bytes_sent += count
+        self._path.sent += count
         queue = self._queue
         while count:
             first = queue[0]
@@ -173,9 +181,9 @@ class Output:
             queue.popleft()
         if self._path.marks:
             self._fire_marks()
-        while self._releases and self._releases[0][0] <= self.bytes_sent:
+        while self._releases and self._releases[0][0] <= self._path.sent:
             self._releases.popleft()[1]()
-        while self._full and self._full[0][0] <= self.bytes_sent:
+        while self._full and self._full[0][0] <= self._path.sent:
             self._buffers.return_chunk(self._full.popleft()[1])
         self.settle()
 
@@ -229,8 +237,8 @@ class Output:
         path = self._path
         marks, all_sent = path.marks, path.probes.sent
         if all_sent is not None:
-            all_sent(path.info, marks, self.bytes_sent)
-        while marks and marks[0][0] <= self.bytes_sent:
+            all_sent(path.info, marks, self._path.sent)
+        while marks and marks[0][0] <= self._path.sent:
             _, lun, itt, address, offset, length = marks.popleft()
             self._done(lun, itt, address, offset, length)
 
@@ -245,7 +253,7 @@ class Output:
         """Give up what was not sent: transfers end with what had moved of them (xfer_len of xfer-done)."""
         marks = self._path.marks
         for position, lun, itt, address, offset, length in marks:
-            missing = position - self.bytes_sent
+            missing = position - self._path.sent
             self._done(lun, itt, address, offset, max(0, length - max(0, missing)))
         marks.clear()
         for _, release in self._releases:
@@ -255,4 +263,4 @@ class Output:
         self._start = self._path.tail
         self._release_held()
         self._return_chunks()
-        self.bytes_sent = self._end
+        self._path.sent = self._end

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 from iscsitools.backstores.base import Request
 from iscsitools.iscsi.connection.memory import Chunk, address_of
-from iscsitools.iscsi.connection.stops import NOT_HERE, Transfer
+from iscsitools.iscsi.connection.stops import NOT_HERE, Transfer, Turn
 from iscsitools.probes.firing import FIRED_NOTHING, Probes
 from iscsitools.probes.subscribers import ConnectionInfo, Mark
 from iscsitools.scsi.core.gate import Gate
@@ -39,7 +39,7 @@ class PathState:
     __slots__ = (
         "_forms", "_gates", "_largest_in_parts", "_largest_read", "_largest_write", "_max_burst", "_max_send",
         "_receive_address", "chunk", "chunk_begin", "commands", "data_digest", "exp_cmdsn", "fired", "header_digest",
-        "in_order", "info", "marks", "now", "probes", "read_bytes", "receive", "receive_view", "statsn",
+        "in_order", "info", "marks", "now", "probes", "read_bytes", "receive", "receive_view", "sent", "statsn",
         "tags", "tail", "ttt", "window", "written_bytes",
     )  # fmt: skip
 
@@ -68,6 +68,8 @@ class PathState:
         self.chunk: Chunk | None = None
         self.tail = 0
         self.chunk_begin = 0
+        self.sent = 0
+        """Bytes of all that was put, which the socket took."""
         self.marks: deque[Mark] = deque()
         # Counters, for the list of sessions.
         self.commands = 0
@@ -123,6 +125,19 @@ class PathState:
         if self._gates.get(lun) is not gate:
             self._gates[lun] = gate
             self._forms.clear()
+
+    # -- turns: only the twin in C takes any by itself
+
+    turns: ClassVar[bool] = False
+    """Whether :meth:`turn` may be called."""
+
+    def turn(self, fd: int, chunk: Chunk, fill: int, budget: int, now: int) -> Turn | Literal[False] | None:
+        """Receive behind ``fill`` bytes of input, serve, and send, by the descriptor of a socket that does not block.
+
+        ``chunk``: one that may be used; there must be no open one, and nothing that waits to be sent: else False, and
+        nothing was done. None: all was served and sent. Raises OSError where receiving fails.
+        """
+        raise NotImplementedError  # see turns
 
     # -- commands that wait for data: in Python each of them is a task
 

@@ -35,3 +35,6 @@ OTHER: Final = Stop.OTHER
 OUTPUT_FULL: Final = Stop.OUTPUT_FULL
 BUDGET: Final = Stop.BUDGET
 CLOSED: Final = Stop.CLOSED
+Turn = tuple[int, int, Stop, int, bool, bool]
+"""What a data path's turn has left: where the rest of the input begins and ends, why it was left, and what is left of
+the budget; whether the chunk was kept, with output in it; whether nothing will come any more."""

@@ -1,0 +1,169 @@
+/*
+ * What Connection.received and Link.flush do between two looks at the sockets, for a connection of which nothing waits:
+ * receive, serve, send. One call instead of some twenty of Python's, which is most of what a turn of one small command
+ * costs beside the kernel. It takes an open chunk that lies at hand, and what does not leave at once stays in that, as
+ * if Python had put it there; what it does not serve stays in the receive buffer.
+ *
+ * The interpreter's lock is held throughout, over the two system calls too: neither waits, and whoever gets the lock in
+ * between may keep it for five milliseconds.
+ */
+#include "batch.h"
+
+#include "words.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+enum { RECEIVES = 4 }; /* in one turn, while the rest of a PDU is there; as in link.py */
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* Python ignores that signal anyway */
+#endif
+
+struct turn {
+    struct path *path;
+    PyObject *chunk;
+    int fd;
+    size_t pos, end, budget;
+    enum stop stop;
+    bool over; /* nothing will come any more */
+};
+
+/* Receive behind what is there: 1, 0 when there is nothing now, or -1 with OSError. */
+static int receive(struct turn *turn)
+{
+    const struct path *path = turn->path;
+    ssize_t count;
+
+    do
+        count = recv(turn->fd, (uint8_t *)path->receive.buf + turn->end, (size_t)path->receive.len - turn->end, MSG_DONTWAIT);
+    while (count < 0 && errno == EINTR);
+    if (count > 0) {
+        turn->end += (size_t)count;
+        return 1;
+    }
+    if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    turn->over = count == 0;
+    return 0;
+}
+
+/* Send all of the chunk and begin it anew; false: the socket does not take all of it now, or is broken. */
+static bool send_all(struct turn *turn)
+{
+    struct path *path = turn->path;
+    const uint8_t *from = path->chunk.buf;
+
+    while (path->sent - path->chunk_begin < path->tail) {
+        size_t done = (size_t)(path->sent - path->chunk_begin);
+        ssize_t taken = send(turn->fd, from + done, (size_t)path->tail - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (taken < 0 && errno != EINTR)
+            return false; /* whoever sends the rest meets the error */
+        path->sent += taken < 0 ? 0 : (uint64_t)taken;
+    }
+    path->chunk_begin += path->tail;
+    path->tail = 0;
+    return true;
+}
+
+/* Serve what is in the buffer and send the answers: 1 while all of them have gone out, 0, or -1 with an exception. */
+static int serve(struct turn *turn)
+{
+    struct path *path = turn->path;
+
+    do {
+        size_t put;
+        turn->stop = path_serve(path, &turn->pos, turn->end, turn->budget);
+        if (turn->stop == RAISED)
+            return -1;
+        put = (size_t)path->tail;
+        /* A refused flight has its answer put by Python, which may have exchanged the chunk. */
+        if (path->chunk_object != turn->chunk || !send_all(turn))
+            return 0;
+        turn->budget -= put < turn->budget ? put : turn->budget;
+    } while (turn->stop == OUTPUT_FULL && turn->budget != 0);
+    return 1;
+}
+
+/* What is left of the input is moved to the buffer's beginning, to be followed by the next bytes. */
+static void begin_anew(struct turn *turn)
+{
+    uint8_t *in = turn->path->receive.buf;
+
+    turn->end -= turn->pos;
+    memmove(in, in + turn->pos, turn->end);
+    turn->pos = 0;
+}
+
+/* 0, or -1 with an exception. */
+static int take(struct turn *turn)
+{
+    int going = 1;
+
+    for (int i = 0; going > 0 && i < RECEIVES; i++) {
+        if (turn->pos != 0)
+            begin_anew(turn);
+        if (turn->end == (size_t)turn->path->receive.len)
+            break; /* a PDU that does not fit */
+        going = receive(turn);
+        if (going > 0)
+            going = serve(turn);
+        if (turn->stop != INCOMPLETE || turn->pos == turn->end)
+            break; /* the others have their turn */
+    }
+    return going < 0 ? -1 : 0;
+}
+
+/* What turn returns: see path_state.py. */
+static PyObject *result_of(const struct turn *turn)
+{
+    const struct path *path = turn->path;
+    bool kept = path->chunk_begin + path->tail != path->sent || path->chunk_object != NULL;
+
+    if (turn->pos == turn->end && !turn->over && !kept && turn->stop == INCOMPLETE && path->marks->count == 0)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(nnOnOO)", (Py_ssize_t)turn->pos, (Py_ssize_t)turn->end, stop_object(turn->stop),
+                         (Py_ssize_t)turn->budget, kept ? Py_True : Py_False, turn->over ? Py_True : Py_False);
+}
+
+static int read_arguments(struct turn *turn, PyObject *const *args, Py_ssize_t count)
+{
+    uint64_t numbers[4];
+    static const uint64_t most[] = {INT_MAX, 0, UINT32_MAX, UINT64_MAX};
+
+    if (count != 5) {
+        PyErr_Format(PyExc_TypeError, "takes 5 arguments, not %zd", count);
+        return -1;
+    }
+    for (int i = 0; i < 4; i++) {
+        uint64_t limit = i == 1 ? (uint64_t)turn->path->receive.len : most[i];
+        if (number_of(args[i == 0 ? 0 : i + 1], limit, &numbers[i]) < 0)
+            return -1;
+    }
+    turn->fd = (int)numbers[0];
+    turn->chunk = args[1];
+    turn->end = (size_t)numbers[1];
+    turn->budget = (size_t)numbers[2];
+    turn->path->now = numbers[3];
+    word_store(&turn->path->heard, numbers[3]);
+    return 0;
+}
+
+PyObject *path_turn(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    struct path *path = (struct path *)self;
+    struct turn turn = {.path = path, .stop = INCOMPLETE};
+    int failed;
+
+    if (path->busy || path->chunk_object != NULL || path->chunk_begin + path->tail != path->sent)
+        Py_RETURN_FALSE;
+    if (read_arguments(&turn, args, count) < 0 || path_enter_chunk(path, turn.chunk) < 0)
+        return NULL;
+    path->chunk_begin += path->tail;
+    path->tail = 0;
+    failed = take(&turn);
+    if (path->chunk_object == turn.chunk && path->tail == 0)
+        path_leave_chunk(path);
+    return failed ? NULL : result_of(&turn);
+}
