@@ -23,7 +23,7 @@ from iscsitools.probes.subscribers import ConnectionInfo
 def refused(call, *arguments):
     try:
         call(*arguments)
-    except (TypeError, ValueError, OverflowError, RuntimeError, AttributeError, BufferError):
+    except (TypeError, ValueError, OverflowError, RuntimeError, AttributeError, BufferError, OSError):
         return
     sys.exit(f"{call} takes {arguments}")
 
@@ -40,6 +40,12 @@ for chunk in (Small, 1, object()):
 path.chunk = Chunk
 for arguments in ((-1, 48, 1), (48, 0, 1), (0, 262145, 1), (0,), (0, 1, "x")):
     refused(path.consume, *arguments)
+assert path.turn(99, Chunk, 0, 1, 1) is False
+path.chunk = None
+for arguments in ((99, Chunk, 0, 1, 1), (-1, Chunk, 0, 1, 1), (0, Small, 0, 1, 1), (0, Chunk, 262145, 1, 1), (0,)):
+    refused(path.turn, *arguments)
+assert path.chunk is None
+path.chunk = Chunk
 path.tail = (1 << 20) + 1
 refused(path.consume, 0, 48, 1)
 refused(path.write_in_place, bytes(48), memoryview(bytes(512)), 0)
@@ -139,6 +145,13 @@ def test_no_difference(project: Path, module: Sanitized) -> None:
     done = module.run(COMPARE, compare, "--seconds", "15", cwd=project)
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-4000:]
     assert "no difference" in done.stdout
+
+
+def test_turns(project: Path, module: Sanitized) -> None:
+    """Two sessions at random, over sockets that the data path receives from and sends to."""
+    words = ("-q", "-p", "no:cacheprovider", "tests/engine/test_soak.py", "-k", "turns")
+    done = module.run("import pytest\nsys.exit(pytest.main(sys.argv[1:]))", *words, cwd=project)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 def test_what_makes_no_sense_is_refused(project: Path, module: Sanitized) -> None:
