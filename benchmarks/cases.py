@@ -127,7 +127,7 @@ def forms() -> Iterable[Case]:
     """The same read or write in every form that its command has."""
     for kind, names in (("read", READ_FORMS), ("write", WRITE_FORMS)):
         plain = f"4K {kind}, plain form"
-        yield Case(plain, f"forms of {kind}", f"rand{kind}", bounds=())
+        yield Case(plain, f"forms of {kind}", f"rand{kind}")
         for form in names:
             said = FORM_NAMES.get(form) or f"{kind.upper()}({form[3:]})"
             yield Case(
@@ -167,7 +167,7 @@ def digests() -> Iterable[Case]:
     """Header and data digests, beside none."""
     for kind in ("read", "write"):
         plain = f"4K {kind}, no digests"
-        yield Case(plain, f"digests of {kind}", f"rand{kind}", bounds=())
+        yield Case(plain, f"digests of {kind}", f"rand{kind}")
         yield Case(
             f"4K {kind}, both digests", f"digests of {kind}", f"rand{kind}",
             options=("-D",), plain=plain, goal=1.4, bounds=(),

@@ -19,7 +19,7 @@ from cases import CASES, CHAP, Case, Setting, families, wanted_cases
 from disk import check_pattern, chill, prepare, settle
 from loadgen import Endpoint, MissingError, Sample, build, cache_directory, run
 from peers import PEERS, USUAL, Before, Peer, Place
-from report import render, write_plot
+from report import MARKS, has_marks, put_into, render, write_plot
 from results import REFERENCE, Results, write_json
 
 from iscsitools.initiator import LoginError, ProtocolError
@@ -45,6 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--disk", type=Path, help="the file to serve; made when it is not there")
     parser.add_argument("--before", type=Path, help="also measure the iscsitools of this other checkout")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    parser.add_argument("--into", type=Path, help="put the first table, as Markdown, between the marks of this file")
     parser.add_argument("--summary", action="store_true", help="print the first table only")
     parser.add_argument("--json", type=Path, help="write every sample to this file")
     parser.add_argument("--plot", type=Path, help="write a plot to this file (.png or .svg)")
@@ -52,6 +53,8 @@ def parse_arguments() -> argparse.Namespace:
     for name, value in (QUICK if arguments.quick else USUALLY).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
+    if arguments.into and not has_marks(arguments.into):
+        parser.error(f"{arguments.into} is no file with the lines {' and '.join(MARKS)}")
     if min(arguments.rounds, arguments.trials, arguments.size) < 1 or arguments.seconds <= 0:
         parser.error("rounds, trials, size and seconds have to be positive")
     return arguments
@@ -227,6 +230,8 @@ def main() -> int:
     print(render(bench.results, "github" if arguments.markdown else "simple", not arguments.summary))
     if arguments.json:
         write_json(bench.results, arguments.json)
+    if arguments.into:
+        put_into(arguments.into, bench.results)
     if arguments.plot:
         write_plot(bench.results, arguments.plot)
     return 0

@@ -11,6 +11,8 @@ from loadgen import Sample
 from results import BEFORE, OURS, REFERENCE, Results, machine
 from tabulate import tabulate
 
+MARKS = ("<!-- measured -->", "<!-- end of what was measured -->")
+"""Between these lines of a document stands what the last run has measured."""
 SUMMARY = ("load", "ours", "tgtd", "bound", "of", "ours/tgtd", "bound/tgtd", "ours/plain", "aim", "reached")
 DETAILS = ("load", "target", "CPU us/IO", "IOPS", "MB/s", "avg us", "p50 us", "p99 us", "over tgtd", "busy")
 
@@ -111,6 +113,14 @@ def share_rows(results: Results) -> list[list[str]]:
     ]
 
 
+def about(results: Results) -> str:
+    """How the figures came about, in one paragraph."""
+    return (
+        f"{results.rounds} interleaved rounds of {results.seconds:g} s; medians in microseconds; "
+        f"ratios round by round: median (range). {machine()}"
+    )
+
+
 def render(results: Results, style: str, details: bool = True) -> str:
     """The tables and the notes; ``style`` is one of tabulate's, such as ``simple`` or ``github``."""
     parts = [tabulate(summary_rows(results), SUMMARY, tablefmt=style, disable_numparse=True)]
@@ -122,13 +132,39 @@ def render(results: Results, style: str, details: bool = True) -> str:
     if shares := share_rows(results):
         headers = ("load", "target", "slowest/fastest connection", "worst round")
         parts.append(tabulate(shares, headers, tablefmt=style, disable_numparse=True))
-    about = (
-        f"{results.rounds} interleaved rounds of {results.seconds:g} s; medians in microseconds; "
-        f"ratios round by round: median (range). {machine()}"
-    )
     notes = [f"- {note}" for note in results.notes] if style == "github" else results.notes
-    parts += [about, "\n".join(notes)]
+    parts += [about(results), "\n".join(notes)]
     return "\n\n".join(part for part in parts if part)
+
+
+def has_marks(path: Path) -> bool:
+    """Whether it is a document with both marks, once, in this order."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+    begin, end = MARKS
+    return text.count(begin) == text.count(end) == 1 and text.index(begin) < text.index(end)
+
+
+def put_into(path: Path, results: Results) -> None:
+    """Replace what stands between a document's marks: how it was measured, the table, what was left out."""
+    begin, end = MARKS
+    before, _, rest = path.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    shares = tabulate(
+        share_rows(results), ("load", "target", "slowest/fastest connection", "worst round"), tablefmt="github",
+        disable_numparse=True,
+    )  # fmt: skip
+    left_out = [f"- {note}" for note in results.notes if note.startswith("left out")]
+    parts = [
+        about(results),
+        tabulate(summary_rows(results), SUMMARY, tablefmt="github", disable_numparse=True),
+        "\n".join(left_out),
+        "Several connections at once:\n\n" + shares if share_rows(results) else "",
+    ]
+    text = "\n\n".join(part for part in parts if part)
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def write_plot(results: Results, path: Path) -> None:

@@ -10,13 +10,19 @@ from .programs import BENCHMARKS, needs_compiler, run_program
 
 def test_a_round_against_the_bound(tmp_path: Path) -> None:
     needs_compiler()
-    result = tmp_path / "result.json"
+    result, page = tmp_path / "result.json", tmp_path / "page.md"
+    page.write_text("Before.\n\n<!-- measured -->\nold table\n<!-- end of what was measured -->\n\nBehind.\n")
     names = "4K read QD32;4K write, both digests;login, CHAP"
     done = run_program(
         "compare.py", "--cases", names, "--peers", "iscsitools,bound", "--rounds", "1", "--seconds", "0.2",
-        "--warm-up", "0.1", "--size", "16", "--json", str(result), "--markdown",
+        "--warm-up", "0.1", "--size", "16", "--json", str(result), "--markdown", "--into", str(page),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert text.startswith("Before.\n\n<!-- measured -->\n\n1 interleaved rounds of 0.2 s;")
+    assert text.endswith("\n\n<!-- end of what was measured -->\n\nBehind.\n")
+    assert "| 4K read QD32" in text
+    assert "old table" not in text
     document = json.loads(result.read_text())
     samples = {case["case"]: case["samples"] for case in document["cases"]}
     assert samples.keys() == {"4K read QD32", "4K write, no digests", "4K write, both digests", "login, CHAP"}
