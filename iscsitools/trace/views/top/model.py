@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import struct
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from iscsitools.probes.lun import lun_text
 from iscsitools.trace.sums.busy import Scope
-from iscsitools.trace.sums.histogram import merged, percentile, powers
-
-CELLS: Final = 60
-"""Seconds that a row's graph covers, each a cell of it; a row that was idle for so long is dropped."""
-KEPT: Final = 1800
-"""Seconds that a row's heat map can go back, while there are few rows."""
-_MOST_KEPT: Final = 200_000
-"""Seconds of all rows together, about: 20 MB."""
-_SECOND: Final = 1_000_000_000
-_PAIR: Final = struct.Struct("<BI")
+from iscsitools.trace.sums.histogram import merged, percentile
+from iscsitools.trace.views.top.past import CELLS, KEPT, MOST_KEPT, SECOND, Point, Series, add_history
 
 
 class RowKey(NamedTuple):
@@ -163,53 +152,12 @@ GROUPS: Final[dict[str, tuple[tuple[str, ...], Callable[[RowKey], tuple[str, ...
 """The groupings by name: the headings of the key columns, and a row's key."""
 
 
-class _Point(NamedTuple):
-    """One interval of a row key's history."""
-
-    end: int
-    seconds: float
-    rate: float
-    """Commands per second."""
-    histogram: Mapping[int, int]
-    """Their latencies."""
-
-
-@dataclass(slots=True)
-class _Series:
-    """One row key's history."""
-
-    points: deque[_Point] = field(default_factory=deque)
-    past: deque[tuple[int, bytes]] = field(default_factory=deque)
-    """The end of each interval before those, and its latencies (:func:`packed`)."""
-    errors: int = 0
-    seen: int = 0
-    """The end of the last interval with a command of any kind: some neither read nor write."""
-
-    def forget(self, now: int, kept: int) -> None:
-        """Keep the last minute whole, of so many seconds the latencies, and nothing of what was before."""
-        while self.points[0].end <= now - CELLS * _SECOND:
-            point = self.points.popleft()
-            if point.histogram:
-                self.past.append((point.end, packed(powers(point.histogram))))
-        while self.past and self.past[0][0] <= now - kept * _SECOND:
-            self.past.popleft()
-
-    def latencies(self, now: int, ages: range) -> Iterator[tuple[int, Mapping[int, int]]]:
-        """Of the intervals that ended so many whole seconds ago, those and the latencies by powers of two."""
-        for end, told in self.past:
-            if (now - end) // _SECOND in ages:
-                yield (now - end) // _SECOND, unpacked(told)
-        for point in self.points:
-            if (now - point.end) // _SECOND in ages:
-                yield (now - point.end) // _SECOND, powers(point.histogram)
-
-
 @dataclass(slots=True)
 class _Server:
     up: bool = True
     cpu: float | None = None
     now: Sample | None = None
-    series: dict[RowKey, _Series] = field(default_factory=dict)
+    series: dict[RowKey, Series] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -229,17 +177,17 @@ class _Server:
         self.now = sample
         self.up = True
         for key in sample.rows.keys() | sample.in_flight.keys():
-            self.series.setdefault(key, _Series())
-        kept = max(CELLS, min(KEPT, _MOST_KEPT // max(len(self.series), 1)))
+            self.series.setdefault(key, Series())
+        kept = max(CELLS, min(KEPT, MOST_KEPT // max(len(self.series), 1)))
         for key, series in list(self.series.items()):
             counters = sample.rows.get(key, Counters())
             series.errors += counters.errors
             rate = (counters.reads + counters.writes) / (self.seconds or 1.0)
-            series.points.append(_Point(sample.time, self.seconds, rate, counters.histogram))
+            series.points.append(Point(sample.time, self.seconds, rate, counters.histogram))
             series.forget(sample.time, kept)
             if sample.in_flight.get(key) or any(getattr(counters, name) for name in _SUMS):
                 series.seen = sample.time
-            elif sample.time - series.seen >= CELLS * _SECOND:
+            elif sample.time - series.seen >= CELLS * SECOND:
                 del self.series[key]
 
 
@@ -313,16 +261,6 @@ class TopModel:
         ]
 
 
-def packed(counts: Mapping[int, int]) -> bytes:
-    """Counts by powers of two in little room: half an hour of many rows is kept of them."""
-    return b"".join(_PAIR.pack(value.bit_length(), min(count, 0xFFFFFFFF)) for value, count in counts.items())
-
-
-def unpacked(told: bytes) -> dict[int, int]:
-    """What :func:`packed` had."""
-    return {1 << length >> 1: count for length, count in _PAIR.iter_unpack(told)}
-
-
 def _rest(key: RowKey, headings: tuple[str, ...]) -> str:
     """What the headings do not say of a key."""
     names = [] if "CLIENT" in headings else [key.client]
@@ -353,17 +291,8 @@ def _row(name: tuple[str, ...], parts: Iterable[tuple[_Server, RowKey]], of_all:
         row.busy = busy if row.busy is None else max(row.busy, busy or 0.0)
         row.errors += state.series[key].errors
         row.faulty |= (key.target, key.lun) in state.now.faulty
-        _add_history(row.graph, state.series[key].points, state.now.time)
+        add_history(row.graph, state.series[key].points, state.now.time)
     if row.counters.timed:
         row.average = row.counters.latency / row.counters.timed
     row.p99 = percentile(row.counters.histogram, 0.99)
     return row
-
-
-def _add_history(cells: list[float], points: Iterable[_Point], now: int) -> None:
-    """Add a history to the cells; an interval that covers a part of a second counts for that part."""
-    for end, seconds, rate, _ in points:
-        youngest = (now - end) / _SECOND
-        oldest = youngest + seconds
-        for age in range(int(youngest), min(math.ceil(oldest), CELLS)):
-            cells[-1 - age] += rate * (min(age + 1, oldest) - max(age, youngest))

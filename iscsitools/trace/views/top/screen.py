@@ -16,7 +16,8 @@ from iscsitools.trace.views.clock import Times, day
 from iscsitools.trace.views.top.columns import ALL, SHARES, VIEWS, heading
 from iscsitools.trace.views.top.heat import LABEL, heat_lines
 from iscsitools.trace.views.top.help_text import HELP, KEYS, PALETTE
-from iscsitools.trace.views.top.model import CELLS, GROUPS, KEPT, Row, TopModel
+from iscsitools.trace.views.top.model import GROUPS, Row, TopModel
+from iscsitools.trace.views.top.past import CELLS, KEPT
 from iscsitools.trace.views.top.sampler import Sampler, Samples
 from iscsitools.trace.views.top.saved import Look, SavedError, save_look
 from iscsitools.trace.views.top.text import Layout, server_text, sorted_rows
