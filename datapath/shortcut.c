@@ -18,9 +18,9 @@
 #include <sys/uio.h>
 #endif
 #if defined(__GLIBC__)
-#define OLD_GLIBC !__GLIBC_PREREQ(2, 26)
-#else
-#define OLD_GLIBC 0
+#define HAS_PREADV2 __GLIBC_PREREQ(2, 26)
+#else /* musl has it since 1.2.5, and says no version */
+#define HAS_PREADV2 0
 #endif
 
 /* As in shortcut.py. */
@@ -54,10 +54,10 @@ static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64
 {
     struct iovec piece = {to, length};
 
-#if OLD_GLIBC /* it has no function for it; the kernel takes the offset in halves */
-    return syscall(SYS_preadv2, fd, &piece, 1L, (long)offset, (long)(offset >> 32), (int)flags);
-#else
+#if HAS_PREADV2
     return preadv2(fd, &piece, 1, offset, (int)flags);
+#else /* the kernel takes the offset in halves */
+    return syscall(SYS_preadv2, fd, &piece, 1L, (long)offset, (long)(offset >> 32), (int)flags);
 #endif
 }
 #else

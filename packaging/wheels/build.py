@@ -34,6 +34,8 @@ WANTED: Final = (
 """How the names of files that no wheel may lack end."""
 LIBRARIES: Final = {"gnu": {"libc.so.6", "libpthread.so.0", "libdl.so.2"}, "musl": {"libc.so"}}
 NEWEST: Final = (2, 17)
+MUSL_LACKS: Final = frozenset({"preadv2", "pwritev2", "statx"})
+"""Functions that musl has only since 1.2.5: it has no versions of symbols, and zig's is newer than many systems'."""
 MACHINES: Final = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 
 
@@ -108,6 +110,9 @@ def _check_module(name: str, content: bytes, target: Target) -> tuple[int, int]:
     needed = {tag.needed for tag in elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")}
     if other := needed - LIBRARIES[target.libc]:
         raise WheelError(f"{name} needs {', '.join(sorted(other))}")
+    symbols = {symbol.name for symbol in elf.get_section_by_name(".dynsym").iter_symbols()}
+    if target.libc == "musl" and (new := symbols & MUSL_LACKS):
+        raise WheelError(f"{name} asks for {', '.join(sorted(new))}, which older musl has not")
     versions = elf.get_section_by_name(".gnu.version_r")
     asked = [version.name for _, wanted in versions.iter_versions() for version in wanted] if versions else []
     numbers = [(int(found[1]), int(found[2])) for found in map(re.compile(r"GLIBC_(\d+)\.(\d+)").match, asked) if found]
