@@ -100,12 +100,12 @@ def configuration(targets: int) -> str:
 
 
 @contextmanager
-def server(targets: int, cpu: int | None) -> Iterator[RunningTarget]:
+def server(targets: int, cpu: int | None, threads: int) -> Iterator[RunningTarget]:
     """A new server for each flood, so that none finds the rest of another one."""
     with tempfile.TemporaryDirectory(prefix="it-fair-") as name:
         file = Path(name) / "fair.toml"
         file.write_text(configuration(targets))
-        arguments = ("--config", str(file), "--name", "fair", "--log-level", "error")
+        arguments = ("--config", str(file), "--name", "fair", "--log-level", "error", "--threads", str(threads))
         target = start_target(Path(name), *arguments, prefix=pinned(cpu), python=sys.executable)
         try:
             yield target
@@ -154,11 +154,11 @@ def ask(session: Session, pid: int, answers: Answers, seconds: float) -> None:
     answers.seconds = time.monotonic() - begin
 
 
-def measure(flood: Flood, seconds: float) -> Answers:
+def measure(flood: Flood, seconds: float, threads: int) -> Answers:
     """A good initiator's questions beside one flood."""
     server_side, other_side = processors()
     answers = Answers(flood.name, [], [], seconds)
-    with server(flood.targets, server_side) as target:
+    with server(flood.targets, server_side, threads) as target:
         session = Session.connect(target.addresses[0], IQN, initiator="iqn.2026-11.example:good", timeout=PATIENCE)
         session.read_capacity()
         process = start_flood(flood, target, other_side) if flood.kind else None
@@ -182,13 +182,13 @@ class Shares:
     shares: list[float]
 
 
-def measure_shares(rounds: int, seconds: float) -> list[Shares]:
+def measure_shares(rounds: int, seconds: float, threads: int) -> list[Shares]:
     """Ten equal connections, reading and writing."""
     server_side, other_side = processors()
     found = []
     for mode in ("randread", "randwrite"):
         case = Case(f"4K {mode[4:]} 10x QD4", "shares", mode, depth=4, connections=10)
-        with server(1, server_side) as target:
+        with server(1, server_side, threads) as target:
             host, port = target.addresses[0]
             at = Endpoint(host, port, IQN, 0, target.pid)
             shares = [run(case, at, seconds, 0.3, other_side).fairness for _ in range(rounds)]
@@ -245,6 +245,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--floods", default="", help="only those with one of these in the name, separated by semicolons"
     )
+    parser.add_argument("--threads", type=int, default=1, help="data threads of the server (default 1: none)")
     parser.add_argument("--list", action="store_true", help="print the names of all floods")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--json", type=Path, help="write every answer's figures to this file")
@@ -275,11 +276,11 @@ def main() -> int:
     measured = []
     for flood in floods:
         try:
-            measured.append(measure(flood, arguments.seconds))
+            measured.append(measure(flood, arguments.seconds, arguments.threads))
         except RuntimeError as error:
             measured.append(Answers(flood.name, [], [], arguments.seconds, trouble=str(error)))
         say("  ".join(flood_rows(measured[-1:])[0]))
-    shares = measure_shares(arguments.rounds, 1.0) if arguments.rounds else []
+    shares = measure_shares(arguments.rounds, 1.0, arguments.threads) if arguments.rounds else []
     print(render(measured, shares, "github" if arguments.markdown else "simple"))
     if arguments.json:
         document = {
