@@ -95,12 +95,12 @@ def measure(wanted: argparse.Namespace) -> dict[str, float]:
         ours = Ours("--threads", "2")
         (end,) = ours.start(Place(disk, Path(made), None))
         try:
+            parts = measure_sessions(end)  # before memory has grown for anything else
             for number in range(wanted.rounds):
                 print(f"round {number + 1} of {wanted.rounds}", file=sys.stderr, flush=True)
                 for name, case in LOADS.items():
                     settle(disk)
                     found[name].append(run(case, end, max(wanted.seconds, case.least_seconds), 0.3, None).cpu_us_per_io)
-            parts = measure_sessions(end)
         finally:
             ours.stop()
     parts |= {name: statistics.median(values) for name, values in found.items()}
