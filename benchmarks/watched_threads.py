@@ -2,8 +2,8 @@
 
 4 KiB reads and writes of one connection, 32 in one readable event, served by a data thread under callgrind, which
 counts what that thread executes: with nobody who looks, with sums as ``top`` has them, with a ring as ``record`` has
-it, and with both. The costs of a start are in both of two runs of different lengths, and their difference is divided by the commands
-between. Needs valgrind.
+it, and with both. The costs of a start are in both of two runs of different lengths, and their difference is divided by
+the commands between. Needs valgrind.
 """
 
 from __future__ import annotations
