@@ -1,3 +1,3 @@
 """An iSCSI target that anyone can see into: RFC 7143, SPC-4 and SBC-3 in Python."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support.tools import needs
 
+from iscsitools import __version__
 from iscsitools.backstores.spec import FilterSpec, StackSpec
 from iscsitools.cli.serve import greeting
 from iscsitools.config import AuthConfig, AuthMethod, ChapUser, Config, LunConfig, PortalConfig, Secret, TargetConfig
@@ -97,7 +98,7 @@ def test_from_a_file(tmp_path: Path) -> None:
         'portals = ["127.0.0.1:1"]\n[[target]]\niqn = "iqn.2026-11.example:f"\nlun = [{ store = "ram:1M" }]\n'
     )
     with serving("--config", str(file), "--portal", "127.0.0.1:0", "--portal", "[::1]:0") as (_, lines):
-        first, second = lines[0].removeprefix("iscsitools 0.1.0 listens on ").split(", ")
+        first, second = lines[0].removeprefix(f"iscsitools {__version__} listens on ").split(", ")
         assert PortalConfig.parse(first).host == "127.0.0.1"
         assert PortalConfig.parse(second).host == "::1"
         assert "  iqn.2026-11.example:f" in lines
