@@ -2,6 +2,8 @@
 #ifndef FLIGHTS_H
 #define FLIGHTS_H
 
+#include "python.h"
+
 #include "carrier_interface.h"
 #include "gate.h"
 #include "ring.h"

@@ -131,7 +131,7 @@ def test_a_disk_that_cannot_be_opened(tmp_path: Path) -> None:
         (("--iqn", "disk"), "--iqn disk: 'disk' is no iSCSI name: one begins with 'iqn.', 'eui.' or 'naa.'"),
         (("--lun", "file:/no/disk"), "--lun file:/no/disk: /no/disk does not exist; add size=SIZE to make it"),
         (("--lun", "ram+x:https://bob:secret@h/i"),
-         "--lun ram+x:https://h/i: unknown filter 'x' (known: cow, delay, error, powerloss, readonly)"),
+         "--lun ram+x:https://h/i: unknown filter 'x' (known: cow, crypt, delay, error, powerloss, readonly)"),
         (("--lun", "x:https://bob:secret@h/i,a"), "--lun x:https://h/i,a: 'x:https://h/i,a': 'a' is not key=value "
          "(a comma inside of a value is written \\,)"),
         (("--config", "x", "--lun", "ram:1M"),
