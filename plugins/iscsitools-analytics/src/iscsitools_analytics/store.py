@@ -82,11 +82,11 @@ class Store:
         if db is None:
             # Closed by whichever thread ends the store.
             db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._all.append(db)  # before the first question, which fails where the file is no database
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA journal_size_limit = 4194304")
             self._local.db = db
-            self._all.append(db)
         return db
 
     @contextmanager
