@@ -14,7 +14,7 @@
 
 enum {
     OUT_SIZE = 1 << 20,
-    TURN_WORK = 512 << 10, /* the budget of a turn, as in connection.py */
+    TURN_WORK = 512 << 10, /* the budget of a turn, as in turns.py */
     RECEIVES = 4,          /* in one turn, while the rest of a long PDU is there */
     EVENTS = 64,
     MOST_KEPT = 32 << 20, /* of all guests; who needs more goes back, where all memory is counted */

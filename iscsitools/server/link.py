@@ -15,7 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from iscsitools.iscsi.connection.connection import ALL_DONE, IS_OVER, Connection, TurnEnd
+from iscsitools.iscsi.connection.connection import Connection
+from iscsitools.iscsi.connection.turns import ALL_DONE, IS_OVER, TurnEnd
 from iscsitools.server.loop import READ, WRITE, Loop
 
 if TYPE_CHECKING:

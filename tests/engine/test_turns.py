@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from iscsitools.initiator import NO_TAG, Opcode, encode_lun, make_bhs
-from iscsitools.iscsi.connection.connection import REQUEST_WORK, TURN_WORK
 from iscsitools.iscsi.connection.timers import Timers
+from iscsitools.iscsi.connection.turns import REQUEST_WORK, TURN_WORK
 from iscsitools.iscsi.login.policy import TargetNode
 
 from .harness import Target, Wire, read10, write10

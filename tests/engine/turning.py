@@ -10,7 +10,8 @@ import termios
 import weakref
 
 from iscsitools.initiator import Pdu
-from iscsitools.iscsi.connection.connection import NOT_NOW, Connection
+from iscsitools.iscsi.connection.connection import Connection
+from iscsitools.iscsi.connection.turns import NOT_NOW
 
 from .harness import Target, Wire
 

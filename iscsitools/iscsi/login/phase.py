@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from iscsitools.iscsi.connection.connection import Connection
 
 LOGIN_WORK: Final = 96 << 10
-"""What a Login Request takes of its connection's turn, beside what every PDU does (``connection.REQUEST_WORK``)."""
+"""What a Login Request takes of its connection's turn, beside what every PDU does (``turns.REQUEST_WORK``)."""
 
 
 @dataclass(slots=True, eq=False)
