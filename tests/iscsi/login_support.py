@@ -96,3 +96,14 @@ def request(login, csg, nsg=None, keys=(), **kwargs):
 
 def keys_of(reply):
     return dict(parse_pairs(reply.data))
+
+
+def failed(reply, status, match=""):
+    assert reply.status is status
+    assert reply.done
+    assert reply.result is None
+    assert not reply.transit
+    assert reply.data == b""
+    assert match in reply.message
+    assert reply.message
+    return reply

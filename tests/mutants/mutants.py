@@ -29,7 +29,8 @@ ROOMS = {
     "tests/engine/test_requests.py",
     "iscsitools/iscsi/session/table.py": "tests/iscsi/test_session_table.py",
     "iscsitools/iscsi/login/brake.py": "tests/iscsi/test_brake.py",
-    "iscsitools/iscsi/login/negotiation.py": "tests/iscsi/test_negotiation.py tests/iscsi/test_login.py",
+    "iscsitools/iscsi/login/negotiation.py": "tests/iscsi/test_negotiation.py tests/iscsi/test_login.py "
+    "tests/iscsi/test_login_text.py",
     "iscsitools/scsi/core/task_set.py": "tests/scsi/test_task_set_alone.py tests/scsi/test_task_set.py "
     "tests/scsi/test_tasks.py tests/scsi/test_tasks_property.py",
     "iscsitools/scsi/core/task.py": "tests/scsi/test_task_set.py tests/scsi/test_tasks.py tests/scsi/test_readwrite.py "

@@ -14,8 +14,9 @@ from iscsitools.trace.client.recording import Recorder
 from iscsitools.trace.client.replay import Replay
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import histogram
-from iscsitools.trace.sums.aggregate import MAX_CELLS, CommandSums
+from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.arrivals import MAX_STARTS
+from iscsitools.trace.sums.cell_table import MAX_CELLS
 from iscsitools.trace.sums.declared import NAMES
 
 from .support import READ10, Host, bhs, connection, fire_read, fire_write
