@@ -11,9 +11,8 @@ closed connection its own; an end whose start was not seen counts nothing; a com
 from __future__ import annotations
 
 import struct
-import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from iscsitools.probes.firing import (
@@ -28,28 +27,18 @@ from iscsitools.probes.firing import (
     XFER_START,
 )
 from iscsitools.probes.subscribers import Buffer, Calls, ConnectionInfo, Mark
-from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
-from iscsitools.trace.sums.arrivals import NONE, Arrivals, full
-from iscsitools.trace.sums.buckets import Buckets
-from iscsitools.trace.sums.busy import BusyTimes, Scope, begin_all, end_all
-from iscsitools.trace.sums.connection import ConnectionCells
+from iscsitools.trace.sums.arrivals import NONE, full
+from iscsitools.trace.sums.busy import begin_all, end_all
+from iscsitools.trace.sums.cell_table import CellTable
 from iscsitools.trace.sums.counters import Cell, Starts
 from iscsitools.trace.sums.declared import PHASES, Histogram
 from iscsitools.trace.sums.lun_filter import of_lun
-from iscsitools.trace.sums.phases import Phases
-from iscsitools.wire.operations import extent_of, service_action
+from iscsitools.wire.operations import extent_of
 
 MASK: Final = SCSI_COMMAND | SCSI_RESPONSE | DATA_SEND | DATA_RECEIVE | TASK_COMMAND | TASK_RESPONSE
 """The probes that the sums are made of. The phases of commands need :data:`TRANSFERS` too."""
 TRANSFERS: Final = XFER_START | XFER_DONE
-MAX_CELLS: Final = 2048
-"""Kept per aggregation; commands beyond that are summed up in one cell of no connection."""
-MAX_CLOSED: Final = 16384
-"""Rows of closed connections kept until they are read."""
-START_BYTES: Final = 240
-"""What one of them takes: a tag, a time, their pair and its place in a dictionary."""
-_MAX_ALIASES: Final = 4096
 
 # Flags, lengths (TotalAHSLength and DataSegmentLength), ITT, and the operation code of a SCSI Command PDU.
 _COMMAND: Final = struct.Struct(">xB2xI8xI12xB").unpack_from
@@ -67,23 +56,8 @@ def mask_of(histograms: Iterable[Histogram]) -> int:
     return MASK | TRANSFERS if any(histogram.name in PHASES for histogram in histograms) else MASK
 
 
-class CommandSums:
+class CommandSums(CellTable):
     """Commands, data PDUs, latencies and failures. Give it the events of :attr:`mask`."""
-
-    def __init__(self, selection: Selection, histograms: Sequence[Histogram] = (), busy: bool = False) -> None:
-        """``busy``: count how long LUNs have commands under way."""
-        self._selection = selection
-        self.histograms = tuple(histograms)
-        """What is kept beside the latencies."""
-        self._busy = BusyTimes() if busy else None
-        self._clock: Callable[[], int] = time.monotonic_ns
-        self._connections: dict[int, ConnectionCells] = {}
-        self._closed: deque[tuple[ConnectionInfo, Cell]] = deque()
-        self._nobody = ConnectionInfo(0)
-        self._overflow = self._new_cell(-1)
-        self._count = 0
-        self.lost = 0
-        """Cells of closed connections that were given up because nobody read them."""
 
     @property
     def mask(self) -> int:
@@ -268,119 +242,6 @@ class CommandSums:
         moved = (xfer, sent) if phased else (_ignore_xfer, None)
         calls = Calls(pdu, moved[0], sent=moved[1], log=log, logged=logged)
         return of_lun(self._selection.lun, calls, TASK_COMMAND | TASK_RESPONSE)
-
-    def _state(self, conn: ConnectionInfo) -> ConnectionCells:
-        state = self._connections.get(conn.ident)
-        if state is None:
-            state = self._connections[conn.ident] = self._new_connection(conn)
-        if state.generation != conn.generation:
-            state.generation = conn.generation
-            state.admitted = self._selection.admits(conn)
-        return state
-
-    def _new_connection(self, conn: ConnectionInfo) -> ConnectionCells:
-        def logged(lun: int, operation: int) -> Cell:
-            flags = 0x20 if operation >> 8 & 0x1F == 0x0A else 0x40  # WRITE of any length, or READ
-            cdb = operation.to_bytes(2, "big")
-            return self._cell_of(state, lun << 16 | operation & 0xFF00 | flags, lun, cdb, flags)
-
-        state = ConnectionCells(conn, Arrivals(self.histograms, logged), Phases(self.histograms), lambda: self._clock())
-        return state
-
-    def _new_cell(
-        self, lun: int, opcode: int | None = None, action: int | None = None, reads: bool = False, writes: bool = False
-    ) -> Cell:
-        cell = Cell(lun, opcode, action, reads, writes)
-        cell.histograms = tuple(map(Buckets, self.histograms))
-        return cell
-
-    def _cell_of(self, state: ConnectionCells, alias: int, lun: int, cdb: bytes, flags: int) -> Cell:
-        """Find or make the cell of a command; without a service action the hot path finds it by itself next time."""
-        action = service_action(cdb)
-        key = lun, cdb[0], action, flags >> 5 & 3
-        cell = state.cells.get(key)
-        if cell is None:
-            if self._count >= MAX_CELLS:
-                return self._overflow
-            self._count += 1
-            cell = state.cells[key] = self._new_cell(lun, cdb[0], action, bool(flags & 0x40), bool(flags & 0x20))
-            if self._busy is not None:
-                if lun not in state.spans:
-                    state.spans[lun] = self._busy.join(state.info, lun)
-                cell.spans = state.spans[lun]
-        if action is None and len(state.aliases) < _MAX_ALIASES:
-            state.aliases[alias] = cell
-        return cell
-
-    def _unknown(self, state: ConnectionCells, lun: int) -> Cell:
-        key = lun, None, None, 0
-        cell = state.cells.get(key)
-        if cell is None:
-            if self._count >= MAX_CELLS:
-                return self._overflow
-            self._count += 1
-            cell = state.cells[key] = self._new_cell(lun)
-        return cell
-
-    def close(self, ident: int) -> None:
-        """A connection was closed: its unended commands are forgotten, its sums kept until they are read."""
-        state = self._connections.pop(ident, None)
-        if state is None:
-            return
-        state.fold()
-        if self._busy is not None:
-            state.forget_all(None)
-            self._busy.leave(ident)
-        self._count -= len(state.cells)
-        for cell in state.cells.values():
-            if cell.used:
-                self._closed.append((state.info, cell))
-        while len(self._closed) > MAX_CLOSED:
-            self.lost += 1
-            self._closed.popleft()
-
-    def read(self, reset: bool = False) -> list[tuple[ConnectionInfo, Cell]]:
-        """Return the cells that counted anything; with ``reset`` they begin again, with the commands under way."""
-        for state in self._connections.values():
-            state.fold()
-            state.trim()
-        self._overflow.fold()
-        rows = [(s.info, cell) for s in self._connections.values() for cell in s.cells.values()]
-        rows.append((self._nobody, self._overflow))
-        found = [*self._closed, *(row for row in rows if row[1].used)]
-        if not reset:
-            return found
-        found = [(info, cell.copy()) for info, cell in found]
-        self._closed.clear()
-        for _, cell in rows:
-            cell.reset()
-        return found
-
-    def busy(self, reset: bool = False) -> dict[Scope, int] | None:
-        """Nanoseconds in which something was under way, by whose it was, at the last :meth:`read`; None: not kept."""
-        if self._busy is None:
-            return None
-        times = self._busy.read(self._clock())
-        if reset:
-            self._busy.reset()
-        return times
-
-    @property
-    def connections(self) -> int:
-        """How many connections something is kept of, beside the rows of those that are closed."""
-        return len(self._connections)
-
-    def under_way(self) -> list[tuple[ConnectionInfo, int, int]]:
-        """Connection, LUN and number of the commands that have begun and not ended."""
-        return [
-            (state.info, lun, count)
-            for state in self._connections.values()
-            for lun, count in Counter(cell.lun for _, cell in state.starts.values()).items()
-        ]
-
-    def held(self) -> list[tuple[ConnectionInfo, int]]:
-        """Each connection, and the bytes that are kept for its commands that have not ended."""
-        return [(state.info, len(state.starts) * START_BYTES) for state in self._connections.values()]
 
 
 def _ignore_xfer(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from iscsitools.probes.subscribers import Calls, ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.sums.aggregate import MAX_CLOSED
+from iscsitools.trace.sums.cell_table import MAX_CLOSED
 from iscsitools.trace.sums.lun_filter import of_lun
 
 

@@ -13,9 +13,10 @@ from iscsitools.probes.subscribers import ConnectionInfo, Tracer
 from iscsitools.probes.table import Probe
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import aborted
-from iscsitools.trace.sums.aggregate import MAX_CLOSED, CommandSums, mask_of
+from iscsitools.trace.sums.aggregate import CommandSums, mask_of
 from iscsitools.trace.sums.buckets import Buckets
 from iscsitools.trace.sums.busy import Scope, Scopes
+from iscsitools.trace.sums.cell_table import MAX_CLOSED
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.declared import Histogram
 from iscsitools.wire.operations import RANGES, SERVICE_ACTION_OPERATIONS, VARIABLE_LENGTH_RANGE

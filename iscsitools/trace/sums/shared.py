@@ -15,8 +15,8 @@ from iscsitools.probes.firing import Probes
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums import busy
-from iscsitools.trace.sums.aggregate import MAX_CLOSED
 from iscsitools.trace.sums.busy import Scope
+from iscsitools.trace.sums.cell_table import MAX_CLOSED
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.declared import Histogram
 from iscsitools.trace.sums.native import Sums, make_sums
