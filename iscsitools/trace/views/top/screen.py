@@ -7,20 +7,21 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import urwid
 
 from iscsitools.trace.views.clock import Times, day
 from iscsitools.trace.views.top.columns import ALL, SHARES, VIEWS, heading
-from iscsitools.trace.views.top.heat import LABEL, heat_lines
+from iscsitools.trace.views.top.heat_box import HeatBox
 from iscsitools.trace.views.top.help_text import HELP, KEYS, PALETTE
 from iscsitools.trace.views.top.model import GROUPS, Row, TopModel
-from iscsitools.trace.views.top.past import CELLS, KEPT
 from iscsitools.trace.views.top.sampler import Sampler, Samples
 from iscsitools.trace.views.top.saved import Look, SavedError, save_look
 from iscsitools.trace.views.top.text import Layout, server_text, sorted_rows
+from iscsitools.trace.views.top.widgets import Edit, Line
 from iscsitools.trace.views.width import shorten
 
 INTERVALS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -28,9 +29,6 @@ _HELP_TITLE: Final = "arrows scroll, any other key closes"
 _PART: Final = "  "
 """What stands before a part of a row that was opened."""
 _UTF8: Final = ("utf8", "utf-8")
-_HEAT_STEP: Final = 15
-"""Seconds that a key scrolls the heat map."""
-_BORDER: Final = 2
 _SCROLLS: Final = frozenset({"up", "down", "page up", "page down", "home", "end"})
 
 
@@ -58,11 +56,9 @@ class TopScreen:
         self._top = urwid.Text("", wrap="clip")
         self._list: urwid.SimpleFocusListWalker[Any] = urwid.SimpleFocusListWalker([])
         self._keys = urwid.AttrMap(urwid.Text(KEYS, wrap="clip"), "keys")
-        self._filter_edit = _Edit("Filter: ", self._filtered)
-        self._name_edit = _Edit("Save this view as: ", self._named)
-        self._heat = urwid.Text("", wrap="clip")
-        self._heat_key: tuple[str, ...] | None = None
-        self._heat_back = 0
+        self._filter_edit = Edit("Filter: ", self._filtered)
+        self._name_edit = Edit("Save this view as: ", self._named)
+        self._heat: HeatBox | None = None
         self._frame: Any = urwid.Frame(urwid.ListBox(self._list), header=self._top, footer=self._keys)
         self._loop = urwid.MainLoop(
             self._frame, PALETTE, input_filter=self._see_keys, unhandled_input=self._key, handle_mouse=False
@@ -97,14 +93,17 @@ class TopScreen:
         if "window resize" in keys:
             self._draw()
         pressed = set(keys) - {"window resize"}  # both may come at once
-        if self._heat_key is not None and pressed and pressed <= _HEAT_KEYS.keys():
-            for key in keys:
-                _HEAT_KEYS.get(key, _nothing)(self)
-            self._draw()
-            return []
+        if self._heat is not None:
+            actions = {"left": self._heat.earlier, "right": self._heat.later, "p": self._pause, " ": self._pause}
+            if pressed and pressed <= actions.keys():
+                for key in keys:
+                    if key in actions:
+                        actions[key]()
+                self._draw()
+                return []
         if self._loop.widget is not self._frame and not _SCROLLS.issuperset(pressed):
             self._loop.widget = self._frame
-            self._heat_key = None
+            self._heat = None
             return []
         return keys
 
@@ -115,7 +114,7 @@ class TopScreen:
             "v": self._next_view, "left": self._left, "right": self._right, "[": self._lower, "]": self._higher,
             "o": self._open_or_close, "O": self._close_all,
             "enter": self._show_heat, "m": self._show_heat, "w": self._begin_name,
-            "esc": self._clear_filter, "p": self.pause, " ": self.pause, "+": self._slower, "=": self._slower,
+            "esc": self._clear_filter, "p": self._pause, " ": self._pause, "+": self._slower, "=": self._slower,
             "-": self._faster, "h": self._help, "?": self._help,
         }.get(key if isinstance(key, str) else "")  # fmt: skip
         if action is not None:
@@ -191,7 +190,7 @@ class TopScreen:
         self._opened.clear()
         self._choose(group=_after(self._look.group, list(GROUPS), 1))
 
-    def pause(self) -> None:
+    def _pause(self) -> None:
         """Stand still, or go on."""
         self._paused = not self._paused
         if not self._paused:
@@ -214,7 +213,7 @@ class TopScreen:
     def _begin_name(self) -> None:
         self._ask(self._name_edit, "")
 
-    def _ask(self, edit: _Edit, text: str) -> None:
+    def _ask(self, edit: Edit, text: str) -> None:
         edit.set_edit_text(text)
         edit.set_edit_pos(len(text))
         self._frame.footer = edit
@@ -247,31 +246,11 @@ class TopScreen:
         row = self._rows[min(self._list.focus or 0, len(self._rows) - 1)]
         if row.key[0].startswith(_PART):
             return  # a heat map is of a whole row
-        self._heat_key = row.key
-        self._heat_back = 0
-        self._draw_heat()
-        lines = urwid.ListBox(urwid.SimpleListWalker([self._heat]))
-        box = urwid.LineBox(lines, title=shorten(", ".join(row.key), 66))
-        self._loop.widget = urwid.Overlay(box, self._frame, "center", 72, "middle", 26)
+        self._heat = HeatBox(row.key, partial(self._history, row.key), self._frame)
+        self._loop.widget = self._heat.widget
 
-    def earlier(self) -> None:
-        """Scroll the heat map back."""
-        self._heat_back = min(self._heat_back + _HEAT_STEP, KEPT - CELLS)
-
-    def later(self) -> None:
-        """Scroll it towards now."""
-        self._heat_back = max(self._heat_back - _HEAT_STEP, 0)
-
-    def _draw_heat(self) -> None:
-        assert self._heat_key is not None
-        room = self._loop.screen.get_cols_rows()[0] - _BORDER - LABEL
-        cells = max(min(CELLS, room), 1)
-        history = self._model.history(self._look.group, self._heat_key, self._look.filter, self._heat_back, cells)
-        markup: list[Any] = []
-        for line in heat_lines(history, self._heat_back):
-            markup += [(f"heat{heat}", text) for heat, text in line] + ["\n"]
-        state = "PAUSED, p goes on" if self._paused else "p pauses"
-        self._heat.set_text([*markup, ("keys", f"left, right scroll, {state}")])
+    def _history(self, key: tuple[str, ...], back: int, cells: int) -> Sequence[Mapping[int, int]]:
+        return self._model.history(self._look.group, key, self._look.filter, back, cells)
 
     def _draw(self) -> None:
         width = self._loop.screen.get_cols_rows()[0]
@@ -283,11 +262,11 @@ class TopScreen:
         self._top.set_text(self._header(layout, width, ascii_only))
         lines = [(layout.line(row, ascii_only), "errors" if row.counters.errors else None) for row in rows]
         focus = (self._list.focus or 0) if self._list else 0
-        self._list[:] = [urwid.AttrMap(_Line(text), attribute) for text, attribute in lines]
+        self._list[:] = [urwid.AttrMap(Line(text), attribute) for text, attribute in lines]
         if self._list:
             self._list.set_focus(min(focus, len(self._list) - 1))
-        if self._heat_key is not None and self._loop.widget is not self._frame:
-            self._draw_heat()
+        if self._heat is not None:
+            self._heat.draw(width, self._paused)
 
     def _now(self) -> str:
         now = time.time()
@@ -311,41 +290,6 @@ class TopScreen:
         total = layout.total(self._model.total(look.filter), ascii_only)
         state_line = shorten(", ".join(state), width, keep="start")
         return [*markup, state_line, "\n", ("heading", layout.header(look.sort)), "\n", ("total", total)]
-
-
-class _Line(urwid.Text):
-    """A row that can have the focus, so that the list scrolls."""
-
-    _selectable = True
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text, wrap="clip")
-
-    def keypress(self, size: Any, key: str) -> str | None:
-        """No key is this row's own."""
-        return key
-
-
-class _Edit(urwid.Edit):
-    def __init__(self, question: str, done: Callable[[str], None]) -> None:
-        super().__init__(question)
-        self._done = done
-
-    def keypress(self, size: Any, key: str) -> str | None:
-        if key in ("enter", "esc"):
-            self._done(self.edit_text if key == "enter" else "")
-            return None
-        return super().keypress(size, key)
-
-
-_HEAT_KEYS: Final[dict[str, Callable[[TopScreen], None]]] = {
-    "left": TopScreen.earlier, "right": TopScreen.later, "p": TopScreen.pause, " ": TopScreen.pause,
-}  # fmt: skip
-"""What has a meaning of its own in the heat map; another key closes it."""
-
-
-def _nothing(screen: TopScreen) -> None:
-    """For a resize, which comes among the keys."""
 
 
 def _after(item: str, items: list[str], step: int) -> str:
