@@ -73,9 +73,10 @@ def tally_of(row: CommandRow) -> Tally:
             counts = distribution.counts if distribution.width else _coarser(distribution.counts)
             histograms[name] = Distribution(distribution.width, counts)
     phases = [row.histograms[name].counts if name in row.histograms else {} for name in PHASES]
+    backstore, waiting, sending = map(_total, phases)
     return Tally(
         row.commands, row.ended, row.failed, row.latency, row.maximum, row.in_bytes, row.out_bytes,
-        sum(phases[0].values()), *map(_total, phases), errors=dict(row.errors), histograms=histograms,
+        sum(phases[0].values()), backstore, waiting, sending, dict(row.errors), histograms,
     )  # fmt: skip
 
 

@@ -45,9 +45,9 @@ class Connection(http.client.HTTPConnection):
 
     def _connected(self) -> socket.socket:
         error = OSError(f"{self.host} has no address")
-        for *_, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+        for *_, (address, *_) in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
             try:
-                return socket.create_connection(address[:2], self._left())
+                return socket.create_connection((str(address), self.port), self._left())
             except TimeoutError:
                 raise
             except OSError as refused:

@@ -47,8 +47,8 @@ class Web(ThreadingHTTPServer):
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="metrics", daemon=True)
         shown = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
         try:
-            self.address_family, *_, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
-            super().__init__(place[:2], _Handler)
+            self.address_family, *_, (host, *_) = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+            super().__init__((str(host), address[1]), _Handler)
         except (OSError, UnicodeError) as error:
             raise ValueError(f"listen {shown}: {getattr(error, 'strerror', None) or error}") from None
 
