@@ -9,6 +9,8 @@ from iscsitools.backstores.base import Backstore
 BLOCKS = 64 << 10
 """Bytes of a disk behind its header."""
 
+TEXT = (b"What nobody else may read. " * 700)[:16384]
+
 Open = Callable[..., Backstore]
 
 

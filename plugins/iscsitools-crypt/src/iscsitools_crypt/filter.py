@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 from collections.abc import Iterator
+from typing import Final
 
 from iscsitools.backstores import values
 from iscsitools.backstores.base import (
@@ -22,6 +23,8 @@ from iscsitools.backstores.base import (
 from iscsitools_crypt.blocks import KEY_SIZE, Blocks
 from iscsitools_crypt.header import PLACES, SECTOR, SIZE, Header
 from iscsitools_crypt.secrets import Secret, read_secret
+
+_NO_HEADER: Final = "crypt: the disk below has data, and no header of this plugin"
 
 
 class CryptFilter(Filter):
@@ -73,7 +76,7 @@ class CryptFilter(Filter):
         copies = [Header.read(sector) for sector in sectors]
         header = max(filter(None, copies), key=lambda copy: copy.generation, default=None)
         if header is None:
-            raise BackstoreError("crypt: the disk below has data, and no header of this plugin")
+            raise BackstoreError(_NO_HEADER)
         if header.block_size != self.block_size:
             raise BackstoreError(f"crypt: the disk was made with block_size={header.block_size}; it needs that")
         self._use(header, header.key(self._secret))
@@ -86,6 +89,10 @@ class CryptFilter(Filter):
     def _make_header(self) -> None:
         if self.read_only or not self._create:
             raise BackstoreError("crypt: the disk below has no header; it was never used with this filter")
+        room = bytearray(SIZE)
+        self.inner.read_into(0, memoryview(room))
+        if any(room):  # a file system may leave its first sectors alone
+            raise BackstoreError(_NO_HEADER)
         key = os.urandom(KEY_SIZE)
         self._use(Header.new(self._secret, key, self.block_size, 1), key)
         for place in PLACES:

@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from iscsitools.backstores.base import BackstoreError
 
 from iscsitools_crypt.blocks import KEY_SIZE
-from iscsitools_crypt.secrets import COST, HIGHEST_COST, KEY_FILE, PASSPHRASE, Secret
+from iscsitools_crypt.secrets import COST, COSTS, KEY_FILE, PASSPHRASE, Secret
 
 SIZE: Final = 1 << 20
 """Bytes before the first block."""
@@ -77,7 +77,7 @@ class Header:
         magic, version, kind, block_size, generation, cost, salt, nonce = _FIELDS.unpack_from(text)
         if magic != _MAGIC or hashlib.sha256(text[:-_DIGEST]).digest() != text[-_DIGEST:]:
             return None
-        if version != _VERSION or kind not in (KEY_FILE, PASSPHRASE) or cost > HIGHEST_COST:
+        if version != _VERSION or kind not in (KEY_FILE, PASSPHRASE) or (kind == PASSPHRASE and cost not in COSTS):
             raise BackstoreError("crypt: the disk's header is of another version than this plugin knows")
         return cls(text, kind, block_size, generation, cost, salt, nonce)
 

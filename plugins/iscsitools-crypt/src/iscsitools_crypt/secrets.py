@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -19,8 +19,8 @@ KEY_FILE: Final = 1
 PASSPHRASE: Final = 2
 COST: Final = 15
 """Of scrypt, as a power of two: 32 MiB of memory and about a tenth of a second for each guess."""
-HIGHEST_COST: Final = 20
-"""The most that a header may ask for: 1 GiB."""
+COSTS: Final = range(1, 21)
+"""What a header may ask for: up to 1 GiB."""
 _WRAPPING: Final = 32
 _LEAST, _MOST = 32, 4096
 
@@ -30,7 +30,7 @@ class Secret:
     """``kind``: KEY_FILE or PASSPHRASE; ``data``: what the file holds."""
 
     kind: int
-    data: bytes
+    data: bytes = field(repr=False)
 
     def wrapping_key(self, salt: bytes, cost: int) -> bytes:
         """The key for a header with this salt; ``cost`` is scrypt's, and of a key file's none."""
