@@ -11,16 +11,26 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from iscsitools_analytics import schema
+from iscsitools_analytics.rows import (
+    drop_before,
+    fill_in,
+    first_value,
+    newest_of,
+    oldest_of,
+    put,
+    rows_within,
+    tally_in,
+)
 from iscsitools_analytics.schema import BLOBS, COLUMNS, LEVELS, Level
 from iscsitools_analytics.series import Series
-from iscsitools_analytics.tally import NUMBERS, Tally, pack, unpack
+from iscsitools_analytics.tally import NUMBERS, Tally
 
 LEAST_SIZE: Final = 4 << 20
 """Bytes below which no history fits."""
@@ -119,7 +129,7 @@ class Store:
         with self._transaction() as db:
             self._watched(db, server, t if since is None else since, t + 1)
             for series, tally in tallies.items():
-                self._put(db, LEVELS[0], t, self._id(db, series), tally)
+                put(db, LEVELS[0], t, self._id(db, series), tally)
             self._thin(db, t)
 
     def _id(self, db: sqlite3.Connection, series: Series) -> int:
@@ -139,19 +149,6 @@ class Store:
             span[1] = end
         db.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (server, *self._spans[server]))
 
-    def _put(self, db: sqlite3.Connection, level: Level, t: int, series: int, tally: Tally) -> None:
-        marks = ", ".join("?" * (2 + len(COLUMNS)))
-        put = f"INTO {level.table} (t, series, {', '.join(COLUMNS)}) VALUES ({marks})"
-        try:
-            db.execute(f"INSERT {put}", (t, series, *_row(tally)))
-        except sqlite3.IntegrityError:
-            there = db.execute(
-                f"SELECT {', '.join(COLUMNS)} FROM {level.table} WHERE series = ? AND t = ?", (series, t)
-            )
-            both = _tally(there.fetchone())
-            both.add(tally)
-            db.execute(f"REPLACE {put}", (t, series, *_row(both)))
-
     def _thin(self, db: sqlite3.Connection, now: int) -> None:
         """Add up what is over, and drop what is too old or too much."""
         for finer, coarser in pairwise(LEVELS):
@@ -162,38 +159,38 @@ class Store:
             while done < until:
                 self._sum_up(db, finer, coarser, done)
                 done += coarser.step
-                oldest = _oldest(db, finer, done)
+                oldest = oldest_of(db, finer, done)
                 # Nothing happened in between: the next that has anything.
                 done = until if oldest is None else max(done, min(until, oldest // coarser.step * coarser.step))
             db.execute("INSERT OR REPLACE INTO summed VALUES (?, ?)", (coarser.table, until))
             self._age(db, now)
-        _drop(db, LEVELS[0], now - LEVELS[0].age)
+        drop_before(db, LEVELS[0], now - LEVELS[0].age)
         self._shrink(db)
 
     def _summed(self, db: sqlite3.Connection, finer: Level, coarser: Level) -> int | None:
         """Until when a level is complete; at first until where the finer one begins; None: there is nothing."""
-        until: int | None = _first(db, "SELECT until FROM summed WHERE level = ?", coarser.table)
+        until: int | None = first_value(db, "SELECT until FROM summed WHERE level = ?", coarser.table)
         if until is None:
-            begin = _oldest(db, finer)
+            begin = oldest_of(db, finer)
             until = None if begin is None else begin // coarser.step * coarser.step
         return until
 
     def _sum_up(self, db: sqlite3.Connection, finer: Level, coarser: Level, t: int) -> None:
         added: dict[int, Tally] = {}
         for series, *row in db.execute(
-            f"SELECT x.series, {', '.join(COLUMNS)} FROM {_within(finer)}", (t, t + coarser.step)
+            f"SELECT x.series, {', '.join(COLUMNS)} FROM {rows_within(finer)}", (t, t + coarser.step)
         ):
-            tally = _tally(row)
+            tally = tally_in(row)
             if series in added:
                 added[series].add(tally)
             else:
                 added[series] = tally
         for series, tally in added.items():
-            self._put(db, coarser, t, series, tally)
+            put(db, coarser, t, series, tally)
 
     def _age(self, db: sqlite3.Connection, now: int) -> None:
         for level in LEVELS[1:]:
-            _drop(db, level, now - level.age)
+            drop_before(db, level, now - level.age)
         db.execute("DELETE FROM watched WHERE end < ?", (now - LEVELS[-1].age,))
         used = " UNION ".join(f"SELECT series FROM {level.table}" for level in LEVELS)
         gone = db.execute(f"DELETE FROM series WHERE id NOT IN ({used}) RETURNING id").fetchall()
@@ -206,16 +203,16 @@ class Store:
 
         Pages that are free are used again, so that the file does not grow; a little is kept free for the next rows.
         """
-        page = _first(db, "PRAGMA page_size") or 4096
+        page = first_value(db, "PRAGMA page_size") or 4096
         for level in LEVELS:
-            while (_first(db, "PRAGMA page_count") or 0) - (_first(db, "PRAGMA freelist_count") or 0) > (
+            while (first_value(db, "PRAGMA page_count") or 0) - (first_value(db, "PRAGMA freelist_count") or 0) > (
                 self._size * 9 // 10 // page
             ):
-                first, last = _oldest(db, level), _newest(db, level)
+                first, last = oldest_of(db, level), newest_of(db, level)
                 if first is None or last is None or first == last:
                     break
                 until = min(first + max(level.step, (last - first) // _STEPS), last)
-                _drop(db, level, until)
+                drop_before(db, level, until)
                 db.execute("INSERT OR REPLACE INTO dropped VALUES (?, ?)", (level.table, until))
 
     def seen(self) -> dict[str, list[tuple[int, int]]]:
@@ -236,7 +233,7 @@ class Store:
         latest = max((end for _, end in list(self._spans.values())), default=t)
         with self._told():
             for level in LEVELS[:-1]:
-                dropped = _first(self._db, "SELECT until FROM dropped WHERE level = ?", level.table) or 0
+                dropped = first_value(self._db, "SELECT until FROM dropped WHERE level = ?", level.table) or 0
                 if t >= latest - level.age and t >= dropped:
                     return level.step
         return LEVELS[-1].step
@@ -258,7 +255,7 @@ class Store:
     def _pieces(self, begin: int, end: int, step: int) -> Iterator[tuple[Level, int, int]]:
         """Which level has which part of a span: the coarsest that fits the step, up to where it is complete."""
         with self._told():
-            until = {level.table: _first(self._db, "SELECT until FROM summed WHERE level = ?", level.table)
+            until = {level.table: first_value(self._db, "SELECT until FROM summed WHERE level = ?", level.table)
                      for level in LEVELS}  # fmt: skip
         for level in reversed(LEVELS):
             if level.step > step:
@@ -286,7 +283,7 @@ class Store:
                 )
             for place, series, *values in rows:
                 counts = values[: len(NUMBERS)]
-                yield place, series, _filled(Tally(*counts), dict(zip(blobs, values[len(NUMBERS) :], strict=True)))
+                yield place, series, fill_in(Tally(*counts), dict(zip(blobs, values[len(NUMBERS) :], strict=True)))
 
     def size(self) -> int:
         """Bytes of the file, without its log."""
@@ -299,59 +296,3 @@ class Store:
             with suppress(sqlite3.Error):
                 db.close()
         os.close(self._lock)
-
-
-def _first(db: sqlite3.Connection, question: str, *values: Any) -> Any:
-    row = db.execute(question, values).fetchone()
-    return None if row is None else row[0]
-
-
-def _within(level: Level) -> str:
-    """The rows from one time to before another, found by the table's key, which begins with the series."""
-    table = level.table
-    return f"series AS s CROSS JOIN {table} AS x ON x.series = s.id AND x.t >= ? AND x.t < ?"
-
-
-def _oldest(db: sqlite3.Connection, level: Level, after: int = 0) -> int | None:
-    found: int | None = _first(
-        db, f"SELECT min((SELECT min(t) FROM {level.table} WHERE series = s.id AND t >= ?)) FROM series AS s", after
-    )
-    return found
-
-
-def _newest(db: sqlite3.Connection, level: Level) -> int | None:
-    found: int | None = _first(
-        db, f"SELECT max((SELECT max(t) FROM {level.table} WHERE series = s.id)) FROM series AS s"
-    )
-    return found
-
-
-def _drop(db: sqlite3.Connection, level: Level, before: int) -> None:
-    for (series,) in db.execute("SELECT id FROM series").fetchall():
-        db.execute(f"DELETE FROM {level.table} WHERE series = ? AND t < ?", (series, before))
-
-
-def _row(tally: Tally) -> list[Any]:
-    packed: Callable[[str], bytes | None] = lambda name: (  # noqa: E731
-        pack(tally.histograms[name].counts, tally.histograms[name].width) if name in tally.histograms else None
-    )
-    errors = pack(tally.errors) if tally.errors else None
-    return [*(getattr(tally, name) for name in NUMBERS), errors, *map(packed, BLOBS[1:])]
-
-
-def _tally(row: list[Any]) -> Tally:
-    return _filled(Tally(*row[: len(NUMBERS)]), dict(zip(BLOBS, row[len(NUMBERS) :], strict=True)))
-
-
-def _filled(tally: Tally, blobs: Mapping[str, bytes | None]) -> Tally:
-    try:
-        for name, data in blobs.items():
-            if data is None:
-                continue
-            if name == "errors":
-                tally.errors = unpack(data).counts
-            else:
-                tally.histograms[name] = unpack(data)
-    except ValueError as error:
-        raise sqlite3.DatabaseError(str(error)) from None
-    return tally
