@@ -21,9 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import simulated_load as simulated
+
+from iscsitools_analytics.store import Store
 
 SECONDS = 60.0
 IQN = "iqn.2026-11.example:disks"
+SIZE = 8
+"""Blocks of a read, 4 KiB."""
 
 
 def missing(reason: str) -> None:
@@ -194,3 +199,54 @@ class Browser:
     def close(self) -> None:
         self._browser.close()
         self._driver.stop()
+
+
+def waited(tab: Any, condition: str, *arguments: Any) -> Any:
+    # The page's policy forbids what the driver's own way of waiting does: to evaluate text.
+    return eventually(lambda: tab.evaluate(condition, list(arguments)), condition)
+
+
+def cell(tab: Any, card: int, t: int, bucket: int) -> list[int]:
+    """The colour of the middle of a heat map's cell, as the canvas has it."""
+    found: list[int] = tab.evaluate(
+        """([card, t, bucket]) => {
+            const {drawing, frame, base} = window.page.cards[card];
+            const [x, y, width, height] = drawing.box(frame, frame.columnOf(t), bucket);
+            const scale = base.width / frame.width;
+            const at = [Math.floor((x + width / 2) * scale), Math.floor((y + height / 2) * scale)];
+            return [...base.getContext('2d').getImageData(...at, 1, 1).data];
+        }""",
+        [card, t, bucket],
+    )
+    return found
+
+
+def wanted(tab: Any, card: int, t: int, bucket: int) -> list[int]:
+    """The colour that the palette has for the count that the server tells of a cell."""
+    found: list[int] = tab.evaluate(
+        """async ([card, t, bucket]) => {
+            const {colourOf} = await import('/page/palette.js');
+            const {drawing, data} = window.page.cards[card];
+            const flat = data.columns[(t - data.begin) / data.step].c;
+            const count = flat[flat.findIndex((each, at) => at % 2 === 0 && each === bucket) + 1];
+            const colour = colourOf(count, drawing.most, false, document.documentElement.dataset.theme === 'dark');
+            return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)).concat(255);
+        }""",
+        [card, t, bucket],
+    )
+    return found
+
+
+def table(tab: Any, card: int) -> dict[str, list[str]]:
+    rows = tab.locator(".graph").nth(card).locator(".scroll tbody tr").all_inner_texts()
+    split = [row.split("\t") for row in rows]
+    return {cells[0].strip(): [each.strip() for each in cells[1:]] for cells in split}
+
+
+def filled(place: Place, seconds: int, disturbed: int) -> tuple[int, int]:
+    """A history of the last ``seconds``, in which the culprit was on at the end; returns its beginning and end."""
+    end = int(time.time()) - 30
+    store = Store(place.folder / "history.db")
+    simulated.fill(store, end - seconds, end, end - disturbed)
+    store.close()
+    return end - seconds, end
