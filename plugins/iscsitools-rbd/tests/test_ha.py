@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from ceph_cluster import Cluster
-from ha import IQN, LIMIT, HeadProcess, Load, in_namespace, no_namespace, pair
+from ha import LIMIT, in_namespace, no_namespace, pair
+from head_process import IQN, HeadProcess
 from iscsitools.initiator import Session
 from iscsitools.wire.scsi import Status
+from verified_load import Load
 
 from iscsitools_rbd.ceph import modules
 
