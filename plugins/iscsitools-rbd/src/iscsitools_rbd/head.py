@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 
 from iscsitools.backstores.base import BackstoreError
 
+from iscsitools_rbd.beats import GONE, Beats
 from iscsitools_rbd.ceph import modules, reason
 from iscsitools_rbd.image import OpenImage
 from iscsitools_rbd.native_image import NativeImage
@@ -33,10 +34,6 @@ log = logging.getLogger(__name__)
 _BEAT: Final = 1.0
 _FOR_EVER: Final = 365 * 86400.0
 """Seconds for which an old client is shut out: longer than any stopped machine sleeps."""
-_TURN: Final = 3.0
-"""Seconds that a head leaves to each one before it that could take over, too."""
-_GONE: Final = "gone"
-"""The beat of a head that has left."""
 _TRIES: Final = 10
 
 
@@ -80,10 +77,8 @@ class Head:
         self._ends = False
         self._watching = False
         self._watcher: threading.Thread | None = None
-        self._heard = time.monotonic()
-        self._beats: dict[int, tuple[str, float]] = {}
+        self._beats = Beats(number, takeover)
         self._count = 0
-        self._free_since = 0.0
         self.access: dict[int, str] = {number: "standby"}
         self.reservations = ""
         self._thread = threading.Thread(target=self._run, name=f"rbd-head-{number}", daemon=True)
@@ -116,7 +111,7 @@ class Head:
         with self._lock:
             was_active, self._active = self._active, False
             try:
-                left = {f"beat.{self.number}": _GONE}
+                left = {f"beat.{self.number}": GONE}
                 if was_active:
                     self._owner.deactivate()
                     left |= {"active": "0", "address": ""}
@@ -165,37 +160,17 @@ class Head:
         self._take_in(state)
         if self._active and state.active != self.number:
             self._give_up(f"head {state.active} has taken over")
-        elif not self._active and self._is_free(state):
+        elif not self._active and self._beats.is_free(state):
             self._take_over()
         self._tell_access(state)
 
     def _take_in(self, state: State) -> None:
-        now = self._heard = time.monotonic()
-        for number, beat in state.beats.items():
-            if beat == _GONE:
-                self._beats[number] = (beat, 0.0)
-            elif self._beats.get(number, ("", 0.0))[0] != beat:
-                self._beats[number] = (beat, now)
+        self._beats.take_in(state)
         self.reservations = state.reservations
-
-    def _lives(self, number: int) -> bool:
-        return number in self._beats and time.monotonic() - self._beats[number][1] <= self._takeover
-
-    def _is_free(self, state: State) -> bool:
-        """Whether to take over: nobody is active, or who is does not live. Lower numbers that live go first."""
-        if state.active == self.number:
-            return True
-        if state.active and self._lives(state.active):
-            self._free_since = 0.0
-            return False
-        now = time.monotonic()
-        self._free_since = self._free_since or now
-        before = sum(self._lives(number) for number in self._beats if number < self.number)
-        return now - self._free_since >= before * _TURN
 
     def _out_of_reach(self) -> None:
         """Ceph does not answer: an active head gives up before another may think that it is dead."""
-        if self._active and time.monotonic() - self._heard > self._takeover * 0.8:
+        if self._active and self._beats.silence > self._takeover * 0.8:
             self._give_up("Ceph is out of reach")
 
     def _give_up(self, why: str) -> None:
@@ -208,7 +183,7 @@ class Head:
     def _tell_access(self, state: State) -> None:
         active = self.number if self._active else state.active
         access = {
-            number: "optimized" if number == active else "standby" if self._lives(number) else "unavailable"
+            number: "optimized" if number == active else "standby" if self._beats.lives(number) else "unavailable"
             for number in {*self._beats, self.number}
         }
         access[self.number] = "optimized" if self._active else "standby"
@@ -251,7 +226,7 @@ class Head:
         self._owner.reservations_changed()
         self.access = {**self.access, self.number: "optimized"}
         if before.active not in (0, self.number):
-            self.access[before.active] = "standby" if self._lives(before.active) else "unavailable"
+            self.access[before.active] = "standby" if self._beats.lives(before.active) else "unavailable"
         self._owner.access_changed()
         log.info("head %d: active", self.number)
         threading.Thread(target=self._shared.tell, args=(self.number, "changed"), daemon=True).start()
