@@ -143,7 +143,7 @@ def test_who_is_shut_out_is_not_ready(cluster: Cluster, image: Image, stores: li
     with serve(f"rbd:{image()},conf={cluster.conf},block_size=4096") as target, target.connect() as session:
         session.command(bytes(6))
         assert session.wait(write(session, 4, b"1" * 4096)).good
-        cluster.command("osd blocklist", blocklistop="add", addr=stores[-1]._data.address)
+        cluster.command("osd blocklist", blocklistop="add", addr=stores[-1]._path.image.address)
         cluster.wait_for(lambda: not session.wait(write(session, 4, b"2" * 4096)).good, "an error")
         for task in (write(session, 4, b"3" * 4096), session.start_command(cdb(READ, 4), read=4096)):
             assert session.wait(task).sense_code[0] == 2  # NOT READY

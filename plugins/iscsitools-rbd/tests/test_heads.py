@@ -111,7 +111,7 @@ def test_a_write_that_is_held_back_in_the_old_head_never_lands(cluster: Cluster,
     one.write(0, memoryview(b"0" * 4096 * 16))
     ended: list[BaseException | None] = []
     with one._head._lock:  # it is as if stopped: it does not look
-        old = one._data.address
+        old = one._path.image.address
         cluster.command("osd pause")
         try:
             pause_is_known(one)

@@ -302,7 +302,7 @@ def test_an_osd_that_is_stopped_costs_time_and_nothing_else(cluster: Cluster, im
 def test_a_client_that_was_shut_out_is_not_ready(cluster: Cluster, image: Image, store: Store) -> None:
     disk = store(image())
     disk.open()
-    address = disk._data.address
+    address = disk._path.image.address
     cluster.command("osd blocklist", blocklistop="add", addr=address)
     error = until(lambda: raised(disk), lambda error: error is not None)
     assert error.errno == errno.ENODEV

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import queue
-import select
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
@@ -22,24 +18,21 @@ from iscsitools.backstores.base import (
     Option,
     Request,
 )
-from iscsitools.backstores.carrier import Carrier, carrier_of
 from iscsitools.backstores.shortcut import Shortcut
 
-from iscsitools_rbd.binding_calls import BindingCalls, refusal
+from iscsitools_rbd.binding_calls import refusal
 from iscsitools_rbd.ceph import Account, abandon, connect, failure, modules
 from iscsitools_rbd.extents import extents_of
 from iscsitools_rbd.head import Head, ServedImage
 from iscsitools_rbd.image import OpenImage
 from iscsitools_rbd.names import ImageName
 from iscsitools_rbd.native_image import NativeImage, native, text
-from iscsitools_rbd.patience import Patience
+from iscsitools_rbd.request_path import RequestPath
 from iscsitools_rbd.shared import SharedObject
 
 _ASYNCHRONOUS: Final = frozenset(Operation) - {Operation.COMPARE_AND_WRITE}
 _CONTROL: Final = {"rados_osd_op_timeout": "3", "rados_mon_op_timeout": "5"}
 """Of a head's client that never writes to the image: what it asks for is asked for again."""
-_STEP: Final = 10
-"""Milliseconds after which a thread that waits looks whether the loop has completed its request."""
 _LOOK: Final = 0.25
 """Seconds between two looks for requests whose time is over, and at the size."""
 
@@ -92,14 +85,7 @@ class RbdBackstore(Backstore):
         """What size and identity are read from: the image itself, or a head's second client."""
         self._control: Any = None
         """A head's client for what the heads share."""
-        self._data: ServedImage | None = None
-        """What is read and written; None: this head is not active."""
-        self._calls: NativeImage | BindingCalls | None = None
-        """What hands requests for it to librbd."""
-        self._eventfd = -1
-        self._direct: Any = None
-        """What data paths in C hand their calls to (``native/carrier.c``)."""
-        self._carrier: Carrier | None = None
+        self._path = RequestPath(self._wait_seconds, self._failed_at)
         self._size = 0
         self._cached = False
         self._identity = ""
@@ -116,13 +102,12 @@ class RbdBackstore(Backstore):
         self._shown = shown
         self._size, self._cached, self._identity = shown.size, shown.cached, shown.identity
         if native() is not None and not self._cached:
-            self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            self._direct = native().Carrier()
+            self._path.go_by_c()
         if self._number:
             self._join(shown)
         else:
             try:
-                self.activate(self._open_data() if self._eventfd >= 0 else shown)
+                self.activate(self._open_data() if self._path.fd >= 0 else shown)
             except BackstoreError:
                 shown.close()
                 raise
@@ -141,17 +126,16 @@ class RbdBackstore(Backstore):
             left = left and not thread.is_alive()
         if shown is None:
             return
-        if left and not self._shut_out and not self._waiting_for:
+        if left and not self._shut_out and not self._path.waiting_for:
             if control is not None:
                 control.shutdown()
-            if isinstance(self._data, NativeImage):
-                self._data.close()
+            if isinstance(self._path.image, NativeImage):
+                self._path.image.close()
             shown.close()
         else:  # closing could wait without an end
             abandon(shown.cluster, shown.pool, shown.image, *([control] if control is not None else []))
             return  # librbd may still say that it has answered
-        if self._eventfd >= 0:
-            os.close(self._eventfd)
+        self._path.close()
 
     # As a head
 
@@ -169,35 +153,18 @@ class RbdBackstore(Backstore):
             raise
 
     def _open_data(self) -> ServedImage:
-        if self._eventfd >= 0:
-            return NativeImage(
-                self._account, self._settings, self.name, self.read_only, self._eventfd, self._wait_seconds
-            )
+        if (fd := self._path.fd) >= 0:
+            return NativeImage(self._account, self._settings, self.name, self.read_only, fd, self._wait_seconds)
         return OpenImage(self._account, self._settings, self.name, self.read_only)
 
     def activate(self, image: ServedImage) -> None:
         """Serve from this image."""
         self._shut_out = False
-        if isinstance(image, NativeImage):
-            self._calls = image
-            self._direct.use(image.opened)
-        else:
-            self._calls = BindingCalls(image, Patience(self._wait_seconds), self._failed_at)
-        self._data = image
+        self._path.lead_to(image)
 
     def deactivate(self) -> None:
         """Serve no more; the client is closed when librbd lets go of it."""
-        data, self._data = self._data, None
-        calls, self._calls = self._calls, None
-        if self._direct is not None:
-            self._direct.use(None)
-        error = OSError(errno.ENODEV, "another head serves the disk")
-        if calls is not None:
-            calls.give_up(error)
-        if data is not None:
-            closer = threading.Thread(target=data.close, name="rbd-close", daemon=True)
-            closer.start()
-            closer.join(timeout=2)
+        self._path.give_up()
 
     def access_changed(self) -> None:
         """Tell the server."""
@@ -252,17 +219,12 @@ class RbdBackstore(Backstore):
         """That Ceph does not answer, or has shut this client out."""
         if self._shut_out:
             return "Ceph has shut this client out"
-        late = self._waiting_for
+        late = self._path.waiting_for
         return f"Ceph has not answered for {late:.0f} s" if late else ""
-
-    @property
-    def _waiting_for(self) -> float:
-        return calls.waiting_for if (calls := self._calls) is not None else 0.0
 
     def _look_after_requests(self) -> None:
         while not self._closing.wait(_LOOK):
-            if (calls := self._calls) is not None:
-                calls.look()
+            self._path.look()
 
     def _look_after_size(self) -> None:
         """Notice a new size, which librbd learns from Ceph by itself. It may wait for Ceph."""
@@ -277,8 +239,8 @@ class RbdBackstore(Backstore):
 
     def _size_now(self) -> int:
         """Of the client that reads and writes, where there is one: it has to know the new blocks."""
-        if isinstance(data := self._data, NativeImage):
-            return data.size()
+        if isinstance(image := self._path.image, NativeImage):
+            return image.size()
         return int(self._shown.image.size()) if self._shown is not None else self._size
 
     # Asynchronous calls
@@ -297,45 +259,23 @@ class RbdBackstore(Backstore):
         if operation is Operation.FLUSH and not self._cached:
             request.complete()  # nothing is volatile
             return
-        calls = self._calls
-        if calls is None:
-            request.complete(OSError(errno.ENODEV, "another head serves the disk"))
-            return
         try:
-            calls.submit(request)
+            self._path.submit(request)
         except BaseException as error:
             raise refusal(error, operation) from None
 
     @property
     def completion_fd(self) -> int:
         """Of the module in C; without it callbacks of the binding say what is done."""
-        return self._eventfd
+        return self._path.fd
 
     def reap(self) -> None:
         """Complete what librbd has answered."""
-        self._poll()
-        if self._carrier is not None:
-            self._carrier.reap()
-
-    def _poll(self) -> None:
-        """The same, but for what data paths wait for, which only the loop's thread may answer. From any thread."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._eventfd)
-        if isinstance(calls := self._calls, NativeImage):
-            calls.reap(self._failed_at)
+        self._path.reap()
 
     def shortcut(self) -> Shortcut | None:
         """What plain reads and writes go by, past Python."""
-        if self._carrier is None and self._direct is not None:
-            self._carrier = carrier_of(self._direct.capsule(), self._eventfd, self._carried)
-        return self._carrier.shortcut() if self._carrier is not None else None
-
-    def _carried(self, request: Request, result: int) -> None:
-        """A call of a data path has ended that is a request by now."""
-        if result == request.length:
-            request.complete()
-        else:
-            self._failed_at(request, result)
+        return self._path.shortcut()
 
     def _failed_at(self, request: Request, code: int) -> None:
         """Called in any thread; a READ that is short has no error of its own."""
@@ -356,21 +296,10 @@ class RbdBackstore(Backstore):
         ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         request.begin(lambda _, error: ended.put(error))
         self.submit(request)
-        if self._eventfd >= 0:
-            self._reap_until(ended)
+        if self._path.fd >= 0:
+            self._path.reap_until(ended)
         if (error := ended.get()) is not None:
             raise error
-
-    def _reap_until(self, ended: queue.SimpleQueue[BaseException | None]) -> None:
-        """Where nobody else looks at the descriptor, this thread does; the loop may be faster at any time."""
-        poll = select.poll()
-        poll.register(self._eventfd, select.POLLIN)
-        while ended.empty():
-            if poll.poll(_STEP):
-                self._poll()
-                if self._carrier is not None and self._carrier.waiting:
-                    os.eventfd_write(self._eventfd, 1)  # the loop has to come by
-                    time.sleep(_STEP / 1000)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Read."""
@@ -398,17 +327,16 @@ class RbdBackstore(Backstore):
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """What the object map says, or else what the objects themselves have: the rest are holes."""
-        self._serving()
+        served = self._serving()
         assert self._shown is not None
-        image = self._data.image if isinstance(self._data, OpenImage) else self._shown.image
+        image = served.image if isinstance(served, OpenImage) else self._shown.image
         yield from extents_of(image, offset, length, self.block_size)
 
     def _serving(self) -> ServedImage:
         """What is served; raises OSError when another head serves it."""
-        data = self._data
-        if data is None:
+        if (image := self._path.image) is None:
             raise OSError(errno.ENODEV, "another head serves the disk")
-        return data
+        return image
 
     def resize(self, size: int) -> None:
         """Change the image's size."""
