@@ -19,6 +19,11 @@ from iscsitools.trace.protocol import MAX_REQUEST, ReaderLimits
 
 from .support import READ10, Host, bhs, connection
 
+ALONE = """import os, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])
+from support.alone import hide_others; hide_others(Path(os.environ["XDG_RUNTIME_DIR"]))
+"""
+"""Before a program: it finds the test's server, and none that happens to run on this machine besides."""
+
 
 def programs(project: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (project / "docs" / "tracing-api.md").read_text(), re.DOTALL)
@@ -29,7 +34,8 @@ def test_the_tool_in_ten_lines(make_host: object, project: Path) -> None:
     host: Host = make_host(clock=lambda: now)  # type: ignore[operator]
     program = programs(project)[0]
     assert len([line for line in program.splitlines() if line and "import" not in line]) <= 10
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+    command_line = [sys.executable, "-c", ALONE + program, str(project / "tests")]
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, text=True) as process:
         host.wait_until(lambda: host.probes.mask != 0)
         conn = connection()
         for itt, took in ((1, 999_000), (2, 2_500_000)):
@@ -47,9 +53,8 @@ def test_the_tool_in_ten_lines(make_host: object, project: Path) -> None:
 
 
 def test_the_sums(host: Host, project: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", programs(project)[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    command_line = [sys.executable, "-c", ALONE + programs(project)[1], str(project / "tests")]
+    with subprocess.Popen(command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         host.wait_until(lambda: host.probes.mask != 0)
         for probe, header in ((6, bhs(1, 0xC0, cdb=READ10)), (8, bhs(0x25, 0x81, length=512))):
             host.call(lambda probe=probe, header=header: host.probes.pdu(probe, connection(), 4, header, 0, READ10))
