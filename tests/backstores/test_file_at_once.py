@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.in_memory import HAS_MEMORY, MEMORY
 
 from iscsitools.backstores import file as file_module
 from iscsitools.backstores import file_at_once
@@ -18,7 +19,6 @@ from iscsitools.backstores.syscalls import RWF_NOWAIT, is_in_memory
 from .conftest import MIB, drop_from_cache, on_disk, read
 
 Opened = Callable[..., Backstore]
-MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
 
 on_linux = pytest.mark.skipif(not RWF_NOWAIT, reason="RWF_NOWAIT is Linux's")
 
@@ -144,6 +144,8 @@ def test_where_the_file_system_knows_no_reads_that_wait_for_nothing(opened: Open
 
 
 def test_a_file_in_memory_never_waits(opened: Opened, tmp_path: Path) -> None:
+    if not HAS_MEMORY:
+        pytest.skip("/dev/shm cannot be written")
     with tempfile.NamedTemporaryFile(dir=MEMORY) as file:
         file.truncate(MIB)
         if not is_in_memory(file.fileno()):

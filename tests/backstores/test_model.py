@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.in_memory import MEMORY
 
 from iscsitools.backstores.base import Allocation, Backstore
 from iscsitools.backstores.spec import build, parse_spec
@@ -17,8 +17,6 @@ from iscsitools.plugins import PluginManager
 
 BLOCK = 512
 SIZE = (2 << 20) + 5 * BLOCK  # the last granule of cow and the last chunk of ram are cut short
-
-MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
 
 PERSISTENT = (
     "file:{dir}/disk",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.in_memory import MEMORY
 
 from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.syscalls import sync_data
@@ -29,10 +30,9 @@ LENGTH = 8192
 
 
 @pytest.fixture
-def alive(tmp_path: Path) -> Iterator[Path]:
+def alive() -> Iterator[Path]:
     """A folder, in memory where there is one: many small files are made of it."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else str(tmp_path)
-    with tempfile.TemporaryDirectory(prefix="iscsitools-kept-", dir=memory) as name:
+    with tempfile.TemporaryDirectory(prefix="iscsitools-kept-", dir=MEMORY) as name:
         folder = Path(name) / "alive"
         folder.mkdir()
         yield folder
