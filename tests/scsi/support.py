@@ -16,6 +16,10 @@ from iscsitools.scsi.core.unit import LogicalUnit
 
 PAGE = 4096
 TARGET = "iqn.2026-11.example:disk"
+TUR, READ, WRITE = "000000000000", "28000000000000000100", "2a000000000000000100"
+"""TEST UNIT READY; READ(10) and WRITE(10) of the first block."""
+FIELD, LIST_FIELD, LIST_LENGTH = (5, 0x2400), (5, 0x2600), (5, 0x1A00)
+"""ILLEGAL REQUEST for what is in the CDB, in the parameter list, and for that list's length."""
 
 
 class MemoryStore(Backstore):

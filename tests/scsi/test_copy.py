@@ -12,9 +12,9 @@ from iscsitools.scsi.copy.manager import MOST_AT_ONCE, CopyManager
 from iscsitools.wire.scsi import ManagementFunction
 
 from .copying import BLOCK, MIB, Copying, copy_list, cscd, extended_copy, receive, segment
+from .support import FIELD, LIST_FIELD, LIST_LENGTH
 
 NOT_REACHABLE, DEVICE_FAILURE, ABORTED = (0xA, 0x0D02), (0xA, 0x0D01), (0xA, 0x0000)
-LIST_FIELD, CDB_FIELD, LENGTH = (5, 0x2600), (5, 0x2400), (5, 0x1A00)
 CONFLICT, BUSY = 0x18, 8
 
 
@@ -89,14 +89,14 @@ def test_block_sizes_may_differ(copying):
         (lambda t: copy_list([cscd(t.a)], [segment(0, 0, 2, t.a.blocks - 1, 0)]), ABORTED),
         (lambda t: copy_list([cscd(t.a)] * 65, []), (5, 0x2606)),
         (lambda t: copy_list([cscd(t.a)], [segment(0, 0, 1, 0, 1)] * 257), (5, 0x2608)),
-        (lambda t: copy_list([cscd(t.a)] * 65, [segment(0, 0, 1, 0, 1)] * 257), LENGTH),
-        (lambda t: copy_list([cscd(t.a)], [segment(0, 0, 1, 0, 1)])[:-1], LENGTH),
+        (lambda t: copy_list([cscd(t.a)] * 65, [segment(0, 0, 1, 0, 1)] * 257), LIST_LENGTH),
+        (lambda t: copy_list([cscd(t.a)], [segment(0, 0, 1, 0, 1)])[:-1], LIST_LENGTH),
         (lambda t: copy_list([cscd(t.a)], [segment(0, 0, 1, 0, 1)[:-1]]), LIST_FIELD),
         (lambda t: copy_list([cscd(t.a)[:-1]], []), LIST_FIELD),
         (lambda t: copy_list([cscd(t.a)], [], inline=4) + bytes(4), (5, 0x260B)),
         (lambda t: copy_list([cscd(t.a)], [segment(0, 0, 1, 0, 1)], usage=1), LIST_FIELD),
         (lambda t: copy_list([cscd(t.a)], [segment(0, 0, 1, 0, 1)], usage=3), LIST_FIELD),
-        (lambda t: bytes(15), LENGTH),
+        (lambda t: bytes(15), LIST_LENGTH),
     ],
 )
 def test_what_cannot_be_copied(change, code):
@@ -115,7 +115,7 @@ def test_a_list_may_ask_for_nothing():
     assert copying.run(a, extended_copy(b""))[0] == 0
     empty = copy_list([], [])
     assert copying.run(a, extended_copy(empty), empty)[0] == 0
-    assert copying.run(a, receive(0))[1] == CDB_FIELD
+    assert copying.run(a, receive(0))[1] == FIELD
 
 
 def test_list_identifiers_are_of_one_operation_at_a_time():
@@ -125,7 +125,7 @@ def test_list_identifiers_are_of_one_operation_at_a_time():
     first = a.send(extended_copy(data), data)
     assert a.run(receive(0)).data == struct.pack(">IBHBI", 8, 0, 0, 0, 0)
     assert a.run(extended_copy(data), data).code == (5, 0x0016)
-    assert b.run(receive(0)).code == CDB_FIELD
+    assert b.run(receive(0)).code == FIELD
     other = b.send(extended_copy(data), data)
     copying.finish()
     assert (first.status, other.status) == (0, 0)

@@ -12,7 +12,6 @@ from iscsitools.wire.scsi import ManagementFunction
 from .copying import BLOCK, MIB, Copying, copy_list, cscd, extended_copy, receive, reserve, segment
 
 NOT_REACHABLE, DEVICE_FAILURE, ABORTED = (0xA, 0x0D02), (0xA, 0x0D01), (0xA, 0x0000)
-LIST_FIELD, CDB_FIELD, LENGTH = (5, 0x2600), (5, 0x2400), (5, 0x1A00)
 CONFLICT, BUSY = 0x18, 8
 
 

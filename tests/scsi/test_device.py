@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .support import Bench, MemoryStore
+from .support import TUR, Bench, MemoryStore
 
-TUR = "000000000000"
 READ_CAPACITY = "25000000000000000000"
 
 

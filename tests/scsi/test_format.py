@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .support import Bench, MemoryStore
+from .support import FIELD, LIST_FIELD, LIST_LENGTH, READ, TUR, Bench, MemoryStore
 
-TUR = "000000000000"
-READ = "28000000000000000100"
-WRITE = "2a000000000000000100"
-FIELD, LIST_FIELD, LIST_LENGTH, SEQUENCE = (5, 0x2400), (5, 0x2600), (5, 0x1A00), (5, 0x2C00)
 
 
 @pytest.fixture

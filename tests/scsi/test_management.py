@@ -8,12 +8,9 @@ import pytest
 
 from iscsitools.scsi.spc.diagnostics import DiagnosticBuffers
 
-from .support import Bench
+from .support import FIELD, LIST_FIELD, LIST_LENGTH, READ, TUR, WRITE, Bench
 
-TUR = "000000000000"
-READ = "28000000000000000100"
-WRITE = "2a000000000000000100"
-FIELD, LIST_FIELD, LIST_LENGTH, SEQUENCE = (5, 0x2400), (5, 0x2600), (5, 0x1A00), (5, 0x2C00)
+SEQUENCE = (5, 0x2C00)
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from iscsitools.scsi.core.executor import InlineExecutor
 from iscsitools.scsi.core.options import UnitOptions
 from iscsitools.scsi.core.unit import LogicalUnit
 
-from .support import Bench, MemoryStore
+from .support import TUR, Bench, MemoryStore
 
-TUR = "000000000000"
 EJECT, LOAD, STOP, START = "1b0000000200", "1b0000000300", "1b0000000000", "1b0000000100"
 NEEDS_MEDIUM = [
     TUR, "25" + "00" * 9, "9e10" + "00" * 14, "9e12" + "00" * 14, "28" + "00" * 9, "a8" + "00" * 11, "88" + "00" * 15,

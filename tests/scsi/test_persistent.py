@@ -8,13 +8,12 @@ import pytest
 
 from iscsitools.scsi.spc.transport_id import decode_transport_id, encode_transport_id
 
-from .support import Bench, Initiator
+from .support import READ, TUR, WRITE, Bench, Initiator
 
 REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT_AND_ABORT, REGISTER_AND_IGNORE, REGISTER_AND_MOVE = range(8)
 KEYS, RESERVATION, CAPABILITIES, FULL_STATUS = range(4)
 WE, EA, WE_RO, EA_RO, WE_AR, EA_AR = 1, 3, 5, 6, 7, 8
 ALL_TYPES = (WE, EA, WE_RO, EA_RO, WE_AR, EA_AR)
-TUR, READ, WRITE = "000000000000", "28000000000000000100", "2a000000000000000100"
 CONFLICT = 0x18
 
 

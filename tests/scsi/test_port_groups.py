@@ -8,9 +8,9 @@ import pytest
 
 from iscsitools.scsi.core.port_groups import AccessState, PortGroup, PortGroups, StatusCode
 
-from .support import Bench
+from .support import READ, TUR, Bench
 
-TUR, READ, INQUIRY = "000000000000", "28000000000000000100", "120000006000"
+INQUIRY = "120000006000"
 REPORT = "a30a000000000000010000" + "00"
 STANDBY, UNAVAILABLE = (2, 0x040B), (2, 0x040C)
 

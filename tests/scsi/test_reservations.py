@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .support import Bench
+from .support import TUR, Bench
 
-RESERVE, RELEASE, TUR = "160000000000", "170000000000", "000000000000"
+RESERVE, RELEASE = "160000000000", "170000000000"
 CONFLICT = 0x18
 
 

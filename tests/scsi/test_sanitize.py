@@ -7,12 +7,12 @@ import pytest
 from iscsitools.wire.scsi import ManagementFunction
 
 from .sanitizing import EncryptedStore, pattern, sanitize
-from .support import Bench, MemoryStore
+from .support import FIELD, LIST_FIELD, READ, TUR, Bench, MemoryStore
 
-TUR, READ, SENSE = "000000000000", "28000000000000000100", "030000001200"
+SENSE = "030000001200"
 BLOCK_ERASE, OVERWRITE, CRYPTO_ERASE, EXIT = 2, 1, 3, 0x1F
 IMMED, AUSE = 0x80, 0x20
-IN_PROGRESS, FAILED, FIELD, LIST_FIELD = (2, 0x041B), (3, 0x3103), (5, 0x2400), (5, 0x2600)
+IN_PROGRESS, FAILED = (2, 0x041B), (3, 0x3103)
 
 
 @pytest.fixture(params=[False, True], ids=["here", "in a thread"])

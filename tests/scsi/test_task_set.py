@@ -6,11 +6,8 @@ import pytest
 
 from iscsitools.wire.scsi import Attribute, ManagementFunction
 
-from .support import Bench, MemoryStore
+from .support import READ, TUR, WRITE, Bench, MemoryStore
 
-READ = "28000000000000000100"
-WRITE = "2a000000000000000100"
-TUR = "000000000000"
 BLOCK = b"\x11" * 512
 FULL = 0x28
 

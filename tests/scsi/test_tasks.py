@@ -7,12 +7,9 @@ import pytest
 from iscsitools.scsi.sbc.medium import Medium
 from iscsitools.wire.scsi import Attribute, ManagementFunction, ManagementResponse
 
-from .support import Bench, MemoryStore
+from .support import READ, TUR, WRITE, Bench, MemoryStore
 
-READ = "28000000000000000100"
 OTHER_READ = "28000000000800000100"
-WRITE = "2a000000000000000100"
-TUR = "000000000000"
 COMPARE = "89000000000000000000000000010000"
 
 

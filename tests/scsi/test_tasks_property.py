@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 
 from iscsitools.wire.scsi import Attribute, ManagementFunction
 
-from .support import Bench, MemoryStore
+from .support import READ, WRITE, Bench, MemoryStore
 
-READ = "28000000000000000100"
 COMPARE = "89000000000000000000000000010000"
-WRITE = "2a000000000000000100"
 ZEROS = bytes(1024)
 
 COMMANDS = st.sampled_from([(READ, b""), (WRITE, ZEROS[:512]), (COMPARE, ZEROS), ("000000000000", b"")])

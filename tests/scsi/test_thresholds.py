@@ -9,10 +9,9 @@ import pytest
 from iscsitools.backstores.base import Space
 from iscsitools.wire.scsi import ManagementFunction
 
-from .support import Bench, Initiator, MemoryStore
+from .support import TUR, Bench, Initiator, MemoryStore
 
 MIB = 1 << 20
-TUR = "000000000000"
 REACHED = (6, 0x3807)
 AVAILABLE, USED = 1, 2
 

@@ -12,10 +12,11 @@ from iscsitools.scsi.copy.manager import CopyManager
 from iscsitools.scsi.copy.tokens import MOST_OF_ONE, zeros_token
 
 from .copying import BLOCK, MIB, Copying, reserve
+from .support import LIST_FIELD, LIST_LENGTH
 
 POPULATE, WRITE, ABORT = 0x10, 0x11, 0x1C
 IMMED, RTV, DEL_TKN = 1, 2, 2
-UNKNOWN, REVOKED, LIST_FIELD, RANGE, LENGTH = (5, 0x2304), (5, 0x2306), (5, 0x2600), (5, 0x2100), (5, 0x1A00)
+UNKNOWN, REVOKED, RANGE = (5, 0x2304), (5, 0x2306), (5, 0x2100)
 
 
 def command(action, data, identifier=1):
@@ -228,8 +229,8 @@ def test_errors_of_the_destination_are_the_commands_own(copying):
     ("data", "code"),
     [
         (populate(), LIST_FIELD),
-        (populate((0, 1))[:15], LENGTH),
-        (populate((0, 1))[:-1], LENGTH),
+        (populate((0, 1))[:15], LIST_LENGTH),
+        (populate((0, 1))[:-1], LIST_LENGTH),
         (b"\0\x1d" + populate((0, 1))[2:], LIST_FIELD),
         (populate((8191, 2)), RANGE),
         (populate((0, 2), (1, 1)), LIST_FIELD),
