@@ -7,7 +7,6 @@ import pytest
 from .support import FIELD, LIST_FIELD, LIST_LENGTH, READ, TUR, Bench, MemoryStore
 
 
-
 @pytest.fixture
 def bench():
     return Bench()
