@@ -13,11 +13,9 @@ from .threads_differential import run_round
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
 
 
-@pytest.mark.parametrize(("seed", "least"), [(1, 10), (2, 0)], ids=["ram", "file"])
-def test_no_difference(tmp_path: Path, seed: int, least: int) -> None:
-    """``least``: there are more steps than that after which a data thread had a connection.
-
-    What waits for the disk takes a connection back to the loop, and how much does so is the page cache's affair.
-    """
+@pytest.mark.parametrize("seeds", [(1,), (2, 4, 6)], ids=["ram", "file"])
+def test_no_difference(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    """Several rounds with files: what waits for the disk takes a connection back to the loop for a while."""
     needs_data_path()
-    assert run_round(seed, tmp_path) > least
+    # Steps after which a data thread had a connection: without such ones nothing would have been compared.
+    assert sum(run_round(seed, tmp_path) for seed in seeds) > 10

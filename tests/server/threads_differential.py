@@ -98,7 +98,9 @@ def run_round(seed: int, folder: Path) -> int:
         for number, more in enumerate(SERVERS):
             own = folder / f"{seed}-{number}"
             own.mkdir()
-            store = "ram:8M" if seed % 2 else f"file:{own}/disk,size=8M"
+            # Written, so that its pages are there: a connection that waits for the disk goes back to the loop.
+            (own / "disk").write_bytes(bytes(SIZE))
+            store = "ram:8M" if seed % 2 else f"file:{own}/disk"
             text = one_target(store, more=f'{more}\nname = "twin{number}-{os.getpid()}"')
             servers.append(Running(make_server(own, text)))
             stack.callback(servers[-1].end)
