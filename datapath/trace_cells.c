@@ -5,12 +5,6 @@
 
 enum { MOST_PLACES = 128, FIRST_16_BITS = 48 };
 
-/* Pointers in a map. */
-static void *pointer(uint64_t value)
-{
-    return (void *)(uintptr_t)value;
-}
-
 struct cell *cell_new(struct unit *unit, uint32_t key, size_t kept)
 {
     struct cell *cell = calloc(1, sizeof *cell + kept * sizeof cell->kept[0]);
@@ -185,11 +179,8 @@ void unsent_end(struct counted *counted, struct start *start)
 
 struct start *start_new(struct counted *counted, uint32_t itt)
 {
-    struct start *start = start_find(counted, itt);
+    struct start *start = counted->spare;
 
-    if (start != NULL)
-        start_end(counted, start); /* an initiator that uses a tag twice */
-    start = counted->spare;
     if (start != NULL) {
         counted->spare = start->after;
     } else if ((start = malloc(sizeof *start)) == NULL) {

@@ -20,6 +20,7 @@ enum value {
 };
 enum scale { SCALE_OCTAVES, SCALE_WIDTHS, SCALES };
 enum { MOST_KEPT = 16 };
+enum { FLAG_READS = 0x40, FLAG_WRITES = 0x20 }; /* of a SCSI Command (RFC 7143 11.3.1) */
 
 /* A line of that table. */
 struct kept {
@@ -83,8 +84,8 @@ struct counted {
 
 static inline uint32_t cell_key(uint8_t opcode, bool has_action, uint16_t action, uint8_t flags)
 {
-    return KEY_KNOWN | (has_action ? KEY_ACTION | (uint32_t)action << 8 : 0) | opcode | (flags & 0x40 ? KEY_READS : 0)
-           | (flags & 0x20 ? KEY_WRITES : 0);
+    return KEY_KNOWN | (has_action ? KEY_ACTION | (uint32_t)action << 8 : 0) | opcode | (flags & FLAG_READS ? KEY_READS : 0)
+           | (flags & FLAG_WRITES ? KEY_WRITES : 0);
 }
 
 /* Without memory all of these return NULL or -1, and there is no exception of Python: data threads count too. */
@@ -103,7 +104,7 @@ int count_width(struct histogram *histogram, uint64_t value);
  */
 PyObject *cell_to_tuple(const struct cell *cell, PyObject *info, size_t kept);
 
-/* Begin, find and end a command of a connection; NULL: there is none. None that has left has its tag. */
+/* Begin, find and end a command of a connection; NULL: there is none. No other that is kept has the tag of a new one. */
 struct start *start_new(struct counted *counted, uint32_t itt);
 struct start *start_find(const struct counted *counted, uint32_t itt);
 void start_end(struct counted *counted, struct start *start);

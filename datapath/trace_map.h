@@ -25,6 +25,12 @@ struct map {
 /* The value of a key, or 0. */
 uint64_t map_get(const struct map *map, uint64_t key);
 
+/* A value that is a pointer. */
+static inline void *pointer(uint64_t value)
+{
+    return (void *)(uintptr_t)value;
+}
+
 /* Set a value; 0, or -1. */
 int map_put(struct map *map, uint64_t key, uint64_t value);
 

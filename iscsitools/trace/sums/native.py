@@ -26,7 +26,7 @@ _FUNCTION: Final = struct.Struct(">xBHI8xII").unpack_from
 _OPERATIONS: Final = b"".join(
     bytes([code in SERVICE_ACTION_OPERATIONS, *RANGES.get(code, (0, 0, 0, 0))]) for code in range(256)
 ) + bytes([True, *VARIABLE_LENGTH_RANGE])
-"""Of each operation code, and of the variable-length CDB: see ``struct operation`` of ``datapath/trace_sums.c``."""
+"""Of each operation code, and of the variable-length CDB: see ``struct operation`` of ``datapath/trace_sums.h``."""
 
 
 class _SumsTracer(Tracer, Protocol):
