@@ -7,11 +7,11 @@
 #include "shortcut.h"
 
 #include "carrier.h"
+#include "clock.h"
 #include "flights.h"
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/syscall.h>
@@ -40,14 +40,6 @@ static void set_word(const struct shortcut *shortcut, int number, int64_t value)
 }
 
 /* -- file */
-
-static int64_t now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
 
 #ifdef __linux__
 static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64_t flags)
@@ -109,7 +101,7 @@ static enum attempt file_write(const struct shortcut *shortcut, struct user *use
                                size_t length)
 {
     int fd = (int)word(shortcut, FD);
-    int64_t begin = now();
+    int64_t begin = (int64_t)monotonic_now();
     ssize_t count;
 
     if (begin < word(shortcut, NO_WRITE_BEFORE) || word(shortcut, DIRECT) != 0
@@ -126,7 +118,7 @@ static enum attempt file_write(const struct shortcut *shortcut, struct user *use
         set_word(shortcut, UNFLUSHED, 1); /* a flush may have begun and ended in between */
     if (count != (ssize_t)length)
         return count < 0 ? CANNOT : ASK; /* a task meets the error again; the rest is written with the beginning */
-    int64_t end = now();
+    int64_t end = (int64_t)monotonic_now();
     if (end - begin > SLOW_NS)
         was_slow(shortcut, user, begin, end);
     return DONE;

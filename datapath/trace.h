@@ -2,7 +2,7 @@
  * Who looks at the probes, in C: tracers, and the events that they get.
  *
  * A tracer is the ring of a reader, sums, or the provider for the system's tracers. All that are attached make one set
- * (the type Tracers), which the data path fires into, and Python's call sites too.
+ * (trace_set.h), which the data path fires into, and Python's call sites too.
  */
 #ifndef TRACE_H
 #define TRACE_H
@@ -110,67 +110,29 @@ PyObject *tracer_xfer(PyObject *self, PyObject *const *args, Py_ssize_t count);
 /* Give an event to a tracer that wants it. It never fails: who does is told, and gets no more. */
 void tracer_take(struct tracer *self, struct event *event);
 
-/* All that are attached. */
-struct tracers {
-    PyObject_HEAD
-    PyObject *clock;
-    size_t count;
-    bool at_once;   /* one of them is so */
-    bool looks;     /* one of them wants to know when events may come */
-    unsigned depth; /* of those who have begun to fire; the loop's thread may do so twice */
-    uint32_t mask;  /* of all */
-    struct member {
-        uint32_t mask;
-        struct tracer *tracer;
-    } *members;
-};
-
-void tracers_look(struct tracers *set, bool begins);
-
-/* Whether it is such a set. */
-bool tracers_check(PyObject *object);
-
 /* The same in a data thread. */
 void tracer_take_there(struct tracer *self, struct event *event);
 
-/* Give an event to all that want it. */
-static inline void tracers_fire(const struct tracers *set, struct event *event)
-{
-    void **places = event->source->places;
+/* It is told of the exception that there is, and gets no more events. */
+void tracer_give_up(struct tracer *self);
 
-    for (size_t i = 0; i < set->count; i++) {
-        if (!(set->members[i].mask >> event->probe & 1))
-            continue;
-        event->place = places == NULL ? NULL : places[i];
-        if (places == NULL)
-            tracer_take(set->members[i].tracer, event);
-        else if (event->place != NULL)
-            tracer_take_there(set->members[i].tracer, event);
-    }
+static inline bool tracer_is_broken(const struct tracer *self)
+{
+    return __atomic_load_n(&self->broken, __ATOMIC_RELAXED);
 }
 
-/* Around all events of a batch, or of a call. */
-static inline void tracers_begin(struct tracers *set)
-{
-    if (set->depth++ == 0 && set->looks)
-        tracers_look(set, true);
-}
+/* Keep a clock, or nothing for None. */
+void clock_keep(PyObject **kept, PyObject *clock);
 
-static inline void tracers_end(struct tracers *set)
-{
-    if (--set->depth == 0 && set->looks)
-        tracers_look(set, false);
-}
-
-/* Have the tracers ready for a data thread's events of a connection, and have them done with it. Under the lock. */
-void tracers_open(struct tracers *set, struct source *source, struct user *user, void **places);
-void tracers_close(struct tracers *set, void **places);
+/* Whether it is a tracer of this module. */
+bool tracer_check(PyObject *object);
 
 /* Take over a type of tracer: what Tracers accepts. 0, or -1 with an exception. */
 int trace_add_type(PyObject *module, const char *name, PyType_Spec *spec);
 
-/* Make the types and put them into the module; 0, or -1 with an exception. */
+/* Make the types and put them into the module; 0, or -1 with an exception. The first makes all others. */
 int trace_init(PyObject *module);
+int trace_set_init(PyObject *module);
 int trace_ring_init(PyObject *module);
 int trace_sums_init(PyObject *module);
 int trace_provider_init(PyObject *module);

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "trace.h"
+#include "trace_set.h"
 
 /* Where in all that is ever sent a read's data ends, and what it was. */
 struct mark {

@@ -11,8 +11,8 @@
 #include "trace.h"
 
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "words.h"
 
 enum { HEADER = 4096, DROPS = 0, SINCE = 1 /* words of it */, MOST_GRANTED = 256 };
@@ -187,13 +187,9 @@ static int take(struct tracer *self, struct event *event)
 static void look(struct tracer *self, bool begins)
 {
     struct ring *ring = (struct ring *)self;
-    struct timespec time = {0, 0};
 
-    if (ring->memory.obj == NULL)
-        return;
-    if (begins)
-        clock_gettime(CLOCK_MONOTONIC, &time);
-    __atomic_store_n(&ring->header[SINCE], (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec, __ATOMIC_SEQ_CST);
+    if (ring->memory.obj != NULL)
+        __atomic_store_n(&ring->header[SINCE], begins ? monotonic_now() : 0, __ATOMIC_SEQ_CST);
 }
 
 /* A connection that a data thread has: the reader knows it then, or does not want it. */
