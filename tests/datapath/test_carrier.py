@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from plugins.test_docs import examples, module_of
 from server.harness import eventually
+from support.guide import examples, module_of
 from support.native import needs_data_path
 
 from iscsitools.backstores.base import Operation

@@ -7,14 +7,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
-from support.native import needs_data_path
 
-from iscsitools.backstores import shortcut
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
@@ -26,35 +23,11 @@ from iscsitools.trace.sums.declared import wanted
 from iscsitools.trace.sums.native import NativeSums
 
 from .bench import BLOCK, Wire, returned
+from .bench import SIZE as DISK
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
 EVERYTHING = (1 << 20) - 1
 RECORDS = 4096
-DISK = 4 << 20
-
-
-@pytest.fixture
-def module() -> Iterator[ModuleType]:
-    found = sys.modules[needs_data_path().__module__]
-    shortcut.share(found.settle)
-    yield found
-    shortcut.share(None)
-
-
-@pytest.fixture
-def threads(module: ModuleType) -> Iterator[list[Any]]:
-    made = [module.DataThread() for _ in range(2)]
-    yield made
-    for thread in made:
-        thread.end()
-
-
-@pytest.fixture
-def ram() -> Iterator[RamBackstore]:
-    made = RamBackstore(str(DISK))
-    made.write(0, memoryview(bytes(DISK)))
-    yield made
-    made.close()
 
 
 class Rings:

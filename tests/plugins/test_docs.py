@@ -8,10 +8,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
+from support.guide import examples, module_of
 
 from iscsitools import hookspecs
 from iscsitools.backstores import values
@@ -40,16 +40,6 @@ def builtin() -> Registry:
     registry.backstores = {k: c for k, c in manager.registry.backstores.items() if f"backstore {k}" in names}
     registry.filters = {k: c for k, c in manager.registry.filters.items() if f"filter {k}" in names}
     return registry
-
-
-def examples(project: Path, page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (project / "docs" / page).read_text(), re.DOTALL)
-
-
-def module_of(code: str) -> ModuleType:
-    module = ModuleType("example")
-    exec(compile(code, "example", "exec"), module.__dict__)
-    return module
 
 
 def section(page: str, title: str) -> str:
