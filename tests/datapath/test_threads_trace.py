@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import socket
 import sys
 import threading
 import time
@@ -128,10 +129,11 @@ def test_a_read_ends_its_transfer_when_its_socket_has_it(
     """What the socket does not take goes back with the connection, and its transfers are open."""
     rings, wire = Rings(module), Wire(module, ram)
     wire.tracers = module.Tracers(None, ((EVERYTHING, rings.tracers[0]),))
+    wire.theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
     wire.lend(threads[0])
     reads = 40
-    wire.ours.sendall(b"".join(wire.read(0, 512) for _ in range(reads)))  # 256 KiB each: more than a socket takes
-    while rings.tracers[0].written < 4 * 4:
+    wire.ours.sendall(b"".join(wire.read(0, 512) for _ in range(reads)))  # 256 KiB each: more than the socket takes
+    while not rings.tracers[0].written:
         time.sleep(0.001)
     wire.take(threads[0].recall(wire.path))
     done = Counter(record[5] for record in rings.read())
