@@ -13,7 +13,8 @@ from iscsitools.scsi.core.errors import ScsiError, illegal_request, invalid_fiel
 from iscsitools.scsi.core.gate import settle
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.task import Task
-from iscsitools.scsi.core.unit import ItlNexus, LogicalUnit
+from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.scsi.core.unit_state import ItlNexus
 from iscsitools.wire.scsi import Attribute, Status
 from iscsitools.wire.sense import Asc
 
@@ -138,7 +139,7 @@ class ScsiDevice:
                 self._no_unit(task, self.units)
                 task.done()
                 return False
-            _admit(task, itl)
+            _admit(task, self.units[task.lun], itl)
         except ScsiError as error:
             task.refuse(error)
             task.done()
@@ -154,7 +155,7 @@ class ScsiDevice:
         itl = self.itl(task.nexus, task.lun)
         if itl is None:
             return False
-        unit = itl.unit
+        unit = self.units[task.lun]
         task.unit, task.itl, task.command = unit, itl, unit.commands.find(task.cdb)
         task.generation = -1
         with suppress(ScsiError):  # the unit may have become smaller
@@ -171,8 +172,8 @@ class ScsiDevice:
         return result
 
 
-def _admit(task: Task, itl: ItlNexus) -> None:
-    unit, cdb = itl.unit, task.cdb
+def _admit(task: Task, unit: LogicalUnit, itl: ItlNexus) -> None:
+    cdb = task.cdb
     task.nexus.used.add(unit.number)
     try:
         command = unit.commands.find(cdb)

@@ -20,7 +20,8 @@ from iscsitools.scsi.core.errors import ScsiError, miscompare, parameter_list_le
 from iscsitools.scsi.core.executor import PIECE, Elsewhere, Steps
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.task_set import QueuedTask
-from iscsitools.scsi.core.unit import ItlNexus, LogicalUnit
+from iscsitools.scsi.core.unit import LogicalUnit
+from iscsitools.scsi.core.unit_state import ItlNexus
 from iscsitools.wire.scsi import Attribute, Status
 
 _NOTHING: Final = memoryview(b"")
