@@ -14,7 +14,8 @@ from typing import Any, Final
 from iscsitools.backstores.spec import StackSpec
 from iscsitools.config.model import ChapUser, Config, LunConfig, PluginConfig, Secret
 from iscsitools.config.schema import CONFIG, LUN, THREADS, USER
-from iscsitools.config.types import ACCESS, CACHE, MAPPED, RESERVATIONS, Key, ListOf, PluginTables, Store, Table, Tables
+from iscsitools.config.key_tables import Key, ListOf, PluginTables, StoreValue, Table, Tables
+from iscsitools.config.scalars import ACCESS, CACHE, MAPPED, RESERVATIONS
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 Document = dict[str, Any]
@@ -65,7 +66,7 @@ def _value(key: Key, value: Any) -> Any:
         return _table(kind, value)
     if isinstance(kind, Tables):
         return [_table(kind.table, item) for item in value]
-    if isinstance(kind, Store):
+    if isinstance(kind, StoreValue):
         return _store(value)
     if isinstance(kind, PluginTables):
         return _plugins(value)

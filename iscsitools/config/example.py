@@ -9,7 +9,8 @@ from typing import Any
 
 from iscsitools.config.names import PortalConfig
 from iscsitools.config.schema import CONFIG, USER, tables
-from iscsitools.config.types import BOOLEAN, CACHE, RESERVATIONS, Key, Scalar, Table, Tables
+from iscsitools.config.key_tables import Key, Table, Tables
+from iscsitools.config.scalars import BOOLEAN, CACHE, RESERVATIONS, Scalar
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 _HEAD = """\

@@ -10,7 +10,7 @@ from iscsitools.backstores.registry import suggestion
 from iscsitools.backstores.spec import Value, parse_named, parse_options
 from iscsitools.config.model import PluginConfig
 from iscsitools.config.positions import Path
-from iscsitools.config.types import type_name
+from iscsitools.config.key_tables import type_name
 from iscsitools.errors import UsageError
 
 if TYPE_CHECKING:

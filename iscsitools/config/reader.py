@@ -10,7 +10,8 @@ from iscsitools.backstores.registry import Registry, suggestion
 from iscsitools.config.plugins import read_plugins
 from iscsitools.config.positions import Path, dotted, line_of
 from iscsitools.config.store import read_store
-from iscsitools.config.types import Key, ListOf, PluginTables, Scalar, Store, Table, Tables, type_name
+from iscsitools.config.key_tables import Key, ListOf, PluginTables, StoreValue, Table, Tables, type_name
+from iscsitools.config.scalars import Scalar
 from iscsitools.errors import UsageError
 
 
@@ -89,7 +90,7 @@ class Reader:
             return self.scalar(kind, value, path)
         if isinstance(kind, Table):
             return self.table(kind, value, path)
-        if isinstance(kind, Store):
+        if isinstance(kind, StoreValue):
             return read_store(self, value, path)
         if isinstance(kind, PluginTables):
             return read_plugins(self, value, path)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from iscsitools.config import types as t
+from iscsitools.config import scalars as t
 from iscsitools.config.auth import finish_auth, finish_user
 from iscsitools.config.cross_checks import finish_config, finish_limits, finish_lun, finish_map, finish_target
 from iscsitools.config.model import AuthConfig, AuthMethod, ChapUser, Config, Limits, LunConfig, MapConfig, TargetConfig
-from iscsitools.config.types import Key, ListOf, Table, Tables
+from iscsitools.config.key_tables import Key, ListOf, PluginTables, StoreValue, Table, Tables
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -56,7 +56,7 @@ LUN: Final = Table(
     LunConfig,
     (
         Key("number", t.integer(0, 16383), "The logical unit number; the lowest free one if not given.", example="0"),
-        Key("store", t.Store(), "Where the bytes are kept: KIND[+FILTER...]:WHAT[,key=value]..., or a table.",
+        Key("store", StoreValue(), "Where the bytes are kept: KIND[+FILTER...]:WHAT[,key=value]..., or a table.",
             field="stack", required=True, example='"ram:64M"'),
         Key("block_size", t.BLOCK_SIZE, "Bytes of a logical block."),
         Key("physical_block_size", t.PHYSICAL_BLOCK_SIZE, "Bytes of a physical block; 0: as the store says."),
@@ -173,7 +173,7 @@ CONFIG: Final = Table(
             "Threads that move data beside the one that decides; 1: that one does both. Linux, data path in C."),
         Key("limits", LIMITS, "Bounds and timers."),
         Key("discovery", AUTH, "Authentication of discovery sessions."),
-        Key("plugin", t.PluginTables(), "Options of plugins, in a table for each: [plugin.NAME].", field="plugins",
+        Key("plugin", PluginTables(), "Options of plugins, in a table for each: [plugin.NAME].", field="plugins",
             example="{}"),
         Key("target", Tables(TARGET, 1), "The targets.", field="targets", required=True),
     ),

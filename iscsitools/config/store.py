@@ -14,7 +14,7 @@ from iscsitools.backstores.spec import FilterSpec, StackSpec, Value, build, pars
 from iscsitools.backstores.values import path as parse_path
 from iscsitools.backstores.values import size as parse_size
 from iscsitools.config.positions import Path
-from iscsitools.config.types import type_name
+from iscsitools.config.key_tables import type_name
 
 if TYPE_CHECKING:
     from iscsitools.config.reader import Reader

@@ -10,7 +10,7 @@ from typing import Any, Final
 from iscsitools.backstores.registry import Registry
 from iscsitools.backstores.spec import without_password
 from iscsitools.config.model import AuthConfig, Config, Limits, LunConfig, MapConfig, TargetConfig
-from iscsitools.config.types import ACCESS_STATES
+from iscsitools.config.scalars import ACCESS_STATES
 from iscsitools.control.stacks import Stacks
 
 FIXED: Final = ("name", "log_format", "watch_group", "provider", "data_path", "threads", "plugins", "state")

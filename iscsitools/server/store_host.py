@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from iscsitools.backstores.base import Backstore, Host
-from iscsitools.config.types import ACCESS_STATES
+from iscsitools.config.scalars import ACCESS_STATES
 from iscsitools.scsi.core.access import take_access
 from iscsitools.scsi.core.executor import Executor
 from iscsitools.scsi.core.port_groups import AccessState

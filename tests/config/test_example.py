@@ -14,7 +14,7 @@ from iscsitools.config import Config, TargetConfig
 from iscsitools.config.example import all_keys, example
 from iscsitools.config.model import Limits, LunConfig, MapConfig
 from iscsitools.config.schema import AUTH, CONFIG, LIMITS, LUN, MAP, TARGET
-from iscsitools.config.types import Table
+from iscsitools.config.key_tables import Table
 
 Load = Callable[[str], tuple[Config, tuple[str, ...]]]
 

@@ -1,21 +1,17 @@
-"""The types of configuration values, and what a table of keys is."""
+"""The types of single values of a configuration: what each is called, and how its text becomes the value."""
 
 from __future__ import annotations
 
 import grp
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from iscsitools.backstores import values
 from iscsitools.config.names import PortalConfig, iscsi_name
-
-if TYPE_CHECKING:
-    from iscsitools.config.positions import Path
-    from iscsitools.config.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,95 +31,6 @@ class Scalar:
         if self.label[0] == '"' or self.label[0].isdigit():
             return f"one of {self.label}" if "," in self.label else f"a number of {self.label}"
         return self.label if self is BOOLEAN else f"{'an' if self.label[0] in 'aioA' else 'a'} {self.label}"
-
-
-@dataclass(frozen=True, slots=True)
-class ListOf:
-    """An array of single values; becomes a tuple. ``least``: how many there have to be."""
-
-    item: Scalar
-    least: int = 0
-
-    @property
-    def label(self) -> str:
-        """What to write."""
-        return f"array of: {self.item.label}"
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """What a LUN is made of: a text as on the command line, or a table."""
-
-    label: str = "text or table"
-
-
-@dataclass(frozen=True, slots=True)
-class PluginTables:
-    """A table of tables, by plugin; what may stand in each is said by the plugin."""
-
-    label: str = "tables by plugin"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of a table.
-
-    ``field``: its name in the model, if that is another. ``example``: its value as TOML text, for the commented
-    example; without one the default is shown.
-    """
-
-    name: str
-    type: Scalar | ListOf | Store | PluginTables | Table | Tables
-    help: str
-    field: str = ""
-    example: str = ""
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of keys. ``model`` is the dataclass whose defaults hold.
-
-    ``finish`` makes the value of what was read of it, or None when something that it needs is missing. ``inline``: it
-    is written as ``{ ... }``.
-    """
-
-    model: type
-    keys: tuple[Key, ...]
-    finish: Callable[[Reader, Mapping[str, Any], Path], Any]
-    inline: bool = False
-    label: str = "table"
-
-    def default(self, key: Key) -> Any:
-        """The value that holds when ``key`` is not given; None when there is none."""
-        for f in fields(self.model):
-            if f.name == (key.field or key.name):
-                return None if f.default is MISSING else f.default
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """An array of tables; becomes a tuple. ``least``: how many there have to be."""
-
-    table: Table
-    least: int = 0
-    label: str = "array of tables"
-
-
-_TOML_NAMES: Final = {
-    bool: "a boolean",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    list: "an array",
-    dict: "a table",
-}
-
-
-def type_name(value: object) -> str:
-    """What TOML calls the type of ``value``, for messages."""
-    return _TOML_NAMES.get(type(value), "a date or time")
 
 
 _DESIGNATOR = re.compile(r"[235][0-9a-fA-F]{15}")
