@@ -75,7 +75,7 @@ class ControlRequests:
             "apply": self._apply,
             "takeover": self._takeover,
             "tree": lambda job: {"tree": self._calls.ask(lambda: tree(server))},
-            "health": lambda job: {"health": self._calls.ask(lambda: health(server, server.limits))},
+            "health": lambda job: {"health": self._calls.ask(lambda: health(server, server.periodic.limit_watch))},
             "faults": lambda job: {"faults": self._faults.all()},
             "fault-set": self._fault_set,
             "fault-clear": self._fault_clear,

@@ -6,13 +6,19 @@ Both answer the same bytes, fire the same probes and keep the same counters (``t
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 import iscsitools.datapath
+from iscsitools.backstores.ring import refusal
+from iscsitools.config import Config
+from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.datapath import DataPath
+
+log = logging.getLogger(__name__)
 
 COST: Final = "reads and writes of 4 KiB take half as much processor time again"
 """What is lost without the module in C; docs/performance.md has the figures."""
@@ -52,6 +58,19 @@ def choose(choice: str) -> tuple[type[DataPath], str]:
         if choice == "native":
             raise
         return DataPath, f"{error}; {COST}"
+
+
+def data_path_of(config: Config) -> type[DataPath]:
+    """The data path of a server; logs what is not as well as it can be. Raises RunError."""
+    try:
+        data_path, line = choose(config.data_path)
+    except NoNativeError as error:
+        raise RunError(f"data_path native: {error}") from None
+    if line:
+        log.info(line)
+    if reason := refusal():
+        log.info("no io_uring (%s): what is not in the page cache goes to worker threads, which costs more", reason)
+    return data_path
 
 
 def tracers_of(data_path: type[DataPath]) -> ModuleType | None:

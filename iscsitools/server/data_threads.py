@@ -20,6 +20,8 @@ from types import ModuleType
 from typing import Any, Final, Protocol
 
 from iscsitools.backstores.shortcut import share
+from iscsitools.config import Config
+from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.probes.firing import Probes
 from iscsitools.server.link import Link
@@ -171,3 +173,16 @@ def unsupported(module: ModuleType | None) -> str:
     if module is None:
         return "data threads need the data path in C"
     return "" if hasattr(module, "DataThread") else f"there are no data threads on {sys.platform}"
+
+
+def start_threads(config: Config, loop: Loop, module: ModuleType | None, probes: Probes) -> DataThreads | None:
+    """The data threads that were asked for; None: the loop's thread serves all. Raises RunError."""
+    count = config.threads or useful(module)
+    if count == 1:
+        return None
+    if reason := unsupported(module):
+        raise RunError(f"threads {count}: {reason}")
+    assert module is not None
+    threads = DataThreads(loop, module, count, probes)
+    threads.poll_busily(config.limits.busy_poll * 1000)
+    return threads

@@ -67,11 +67,11 @@ def serve(
         notifier.ready(server)
 
     server.run(ready)
-    if server.stuck:
+    if server.shutdown.stuck:
         logging.shutdown()
         sys.stdout.flush()
         os._exit(1)
-    return 1 if server.lost else 0
+    return 1 if server.shutdown.lost else 0
 
 
 def _say_where_it_crashed() -> None:

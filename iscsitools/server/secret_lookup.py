@@ -21,7 +21,7 @@ _WAITING: Final = 256
 """Questions that one source may leave unanswered; beyond it, logins are refused and not queued."""
 
 
-class Lookups:
+class SecretLookups:
     """Asks authenticators. Each has threads of its own: one that hangs stops only the logins that need it."""
 
     def __init__(self, loop: Loop, authenticators: Mapping[str, Authenticator]) -> None:

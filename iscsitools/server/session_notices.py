@@ -16,7 +16,7 @@ from iscsitools.lifecycle import Lifecycle, LoginNotice, LunNotice, SessionNotic
 log = logging.getLogger(__name__)
 
 
-class Notices:
+class SessionNotices:
     """Tells of targets and sessions that begin and end, and of logins that fail."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:

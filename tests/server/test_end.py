@@ -231,7 +231,7 @@ def test_nothing_stays_of_a_server_that_ended(tmp_path: Path) -> None:
         assert [name for name in own_threads() if name.startswith("lun")]
         session.close()
         target.end()
-        assert (gate.count("flush"), gate.closed, target.server.stuck) == (1, 1, False)
+        assert (gate.count("flush"), gate.closed, target.server.shutdown.stuck) == (1, 1, False)
     assert descriptors() == before
 
 
