@@ -5,8 +5,8 @@ The defaults stand here and nowhere else; ``iscsitools.config.schema`` says how 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +118,10 @@ class TargetConfig:
     access: tuple[tuple[int, str], ...] = ()
     access_transition: float = 0.0
 
+    def lun(self, number: int) -> LunConfig:
+        """The LUN of that number; raises StopIteration when there is none."""
+        return next(lun for lun in self.luns if lun.number == number)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -180,3 +184,15 @@ class Config:
     data_path: str = "auto"
     threads: int = 1
     plugins: tuple[PluginConfig, ...] = ()
+
+    def with_lun(self, iqn: str, lun: LunConfig) -> Config:
+        """The same with another LUN of a target in the place of the one of its number."""
+        return self._with_luns(iqn, lambda luns: tuple(lun if each.number == lun.number else each for each in luns))
+
+    def without_lun(self, iqn: str, number: int) -> Config:
+        """The same with one LUN of a target less."""
+        return self._with_luns(iqn, lambda luns: tuple(lun for lun in luns if lun.number != number))
+
+    def _with_luns(self, iqn: str, change: Callable[[tuple[LunConfig, ...]], tuple[LunConfig, ...]]) -> Config:
+        targets = (replace(each, luns=change(each.luns)) if each.iqn == iqn else each for each in self.targets)
+        return replace(self, targets=tuple(targets))

@@ -4,7 +4,7 @@ The order, all of it; the first three steps touch nothing, and what fails there 
 
 1. The difference is made (:mod:`iscsitools.control.plan`). What only a restart can change is refused.
 2. What would be taken from somebody who uses it is refused, waited for, or forced.
-3. New stores are opened and new portals bound; plugins agree.
+3. New stores are opened and new portals bound (:mod:`iscsitools.server.prepared`); plugins agree.
 4. Disks get their new sizes, one by one.
 5. In one turn of the loop: sessions that are forced out end; portals, targets and units go and come; access and limits
    change.
@@ -17,27 +17,25 @@ All of it runs in the control thread, which may wait; what belongs to the loop i
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.backstores.base import BackstoreError
-from iscsitools.config import Config, LunConfig, PortalConfig, TargetConfig
+from iscsitools.config import Config, PortalConfig, TargetConfig
 from iscsitools.config.document import document_of
 from iscsitools.control.plan import Change, ChangeKind, fixed_differences, plan
 from iscsitools.control.protocol import Code, ControlError, InUse
 from iscsitools.errors import UserError
-from iscsitools.iscsi.login.policy import AuthPolicy
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.arrangement import Arrangement
-from iscsitools.server.assemble import auth_policy, check_access, fit_unit, make_unit, open_unit, place, refuse_twins
+from iscsitools.server.assemble import make_unit, place, refuse_twins
 from iscsitools.server.ending import OpenStore
 from iscsitools.server.in_use import Use, uses
-from iscsitools.server.listeners import listen
 from iscsitools.server.loop_calls import LoopCalls
+from iscsitools.server.prepared import Prepared
 
 if TYPE_CHECKING:
     from iscsitools.server.server import Server
@@ -62,26 +60,6 @@ class Wish:
     generation: int | None = None
     dry_run: bool = False
     in_use: InUse = InUse.REFUSE
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """What step 3 has made ready."""
-
-    units: dict[tuple[str, int], tuple[LunConfig, LogicalUnit, OpenStore]] = field(default_factory=dict)
-    portals: list[tuple[PortalConfig, list[socket.socket]]] = field(default_factory=list)
-    policies: dict[str, AuthPolicy] = field(default_factory=dict)
-    discovery: AuthPolicy = field(default_factory=AuthPolicy)
-    opened: list[OpenStore] = field(default_factory=list)
-
-    def undo(self) -> None:
-        """Close it all."""
-        for _, store, workers in self.opened:
-            store.close()
-            workers.close()
-        for _, sockets in self.portals:
-            for sock in sockets:
-                sock.close()
 
 
 _Taken = tuple[str, int, LogicalUnit | None, OpenStore]
@@ -118,9 +96,9 @@ class Changer:
             self._server.config = wish.config  # it may say the same in other words
             return ()
         self._wait_for_users(wish, changes, say, broken_off)
-        prepared = _Prepared()
+        prepared = Prepared(self._server, wish.config)
         try:
-            self._prepare(wish.config, changes, prepared)
+            prepared.make(changes)
             self._server.plugins.agree(document_of(wish.config))
             self._resize(wish.config, changes)
             taken = self._calls.ask(lambda: self._rearrange(wish, changes, prepared))
@@ -167,43 +145,6 @@ class Changer:
             say("; ".join(texts[:_DRAIN_SAYS]))
             time.sleep(_LOOK_AGAIN)
 
-    # -- step 3
-
-    def _prepare(self, config: Config, changes: Sequence[Change], prepared: _Prepared) -> None:
-        authenticators = self._server.plugins.authenticators
-        prepared.discovery = auth_policy(config.discovery, authenticators)
-        targets = {target.iqn: target for target in config.targets}
-        for change in changes:
-            if change.kind is ChangeKind.PORTAL_ADDED:
-                portal = PortalConfig.parse(change.portal)
-                prepared.portals.append((portal, listen(portal, config.portals)))
-            elif change.kind is ChangeKind.LUN_ADDED:
-                self._open(config, targets[change.target], change.lun, prepared)
-            elif change.kind in (ChangeKind.TARGET_ADDED, ChangeKind.TARGET_CHANGED):
-                check_access(targets[change.target], {portal.group for portal in config.portals})
-                prepared.policies[change.target] = auth_policy(targets[change.target].auth, authenticators)
-            if change.kind is ChangeKind.TARGET_ADDED:
-                for lun in targets[change.target].luns:
-                    self._open(config, targets[change.target], lun.number, prepared)
-        going = {place(c.target, c.lun) for c in changes if c.kind in (ChangeKind.LUN_REMOVED, ChangeKind.LUN_REPLACED)}
-        others = [entry for entry in self._server.assembly.units if entry[0] not in going]
-        for (iqn, number), (_, unit, _) in prepared.units.items():
-            refuse_twins(place(iqn, number), unit, others)
-            others.append((place(iqn, number), unit))
-
-    def _open(self, config: Config, target: TargetConfig, number: int, prepared: _Prepared) -> None:
-        registry, loop = self._server.plugins.registry, self._server.loop
-        lun = _lun(target, number)
-        unit = open_unit(target.iqn, lun, registry, loop, prepared.opened.append)
-        self._fit(config, target, unit)
-        prepared.units[target.iqn, number] = lun, unit, prepared.opened[-1]
-
-    def _fit(self, config: Config, target: TargetConfig, unit: LogicalUnit) -> None:
-        groups = sorted({portal.group for portal in config.portals})
-        keeper = self._server.assembly.keeper
-        assert keeper is not None  # made with the first targets
-        fit_unit(unit, target, self._server.state, keeper, groups)
-
     # -- step 4
 
     def _resize(self, config: Config, changes: Sequence[Change]) -> None:
@@ -214,7 +155,7 @@ class Changer:
                 continue
             iqn, number = change.target, change.lun
             where, store, _ = self._arrangement.store(iqn, number)
-            lun = _lun(targets[iqn], number)
+            lun = targets[iqn].lun(number)
             try:
                 if change.size % lun.block_size:
                     raise BackstoreError(f"the size {change.size} is no multiple of the block size {lun.block_size}")
@@ -224,7 +165,7 @@ class Changer:
                 told = [f"done before that: {c.text}" for c in self._resized]
                 raise ControlError(Code.FAILED, f"{where}: {text}", *told) from None
             self._calls.ask(lambda c=change: self._arrangement.resized(c.target, c.lun))  # type: ignore[misc]
-            self._server.config = _with_lun(self._server.config, iqn, lun)
+            self._server.config = self._server.config.with_lun(iqn, lun)
             self._resized.append(change)
 
     def _resize_store(self, change: Change, resize: Callable[[int], None], blocking: bool) -> None:
@@ -256,13 +197,13 @@ class Changer:
                 problems.append(f"{place(iqn, number)}: {error}")
                 if change is not None:
                     gone = change.to if change.kind is ChangeKind.LUN_MOVED else number
-                    self._server.config = _without_lun(self._server.config, iqn, gone)
+                    self._server.config = self._server.config.without_lun(iqn, gone)
         self._record(self._server.config, changes)
         if problems:
             done = [f"done: {change.text}" for change in changes]
             raise ControlError(Code.FAILED, *problems, *done)
 
-    def _rearrange(self, wish: Wish, changes: Sequence[Change], prepared: _Prepared) -> list[_Taken]:
+    def _rearrange(self, wish: Wish, changes: Sequence[Change], prepared: Prepared) -> list[_Taken]:
         """Step 5, on the loop's thread; returns the stores that were taken."""
         config, arrangement = wish.config, self._arrangement
         found = uses(self._server, config.targets, changes)
@@ -313,17 +254,17 @@ class Changer:
     ) -> None:
         """The same disk under another number keeps its identity and its persistent reservations."""
         assert before is not None
-        lun = _lun(target, number)
+        lun = target.lun(number)
         as_before = replace(lun, serial=before.identity.serial, naa=before.identity.naa)
         unit = make_unit(target.iqn, as_before, store[1], store[2])
-        self._fit(config, target, unit)
+        Prepared(self._server, config).fit(target, unit)
         unit.reservations.persistent = before.reservations.persistent
         self._calls.ask(lambda: self._arrangement.put_unit(target.iqn, lun, unit, store))
 
     def _open_anew(self, config: Config, target: TargetConfig, number: int) -> None:
-        prepared = _Prepared()
+        prepared = Prepared(self._server, config)
         try:
-            self._open(config, target, number, prepared)
+            prepared.open(target, number)
             lun, unit, store = prepared.units[target.iqn, number]
             refuse_twins(place(target.iqn, number), unit, self._server.assembly.units)
         except BaseException:
@@ -355,23 +296,3 @@ def _close(store: OpenStore) -> None:
     finally:
         backstore.close()
     log.info("closed", extra={"lun": where})
-
-
-def _lun(target: TargetConfig, number: int) -> LunConfig:
-    return next(lun for lun in target.luns if lun.number == number)
-
-
-def _with_lun(config: Config, iqn: str, lun: LunConfig) -> Config:
-    """The configuration with another LUN in the place of the one of its number."""
-    return _with_luns(config, iqn, lambda luns: tuple(lun if each.number == lun.number else each for each in luns))
-
-
-def _without_lun(config: Config, iqn: str, number: int) -> Config:
-    return _with_luns(config, iqn, lambda luns: tuple(lun for lun in luns if lun.number != number))
-
-
-def _with_luns(config: Config, iqn: str, change: Callable[[tuple[LunConfig, ...]], tuple[LunConfig, ...]]) -> Config:
-    targets = tuple(
-        replace(target, luns=change(target.luns)) if target.iqn == iqn else target for target in config.targets
-    )
-    return replace(config, targets=targets)
