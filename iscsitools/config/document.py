@@ -12,10 +12,10 @@ from enum import Enum
 from typing import Any, Final
 
 from iscsitools.backstores.spec import StackSpec
-from iscsitools.config.model import ChapUser, Config, LunConfig, PluginConfig, Secret
-from iscsitools.config.schema import CONFIG, LUN, THREADS, USER
 from iscsitools.config.key_tables import Key, ListOf, PluginTables, StoreValue, Table, Tables
+from iscsitools.config.model import ChapUser, Config, LunConfig, PluginConfig, Secret
 from iscsitools.config.scalars import ACCESS, CACHE, MAPPED, RESERVATIONS
+from iscsitools.config.schema import CONFIG, LUN, THREADS, USER
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 Document = dict[str, Any]

@@ -7,10 +7,10 @@ import textwrap
 from enum import Enum
 from typing import Any
 
-from iscsitools.config.names import PortalConfig
-from iscsitools.config.schema import CONFIG, USER, tables
 from iscsitools.config.key_tables import Key, Table, Tables
+from iscsitools.config.names import PortalConfig
 from iscsitools.config.scalars import BOOLEAN, CACHE, RESERVATIONS, Scalar
+from iscsitools.config.schema import CONFIG, USER, tables
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 _HEAD = """\

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from iscsitools.backstores.base import BackstoreError
 from iscsitools.backstores.registry import suggestion
 from iscsitools.backstores.spec import Value, parse_named, parse_options
+from iscsitools.config.key_tables import type_name
 from iscsitools.config.model import PluginConfig
 from iscsitools.config.positions import Path
-from iscsitools.config.key_tables import type_name
 from iscsitools.errors import UsageError
 
 if TYPE_CHECKING:

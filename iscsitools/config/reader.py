@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from iscsitools.backstores.registry import Registry, suggestion
+from iscsitools.config.key_tables import Key, ListOf, PluginTables, StoreValue, Table, Tables, type_name
 from iscsitools.config.plugins import read_plugins
 from iscsitools.config.positions import Path, dotted, line_of
-from iscsitools.config.store import read_store
-from iscsitools.config.key_tables import Key, ListOf, PluginTables, StoreValue, Table, Tables, type_name
 from iscsitools.config.scalars import Scalar
+from iscsitools.config.store import read_store
 from iscsitools.errors import UsageError
 
 

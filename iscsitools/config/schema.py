@@ -12,8 +12,8 @@ from typing import Final
 from iscsitools.config import scalars as t
 from iscsitools.config.auth import finish_auth, finish_user
 from iscsitools.config.cross_checks import finish_config, finish_limits, finish_lun, finish_map, finish_target
-from iscsitools.config.model import AuthConfig, AuthMethod, ChapUser, Config, Limits, LunConfig, MapConfig, TargetConfig
 from iscsitools.config.key_tables import Key, ListOf, PluginTables, StoreValue, Table, Tables
+from iscsitools.config.model import AuthConfig, AuthMethod, ChapUser, Config, Limits, LunConfig, MapConfig, TargetConfig
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")

@@ -13,8 +13,8 @@ from iscsitools.backstores.registry import LUN_OPTION_NAMES
 from iscsitools.backstores.spec import FilterSpec, StackSpec, Value, build, parse_options, parse_spec
 from iscsitools.backstores.values import path as parse_path
 from iscsitools.backstores.values import size as parse_size
-from iscsitools.config.positions import Path
 from iscsitools.config.key_tables import type_name
+from iscsitools.config.positions import Path
 
 if TYPE_CHECKING:
     from iscsitools.config.reader import Reader

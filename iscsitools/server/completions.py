@@ -11,7 +11,8 @@ from typing import Final
 
 from iscsitools.backstores.base import Backstore, Request
 from iscsitools.repeats import RepeatLimit
-from iscsitools.server.loop import READ, Loop
+from iscsitools.server.loop import Loop
+from iscsitools.server.poller import READ
 
 log = logging.getLogger(__name__)
 log.addFilter(RepeatLimit())

@@ -25,7 +25,8 @@ from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.probes.firing import Probes
 from iscsitools.server.link import Link
-from iscsitools.server.loop import READ, Loop
+from iscsitools.server.loop import Loop
+from iscsitools.server.poller import READ
 
 _MOST: Final = 64
 _MILLISECOND: Final = 1_000_000

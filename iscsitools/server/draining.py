@@ -10,7 +10,8 @@ import socket
 from functools import partial
 from typing import Final
 
-from iscsitools.server.loop import READ, Loop
+from iscsitools.server.loop import Loop
+from iscsitools.server.poller import READ
 
 _SECONDS: Final = 2.0
 """How long a peer may take to close."""

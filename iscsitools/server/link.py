@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.connection.turns import ALL_DONE, IS_OVER, TurnEnd
-from iscsitools.server.loop import READ, WRITE, Loop
+from iscsitools.server.loop import Loop
+from iscsitools.server.poller import READ, WRITE
 
 if TYPE_CHECKING:
     from iscsitools.server.data_threads import DataThreads

@@ -8,18 +8,16 @@ import itertools
 import logging
 import os
 import random
-import select
-import selectors
 import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
+
+from iscsitools.server.poller import READ, WRITE, make_poller
 
 log = logging.getLogger(__name__)
 
-READ: Final = 1
-WRITE: Final = 4  # as EPOLLIN and EPOLLOUT: what epoll reports is passed on as it is
 _STALE: Final = 0.1
 """Seconds after which what the poller said is too old to judge timers by."""
 _TURNS_SECONDS: Final = 0.001
@@ -29,61 +27,6 @@ TURNS_AT_ONCE: Final = 8
 """And how many: those that only log in or end take a tenth of that time each, on a machine that has nothing else to
 do."""
 Callback = Callable[[], None]
-
-
-class Poller(Protocol):
-    """What tells which descriptors are ready; interests and results are made of READ and WRITE (others: broken)."""
-
-    def register(self, fd: int, interest: int) -> None:
-        """Watch ``fd``."""
-
-    def modify(self, fd: int, interest: int) -> None:
-        """Watch it for something else."""
-
-    def unregister(self, fd: int) -> None:
-        """Watch it no more."""
-
-    def poll(self, timeout: float) -> list[tuple[int, int]]:
-        """Wait for at most ``timeout`` seconds (-1: for ever); returns (fd, what) pairs."""
-
-
-class _SelectorPoller:
-    """The same where there is no epoll: kqueue, event ports or poll, as the selectors module picks."""
-
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-
-    @staticmethod
-    def _events(interest: int) -> int:
-        reads = selectors.EVENT_READ if interest & READ else 0
-        return reads | (selectors.EVENT_WRITE if interest & WRITE else 0)
-
-    def register(self, fd: int, interest: int) -> None:
-        if events := self._events(interest):
-            self._selector.register(fd, events)
-
-    def modify(self, fd: int, interest: int) -> None:
-        known = fd in self._selector.get_map()
-        if events := self._events(interest):
-            (self._selector.modify if known else self._selector.register)(fd, events)
-        elif known:
-            self._selector.unregister(fd)
-
-    def unregister(self, fd: int) -> None:
-        if fd in self._selector.get_map():
-            self._selector.unregister(fd)
-
-    def poll(self, timeout: float) -> list[tuple[int, int]]:
-        ready = self._selector.select(None if timeout < 0 else timeout)
-        return [
-            (key.fd, (READ if events & selectors.EVENT_READ else 0) | (WRITE if events & selectors.EVENT_WRITE else 0))
-            for key, events in ready
-        ]
-
-
-def make_poller() -> Poller:
-    """Epoll where there is one."""
-    return select.epoll() if hasattr(select, "epoll") else _SelectorPoller()
 
 
 class Timer:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from iscsitools.config import Config, Limits, PortalConfig
 from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.connection import Connection
-from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.memory import Buffers
 from iscsitools.iscsi.login.brake import Brake
 from iscsitools.iscsi.login.messages import LoginPending

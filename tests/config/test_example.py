@@ -12,9 +12,9 @@ import pytest
 from iscsitools.cli.reference import configuration_page
 from iscsitools.config import Config, TargetConfig
 from iscsitools.config.example import all_keys, example
+from iscsitools.config.key_tables import Table
 from iscsitools.config.model import Limits, LunConfig, MapConfig
 from iscsitools.config.schema import AUTH, CONFIG, LIMITS, LUN, MAP, TARGET
-from iscsitools.config.key_tables import Table
 
 Load = Callable[[str], tuple[Config, tuple[str, ...]]]
 

@@ -7,7 +7,8 @@ import heapq
 import pytest
 
 from iscsitools.server import loop as loop_module
-from iscsitools.server.loop import READ, Loop
+from iscsitools.server.loop import Loop
+from iscsitools.server.poller import READ
 
 CONNECTIONS = 10
 SERVED = 6000

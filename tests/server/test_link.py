@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from iscsitools.server.link import _LINGER_NS, Link
-from iscsitools.server.loop import READ, WRITE
+from iscsitools.server.poller import READ, WRITE
 
 
 class Loop:

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from iscsitools.server import loop as loop_module
-from iscsitools.server.loop import READ, Loop
+from iscsitools.server import poller as poller_module
+from iscsitools.server.loop import Loop
+from iscsitools.server.poller import READ, Poller
 from iscsitools.server.workers import Workers
 
 from .harness import SECONDS, eventually, one_target, own_threads, running
@@ -29,7 +31,7 @@ def poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if name != "epoll":
         kind = selectors.PollSelector if name == "poll" else selectors.SelectSelector
         monkeypatch.setattr(selectors, "DefaultSelector", kind)
-        monkeypatch.setattr(loop_module, "make_poller", loop_module._SelectorPoller)
+        monkeypatch.setattr(loop_module, "make_poller", poller_module._SelectorPoller)
     return name
 
 
@@ -224,7 +226,7 @@ def test_results_of_threads_come_back_in_batches(loop: Loop) -> None:
 class Looks:
     """A poller that keeps how long each wait was allowed to be; before the third look without one, a byte comes."""
 
-    def __init__(self, poller: loop_module.Poller, writer: socket.socket) -> None:
+    def __init__(self, poller: Poller, writer: socket.socket) -> None:
         self.poller, self.writer = poller, writer
         self.waits: list[float] = []
 

@@ -13,8 +13,9 @@ from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
 from iscsitools.trace import memory
 from iscsitools.trace.feed.batch import FLUSH_SECONDS, BatchSink
+from iscsitools.trace.feed.budget import SharedBudget
 from iscsitools.trace.feed.event_loop import EventLoop
-from iscsitools.trace.feed.peer import Peer, Units
+from iscsitools.trace.feed.peer import Peer
 from iscsitools.trace.feed.questions import Control, State
 from iscsitools.trace.feed.ring import RingSink
 from iscsitools.trace.feed.sink import Sink
@@ -56,7 +57,7 @@ class Requests:
         self._state = state
         self._clock = clock
         self._control = control
-        self.units = Units(limits.units_of_all, loop)
+        self.budget = SharedBudget(limits.units_of_all, loop)
         self._sinks: dict[Peer, Sink] = {}
         self._sums: dict[Peer, _Sums] = {}
         self._shared = SharedSums(probes)

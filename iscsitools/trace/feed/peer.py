@@ -1,4 +1,4 @@
-"""One reader's connection: requests in, answers out, and what it may take of the server's time and memory."""
+"""One reader's connection: requests in, answers out, and what it may take of the server's memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
+from iscsitools.trace.feed.budget import UNIT, ReaderBudget, SharedBudget
 from iscsitools.trace.feed.event_loop import EventLoop
 from iscsitools.trace.protocol import MAX_CONTROL_REQUEST, MAX_REQUEST, Message, ReaderLimits, decode, encode
 
@@ -15,49 +16,8 @@ log = logging.getLogger(__name__)
 
 _RECEIVE: Final = 4096
 _RECEIVE_CONTROL: Final = 65536
-
-
-UNIT: Final = 4096
-"""Bytes of an answer that cost a unit; to make them takes the loop some 100 us."""
 PARTS_OF_A_TURN: Final = 16
 """Parts of a long answer that are made before all others have their turn: some 0.5 ms."""
-
-
-class Units:
-    """What all readers together may still cost in this second."""
-
-    def __init__(self, per_second: int, loop: EventLoop) -> None:
-        self._per_second = per_second
-        self._loop = loop
-        self._waiting: dict[Peer, None] = {}
-        self._refilling = False
-        self.left = per_second
-
-    def spend(self, units: int) -> None:
-        """Something was answered."""
-        self.left -= units
-        if not self._refilling:
-            self._refilling = True
-            self._loop.call_later(1.0, self._refill)
-
-    def wait(self, peer: Peer) -> None:
-        """Call the peer's :meth:`Peer.go_on` when there is something left again."""
-        self._waiting[peer] = None
-
-    def forget(self, peer: Peer) -> None:
-        """The peer is gone."""
-        self._waiting.pop(peer, None)
-
-    def _refill(self) -> None:
-        self._refilling = False
-        self.left = min(self._per_second, self.left + self._per_second)
-        if self.left < self._per_second:
-            self.spend(0)
-        # In the order in which they began to wait: who could not go on now is first the next time.
-        while self._waiting and self.left > 0:
-            peer = next(iter(self._waiting))
-            del self._waiting[peer]
-            peer.go_on()
 
 
 class Peer:
@@ -78,9 +38,9 @@ class Peer:
         control: bool,
         handle: Callable[[Peer, Message], None],
         gone: Callable[[Peer], None],
-        units: Units,
+        shared: SharedBudget,
     ) -> None:
-        self._units = units
+        self._budget = ReaderBudget(shared, limits.units_per_second, loop, self.go_on)
         self._making = False
         """A long answer is being made."""
         self._held = False
@@ -97,8 +57,6 @@ class Peer:
         self._output = bytearray()
         self._taken = 0
         """Bytes of the output that the socket took, ever: by it a stall is seen."""
-        self._budget = limits.units_per_second
-        self._refilling = False
         self._reading = True
         self._then: Callable[[], None] | None = None
         sock.setblocking(False)
@@ -129,7 +87,7 @@ class Peer:
     def send_message(self, message: Message) -> bool:
         """Send a message as :meth:`send` does; False when the reader is gone."""
         data = encode(message)
-        self._spend(len(data) // UNIT)
+        self._budget.spend(len(data) // UNIT)
         self.send(data)
         return not self.closed
 
@@ -152,7 +110,7 @@ class Peer:
                 self._failed(error)
                 return
             whole = made < PARTS_OF_A_TURN
-            self._spend((len(data) - before) // UNIT)
+            self._budget.spend((len(data) - before) // UNIT)
             if len(data) > self._limits.backlog_bytes:
                 self.close()
             elif whole:
@@ -209,7 +167,7 @@ class Peer:
         if self.closed:
             return
         self.closed = True
-        self._units.forget(self)
+        self._budget.close()
         self._reading = False
         self._then = None
         self._loop.remove_reader(self._fd)
@@ -256,7 +214,7 @@ class Peer:
 
     def _listen(self) -> None:
         """Read requests only while none of the earlier answers wait and the rate allows it."""
-        wanted = not self.closed and (self._held or (not self._output and not self._making and self._affords()))
+        wanted = not self.closed and (self._held or (not self._output and not self._making and self._budget.affords()))
         if wanted and not self._reading:
             self._loop.add_reader(self._fd, self._readable)
         elif self._reading and not wanted:
@@ -282,7 +240,7 @@ class Peer:
     def _work(self) -> None:
         """Handle the whole requests that are here, as many as rate and output allow."""
         longest = MAX_CONTROL_REQUEST if self.control else MAX_REQUEST
-        while not self.closed and not self._output and not self._making and not self._held and self._affords():
+        while not self.closed and not self._output and not self._making and not self._held and self._budget.affords():
             end = self._input.find(b"\n")
             if end < 0:
                 if len(self._input) > longest:
@@ -290,7 +248,7 @@ class Peer:
                 break
             line = bytes(self._input[:end])
             del self._input[: end + 1]
-            self._spend(1)
+            self._budget.spend(1)
             try:
                 self._handle(self, decode(line))
             except ValueError as error:
@@ -308,31 +266,7 @@ class Peer:
         self._input.clear()
         self.close_soon()
 
-    def _affords(self) -> bool:
-        if self._budget > 0 and self._units.left > 0:
-            return True
-        if self._budget > 0:
-            self._units.wait(self)
-        return False
-
     def go_on(self) -> None:
-        """There is something left of what all readers may cost."""
+        """There is something left again of what it, or what all readers, may cost."""
         if not self.closed:
             self._work()
-
-    def _spend(self, units: int) -> None:
-        self._budget -= units
-        self._units.spend(units)
-        if self._refilling:
-            return
-        self._refilling = True
-
-        def refill() -> None:
-            self._refilling = False
-            self._budget = min(self._limits.units_per_second, self._budget + self._limits.units_per_second)
-            if not self.closed:
-                if self._budget < self._limits.units_per_second:
-                    self._spend(0)
-                self._work()
-
-        self._loop.call_later(1.0, refill)

@@ -182,7 +182,13 @@ class TraceServer:
             self._turn_away(sock, f"the limit of {self._limits.readers} readers is reached")
         else:
             peer = Peer(
-                sock, loop, self._limits, control=control, handle=requests.handle, gone=self._gone, units=requests.units
+                sock,
+                loop,
+                self._limits,
+                control=control,
+                handle=requests.handle,
+                gone=self._gone,
+                shared=requests.budget,
             )
             self._peers.add(peer)
             peer.send_message({"iscsitools-trace": VERSION, "server": greeting(self.name, os.getpid(), __version__)})
