@@ -20,52 +20,24 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from iscsitools.backstores import values
-from iscsitools.backstores.base import (
-    BackstoreError,
-    Capabilities,
-    CloneSource,
-    Extent,
-    MediumError,
-    Operation,
-    Option,
-    Request,
-    Space,
-)
+from iscsitools.backstores.base import BackstoreError, Capabilities, CloneSource, Extent, MediumError, Option, Space
 from iscsitools.backstores.devices import Device
 from iscsitools.backstores.direct import DirectIo, direct_alignment
 from iscsitools.backstores.durability import NO_SPACE, Durability
-from iscsitools.backstores.file_at_once import CallsAtOnce
+from iscsitools.backstores.file_asynchronous import AsynchronousFile
 from iscsitools.backstores.file_clone import FileClone
 from iscsitools.backstores.file_open import OpenFile
-from iscsitools.backstores.file_ring import NOTHING, RingCalls
+from iscsitools.backstores.file_ring import RingCalls
 from iscsitools.backstores.holes import file_extents, punch_hole, zero_range
-from iscsitools.backstores.ranges import Hold
-from iscsitools.backstores.shortcut import (
-    DIRECT,
-    DURABLE_FLAGS,
-    FD,
-    NO_WRITE_BEFORE,
-    NO_WRITES,
-    READ_FLAGS,
-    Shortcut,
-    is_shared,
-    settle,
-)
-from iscsitools.backstores.syscalls import (
-    RWF_DSYNC,
-    RWF_NOWAIT,
-    is_in_memory,
-    read_fully,
-    sync_data,
-    write_fully,
-)
+from iscsitools.backstores.shortcut import DIRECT, DURABLE_FLAGS, FD, NO_WRITE_BEFORE, NO_WRITES, READ_FLAGS, settle
+from iscsitools.backstores.syscalls import RWF_DSYNC, RWF_NOWAIT, is_in_memory, read_fully, sync_data, write_fully
 from iscsitools.backstores.values import MAX_SIZE
 
 _STAT_BLOCK: Final = 512
 """What st_blocks counts in, whatever the file system (stat(2))."""
 
 
-class FileBackstore(CallsAtOnce):
+class FileBackstore(AsynchronousFile):
     """``file:PATH``: the bytes of a file or block device, under a lock against a second server."""
 
     kind = "file"
@@ -84,10 +56,8 @@ class FileBackstore(CallsAtOnce):
         self._wanted_size = size
         self._direct = direct
         self._file: OpenFile | None = None
-        self._io: DirectIo | None = None
         self._device: Device | None = None
         self._thin = False
-        self._calls: RingCalls | None = None
 
     def open(self) -> None:
         """Open, lock, and make or grow the file if ``size`` says so."""
@@ -292,59 +262,10 @@ class FileBackstore(CallsAtOnce):
             os.ftruncate(self._fd, size)
             self.durability.unflushed = True
 
-    def shortcut(self) -> Shortcut | None:
-        """The descriptor, while what :meth:`try_read_into` and :meth:`try_write` look at allows it."""
-        if type(self) is not FileBackstore:
-            return None
-        ring = self._calls.native if self.asynchronous and self._calls is not None else None
-        if is_shared():
-            self._leave_to_threads()
-            if self._io is None:
-                ring = None  # data threads read and write the file at once, and would be in the way of what flies
-        if self._io is not None and ring is None:
-            return None
-        return Shortcut(self.kind, self._words, slow=self._spare_the_loop, ring=ring, ended=self._ended)
-
-    def _ended(self, request: Request, result: int) -> None:
-        """A call of a data path has ended that became a request meanwhile."""
-        assert self._calls is not None
-        self._calls.ended(request, result)
-
-    # Asynchronous calls
-
     @property
-    def asynchronous(self) -> frozenset[Operation]:
-        """Those of the ring, where there is one; of a class that derives from this one none, for it may change them."""
-        return self._calls.operations if self._calls is not None and type(self) is FileBackstore else NOTHING
-
-    def submit(self, request: Request) -> None:
-        """By the ring."""
-        assert self._calls is not None
-        self._calls.submit(request)
-
-    def cancel(self, request: Request) -> bool:
-        """Have a read end soon; it completes all the same."""
-        if self._calls is not None:
-            self._calls.cancel(request)
-        return False
-
-    @property
-    def completion_fd(self) -> int:
-        """The ring's, which other stores may have too."""
-        return -1 if self._calls is None else self._calls.completion_fd
-
-    def reap(self) -> None:
-        """Complete what is done in the ring."""
-        if self._calls is not None:
-            self._calls.reap()
-
-    def try_hold(self, offset: int, length: int, changes: bool) -> Hold | None:
-        """Hold a range for a call that has begun, if nobody is in the way."""
-        return self._ranges.try_hold(offset, length, changes)
-
-    def may_be_unflushed(self) -> None:
-        """Something is being, or was, written that is not durable."""
-        self.durability.unflushed = True
+    def is_plain(self) -> bool:
+        """Whether this is no class that derives from it, which may change what calls do."""
+        return type(self) is FileBackstore
 
     def check_writable(self, offset: int, length: int) -> None:
         """Raise what a write to this range fails with before it is begun."""
