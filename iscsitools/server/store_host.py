@@ -80,9 +80,9 @@ class StoreHost(Host):
     def _tell_losers(self, told: Mapping[Port, Asc], aborts: bool) -> None:
         """Unit attentions for the nexuses that are here; PREEMPT AND ABORT at another server ends their tasks here."""
         unit = self._unit
-        for nexus, itl in unit.itls.items():
+        for nexus, itl_nexus in unit.itl_nexuses.items():
             if (asc := told.get(Port.of(nexus))) is not None:
-                itl.attention(asc)
+                itl_nexus.attention(asc)
         if aborts:
             gone = {port for port, asc in told.items() if asc is not Asc.RESERVATIONS_RELEASED}
             for task in unit.tasks.abort([task for task in unit.tasks if Port.of(task.nexus) in gone]):

@@ -70,15 +70,15 @@ def test_absent_unit():
 def test_gates_follow_the_state():
     bench = Bench(removable=True)
     a = bench.initiator(quiet=False)
-    itl = bench.device.itl(a.nexus, 0)
-    assert itl is not None
-    assert not itl.gate.read_open
+    itl_nexus = bench.device.itl_nexus(a.nexus, 0)
+    assert itl_nexus is not None
+    assert not itl_nexus.gate.read_open
     a.run(TUR)
-    assert (itl.gate.read_open, itl.gate.write_open) == (True, True)
+    assert (itl_nexus.gate.read_open, itl_nexus.gate.write_open) == (True, True)
     b = bench.initiator("bb")
     b.run("160000000000")
-    assert (itl.gate.read_open, itl.gate.write_open) == (False, False)
+    assert (itl_nexus.gate.read_open, itl_nexus.gate.write_open) == (False, False)
     b.run("170000000000")
-    assert (itl.gate.read_open, itl.gate.write_open) == (True, True)
+    assert (itl_nexus.gate.read_open, itl_nexus.gate.write_open) == (True, True)
     b.run("1b0000000200")
-    assert not itl.gate.read_open
+    assert not itl_nexus.gate.read_open

@@ -81,9 +81,9 @@ def test_wce_off_makes_writes_durable():
     bench.store.calls.clear()
     a.run("2a000000000000000100", bytes(512))
     assert bench.store.calls == ["write", "flush"]
-    itl = bench.device.itl(a.nexus, 0)
-    assert itl is not None
-    assert (itl.gate.read_open, itl.gate.write_open) == (True, False)
+    itl_nexus = bench.device.itl_nexus(a.nexus, 0)
+    assert itl_nexus is not None
+    assert (itl_nexus.gate.read_open, itl_nexus.gate.write_open) == (True, False)
 
 
 @pytest.mark.parametrize("default", [True, False])

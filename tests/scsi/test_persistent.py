@@ -81,9 +81,9 @@ def test_who_may_read_and_write(trio, kind, registered, other):
     assert out(trio.a, RESERVE, 1, kind=kind).good
     assert out(trio.a, RESERVE, 1, kind=kind).good
     for initiator, allowed in ((trio.a, (True, True)), (trio.b, registered), (trio.c, other)):
-        itl = trio.bench.device.itl(initiator.nexus, 0)
-        assert itl is not None
-        assert (itl.gate.read_open, itl.gate.write_open) == allowed
+        itl_nexus = trio.bench.device.itl_nexus(initiator.nexus, 0)
+        assert itl_nexus is not None
+        assert (itl_nexus.gate.read_open, itl_nexus.gate.write_open) == allowed
         assert initiator.run(READ).status == (0 if allowed[0] else CONFLICT)
         assert initiator.run(WRITE, bytes(512)).status == (0 if allowed[1] else CONFLICT)
         assert initiator.run(TUR).good

@@ -92,7 +92,7 @@ def test_the_port_and_its_group_stand_in_the_designators(bench, port, group):
 def test_what_a_state_lets_through(bench, state):
     bench.unit.port_groups.groups[2].state = state
     a = at_port(bench, 2, "a")
-    gate = bench.device.itl(a.nexus, 0).gate
+    gate = bench.device.itl_nexus(a.nexus, 0).gate
     active = state in (AccessState.OPTIMIZED, AccessState.NON_OPTIMIZED)
     assert (gate.read_open, gate.write_open) == (active, active)
     refused = {

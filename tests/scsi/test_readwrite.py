@@ -209,7 +209,7 @@ def test_a_medium_that_turns_read_only_while_it_is_served_is_write_protected():
     bench.store.error = OSError(errno.EPERM, "Operation not permitted")
     assert a.run(WRITES["10"], DATA).code == (7, 0x2700)
     bench.store.error = None
-    assert not bench.unit.itls[a.nexus].gate.write_open
+    assert not bench.unit.itl_nexuses[a.nexus].gate.write_open
     assert a.run("1a003f00ff00").data[2] & 0x80
     assert a.run(WRITES["10"], DATA).code == (7, 0x2700)
     bench.store.caps = Capabilities(volatile_cache=True, thin=True)

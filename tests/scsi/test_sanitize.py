@@ -140,7 +140,7 @@ def test_no_reset_and_no_lost_nexus_ends_it(bench, immediate):
     assert set(bench.store.data) == {0}
     assert b.run(TUR).good
     assert len(bench.unit.tasks) == 0
-    assert set(bench.unit.itls) == {b.nexus}
+    assert set(bench.unit.itl_nexuses) == {b.nexus}
 
 
 def test_it_waits_for_what_is_at_work_and_what_waits_is_refused():

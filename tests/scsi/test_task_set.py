@@ -176,7 +176,7 @@ def test_commands_on_the_same_blocks_exclude_each_other(first, second, together)
 
 def test_the_fast_path_is_shut_while_a_thread_works_on_blocks(bench):
     a = bench.initiator()
-    gate = bench.device.itl(a.nexus, 0).gate
+    gate = bench.device.itl_nexus(a.nexus, 0).gate
     assert (gate.read_open, gate.write_open) == (True, True)
     a.send(READ)
     assert (gate.read_open, gate.write_open) == (True, False)
@@ -191,7 +191,7 @@ def test_the_fast_path_is_shut_while_a_thread_works_on_blocks(bench):
 def test_an_aborted_write_that_still_runs_is_a_fence_for_its_blocks(bench, how, later):
     """It may change them until it has returned: nobody reads what it leaves half, and it replaces nobody's data."""
     a, b = bench.initiator(), bench.initiator("bb")
-    gate = bench.device.itl(b.nexus, 0).gate
+    gate = bench.device.itl_nexus(b.nexus, 0).gate
     task = a.send(write(0), BLOCK)
     if how == "lost nexus":
         bench.device.detach(a.nexus)

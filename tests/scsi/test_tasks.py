@@ -60,21 +60,21 @@ def test_head_of_queue_does_not_wait(bench):
 @pytest.mark.parametrize("attribute", [Attribute.SIMPLE, Attribute.HEAD_OF_QUEUE])
 def test_nothing_touches_the_blocks_of_a_compare_and_write_meanwhile(bench, attribute):
     a, b = bench.initiator(), bench.initiator("bb")
-    itl = bench.device.itl(a.nexus, 0)
-    assert itl is not None
+    itl_nexus = bench.device.itl_nexus(a.nexus, 0)
+    assert itl_nexus is not None
     b.send(READ)
     compare = a.send(COMPARE, bytes(512) + b"\x11" * 512, attribute=attribute)
     later = b.send(READ)
     other = b.send(OTHER_READ)
     assert len(bench.executor.held) == 1 + (attribute == Attribute.SIMPLE)
     bench.executor.run()
-    assert not itl.gate.read_open
+    assert not itl_nexus.gate.read_open
     assert compare not in a.ended
     bench.finish()
     assert compare in a.ended
     assert other in b.ended
     assert bytes(later.data_in) == b"\x11" * 512
-    assert (itl.gate.read_open, itl.gate.write_open) == (True, True)
+    assert (itl_nexus.gate.read_open, itl_nexus.gate.write_open) == (True, True)
 
 
 def test_many_waiting_tasks_start_without_deep_recursion():
@@ -213,17 +213,17 @@ def test_detach_ends_everything_of_the_nexus(bench):
     bench.executor.run()
     assert a.released == [waiting, running]
     assert b.run(TUR).good
-    assert bench.device.itl(a.nexus, 0) is None
+    assert bench.device.itl_nexus(a.nexus, 0) is None
 
 
 def test_removed_unit_ends_its_tasks_and_closes_its_gates(bench):
     a = bench.initiator()
-    itl = bench.device.itl(a.nexus, 0)
-    assert itl is not None
-    assert itl.gate.read_open
+    itl_nexus = bench.device.itl_nexus(a.nexus, 0)
+    assert itl_nexus is not None
+    assert itl_nexus.gate.read_open
     task = a.send(READ)
     assert bench.device.remove_unit(0) == [task]
-    assert not itl.gate.read_open
+    assert not itl_nexus.gate.read_open
     bench.executor.run()
     assert a.released == [task]
     assert a.run(TUR).code == (5, 0x2500)

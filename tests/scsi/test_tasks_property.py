@@ -88,7 +88,7 @@ def test_every_task_ends_once(steps):
     assert run.bench.unit.tasks.barriers == 0
     for initiator in run.both:
         initiator.run("03000000ff00")
-        itl = run.bench.device.itl(initiator.nexus, 0)
-        assert itl is not None
-        assert itl.gate.read_open
-        assert itl.gate.write_open
+        itl_nexus = run.bench.device.itl_nexus(initiator.nexus, 0)
+        assert itl_nexus is not None
+        assert itl_nexus.gate.read_open
+        assert itl_nexus.gate.write_open

@@ -196,9 +196,9 @@ def start(conn: Connection, session: Session, pdu: Pdu) -> None:
             command.fail(0, Status.BUSY)
             return
         command.reserved = wanted
-    itl = device.itl(nexus, command.lun)
-    if itl is not None:
-        conn.path.open_gate(command.lun_field, itl.gate)
+    itl_nexus = device.itl_nexus(nexus, command.lun)
+    if itl_nexus is not None:
+        conn.path.open_gate(command.lun_field, itl_nexus.gate)
     if not device.accept(command):
         return
     unit = command.unit

@@ -48,7 +48,7 @@ class Party:
         theirs = None if unit.device is None else unit.device.realm
         ours = None if self.unit.device is None else self.unit.device.realm
         if theirs is None or theirs == ours:
-            yield from (nexus for nexus in unit.itls if self._is_of(nexus) and nexus.lun_of(unit.number) >= 0)
+            yield from (nexus for nexus in unit.itl_nexuses if self._is_of(nexus) and nexus.lun_of(unit.number) >= 0)
 
     def _is_of(self, nexus: Nexus) -> bool:
         own = self.nexus

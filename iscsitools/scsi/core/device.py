@@ -63,16 +63,16 @@ class ScsiDevice:
         for task in ended:
             task.dropped()
         unit.refresh()
-        unit.itls.clear()
+        unit.itl_nexuses.clear()
         self._luns_changed(number)
         return [task for task in ended if isinstance(task, Task)]
 
     def _luns_changed(self, number: int) -> None:
         """A unit comes or goes: who sees it learns that the list has changed."""
         for unit in self.units.values():
-            for nexus, itl in unit.itls.items():
+            for nexus, itl_nexus in unit.itl_nexuses.items():
                 if nexus.lun_of(number) >= 0:
-                    itl.attention(Asc.REPORTED_LUNS_DATA_HAS_CHANGED)
+                    itl_nexus.attention(Asc.REPORTED_LUNS_DATA_HAS_CHANGED)
 
     def look(self) -> None:
         """Called every second or so: units look at what changes without a command."""
@@ -118,7 +118,7 @@ class ScsiDevice:
         for unit in self.units.values():
             unit.detach(nexus)
 
-    def itl(self, nexus: Nexus, lun: int) -> ItlNexus | None:
+    def itl_nexus(self, nexus: Nexus, lun: int) -> ItlNexus | None:
         """What ``nexus`` is to unit ``lun``; None when there is no such unit, or it does not see it."""
         unit = self.units.get(lun)
         return None if unit is None or nexus.lost or nexus.lun_of(lun) < 0 else unit.attach(nexus)
@@ -133,13 +133,13 @@ class ScsiDevice:
         attention, operation code, task attribute, reservation, medium, write protection, and the CDB's fields
         (SAM-5 5.14, SPC-4 5.3).
         """
-        itl = self.itl(task.nexus, task.lun)
+        itl_nexus = self.itl_nexus(task.nexus, task.lun)
         try:
-            if itl is None:
+            if itl_nexus is None:
                 self._no_unit(task, self.units)
                 task.done()
                 return False
-            _admit(task, self.units[task.lun], itl)
+            _admit(task, self.units[task.lun], itl_nexus)
         except ScsiError as error:
             task.refuse(error)
             task.done()
@@ -152,11 +152,11 @@ class ScsiDevice:
         Its data is still to come, for ``task.execute()``; then it is checked again. No unit attention is reported:
         those that were pending came before it, or after.
         """
-        itl = self.itl(task.nexus, task.lun)
-        if itl is None:
+        itl_nexus = self.itl_nexus(task.nexus, task.lun)
+        if itl_nexus is None:
             return False
         unit = self.units[task.lun]
-        task.unit, task.itl, task.command = unit, itl, unit.commands.find(task.cdb)
+        task.unit, task.itl_nexus, task.command = unit, itl_nexus, unit.commands.find(task.cdb)
         task.generation = -1
         with suppress(ScsiError):  # the unit may have become smaller
             task.command.check(task)
@@ -172,21 +172,21 @@ class ScsiDevice:
         return result
 
 
-def _admit(task: Task, unit: LogicalUnit, itl: ItlNexus) -> None:
+def _admit(task: Task, unit: LogicalUnit, itl_nexus: ItlNexus) -> None:
     cdb = task.cdb
     task.nexus.used.add(unit.number)
     try:
         command = unit.commands.find(cdb)
     except ScsiError:
-        _report_attention(itl)
+        _report_attention(itl_nexus)
         raise
     if not unit.tasks.has_room(task.nexus, command):
         raise ScsiError(Status.TASK_SET_FULL)
     if not command.ignores_attention:
-        _report_attention(itl)
+        _report_attention(itl_nexus)
     if task.attribute == Attribute.ACA:  # no ACA is ever in effect here: NORMACA is 0
         raise illegal_request(Asc.INVALID_MESSAGE)
-    task.unit, task.itl, task.command = unit, itl, command
+    task.unit, task.itl_nexus, task.command = unit, itl_nexus, command
     task.generation = unit.generation
     unit.check_state(command, cdb, task.nexus)
     if len(cdb) >= command.length and cdb[command.length - 1] & _NACA:
@@ -197,8 +197,8 @@ def _admit(task: Task, unit: LogicalUnit, itl: ItlNexus) -> None:
     task.accepted = True
 
 
-def _report_attention(itl: ItlNexus) -> None:
+def _report_attention(itl_nexus: ItlNexus) -> None:
     """A pending unit attention goes before everything else that is to be said of a command (SAM-5 5.14)."""
-    asc = itl.take_attention()
+    asc = itl_nexus.take_attention()
     if asc is not None:
         raise unit_attention(asc)

@@ -21,7 +21,9 @@ def unit_state(unit: LogicalUnit) -> dict[str, Any]:
         "generation": persistent.generation,
         "access": [[n, group.state, group.status] for n, group in unit.port_groups.groups.items()],
         "parts": {type(part).__name__: part.state() for part in unit.parts},
-        "attentions": [[*Port.of(nexus), list(map(int, itl.attentions))] for nexus, itl in unit.itls.items()],
+        "attentions": [
+            [*Port.of(nexus), list(map(int, itl_nexus.attentions))] for nexus, itl_nexus in unit.itl_nexuses.items()
+        ],
     }
 
 

@@ -35,7 +35,7 @@ class Task(QueuedTask):
     transport's name of the task, unique in its nexus. ``edtl``: bytes that the initiator expects to move, of the
     direction that ``reads``/``writes`` say (both False: none).
 
-    The transport sets ``data_out`` before it calls execute(). ``accept`` sets ``unit``, ``itl``, ``command``,
+    The transport sets ``data_out`` before it calls execute(). ``accept`` sets ``unit``, ``itl_nexus``, ``command``,
     ``data_out_length`` (bytes of data-out that the command takes; the transport brings min(edtl, this)) and
     ``transfer_length`` (bytes that the CDB asked to move, for the residual count, RFC 7143 11.4.5; -1: as much as was
     moved). The result is ``status``, ``sense`` (fixed-format sense data, when status is CHECK CONDITION) and
@@ -44,11 +44,11 @@ class Task(QueuedTask):
     """
 
     __slots__ = (
-        "accepted", "cdb", "cost", "data_in", "data_out", "data_out_length", "edtl", "generation", "itl", "lun",
+        "accepted", "cdb", "cost", "data_in", "data_out", "data_out_length", "edtl", "generation", "itl_nexus", "lun",
         "reads", "result", "sense", "status", "tag", "transfer_length", "unit", "withdraw", "writes",
     )  # fmt: skip
     unit: LogicalUnit
-    itl: ItlNexus
+    itl_nexus: ItlNexus
 
     def __init__(
         self, nexus: Nexus, lun: int, tag: int, cdb: bytes, attribute: int = Attribute.SIMPLE, edtl: int = 0,

@@ -119,13 +119,13 @@ class LogicalUnit(UnitState):
         One that was lost because another process took over finds I_T NEXUS LOSS OCCURRED and what was pending before:
         nothing was reset (SPC-4 table 44).
         """
-        itl = self.itls.get(nexus)
-        if itl is None:
-            itl = self.itls[nexus] = ItlNexus(nexus, self)
+        itl_nexus = self.itl_nexuses.get(nexus)
+        if itl_nexus is None:
+            itl_nexus = self.itl_nexuses[nexus] = ItlNexus(nexus, self)
             known = self.expected.pop(Port.of(nexus), None)
             for asc in [Asc.POWER_ON_OR_RESET] if known is None else [Asc.I_T_NEXUS_LOSS, *known]:
-                itl.attention(asc)
-        return itl
+                itl_nexus.attention(asc)
+        return itl_nexus
 
     def detach(self, nexus: Nexus) -> list[QueuedTask]:
         """I_T nexus loss (SAM-5 6.3.4): its tasks end without status, its RESERVE and what parts keep for it too.
@@ -133,9 +133,9 @@ class LogicalUnit(UnitState):
         Returns the tasks.
         """
         ended = self.tasks.abort(task for task in self.tasks if task.nexus is nexus)
-        itl = self.itls.pop(nexus, None)
-        if itl is not None:
-            itl.gate.close()
+        itl_nexus = self.itl_nexuses.pop(nexus, None)
+        if itl_nexus is not None:
+            itl_nexus.gate.close()
         for part in self._parts.values():
             part.nexus_lost(nexus)
         if self.reservations.holder is nexus:
@@ -168,9 +168,9 @@ class LogicalUnit(UnitState):
     def reopened(self, store: Backstore) -> None:
         """Go on with the same disk, which has been opened anew as another object."""
         self.store = store
-        for itl in self.itls.values():
-            itl.gate.close()
-            itl.gate = itl.new_gate()
+        for itl_nexus in self.itl_nexuses.values():
+            itl_nexus.gate.close()
+            itl_nexus.gate = itl_nexus.new_gate()
         self.read_capabilities()
 
     def resize(self, size: int) -> None:

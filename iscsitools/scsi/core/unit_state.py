@@ -47,7 +47,7 @@ class UnitState:
         self.port_groups = PortGroups()
         """The target ports through which it can be reached, and their access states."""
         self.reservations = Reservations()
-        self.itls: dict[Nexus, ItlNexus] = {}
+        self.itl_nexuses: dict[Nexus, ItlNexus] = {}
         self.tasks = TaskSet(options.queue_depth, self._gates_changed, self._gather)
 
     @property
@@ -104,21 +104,21 @@ class UnitState:
     def refresh(self) -> None:
         """Something of the state has changed that decides what a command may do: called after every such change."""
         self.generation += 1
-        for itl in self.itls.values():
-            itl.refresh()
+        for itl_nexus in self.itl_nexuses.values():
+            itl_nexus.refresh()
 
     def _gates_changed(self) -> None:
         """Open or close the gates of all nexuses. Often called, so it takes only what each nexus has decided."""
         read = self.reads_at_once
         write = read and self.writes_at_once
-        for itl in self.itls.values():
-            gate = itl.gate
-            gate.read_open = read and itl.may_read
-            gate.write_open = write and itl.may_write
+        for itl_nexus in self.itl_nexuses.values():
+            gate = itl_nexus.gate
+            gate.read_open = read and itl_nexus.may_read
+            gate.write_open = write and itl_nexus.may_write
 
     def _gather(self) -> None:
-        for nexus, itl in list(self.itls.items()):
-            if itl.gate.transfers:
+        for nexus, itl_nexus in list(self.itl_nexuses.items()):
+            if itl_nexus.gate.transfers:
                 nexus.gather()
 
     @property
@@ -129,15 +129,15 @@ class UnitState:
     @property
     def counts(self) -> array[int]:
         """The unit's words, with what data threads have counted by now."""
-        for itl in self.itls.values():
-            itl.gate.add_up()
+        for itl_nexus in self.itl_nexuses.values():
+            itl_nexus.gate.add_up()
         return self.tasks.words
 
     def attention(self, asc: Asc, but: Nexus | None = None) -> None:
         """Queue a unit attention for every nexus, or for all others than ``but``."""
-        for nexus, itl in self.itls.items():
+        for nexus, itl_nexus in self.itl_nexuses.items():
             if nexus is not but:
-                itl.attention(asc)
+                itl_nexus.attention(asc)
 
 
 class ItlNexus:

@@ -113,9 +113,9 @@ def _registered(task: Task) -> _Request:
 
 def _notify(task: Task, ports: list[Port], asc: Asc) -> None:
     """A unit attention for those of ``ports`` that are there now, this nexus left out."""
-    for nexus, itl in task.unit.itls.items():
+    for nexus, itl_nexus in task.unit.itl_nexuses.items():
         if nexus is not task.nexus and Port.of(nexus) in ports:
-            itl.attention(asc)
+            itl_nexus.attention(asc)
 
 
 def _released(task: Task, state: Registrations, kind: ReservationType | None) -> None:

@@ -45,9 +45,9 @@ def report_luns(task: Task) -> None:
     """REPORT LUNS; it clears REPORTED LUNS DATA HAS CHANGED for this nexus on every unit (SPC-4 6.33)."""
     units = task.unit.siblings
     for unit in units.values():
-        itl = unit.itls.get(task.nexus)
-        if itl is not None:
-            itl.clear_attention(Asc.REPORTED_LUNS_DATA_HAS_CHANGED)
+        itl_nexus = unit.itl_nexuses.get(task.nexus)
+        if itl_nexus is not None:
+            itl_nexus.clear_attention(Asc.REPORTED_LUNS_DATA_HAS_CHANGED)
     task.reply(lun_list(task.nexus.luns_of(units), task.cdb), u32(task.cdb, 6))
 
 
