@@ -12,7 +12,7 @@ import click
 
 from iscsitools.backstores.base import BackstoreError, MediumError
 from iscsitools.backstores.file import FileBackstore
-from iscsitools.backstores.filters.overlay import Overlay, describe
+from iscsitools.backstores.filters.overlay import Overlay, overlay_info
 from iscsitools.cli.output import echo_json, json_option, size_text
 from iscsitools.errors import RunError
 
@@ -59,7 +59,7 @@ def _sure(question: str, yes: bool) -> None:
 def info(overlay: str, as_json: bool) -> None:
     """Say how large OVERLAY's disk is and how much of it OVERLAY holds."""
     with _plain_errors(overlay):
-        found = describe(overlay)
+        found = overlay_info(overlay)
     if as_json:
         echo_json(dataclasses.asdict(found))
         return

@@ -12,8 +12,8 @@ from unittest import mock
 
 from iscsitools.backstores import places
 from iscsitools.backstores.base import Backstore
-from iscsitools.testing.calls import call, read
 from iscsitools.testing.recorder import Recorder
+from iscsitools.testing.store_calls import call, read
 
 _CHANGES: Final = ("write", "write", "try_write", "write_through", "discard", "write_zeroes")
 _SHARES: Final = (0.0, 0.5, 1.0, 0.2, 0.8)

@@ -10,7 +10,7 @@ from typing import Final
 from iscsitools.backstores.base import Backstore, Filter, MediumError, Operation, Request
 from iscsitools.backstores.filters.watching import WatchingFilter
 from iscsitools.backstores.ram import RamBackstore
-from iscsitools.testing.calls import call, read
+from iscsitools.testing.store_calls import call, read
 
 _BLOCKS: Final = 64
 _CALLS: Final = ("read_into", "write", "write_through", "flush", "discard", "write_zeroes")

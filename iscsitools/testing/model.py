@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from iscsitools.backstores.base import Allocation, Backstore
-from iscsitools.testing.calls import call, compare_and_write, read
+from iscsitools.testing.store_calls import call, compare_and_write, read
 
 _CHANGES: Final = ("write", "write", "write_through", "try_write", "discard", "write_zeroes")
 _COMPARES: Final = "compare_and_write"

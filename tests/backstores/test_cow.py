@@ -12,8 +12,8 @@ import pytest
 
 from iscsitools.backstores import places
 from iscsitools.backstores.base import Backstore, BackstoreError
-from iscsitools.backstores.filters import granules, live_map
-from iscsitools.backstores.filters.granules import GranuleMap
+from iscsitools.backstores.filters import live_map, overlay_map
+from iscsitools.backstores.filters.overlay_map import OverlayMap
 
 from .conftest import read
 
@@ -148,7 +148,7 @@ def test_a_new_map_is_durable_before_it_has_its_name(tmp_path: Path, monkeypatch
     rename = os.rename
     monkeypatch.setattr(os, "fsync", lambda fd: order.append(os.readlink(f"/proc/self/fd/{fd}")))
     monkeypatch.setattr(os, "rename", lambda old, new: (order.append(f"to {new}"), rename(old, new)))
-    bits = GranuleMap(MIB)
+    bits = OverlayMap(MIB)
     bits.create(f"{tmp_path}/o.map")
     bits.close()
     assert order[:3] == [f"{tmp_path}/o.map.new", f"to {tmp_path}/o.map", str(tmp_path)]
@@ -160,8 +160,8 @@ def test_bits_reach_the_map_after_the_data_is_durable(
     order: list[str] = []
     store = opened(f"file+cow:{base},cow.file={tmp_path}/o")
     monkeypatch.setattr("iscsitools.backstores.file.sync_data", lambda fd: order.append("sync data"))
-    monkeypatch.setattr(granules, "write_fully", lambda fd, offset, buffer: order.append("write bits"))
-    monkeypatch.setattr(granules, "sync_data", lambda fd: order.append("sync bits"))
+    monkeypatch.setattr(overlay_map, "write_fully", lambda fd, offset, buffer: order.append("write bits"))
+    monkeypatch.setattr(overlay_map, "sync_data", lambda fd: order.append("sync bits"))
     store.write(0, memoryview(b"a" * 4096))
     assert order == []
     store.flush()
@@ -177,11 +177,11 @@ def test_bits_of_a_flush_that_failed_are_written_by_the_next(
     store = opened(f"file+cow:{base},cow.file={tmp_path}/o")
     store.write(0, memoryview(b"a" * 4096))
     with monkeypatch.context() as patch:
-        patch.setattr(granules, "sync_data", fail)
+        patch.setattr(overlay_map, "sync_data", fail)
         with pytest.raises(OSError, match="no"):
             store.flush()
     store.flush()
-    bits = GranuleMap(MIB)
+    bits = OverlayMap(MIB)
     bits.attach(f"{tmp_path}/o.map", read_only=True)
     assert list(bits.runs(0, 3)) == [(0, 1, True), (1, 2, False)]
     bits.close()
@@ -222,7 +222,7 @@ def test_an_overlay_belongs_to_one_base_size(opened: Opened, base: Path, tmp_pat
 def test_a_damaged_map_is_refused(
     opened: Opened, base: Path, tmp_path: Path, damage: Callable[[Path], None], complaint: str
 ) -> None:
-    GranuleMap(MIB).create(f"{tmp_path}/o.map")
+    OverlayMap(MIB).create(f"{tmp_path}/o.map")
     (tmp_path / "o").touch()
     os.truncate(tmp_path / "o", MIB)
     damage(tmp_path / "o.map")
@@ -231,7 +231,7 @@ def test_a_damaged_map_is_refused(
 
 
 def test_a_map_without_its_overlay_is_refused(opened: Opened, base: Path, tmp_path: Path) -> None:
-    GranuleMap(MIB).create(f"{tmp_path}/o.map")
+    OverlayMap(MIB).create(f"{tmp_path}/o.map")
     with pytest.raises(BackstoreError, match=r"o is missing, but its map"):
         opened(f"file+cow:{base},cow.file={tmp_path}/o")
     assert not (tmp_path / "o").exists()
@@ -242,7 +242,7 @@ def test_a_read_only_disk_changes_neither_file(opened: Opened, base: Path, tmp_p
     with pytest.raises(BackstoreError, match="does not exist"):
         opened(spec, read_only=True)
     assert not (tmp_path / "o").exists()
-    GranuleMap(MIB).create(f"{tmp_path}/o.map")
+    OverlayMap(MIB).create(f"{tmp_path}/o.map")
     (tmp_path / "o").touch()
     os.truncate(tmp_path / "o", MIB)
     store = opened(spec, read_only=True)
@@ -261,7 +261,7 @@ def test_neither_size_nor_odd_blocks(opened: Opened, base: Path) -> None:
 
 
 def test_runs_of_a_map_follow_its_bits() -> None:
-    bits = GranuleMap(1 << 30)
+    bits = OverlayMap(1 << 30)
     for first, count in ((0, 1), (7, 2), (31, 70), (65535, 2)):
         bits.add(first, count)
     assert list(bits.runs(0, 110)) == [
@@ -275,14 +275,14 @@ def test_runs_of_a_map_follow_its_bits() -> None:
 
 def test_a_run_ends_with_its_page_of_bits() -> None:
     """So that a step of a large disk's GET LBA STATUS does not shift a number of millions of bits."""
-    bits = GranuleMap(1 << 40)
+    bits = OverlayMap(1 << 40)
     per_page = 8 * 4096
     bits.add(per_page - 1, 3)
     runs = bits.runs(5, (1 << 28) - 5)
     assert [next(runs) for _ in range(4)] == [
         (5, per_page - 6, False), (per_page - 1, 1, True), (per_page, 2, True), (per_page + 2, per_page - 2, False),
     ]  # fmt: skip
-    bits = GranuleMap(3 * per_page * 4096)
+    bits = OverlayMap(3 * per_page * 4096)
     assert list(bits.runs(0, 3 * per_page)) == [(n * per_page, per_page, False) for n in range(3)]
 
 

@@ -20,8 +20,8 @@ from iscsitools.backstores.ring import Ended, Ring
 from iscsitools.initiator import Session
 from iscsitools.server.loop import Loop
 from iscsitools.server.workers import Workers
-from iscsitools.testing.calls import ask
 from iscsitools.testing.fixtures import served as served
+from iscsitools.testing.store_calls import ask
 
 SIZE = 1 << 20
 IQN = "iqn.2026-11.example:ring"

@@ -14,7 +14,7 @@ import pytest
 from iscsitools.backstores import file as file_module
 from iscsitools.backstores.base import Allocation, Backstore, BackstoreError, Extent, Filter
 from iscsitools.backstores.file import FileBackstore
-from iscsitools.backstores.filters import granules
+from iscsitools.backstores.filters import overlay_map
 from iscsitools.backstores.filters.cow import CowFilter
 from iscsitools.backstores.filters.delay import DelayFilter
 from iscsitools.backstores.filters.error import ErrorFilter
@@ -23,11 +23,11 @@ from iscsitools.backstores.ram import RamBackstore
 from iscsitools.backstores.spec import build, parse_spec
 from iscsitools.initiator import Session
 from iscsitools.plugins import PluginManager
-from iscsitools.testing.calls import call
 from iscsitools.testing.crash import check_crashes
 from iscsitools.testing.faults import check_faults
 from iscsitools.testing.fixtures import served as served
 from iscsitools.testing.model import check_model
+from iscsitools.testing.store_calls import call
 
 SIZE = 64 * 4096
 SEEDS = range(3)
@@ -129,7 +129,7 @@ def test_a_file_that_is_not_synced_is_found_out(
         crash_often(of_file_by_threads)
 
 
-@pytest.mark.parametrize("module", [granules, file_module])
+@pytest.mark.parametrize("module", [overlay_map, file_module])
 def test_a_cow_disk_that_is_not_synced_is_found_out(
     base: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType
 ) -> None:

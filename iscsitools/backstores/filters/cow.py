@@ -27,7 +27,7 @@ from iscsitools.backstores.base import (
     Option,
 )
 from iscsitools.backstores.file import FileBackstore
-from iscsitools.backstores.filters.granules import GRANULE, GranuleMap
+from iscsitools.backstores.filters.overlay_map import GRANULE, OverlayMap
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.backstores.syscalls import read_fully, write_fully
 
@@ -49,7 +49,7 @@ class CowFilter(Filter):
         if file:
             self.blocking = True
         self._overlay: Backstore = self
-        self._map = GranuleMap(0)
+        self._map = OverlayMap(0)
         self._size = 0
         self._write_lock = threading.Lock()
         self._flush_lock = threading.Lock()
@@ -64,7 +64,7 @@ class CowFilter(Filter):
             if GRANULE % self.block_size:
                 raise BackstoreError(f"cow: the block size has to divide {GRANULE}; {self.block_size} does not")
             self._size = self.inner.size
-            self._map = GranuleMap(self._size)
+            self._map = OverlayMap(self._size)
             self._open_overlay()
         except BaseException as error:
             self._map.close()

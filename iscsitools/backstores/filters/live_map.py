@@ -5,7 +5,7 @@ failure it is not: any part of it may have reached the disk, in any order. So th
 to and counts in that boot only; it is never synced, and nobody waits for it.
 
 The file: a header of 4096 bytes (magic, version, granule size, disk size, the map's id, the boot's id), then the bits
-as in :class:`iscsitools.backstores.filters.granules.GranuleMap`.
+as in :class:`iscsitools.backstores.filters.overlay_map.OverlayMap`.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from typing import Final
 
 from iscsitools.backstores.base import Allocation, BackstoreError, MediumError
 from iscsitools.backstores.file import FileBackstore
-from iscsitools.backstores.filters.granules import GRANULE, GranuleMap, read_header
 from iscsitools.backstores.filters.live_map import live_path, remove_live
+from iscsitools.backstores.filters.overlay_map import GRANULE, OverlayMap, read_header
 
 _PIECE: Final = 1 << 20
 Progress = Callable[[int], object]
@@ -36,7 +36,7 @@ def map_path(path: str) -> str:
     return f"{path}.map"
 
 
-def describe(path: str) -> OverlayInfo:
+def overlay_info(path: str) -> OverlayInfo:
     """What an overlay holds now, in use or not; raises BackstoreError where it is none."""
     bits = _read_map(path)
     try:
@@ -46,7 +46,7 @@ def describe(path: str) -> OverlayInfo:
     return OverlayInfo(status.st_size, min(bits.held * GRANULE, status.st_size), status.st_blocks * 512, bits.recovered)
 
 
-def _read_map(path: str) -> GranuleMap:
+def _read_map(path: str) -> OverlayMap:
     """The bits of an overlay's map, which is closed again."""
     name = map_path(path)
     try:
@@ -55,7 +55,7 @@ def _read_map(path: str) -> GranuleMap:
             size, _ = read_header(fd, name)
         finally:
             os.close(fd)
-        bits = GranuleMap(size)
+        bits = OverlayMap(size)
         bits.attach(name, read_only=True)
     except OSError as error:
         raise BackstoreError(f"{name}: {error.strerror}; {path} is no overlay of the cow filter") from None
@@ -70,7 +70,7 @@ class Overlay:
         self.path = path
         self._file = FileBackstore(path)
         self._file.read_only = not writable
-        self._bits = GranuleMap(0)
+        self._bits = OverlayMap(0)
 
     def __enter__(self) -> Overlay:
         self._bits = _read_map(self.path)
@@ -141,7 +141,7 @@ class Overlay:
     def discard(self) -> None:
         """Forget all changes: the base is read again. The new map is durable before any data goes."""
         remove_live(live_path(map_path(self.path)))
-        fresh = GranuleMap(self._bits.size)
+        fresh = OverlayMap(self._bits.size)
         fresh.create(map_path(self.path))
         fresh.close()
         self._file.discard(0, self._file.size)

@@ -31,7 +31,7 @@ def designators(unit: LogicalUnit) -> dict[tuple[int, bytes], None]:
     return {(_NAA, unit.identity.naa): None, (_T10_VENDOR, vendor + serial): None}
 
 
-def describe(unit: LogicalUnit) -> bytes:
+def cscd_descriptor(unit: LogicalUnit) -> bytes:
     """The CSCD descriptor of a unit, by its NAA designator (SPC-4 6.4.5.3)."""
     naa = unit.identity.naa
     head = struct.pack(">BBHBBBB", IDENTIFICATION, 0, 0, _BINARY, _NAA, 0, len(naa))

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from iscsitools.scsi.copy.descriptors import describe
+from iscsitools.scsi.copy.descriptors import cscd_descriptor
 from iscsitools.scsi.copy.rights import Party
 from iscsitools.scsi.core.domain import Domain
 from iscsitools.scsi.core.errors import illegal_request
@@ -101,7 +101,7 @@ class Tokens:
         secret = self._domain.random(8 + _SECRET)
         head = struct.pack(">IHH", ACCESS_UPON_REFERENCE, 0, _BODY_LENGTH) + secret[:8]
         size = token.bytes.to_bytes(16, "big")
-        body = head + describe(token.maker.unit) + size + bytes(32) + bytes(32) + secret[8:]
+        body = head + cscd_descriptor(token.maker.unit) + size + bytes(32) + bytes(32) + secret[8:]
         return body.ljust(LENGTH, b"\0")
 
 

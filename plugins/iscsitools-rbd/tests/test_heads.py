@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ceph_cluster import Cluster
 from iscsitools.backstores.base import BackstoreError, Host, Operation, Request
-from iscsitools.testing.calls import read
+from iscsitools.testing.store_calls import read
 
 from iscsitools_rbd.backstore import RbdBackstore
 

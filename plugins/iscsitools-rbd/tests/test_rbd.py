@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from ceph_cluster import Cluster
 from iscsitools.backstores.base import Allocation, BackstoreError
-from iscsitools.testing.calls import read
 from iscsitools.testing.model import check_model
 from iscsitools.testing.serving import serve
+from iscsitools.testing.store_calls import read
 
 from iscsitools_rbd.backstore import RbdBackstore
 from iscsitools_rbd.ceph import modules

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from ceph_cluster import Cluster
 from iscsitools.backstores.base import BackstoreError
-from iscsitools.testing.calls import read
 from iscsitools.testing.serving import serve
+from iscsitools.testing.store_calls import read
 
 from iscsitools_rbd.backstore import RbdBackstore
 from iscsitools_rbd.ceph import modules

@@ -34,7 +34,7 @@ def read_header(fd: int, path: str) -> tuple[int, bytes]:
     return size, ident
 
 
-class GranuleMap:
+class OverlayMap:
     """The bits for a disk of ``size`` bytes. ``attach`` or ``create`` connects it to a file.
 
     With a file there are three places: memory, which is asked; the live file, which has every bit before ``add``
