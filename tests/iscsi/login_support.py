@@ -73,10 +73,11 @@ def directory(auth=None, discovery_auth=None, **kwargs):
 
 
 def engine(auth=None, limits=None, admission=None, local=LOCAL, challenges=None, **kwargs):
+    address = kwargs.pop("address", "")
     where = kwargs.pop("directory", None) or directory(auth, **kwargs)
     return LoginEngine(
         where, limits or NegotiationLimits(), admission or Admission(), local, random_bytes,
-        Challenges() if challenges is None else challenges,
+        Challenges() if challenges is None else challenges, address,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from iscsi.login_support import (
     request,
 )
 from iscsitools.iscsi.errors import ProtocolError
-from iscsitools.iscsi.login.access import AccessList
+from iscsitools.iscsi.login.access import AccessList, LunMap
 from iscsitools.iscsi.login.messages import LoginRequest
 from iscsitools.iscsi.login.negotiation import NegotiationLimits
 from iscsitools.iscsi.login.policy import Portal, TargetNode
@@ -151,6 +151,23 @@ def test_access_list():
     assert request(engine(access=AccessList(("nobody", "IQN.2026-11.example:h?st"))), OPERATIONAL, FULL, names()).result
 
 
+@pytest.mark.parametrize(
+    ("kept_out", "reason"),
+    [
+        ({"access": AccessList(("iqn.2026-11.example:other",))}, "its name is none of the target's initiators"),
+        ({"access": AccessList((), ("192.0.2.0/24",))}, "127.0.0.1 is in none of the target's networks"),
+        ({"maps": (LunMap(AccessList(("iqn.2026-11.example:other",))),)}, "it sees no unit by the target's maps"),
+        ({"maps": (LunMap(luns={}),)}, "it sees no unit by the target's maps"),
+    ],
+    ids=["name", "network", "no map", "empty map"],
+)
+def test_the_log_gets_the_true_reason_and_the_initiator_the_same_status(kept_out, reason):
+    reply = request(engine(address="127.0.0.1", **kept_out), OPERATIONAL, FULL, names())
+    failed(reply, LoginStatus.NOT_FOUND)
+    assert reply.message == f"{INITIATOR} may not log in to {TARGET}: {reason}"
+    assert reply.data == b""
+
+
 def test_removed_target():
     where = directory()
     where.remove(TARGET)
@@ -161,7 +178,9 @@ def test_removed_target():
 
 def test_a_target_is_reached_by_its_portals_only():
     portals = (Portal("192.0.2.1", 3261), Portal("::1", 3260))
-    failed(request(engine(portals=portals), OPERATIONAL, FULL, names()), LoginStatus.NOT_FOUND)
+    reply = request(engine(portals=portals), OPERATIONAL, FULL, names())
+    failed(reply, LoginStatus.NOT_FOUND)
+    assert reply.message == f"target {TARGET} is not at 192.0.2.1:3260"
     assert request(engine(portals=portals, local=Portal("0:0::1", 3260)), OPERATIONAL, FULL, names()).result
 
 

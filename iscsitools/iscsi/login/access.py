@@ -47,7 +47,13 @@ class AccessList:
 
     def admits(self, initiator: str, address: str) -> bool:
         """Whether it is for an initiator of that name that comes from that IP address."""
-        return matches(initiator, self.initiators) and within(address, self.networks)
+        return not self.keeps_out(initiator, address)
+
+    def keeps_out(self, initiator: str, address: str) -> str:
+        """Why it is not for such an initiator, in words for the log; empty: it is."""
+        if not matches(initiator, self.initiators):
+            return "its name is none of the target's initiators"
+        return "" if within(address, self.networks) else f"{address} is in none of the target's networks"
 
 
 @dataclass(frozen=True, slots=True)

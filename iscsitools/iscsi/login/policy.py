@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.errors import LoginError
 from iscsitools.iscsi.login.access import EVERYTHING, AccessList, LunMap, matches
+from iscsitools.iscsi.login.addresses import bracketed, may_be_told, plain, same_link
 from iscsitools.wire.names import fold_name
 from iscsitools.wire.rfc7143 import LoginStatus
 
@@ -90,7 +89,7 @@ class Portal:
             return False
         if self.address == local.address or self.stands_for(local.address):
             return True
-        return _plain(self.address) == _plain(local.address) and _same_link(self.address, local.address)
+        return plain(self.address) == plain(local.address) and same_link(self.address, local.address)
 
     def stands_for(self, address: str) -> bool:
         """It is a wildcard of the family that ``address`` was given in."""
@@ -126,7 +125,12 @@ class TargetNode:
 
     def admits(self, initiator: str, address: str = "") -> bool:
         """The access list lets this initiator in, and there is something that it sees."""
-        return self.access.admits(initiator, address) and self.map_for(initiator, address) is not None
+        return not self.keeps_out(initiator, address)
+
+    def keeps_out(self, initiator: str, address: str) -> str:
+        """What of the target keeps an initiator at an IP address out, in words for the log; empty: nothing does."""
+        unseen = "" if self.map_for(initiator, address) is not None else "it sees no unit by the target's maps"
+        return self.access.keeps_out(initiator, address) or unseen
 
 
 class Directory:
@@ -195,13 +199,15 @@ class Directory:
         # One status for a target that is not there, one that is not at this portal, and one whose access list does
         # not let the initiator in: only those whom it lets in may learn that it exists.
         target = self.find(name)
-        if target is not None and not target.admits(initiator, address):
-            raise LoginError(LoginStatus.NOT_FOUND, f"{initiator} may not log in to {name}")
+        if target is not None and (reason := target.keeps_out(initiator, address)):
+            raise LoginError(LoginStatus.NOT_FOUND, f"{initiator} may not log in to {name}: {reason}")
         removed = self._removed.get(fold_name(name))
         if target is None and removed is not None and removed.admits(initiator, address):
             raise LoginError(LoginStatus.TARGET_REMOVED, f"target {name} was removed")
-        if target is None or not self._reachable(target, local):
+        if target is None:
             raise LoginError(LoginStatus.NOT_FOUND, f"no target {name}")
+        if not self._reachable(target, local):
+            raise LoginError(LoginStatus.NOT_FOUND, f"target {name} is not at {bracketed(local.address)}:{local.port}")
         return target
 
     def group_at(self, target: TargetNode, local: Portal) -> int:
@@ -243,7 +249,7 @@ class Directory:
             if portal.wildcard and not portal.stands_for(local.address):
                 continue
             address = local.address if portal.wildcard else portal.address
-            if _may_be_told(address, local.address):
+            if may_be_told(address, local.address):
                 found[f"{bracketed(address)}:{portal.port},{portal.group}"] = None
         return list(found)
 
@@ -251,50 +257,3 @@ class Directory:
         if not target.portals and not target.groups:
             return True
         return any(portal.accepts(local) for portal in self._portals_of(target))
-
-
-def bracketed(address: str) -> str:
-    """The address as TargetAddress writes it: IPv6 in brackets, an IPv4 address that came in over IPv6 as IPv4.
-
-    A link-local one keeps its scope (RFC 4007 11): without it nobody can connect to it.
-    """
-    plain = _plain(address)
-    if _link_local(address):
-        plain += "".join(address.partition("%")[1:])
-    return f"[{plain}]" if ":" in plain else plain
-
-
-def _may_be_told(address: str, local: str) -> bool:
-    """Whether who came in at ``local`` may be told of a portal at ``address``."""
-    if _link_local(address):
-        return _link_local(local) and _same_link(address, local)
-    return _loopback(local) or not _loopback(address)
-
-
-def _link_local(address: str) -> bool:
-    return ":" in address and ipaddress.ip_address(address.partition("%")[0]).is_link_local
-
-
-def _same_link(one: str, other: str) -> bool:
-    """Whether two addresses may be on one link: of what is not known it is assumed."""
-    scopes = one.partition("%")[2], other.partition("%")[2]
-    return "" in scopes or scopes[0] == scopes[1]
-
-
-def _loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(_plain(address)).is_loopback
-    except ValueError:
-        return address.lower() == "localhost"
-
-
-@lru_cache(maxsize=_MOST_ANSWERS)
-def _plain(address: str) -> str:
-    """The address in its one form, without a scope."""
-    address = address.partition("%")[0]
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address.lower()
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return str(mapped or parsed)
