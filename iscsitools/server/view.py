@@ -63,6 +63,7 @@ class View:
             if sums in self._sums:
                 self._sums.remove(sums)
                 self._probes.subscribe(0, sums)
+                sums.end()
 
         try:
             self._calls.ask(end)

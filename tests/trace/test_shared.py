@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import time
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 
 from iscsitools import trace
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.table import Probe
+from iscsitools.trace.selection import Selection
+from iscsitools.trace.sums.connection import ConnectionCells
 from iscsitools.trace.sums.declared import NAMES
+from iscsitools.trace.sums.shared import SharedSums
 
-from .support import Host, connection, fire_read, fire_write
+from .support import READ10, Host, bhs, connection, fire_read, fire_write
 
 
 def subscribers(host: Host) -> int:
@@ -117,3 +125,36 @@ def test_closed_connections_are_told_to_every_reader_once(host: Host) -> None:
             (row,) = sums.snapshot(reset=True).commands
             assert (row.conn.ident, row.commands) == (4, 1)
             assert sums.snapshot().commands == []
+
+
+def kept_of_commands() -> int:
+    """Commands that have begun, in whatever keeps sums in Python, and tracers in C; whether anybody reaches them."""
+    found = gc.get_objects()
+    starts = sum(len(each.starts) for each in found if isinstance(each, ConnectionCells))
+    return starts + sum(type(each).__name__ == "SumsTracer" for each in found)
+
+
+@pytest.mark.parametrize("ended_first", ["connection", "reader"])
+def test_what_is_kept_of_unended_commands_is_gone_with_its_reader(twin: ModuleType | None, ended_first: str) -> None:
+    """At once, not when Python looks for objects that hold each other: until then it would be in nobody's account."""
+    probes = Probes(time.monotonic_ns)
+    if twin is not None:
+        probes.use_tracers(twin, monotonic=True)
+    conn = connection(1)
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = kept_of_commands()
+        shared = SharedSums(probes)
+        share = shared.join(Selection(), ())
+        for itt in range(2000):
+            probes.pdu(Probe.SCSI_COMMAND, conn, 0, bhs(0x01, 0xC0, itt, word20=512, cdb=READ10), 0, READ10[:10])
+        assert kept_of_commands() > before
+        if ended_first == "connection":
+            shared.close(conn.ident)
+        share.leave()
+        del share, shared
+        assert kept_of_commands() == before
+    finally:
+        gc.enable()

@@ -114,9 +114,20 @@ class CellTable:
         for cell in state.cells.values():
             if cell.used:
                 self._closed.append((state.info, cell))
+        state.end()
         while len(self._closed) > MAX_CLOSED:
             self.lost += 1
             self._closed.popleft()
+
+    def end(self) -> None:
+        """Give all that is kept back: call it when they are subscribed no more.
+
+        Connections and what counts for them hold each other: they would last until Python looks for circles.
+        """
+        for state in self._connections.values():
+            state.end()
+        self._connections.clear()
+        self._closed.clear()
 
     def read(self, reset: bool = False) -> list[tuple[ConnectionInfo, Cell]]:
         """Return the cells that counted anything; with ``reset`` they begin again, with the commands under way."""

@@ -57,3 +57,9 @@ class ConnectionCells:
         while len(self.starts) > MAX_STARTS:
             self.forget(next(iter(self.starts)))
         self.phases.trim()
+
+    def end(self) -> None:
+        """Give back what is kept of commands: this and what finds its rows hold each other for a while."""
+        self.starts.clear()
+        self.aliases.clear()
+        self.cells.clear()

@@ -119,6 +119,15 @@ class NativeSums:
             self.lost += 1
             self._closed.popleft()
 
+    def end(self) -> None:
+        """Give all that is kept back: call it when they are subscribed no more.
+
+        The tracer calls back, so the two hold each other: without this, they would last until Python looks for circles.
+        """
+        self._tracer = None
+        self._tasks.clear()
+        self._closed.clear()
+
     def read(self, reset: bool = False) -> list[tuple[ConnectionInfo, Cell]]:
         """Return the cells that counted anything; with ``reset`` they begin again, with the commands under way.
 

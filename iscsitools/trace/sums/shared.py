@@ -134,6 +134,7 @@ class SharedSums:
         if not group.readers and self._groups.get(group.key) is group:
             del self._groups[group.key]
             self._probes.subscribe(0, group.sums)
+            group.sums.end()
 
     def held(self) -> list[tuple[ConnectionInfo, int]]:
         """What is kept for commands that have not ended: each connection, and bytes."""
