@@ -127,9 +127,7 @@ def sends_out_of_the_window(target: RunningTarget) -> list[Closes]:
 
 
 def asks_units_that_are_not_there(target: RunningTarget) -> list[Closes]:
-    return each(
-        target, 20, lambda s: [begun(s, n, 2 + n, 0, TEST_UNIT_READY, 0x81) for n in range(100)]
-    )
+    return each(target, 20, lambda s: [begun(s, n, 2 + n, 0, TEST_UNIT_READY, 0x81) for n in range(100)])
 
 
 def reserves_and_resets(target: RunningTarget) -> list[Closes]:
@@ -264,7 +262,8 @@ def guesses_secrets(target: RunningTarget) -> list[Closes]:
     statuses = set()
     for number in range(60):
         try:
-            Session.connect(target.addresses[0], CHAPPED, initiator=BAD, chap=(f"user{number % 40}", "a guess at it..."))
+            guess = f"user{number % 40}", "a guess at it..."
+            Session.connect(target.addresses[0], CHAPPED, initiator=BAD, chap=guess)
         except LoginError as error:
             statuses.add(error.status)
     assert statuses in ({(2, 1), (3, 1)}, {(3, 1)})
