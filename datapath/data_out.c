@@ -7,7 +7,7 @@
 
 #include "crc32c.h"
 
-enum { LARGEST_TRANSFER = 4 << 20, FINAL = 0x80 };
+enum { FINAL = 0x80 };
 
 /* Where all R2Ts that one PDU may bring about would end, or a response. */
 static size_t answers_end(const struct batch *batch)
@@ -37,12 +37,6 @@ bool may_begin(const struct batch *batch)
     if (!command->final && (path->initial_r2t || command->segment >= unasked))
         return false;
     return gate_has_room(batch->gate) && path->outstanding != 0 && path->outstanding <= MOST_SEQUENCES;
-}
-
-/* Who counts what commands keep: Python, or their data thread itself. */
-static const struct memory *memory_of(const struct batch *batch)
-{
-    return batch->user->threaded ? NULL : &batch->path->memory;
 }
 
 static void put_r2t(struct batch *batch, struct transfer *transfer, const struct sequence *sequence)
@@ -91,7 +85,9 @@ static bool keep(struct batch *batch, struct transfer *transfer, size_t offset, 
 {
     if (arrival->length == 0)
         return true;
-    if (!transfer_open_buffer(transfer, memory_of(batch), arrival->place))
+    if (transfer->data == NULL && arrival->own != NULL)
+        transfer->data = arrival->own;
+    else if (!transfer_open_buffer(transfer, batch->memory, arrival->place))
         return false;
     if (arrival->data != transfer->data + offset) /* it was received there */
         memcpy(transfer->data + offset, arrival->data, arrival->length);
@@ -102,7 +98,7 @@ enum stop begin_transfer(struct batch *batch, const struct arrival *arrival)
 {
     struct path *path = batch->path;
     const struct command *command = &batch->command;
-    const struct memory *memory = memory_of(batch);
+    const struct memory *memory = batch->memory;
     struct transfer *transfer;
 
     if (!memory_reserve(memory, command->edtl))
@@ -192,6 +188,17 @@ static struct transfer *goes_on(struct batch *batch, const struct arrival *arriv
     return transfer;
 }
 
+uint8_t *data_out_place(struct batch *batch, const uint8_t *bhs, uint32_t length)
+{
+    struct arrival arrival = {.bhs = bhs, .length = length};
+    struct sequence *sequence;
+    struct transfer *transfer = goes_on(batch, &arrival, &sequence);
+
+    if (transfer == NULL || !transfer_open_buffer(transfer, batch->memory, NULL))
+        return NULL;
+    return transfer->data + sequence->offset + sequence->received;
+}
+
 enum stop take_data_out(struct batch *batch, const struct arrival *arrival)
 {
     struct path *path = batch->path;
@@ -210,7 +217,7 @@ enum stop take_data_out(struct batch *batch, const struct arrival *arrival)
         if (!write_all(batch, transfer, offset, arrival))
             return OTHER;
         put_written(batch, transfer);
-        transfer_end(&path->transfers, transfer, memory_of(batch));
+        transfer_end(&path->transfers, transfer, batch->memory);
         return SERVED;
     }
     if (!keep(batch, transfer, offset, arrival))
@@ -246,7 +253,7 @@ static enum stop look(const struct batch *batch, size_t length, struct arrival *
         return CLOSED;
     if (length && !data_intact(batch, data, done))
         return OTHER;
-    *arrival = (struct arrival){batch->in + batch->pos, batch->in + data, length, NULL};
+    *arrival = (struct arrival){batch->in + batch->pos, batch->in + data, length, NULL, NULL};
     return SERVED;
 }
 

@@ -82,6 +82,7 @@ int data_thread_start(struct data_thread *thread)
     thread->in = malloc(RECEIVE_SIZE);
     thread->out = malloc(OUT_SIZE);
     thread->user = users_add();
+    thread->memory.pool = &thread->pool;
     if (thread->poller < 0 || thread->wake < 0 || thread->ready < 0
         || epoll_ctl(thread->poller, EPOLL_CTL_ADD, thread->wake, &event) < 0)
         return errno;
@@ -120,6 +121,7 @@ void data_thread_end(struct data_thread *thread)
     free(thread->in);
     free(thread->out);
     thread->in = thread->out = NULL;
+    pool_end(&thread->pool);
     if (thread->user != NULL)
         users_remove(thread->user);
     thread->user = NULL;

@@ -28,6 +28,8 @@ struct data_thread {
     uint8_t *in, *out;
     struct guest *first, *last; /* in line */
     size_t kept;                /* bytes of guests */
+    struct pool pool;           /* of which their commands' data has its memory */
+    struct memory memory;       /* that, as commands know it */
     uint64_t busy_poll;         /* for how many nanoseconds it looks again after it found work, before it sleeps */
     uint32_t draw;              /* the state of its random numbers */
 };

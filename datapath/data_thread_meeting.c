@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 static void push(struct guest **list, struct guest *guest)
 {
@@ -59,6 +60,22 @@ struct guest *data_thread_gone(struct data_thread *thread)
     return list;
 }
 
+/* All of its input in one piece, as it came. Where there is no memory for that, the connection is over. */
+static void put_input_together(struct data_thread *thread, struct guest *guest)
+{
+    size_t length;
+    uint8_t *whole;
+
+    if (guest->segment.data == NULL)
+        return;
+    whole = segment_return(&guest->segment, guest->path, &thread->pool, guest->input, guest->input_length, &length);
+    guest_forget(&guest->input, &guest->input_length);
+    guest->input = whole;
+    guest->input_length = length;
+    if (whole == NULL)
+        shutdown(guest->fd, SHUT_RDWR);
+}
+
 /* It goes back: whoever has called it finds it, or the loop's thread is told. */
 void data_thread_give_back(struct data_thread *thread, struct guest *guest)
 {
@@ -67,6 +84,7 @@ void data_thread_give_back(struct data_thread *thread, struct guest *guest)
     epoll_ctl(thread->poller, EPOLL_CTL_DEL, guest->fd, NULL);
     line_leave(thread, guest);
     thread->kept -= guest_kept(guest);
+    put_input_together(thread, guest);
     guest->slow_store = thread->user->slow_store;
     memcpy(guest->slow, thread->user->slow, sizeof guest->slow);
     thread->user->slow_store = NULL;

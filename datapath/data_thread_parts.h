@@ -28,7 +28,7 @@ static inline void fd_clear(int fd)
 /* Bytes that are kept of it, or for data of its commands that has not come yet. */
 static inline size_t guest_kept(const struct guest *guest)
 {
-    return guest->input_length + guest->output_length + guest->path->transfers.awaited;
+    return guest->input_length + guest->output_length + guest->segment.size + guest->path->transfers.awaited;
 }
 
 /* -- data_thread_meeting.c */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 enum {
     TURN_WORK = 512 << 10, /* the budget of a turn, as in turns.py */
@@ -81,23 +82,37 @@ static bool will_fit(const struct data_thread *thread, size_t end)
     return end < BHS_LENGTH || (be32(thread->in + 4) & 0xffffff) + 2 * BHS_LENGTH <= RECEIVE_SIZE;
 }
 
-/* Serve the PDUs up to "end" of the buffer; what is left of them is moved to its beginning, and *end is where that ends. */
+/* How much more may be kept for guests. */
+static size_t room_of(const struct data_thread *thread)
+{
+    return thread->kept < MOST_KEPT ? MOST_KEPT - thread->kept : 0;
+}
+
+/*
+ * Serve the long segment that was on its way and the PDUs up to "end" of the buffer. What is left of them is moved to its
+ * beginning, and *end is where that ends; or it is the beginning of another long segment, and goes where it belongs.
+ */
 static enum stop serve_batch(struct data_thread *thread, struct guest *guest, size_t *end, size_t *put)
 {
     const struct buffers buffers = {thread->in, thread->out, OUT_SIZE, 0};
     struct batch batch = batch_of(guest->path, &buffers, 0, *end, TURN_WORK);
     enum stop stop;
 
-    thread->kept -= guest->path->transfers.awaited;
+    thread->kept -= guest->path->transfers.awaited + guest->segment.size;
     batch.user = thread->user;
+    batch.memory = &thread->memory;
     if (guest->watch.mask)
         batch.watch = guest->watch;
     user_enter(thread->user);
-    stop = batch_serve(&batch);
+    stop = segment_serve(&guest->segment, &batch);
+    if (stop == SERVED)
+        stop = batch_serve(&batch);
     user_leave(thread->user);
+    if (stop == INCOMPLETE && guest->segment.data == NULL)
+        segment_begin(&guest->segment, &batch, room_of(thread));
     batch_commit(&batch);
     guest->path->tail = 0;
-    thread->kept += guest->path->transfers.awaited;
+    thread->kept += guest->path->transfers.awaited + guest->segment.size;
     *put = batch.tail;
     *end -= batch.pos;
     if (batch.pos != 0)
@@ -132,16 +147,39 @@ static enum turn serve(struct data_thread *thread, struct guest *guest, size_t *
     return GOES_ON;
 }
 
+/* Room in the buffer behind "end" bytes: what is there goes back behind a long segment, and all has to fit then. */
+static size_t room_behind(const struct guest *guest, size_t end)
+{
+    const struct segment *segment = &guest->segment;
+
+    return RECEIVE_SIZE - end - (segment->data == NULL ? 0 : sizeof segment->header + segment->length);
+}
+
+/* Receive the rest of a long segment, and what is behind it. */
+static ssize_t receive_in_place(struct data_thread *thread, struct guest *guest, size_t end)
+{
+    struct segment *segment = &guest->segment;
+    struct iovec places[2] = {{segment->data + segment->have, segment_missing(segment)},
+                              {thread->in + end, room_behind(guest, end)}};
+    struct msghdr message = {.msg_iov = places, .msg_iovlen = 2};
+
+    return recvmsg(guest->fd, &message, MSG_DONTWAIT);
+}
+
 /* Receive behind "*end" bytes: false when there is nothing to receive now; *over when there never will be. */
 static bool receive(struct data_thread *thread, struct guest *guest, size_t *end, bool *over)
 {
+    size_t missing = segment_missing(&guest->segment), placed;
     ssize_t count;
 
     do
-        count = recv(guest->fd, thread->in + *end, RECEIVE_SIZE - *end, MSG_DONTWAIT);
+        count = missing != 0 ? receive_in_place(thread, guest, *end)
+                             : recv(guest->fd, thread->in + *end, room_behind(guest, *end), MSG_DONTWAIT);
     while (count < 0 && errno == EINTR);
     if (count > 0) {
-        *end += (size_t)count;
+        placed = (size_t)count < missing ? (size_t)count : missing;
+        guest->segment.have += placed;
+        *end += (size_t)count - placed;
         guest->path->now = monotonic_now();
         word_store(&guest->path->heard, guest->path->now);
         return true;
@@ -191,7 +229,7 @@ static void take_turn(struct data_thread *thread, struct guest *guest, bool kept
         if (!receive(thread, guest, &end, &over))
             break;
         turn = serve(thread, guest, &end);
-        if (end == 0)
+        if (end == 0 && guest->segment.data == NULL)
             break; /* the others have their turn; what has come since is told again */
     }
     end_turn(thread, guest, over ? LEAVES : turn, end);

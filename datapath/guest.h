@@ -5,7 +5,7 @@
 #ifndef GUEST_H
 #define GUEST_H
 
-#include "batch.h"
+#include "segment.h"
 
 /* How far a guest has come; changed under its thread's lock. */
 enum stage { COMING, SERVED_THERE, GOING };
@@ -21,6 +21,7 @@ struct guest {
     bool called, in_line, sends; /* called: back; sends: it waits for its socket to take more */
     uint8_t *input, *output;     /* kept for later; NULL where there is none */
     size_t input_length, output_length, output_sent;
+    struct segment segment; /* of its input, before what is kept: a long data segment on its way */
     uint64_t since; /* no command that waits for data has come, or got what it had asked for last, before this */
     uint64_t put; /* bytes of output that were made here */
     const struct shortcut *slow_store; /* a store whose write was slow, and when; NULL: none was */

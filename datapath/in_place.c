@@ -1,30 +1,24 @@
 /* PDUs whose data segment was received where it belongs: DataPath.write_in_place and data_in_place. */
-#include "data_out.h"
+#include "in_place.h"
 
 #include "crc32c.h"
+#include "data_out.h"
 #include "trace_fire.h"
-
-/* The arguments: a header, its data, and the data's address for the xfer probes. */
-struct place {
-    Py_buffer bhs, data;
-    PyObject *header, *view;
-    uint64_t address;
-};
-enum { NOT_HERE, ANSWERED, BEGUN }; /* what write_in_place returns */
 
 static bool has_room(const struct batch *batch)
 {
-    return batch->tail <= (size_t)batch->path->chunk.len - BHS_LENGTH - DIGEST_LENGTH;
+    return batch->tail <= batch->room - BHS_LENGTH - DIGEST_LENGTH;
 }
 
 static enum attempt write_data(const struct batch *batch, const struct place *place)
 {
     struct gate *gate = batch->gate;
     uint64_t offset = batch->command.lba * gate->block_size;
-    size_t length = (size_t)place->data.len;
-    enum attempt attempt = shortcut_write(&gate->shortcut, batch->user, offset, place->data.buf, length);
+    enum attempt attempt = shortcut_write(&gate->shortcut, batch->user, offset, place->data, place->length);
 
-    return attempt == ASK ? ask_store(gate->store, "try_write", offset, place->view, 0, length) : attempt;
+    if (attempt == ASK && !batch->user->threaded)
+        attempt = ask_store(gate->store, "try_write", offset, place->view, 0, place->length);
+    return attempt;
 }
 
 static void put_answer(struct batch *batch)
@@ -80,7 +74,7 @@ static int answer(struct batch *batch, const struct place *place)
     if (watch->mask)
         result = times_read(&times, watch);
     if (result == 0 && write_data(batch, place) == DONE) {
-        struct served served = {batch->path, &batch->command, batch->gate->number, place->bhs.buf, place->header, 0,
+        struct served served = {batch->path, &batch->command, batch->gate->number, place->bhs, place->header, 0,
                                 place->address, batch->out + batch->tail, batch->tail, 0};
         put_answer(batch);
         result = watch->mask && fire_write(watch, &served, &times) < 0 ? -1 : ANSWERED;
@@ -93,22 +87,22 @@ static int answer(struct batch *batch, const struct place *place)
 /* More data is to come, and will lie in the same buffer. */
 static int begin(struct batch *batch, const struct place *place)
 {
-    PyObject *buffer = PyObject_GetAttrString(place->view, "obj");
-    struct arrival arrival = {place->bhs.buf, place->data.buf, (size_t)place->data.len, buffer};
+    PyObject *buffer = place->view == NULL ? NULL : PyObject_GetAttrString(place->view, "obj");
+    struct arrival arrival = {place->bhs, place->data, place->length, buffer, place->own};
     int result = NOT_HERE;
 
-    if (buffer == NULL)
+    if (buffer == NULL && place->view != NULL)
         return -1;
     if (begin_transfer(batch, &arrival) == SERVED)
         result = BEGUN;
-    Py_DECREF(buffer);
+    Py_XDECREF(buffer);
     return result;
 }
 
-static int serve_write_at(struct batch *batch, const struct place *place)
+int serve_write_at(struct batch *batch, const struct place *place)
 {
-    if (!has_room(batch) || !is_next(batch, place->bhs.buf) || !batch->command.writes
-        || batch->command.segment != (uint64_t)place->data.len)
+    if (!has_room(batch) || !is_next(batch, place->bhs) || !batch->command.writes
+        || batch->command.segment != place->length)
         return NOT_HERE;
     if (batch->command.fua)
         return NOT_HERE;
@@ -117,52 +111,64 @@ static int serve_write_at(struct batch *batch, const struct place *place)
     return may_begin(batch) && answers_fit(batch) ? begin(batch, place) : NOT_HERE;
 }
 
-static int serve_data_at(struct batch *batch, const struct place *place)
+int serve_data_at(struct batch *batch, const struct place *place)
 {
-    const uint8_t *bhs = place->bhs.buf;
-    struct arrival arrival = {bhs, place->data.buf, (size_t)place->data.len, NULL};
+    struct arrival arrival = {place->bhs, place->data, place->length, NULL, NULL};
 
-    if (!answers_fit(batch) || be32(bhs + 4) != arrival.length)
+    if (!answers_fit(batch) || be32(place->bhs + 4) != place->length)
         return NOT_HERE;
     return take_data_out(batch, &arrival) == SERVED ? ANSWERED : NOT_HERE;
 }
 
-static int open_place(struct place *place, PyObject *const *args)
+/* -- for Python */
+
+/* The arguments: a header, its data, and the data's address. */
+struct arguments {
+    struct place place;
+    Py_buffer bhs, data;
+};
+
+static int open_arguments(struct arguments *opened, PyObject *const *args)
 {
+    struct place *place = &opened->place;
+
     *place = (struct place){.header = args[0], .view = args[1]};
     place->address = PyLong_AsUnsignedLongLongMask(args[2]);
     if (place->address == (uint64_t)-1 && PyErr_Occurred())
         return -1;
-    if (PyObject_GetBuffer(args[0], &place->bhs, PyBUF_SIMPLE) < 0)
+    if (PyObject_GetBuffer(args[0], &opened->bhs, PyBUF_SIMPLE) < 0)
         return -1;
-    if (place->bhs.len < BHS_LENGTH) {
+    if (opened->bhs.len < BHS_LENGTH) {
         PyErr_SetString(PyExc_ValueError, "a basic header segment has 48 bytes");
-    } else if (PyObject_GetBuffer(args[1], &place->data, PyBUF_SIMPLE) == 0) {
+    } else if (PyObject_GetBuffer(args[1], &opened->data, PyBUF_SIMPLE) == 0) {
+        place->bhs = opened->bhs.buf;
+        place->data = opened->data.buf;
+        place->length = (size_t)opened->data.len;
         return 0;
     }
-    PyBuffer_Release(&place->bhs);
+    PyBuffer_Release(&opened->bhs);
     return -1;
 }
 
 /* Serve one PDU by itself: a batch of it alone. */
 static PyObject *alone(struct path *path, PyObject *const *args, int (*serve)(struct batch *, const struct place *))
 {
-    struct place place;
+    struct arguments opened;
     struct buffers buffers;
     struct batch batch;
     int result = -1;
 
-    if (path_check_open(path) < 0 || open_place(&place, args) < 0)
+    if (path_check_open(path) < 0 || open_arguments(&opened, args) < 0)
         return NULL;
     buffers = own_buffers(path);
     batch = batch_of(path, &buffers, 0, 0, (size_t)path->chunk.len);
     path->busy = true;
     if (watch_begin(&batch.watch, path->probes, path->info) == 0)
-        result = serve(&batch, &place);
+        result = serve(&batch, &opened.place);
     path->busy = false;
     watch_end(&batch.watch);
-    PyBuffer_Release(&place.data);
-    PyBuffer_Release(&place.bhs);
+    PyBuffer_Release(&opened.data);
+    PyBuffer_Release(&opened.bhs);
     if (result > 0)
         batch_commit(&batch);
     return result < 0 ? NULL : PyLong_FromLong(result);

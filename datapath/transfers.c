@@ -118,7 +118,7 @@ bool memory_reserve(const struct memory *memory, uint32_t length)
     PyObject *result;
     int fits;
 
-    if (memory == NULL)
+    if (memory->pool != NULL)
         return true; /* its thread sees to it after each batch */
     result = memory->reserve == NULL ? NULL : PyObject_CallFunction(memory->reserve, "I", length);
     fits = result == NULL ? -1 : PyObject_IsTrue(result);
@@ -132,7 +132,7 @@ void memory_release(const struct memory *memory, uint32_t length)
 {
     PyObject *result;
 
-    if (memory == NULL)
+    if (memory->pool != NULL)
         return;
     result = PyObject_CallFunction(memory->release, "I", length);
     if (result == NULL)
@@ -144,8 +144,8 @@ bool transfer_open_buffer(struct transfer *transfer, const struct memory *memory
 {
     if (transfer->data != NULL)
         return true;
-    if (memory == NULL) {
-        transfer->data = malloc(transfer->wanted);
+    if (memory->pool != NULL) {
+        transfer->data = pool_take(memory->pool, transfer->wanted);
         return transfer->data != NULL;
     }
     if (place != NULL && PyByteArray_Check(place) && PyByteArray_Size(place) >= (Py_ssize_t)transfer->wanted) {
@@ -172,10 +172,10 @@ static void give_buffer(const struct memory *memory, PyObject *buffer)
 
 void transfer_end(struct transfers *transfers, struct transfer *transfer, const struct memory *memory)
 {
-    if (memory == NULL) { /* nothing of it is Python's */
+    if (memory->pool != NULL) { /* nothing of it is Python's */
         take_out(transfers, place_of(transfers, transfer->itt));
         gate_count_transfer(transfer->gate, -1);
-        free(transfer->data);
+        pool_give(memory->pool, transfer->data, transfer->wanted);
         free(transfer);
         return;
     }
@@ -199,10 +199,10 @@ uint64_t transfers_since(const struct transfers *transfers)
     return first;
 }
 
-/* What has come of it, in memory of malloc; NULL: there is none. */
+/* What has come of it, in memory that goes to a pool later; NULL: there is none. */
 static uint8_t *copy_of(const struct transfer *transfer)
 {
-    uint8_t *copy = malloc(transfer->wanted);
+    uint8_t *copy = malloc(pool_size(transfer->wanted));
 
     if (copy != NULL)
         memcpy(copy, transfer->data, transfer->wanted);

@@ -4,9 +4,11 @@
 
 #include "gate.h"
 
+#include "pool.h"
 #include "wire.h"
 
 enum { MOST_TRANSFERS = 128, MOST_SEQUENCES = 8, TRANSFER_SLOTS = 2 * MOST_TRANSFERS };
+enum { LARGEST_TRANSFER = 4 << 20 /* bytes of a command that waits for data here */ };
 
 /* One Data-Out sequence, as iscsitools.iscsi.requests.data_out.Sequence: unsolicited, or what one R2T asked for. */
 struct sequence {
@@ -15,7 +17,7 @@ struct sequence {
 
 /*
  * A command that has begun. "data": where its data is kept; NULL while no byte had to be. It is inside of "buffer", a
- * bytearray; or of malloc, while a data thread has the connection. "since": when it came, or its last sequence ended, in
+ * bytearray; or of a pool, while a data thread has the connection. "since": when it came, or its last sequence ended, in
  * monotonic nanoseconds.
  */
 struct transfer {
@@ -34,9 +36,10 @@ struct transfers {
     uint64_t count, begun, awaited;
 };
 
-/* The memory of the connection, as four functions of Python. A data thread, which has its own, passes NULL for them. */
+/* The memory of the connection, as four functions of Python; or that of its data thread, a pool. */
 struct memory {
     PyObject *reserve, *release, *take, *give;
+    struct pool *pool;
 };
 
 /* The transfer of a tag, or NULL. */
