@@ -54,6 +54,7 @@ static int path_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(path->memory.release);
     Py_VISIT(path->memory.take);
     Py_VISIT(path->memory.give);
+    Py_VISIT(path->arriving.buffer);
     Py_VISIT(path->flights.make_room);
     Py_VISIT(path->flights.landed);
     /* A data thread's change meanwhile, and refer to nothing of Python. */
@@ -73,6 +74,7 @@ static int path_clear(PyObject *self)
     Py_CLEAR(path->memory.release);
     Py_CLEAR(path->memory.take);
     Py_CLEAR(path->memory.give);
+    Py_CLEAR(path->arriving.buffer);
     Py_CLEAR(path->flights.make_room);
     Py_CLEAR(path->flights.landed);
     return 0;

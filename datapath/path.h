@@ -2,6 +2,7 @@
 #ifndef PATH_H
 #define PATH_H
 
+#include "arriving.h"
 #include "flights.h"
 #include "gates.h"
 #include "python.h"
@@ -28,6 +29,7 @@ struct path {
     struct gate *departing; /* of flights that the kernel does not know of yet */
     uint64_t landed_in;     /* the last reaping in which flights have landed, by the ring's count */
     struct memory memory;
+    struct arriving arriving;
     /* Serial numbers, all of 32 bits, and the command window (RFC 7143 4.2.2). */
     uint64_t exp_cmdsn, window, statsn, in_order;
     uint64_t header_digest, data_digest;

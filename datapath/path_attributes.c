@@ -66,6 +66,14 @@ static PyObject *get_waiting_since(PyObject *self, void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLongLong(path->guest == NULL ? transfers_since(&path->transfers) : path->guest->since);
 }
 
+/* By when the data segment on its way has to be there; 0: there is none. */
+static PyObject *get_segment_by(PyObject *self, void *Py_UNUSED(closure))
+{
+    const struct arriving *arriving = &((const struct path *)self)->arriving;
+
+    return PyLong_FromUnsignedLongLong(arriving->buffer == NULL ? 0 : arriving->by);
+}
+
 static PyObject *get_receive(PyObject *self, void *Py_UNUSED(closure))
 {
     PyObject *receive = ((struct path *)self)->receive.obj;
@@ -128,6 +136,7 @@ PyGetSetDef path_attributes[] = {
     {"waiting", word_get, NULL, NULL, &waiting},
     {"flights", word_get, NULL, NULL, &flying},
     {"waiting_since", get_waiting_since, NULL, NULL, NULL},
+    {"segment_by", get_segment_by, NULL, NULL, NULL},
     {"receive", get_receive, NULL, NULL, NULL},
     {"info", get_object, NULL, NULL, PLACE(info)},
     {"probes", get_object, NULL, NULL, PLACE(probes)},

@@ -125,6 +125,7 @@ PyMethodDef path_methods[] = {
      "Take a Data-Out whose data was received in the place that it was given."},
     {"lend_by", path_lend_by, METH_VARARGS, "How the memory of commands that wait for data is held."},
     {"place_for", path_place_for, METH_VARARGS, "Where the data of a Data-Out belongs."},
+    {"take_segment", path_take_segment, METH_NOARGS, "Let another receive the rest of a long data segment."},
     {"take_over", path_take_over, METH_O, "Let another take a command that waits for data."},
     {"pending", path_pending, METH_NOARGS, "Tags and unit numbers of the commands that wait for data."},
     {"land_by", path_land_by, METH_VARARGS, "Where the answers of commands go that wait for the disk."},

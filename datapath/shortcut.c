@@ -7,122 +7,14 @@
 #include "shortcut.h"
 
 #include "carrier.h"
-#include "clock.h"
 #include "flights.h"
+#include "shortcut_file.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
-#ifdef __linux__
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#endif
-#if defined(__GLIBC__)
-#define HAS_PREADV2 __GLIBC_PREREQ(2, 26)
-#else /* musl has it since 1.2.5, and says no version */
-#define HAS_PREADV2 0
-#endif
 
 /* As in shortcut.py. */
 enum { SIZE, ALONE, RAM_WORDS };
-enum { CHUNK = 1 << 20, PAGE_MASK = 4095 };
-#define SLOW_NS INT64_C(20000000)
-
-/* Other threads set words: after they have set one, they wait for who is inside (users.h). */
-static int64_t word(const struct shortcut *shortcut, int number)
-{
-    return __atomic_load_n((const int64_t *)shortcut->words.buf + number, __ATOMIC_SEQ_CST);
-}
-
-static void set_word(const struct shortcut *shortcut, int number, int64_t value)
-{
-    __atomic_store_n((int64_t *)shortcut->words.buf + number, value, __ATOMIC_RELAXED);
-}
-
-/* -- file */
-
-#ifdef __linux__
-static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64_t flags)
-{
-    struct iovec piece = {to, length};
-
-#if HAS_PREADV2
-    return preadv2(fd, &piece, 1, offset, (int)flags);
-#else /* the kernel takes the offset in halves */
-    return syscall(SYS_preadv2, fd, &piece, 1L, (long)offset, (long)(offset >> 32), (int)flags);
-#endif
-}
-#else
-static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64_t flags)
-{
-    errno = ENOSYS;
-    return flags == 0 ? pread(fd, to, length, (off_t)offset) : -1;
-}
-#endif
-
-static enum attempt file_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length)
-{
-    int64_t flags = word(shortcut, READ_FLAGS);
-    ssize_t count;
-
-    if (flags < 0 || flights_in_the_way(shortcut, offset, length, false))
-        return CANNOT;
-    if (word(shortcut, WRITERS) != 0)
-        return ASK;
-    count = read_at((int)word(shortcut, FD), to, length, (int64_t)offset, flags);
-    if (count == (ssize_t)length)
-        return DONE;
-    return count >= 0 || errno == EAGAIN ? CANNOT : ASK;
-}
-
-/* Its file system is busy: the backstore decides for how long it is left alone. */
-void shortcut_was_slow(const struct shortcut *shortcut, const int64_t *times)
-{
-    PyObject *result = PyObject_CallFunction(shortcut->slow, "LL", (long long)times[0], (long long)times[1]);
-
-    if (result == NULL)
-        PyErr_Clear(); /* it only keeps times */
-    Py_XDECREF(result);
-}
-
-static void was_slow(const struct shortcut *shortcut, struct user *user, int64_t begin, int64_t end)
-{
-    int64_t times[] = {begin, end};
-
-    if (!user->threaded) {
-        shortcut_was_slow(shortcut, times);
-        return;
-    }
-    memcpy(user->slow, times, sizeof times);
-    user->slow_store = shortcut;
-}
-
-static enum attempt file_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
-                               size_t length)
-{
-    int fd = (int)word(shortcut, FD);
-    int64_t begin = (int64_t)monotonic_now();
-    ssize_t count;
-
-    if (begin < word(shortcut, NO_WRITE_BEFORE) || word(shortcut, DIRECT) != 0
-        || flights_in_the_way(shortcut, offset, length, true))
-        return CANNOT;
-    if (word(shortcut, HOLDS) != 0 || ((offset | length) & PAGE_MASK) != 0)
-        return ASK;
-    if ((int64_t)(offset + length) > lseek(fd, 0, SEEK_END))
-        return CANNOT; /* somebody has cut the file: write() says so */
-    if (user->threaded)
-        set_word(shortcut, UNFLUSHED, 1); /* somebody may read with FUA as soon as it is written */
-    count = pwrite(fd, from, length, (off_t)offset);
-    if (count > 0)
-        set_word(shortcut, UNFLUSHED, 1); /* a flush may have begun and ended in between */
-    if (count != (ssize_t)length)
-        return count < 0 ? CANNOT : ASK; /* a task meets the error again; the rest is written with the beginning */
-    int64_t end = (int64_t)monotonic_now();
-    if (end - begin > SLOW_NS)
-        was_slow(shortcut, user, begin, end);
-    return DONE;
-}
+enum { CHUNK = 1 << 20 };
 
 /* -- ram */
 
@@ -164,9 +56,9 @@ static uint8_t *chunk_at(const struct shortcut *shortcut, uint64_t offset, size_
 /* Whether a user may be at these bytes: they are there, and no call of Python wants to be alone with them. */
 static bool may_enter(const struct shortcut *shortcut, const struct user *user, uint64_t offset, size_t length)
 {
-    if (user->threaded && (word(shortcut, ALONE) != 0 || (offset + length - 1) / CHUNK >= places_of(shortcut)))
+    if (user->threaded && (shortcut_word(shortcut, ALONE) != 0 || (offset + length - 1) / CHUNK >= places_of(shortcut)))
         return false;
-    return offset + length <= (uint64_t)word(shortcut, SIZE);
+    return offset + length <= (uint64_t)shortcut_word(shortcut, SIZE);
 }
 
 static enum attempt ram_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset, uint8_t *to,
@@ -210,7 +102,7 @@ static enum attempt ram_write(const struct shortcut *shortcut, const struct user
 
 int shortcut_unflushed(const struct shortcut *shortcut)
 {
-    return shortcut->kind == SHORTCUT_FILE ? word(shortcut, UNFLUSHED) != 0 : -1;
+    return shortcut->kind == SHORTCUT_FILE ? shortcut_word(shortcut, UNFLUSHED) != 0 : -1;
 }
 
 static enum attempt read_kind(const struct shortcut *shortcut, const struct user *user, uint64_t offset, uint8_t *to,

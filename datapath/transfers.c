@@ -140,6 +140,25 @@ void memory_release(const struct memory *memory, uint32_t length)
     Py_XDECREF(result);
 }
 
+PyObject *memory_take(const struct memory *memory, uint32_t length)
+{
+    PyObject *buffer = PyObject_CallFunction(memory->take, "I", length);
+
+    if (buffer != NULL && (!PyByteArray_Check(buffer) || PyByteArray_Size(buffer) < (Py_ssize_t)length))
+        Py_CLEAR(buffer);
+    PyErr_Clear(); /* the task's way meets it again */
+    return buffer;
+}
+
+void memory_give(const struct memory *memory, PyObject *buffer)
+{
+    PyObject *result = PyObject_CallFunctionObjArgs(memory->give, buffer, NULL);
+
+    if (result == NULL)
+        PyErr_WriteUnraisable(memory->give);
+    Py_XDECREF(result);
+}
+
 bool transfer_open_buffer(struct transfer *transfer, const struct memory *memory, PyObject *place)
 {
     if (transfer->data != NULL)
@@ -151,23 +170,11 @@ bool transfer_open_buffer(struct transfer *transfer, const struct memory *memory
     if (place != NULL && PyByteArray_Check(place) && PyByteArray_Size(place) >= (Py_ssize_t)transfer->wanted) {
         Py_INCREF(place);
     } else {
-        place = PyObject_CallFunction(memory->take, "I", transfer->wanted);
-        if (place != NULL && (!PyByteArray_Check(place) || PyByteArray_Size(place) < (Py_ssize_t)transfer->wanted))
-            Py_CLEAR(place);
-        PyErr_Clear();
+        place = memory_take(memory, transfer->wanted);
     }
     transfer->buffer = place;
     transfer->data = place == NULL ? NULL : (uint8_t *)PyByteArray_AsString(place);
     return place != NULL;
-}
-
-static void give_buffer(const struct memory *memory, PyObject *buffer)
-{
-    PyObject *result = PyObject_CallFunctionObjArgs(memory->give, buffer, NULL);
-
-    if (result == NULL)
-        PyErr_WriteUnraisable(memory->give);
-    Py_XDECREF(result);
 }
 
 void transfer_end(struct transfers *transfers, struct transfer *transfer, const struct memory *memory)
@@ -181,7 +188,7 @@ void transfer_end(struct transfers *transfers, struct transfer *transfer, const 
     }
     memory_release(memory, transfer->wanted);
     if (transfer->buffer != NULL)
-        give_buffer(memory, transfer->buffer);
+        memory_give(memory, transfer->buffer);
     transfers_remove(transfers, transfer);
 }
 
@@ -226,7 +233,7 @@ bool transfers_leave(struct transfers *transfers, const struct memory *memory)
             continue;
         }
         if (transfer->buffer != NULL)
-            give_buffer(memory, transfer->buffer);
+            memory_give(memory, transfer->buffer);
         Py_CLEAR(transfer->buffer);
         transfer->data = copies[i];
         Py_DECREF((PyObject *)transfer->gate); /* its path holds it */

@@ -81,6 +81,10 @@ bool memory_reserve(const struct memory *memory, uint32_t length);
 /* Hold so many bytes less. */
 void memory_release(const struct memory *memory, uint32_t length);
 
+/* A bytearray of at least so many bytes, or NULL, with no exception; and give one back to its stock. */
+PyObject *memory_take(const struct memory *memory, uint32_t length);
+void memory_give(const struct memory *memory, PyObject *buffer);
+
 int transfers_visit(const struct transfers *transfers, visitproc visit, void *arg);
 void transfers_clear(struct transfers *transfers);
 

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 enum { RECEIVES = 4 }; /* in one turn, while the rest of a PDU is there; as in link.py */
 #ifndef MSG_NOSIGNAL
@@ -28,17 +29,30 @@ struct turn {
     bool over; /* nothing will come any more */
 };
 
+/* What comes next: the rest of a long data segment, and what is behind it; or what is behind the input. */
+static ssize_t receive_some(const struct turn *turn)
+{
+    struct path *path = turn->path;
+    struct iovec behind = {(uint8_t *)path->receive.buf + turn->end, (size_t)path->receive.len - turn->end};
+    struct iovec pieces[] = {arriving_rest(&path->arriving), behind};
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
+
+    if (path->arriving.buffer == NULL)
+        return recv(turn->fd, behind.iov_base, behind.iov_len, MSG_DONTWAIT);
+    return recvmsg(turn->fd, &message, MSG_DONTWAIT);
+}
+
 /* Receive behind what is there: 1, 0 when there is nothing now, or -1 with OSError. */
 static int receive(struct turn *turn)
 {
-    const struct path *path = turn->path;
     ssize_t count;
 
     do
-        count = recv(turn->fd, (uint8_t *)path->receive.buf + turn->end, (size_t)path->receive.len - turn->end, MSG_DONTWAIT);
+        count = receive_some(turn);
     while (count < 0 && errno == EINTR);
     if (count > 0) {
-        turn->end += (size_t)count;
+        struct arriving *arriving = &turn->path->arriving;
+        turn->end += arriving->buffer == NULL ? (size_t)count : arriving_took(arriving, (size_t)count);
         return 1;
     }
     if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
@@ -67,11 +81,31 @@ static bool send_all(struct turn *turn)
     return true;
 }
 
-/* Serve what is in the buffer and send the answers: 1 while all of them have gone out, 0, or -1 with an exception. */
+/* The data segment on its way, if there is one: 1 when it has been served, 0 when it is Python's, or -1, an exception. */
+static int end_segment(struct turn *turn)
+{
+    int result = arriving_serve(turn->path);
+
+    if (result == 0)
+        turn->stop = OTHER;
+    return result;
+}
+
+/*
+ * Serve what is in the buffer and send the answers: 1 while all of them have gone out, 0, or -1 with an exception. A long
+ * data segment at its end, the rest of which is to come, is taken out.
+ */
 static int serve(struct turn *turn)
 {
     struct path *path = turn->path;
+    int served = 1;
 
+    if (path->arriving.buffer != NULL) {
+        if (arriving_rest(&path->arriving).iov_len == 0)
+            served = end_segment(turn);
+        if (path->arriving.buffer != NULL)
+            return served;
+    }
     do {
         size_t put;
         turn->stop = path_serve(path, &turn->pos, turn->end, turn->budget);
@@ -83,6 +117,8 @@ static int serve(struct turn *turn)
             return 0;
         turn->budget -= put < turn->budget ? put : turn->budget;
     } while (turn->stop == OUTPUT_FULL && turn->budget != 0);
+    if (turn->stop == INCOMPLETE && arriving_begin(path, turn->pos, turn->end))
+        turn->pos = turn->end = 0;
     return 1;
 }
 
@@ -109,7 +145,7 @@ static int take(struct turn *turn)
         going = receive(turn);
         if (going > 0)
             going = serve(turn);
-        if (turn->stop != INCOMPLETE || turn->pos == turn->end)
+        if (turn->stop != INCOMPLETE || (turn->pos == turn->end && turn->path->arriving.buffer == NULL))
             break; /* the others have their turn */
     }
     return going < 0 ? -1 : 0;

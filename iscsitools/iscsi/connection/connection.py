@@ -159,6 +159,8 @@ class Connection(Turns):
         """
         if self.call_back is not None:
             self.call_back()
+        if self.path.segment_by:
+            self._take_segment()
 
     @property
     def is_quiet(self) -> bool:
@@ -171,7 +173,7 @@ class Connection(Turns):
             or self.close_reason
             or self.commands
             or self.text is not None
-            or self._arriving is not None
+            or self.segment_by
             or self.stalled
             or self.unfinished
             or session.held

@@ -137,6 +137,14 @@ class Framing:
         self._arriving = _Arriving(header.bhs, header.ahs, place, trailer, owner, reserved, by)
         return data + have
 
+    def _take_segment(self) -> None:
+        """Receive here the rest of a segment that turns of the data path have begun to receive in its place."""
+        found = self.path.take_segment()
+        if found is not None:
+            bhs, place, have, reserved, by = found
+            self._direct = place[have:] if have < len(place) else None
+            self._arriving = _Arriving(bhs, b"", place, 0, None, reserved, by)
+
     def _arrived(self, end: int, now: int, pos: int = 0) -> int:
         """Finish a PDU whose data segment was received in place; returns where unused input begins."""
         arriving = self._arriving
@@ -193,7 +201,7 @@ class Framing:
     @property
     def segment_by(self) -> int:
         """By when the long data segment on its way has to be there, in monotonic nanoseconds; 0: none is."""
-        return 0 if self._arriving is None else self._arriving.by
+        return self.path.segment_by if self._arriving is None else self._arriving.by
 
     @property
     def in_place(self) -> bool:
@@ -220,6 +228,7 @@ class Framing:
 
     def _forget_segment(self) -> None:
         """Nothing more is read."""
+        self._take_segment()
         self._direct = None
         if self._arriving is not None:
             self.memory.release(self._arriving.reserved)

@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Literal
 
 from iscsitools.backstores.base import Request
 from iscsitools.iscsi.connection.memory import Chunk, address_of
-from iscsitools.iscsi.connection.stops import NOT_HERE, Transfer, Turn
+from iscsitools.iscsi.connection.stops import NOT_HERE, Segment, Transfer, Turn
 from iscsitools.probes.firing import FIRED_NOTHING, Probes
 from iscsitools.probes.subscribers import ConnectionInfo, Mark
 from iscsitools.scsi.core.gate import Gate
@@ -138,6 +138,13 @@ class PathState:
         nothing was done. None: all was served and sent. Raises OSError where receiving fails.
         """
         raise NotImplementedError  # see turns
+
+    segment_by: ClassVar[int] = 0
+    """By when the long data segment has to be there that turns receive in its place; 0: there is none."""
+
+    def take_segment(self) -> Segment | None:
+        """All that is known of that segment, which leaves this path; None when there is none."""
+        return None
 
     # -- commands that wait for data: in Python each of them is a task
 

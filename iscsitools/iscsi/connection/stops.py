@@ -12,6 +12,10 @@ Transfer = tuple[bytes, bytearray | None, int, int, int, int, int, list[tuple[in
 """A command that waits for data: header; its buffer, if any byte of it was kept; bytes that are wanted, have come and
 were asked for; R2Ts so far; since when it waits; and its sequences (``requests.data_out.Sequence``)."""
 
+Segment = tuple[bytes, memoryview, int, int, int]
+"""A long data segment on its way: header, place, how many bytes of it are there; how many are held for it alone; and by
+when it has to be there, in monotonic nanoseconds."""
+
 
 class Stop(IntEnum):
     """Why :meth:`DataPath.consume` stopped at the position that it returned."""

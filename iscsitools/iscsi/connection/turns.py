@@ -63,6 +63,8 @@ class Turns(Framing):
     def get_buffers(self) -> list[memoryview]:
         """Where the next bytes go, in this order; follow with :meth:`received`, even when none came."""
         view = self.buffers.receive_view
+        if self.path.segment_by:
+            self._take_segment()
         if self._direct is None and not self._stash:
             return self._whole
         if self._direct is not None:
@@ -127,7 +129,10 @@ class Turns(Framing):
         if kept:
             buffers.turn_chunk = buffers.take_chunk()
         self.out.after_turn(chunk)
-        if stop > OTHER:
+        if stop is OTHER and self.path.segment_by:
+            self._take_segment()  # all of it is there
+            pos = self._serve(self._arrived(end, now, pos), end, now)
+        elif stop > OTHER:
             self._stopped(stop)
         elif end - pos >= BHS_LENGTH and (after := self._take_one(pos, end, now)) >= 0:
             pos = self._serve(after, end, now)

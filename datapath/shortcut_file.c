@@ -1,0 +1,136 @@
+/*
+ * The same steps as the try_ methods of FileBackstore (file_at_once.py), on the same words. A read never waits
+ * (RWF_NOWAIT), nor does a write for pages that it covers in part; one that was slow sends the next ones to threads.
+ */
+#include "shortcut_file.h"
+
+#include "clock.h"
+#include "flights.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#endif
+#if defined(__GLIBC__)
+#define HAS_PREADV2 __GLIBC_PREREQ(2, 26)
+#else /* musl has it since 1.2.5, and says no version */
+#define HAS_PREADV2 0
+#endif
+
+enum { PAGE = 4096, PAGE_MASK = PAGE - 1 };
+#define SLOW_NS INT64_C(20000000)
+
+#ifdef __linux__
+static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64_t flags)
+{
+    struct iovec piece = {to, length};
+
+#if HAS_PREADV2
+    return preadv2(fd, &piece, 1, offset, (int)flags);
+#else /* the kernel takes the offset in halves */
+    return syscall(SYS_preadv2, fd, &piece, 1L, (long)offset, (long)(offset >> 32), (int)flags);
+#endif
+}
+#else
+static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64_t flags)
+{
+    errno = ENOSYS;
+    return flags == 0 ? pread(fd, to, length, (off_t)offset) : -1;
+}
+#endif
+
+enum attempt file_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length)
+{
+    int64_t flags = shortcut_word(shortcut, READ_FLAGS);
+    ssize_t count;
+
+    if (flags < 0 || flights_in_the_way(shortcut, offset, length, false))
+        return CANNOT;
+    if (shortcut_word(shortcut, WRITERS) != 0)
+        return ASK;
+    count = read_at((int)shortcut_word(shortcut, FD), to, length, (int64_t)offset, flags);
+    if (count == (ssize_t)length)
+        return DONE;
+    return count >= 0 || errno == EAGAIN ? CANNOT : ASK;
+}
+
+/* Its file system is busy: the backstore decides for how long it is left alone. */
+void shortcut_was_slow(const struct shortcut *shortcut, const int64_t *times)
+{
+    PyObject *result = PyObject_CallFunction(shortcut->slow, "LL", (long long)times[0], (long long)times[1]);
+
+    if (result == NULL)
+        PyErr_Clear(); /* it only keeps times */
+    Py_XDECREF(result);
+}
+
+static void was_slow(const struct shortcut *shortcut, struct user *user, int64_t begin, int64_t end)
+{
+    int64_t times[] = {begin, end};
+
+    if (!user->threaded) {
+        shortcut_was_slow(shortcut, times);
+        return;
+    }
+    memcpy(user->slow, times, sizeof times);
+    user->slow_store = shortcut;
+}
+
+static bool is_there(const struct shortcut *shortcut, uint64_t offset, size_t length)
+{
+    uint8_t bytes[2];
+
+    return read_at((int)shortcut_word(shortcut, FD), bytes, length, (int64_t)offset, shortcut_word(shortcut, READ_FLAGS))
+           == (ssize_t)length;
+}
+
+/*
+ * Whether the pages that a write covers in part are in the page cache, and have been read: else it would wait for the
+ * disk. Two that lie side by side, as those of a small write, are asked for by the two bytes where they meet.
+ */
+static bool edges_cached(const struct shortcut *shortcut, uint64_t start, uint64_t end)
+{
+    int64_t flags = shortcut_word(shortcut, READ_FLAGS);
+    bool first = (start & PAGE_MASK) != 0, last = (end & PAGE_MASK) != 0;
+    uint64_t last_page = (end - 1) & ~(uint64_t)PAGE_MASK;
+
+    if (flags <= 0)
+        return flags == 0 || !(first || last);
+    if (first && last && last_page - (start & ~(uint64_t)PAGE_MASK) == PAGE)
+        return is_there(shortcut, last_page - 1, 2);
+    if (first && !is_there(shortcut, start, 1))
+        return false;
+    return !last || (first && last_page <= start) || is_there(shortcut, last_page, 1);
+}
+
+enum attempt file_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
+                        size_t length)
+{
+    int fd = (int)shortcut_word(shortcut, FD);
+    int64_t begin = (int64_t)monotonic_now();
+    ssize_t count;
+
+    if (begin < shortcut_word(shortcut, NO_WRITE_BEFORE) || shortcut_word(shortcut, DIRECT) != 0
+        || flights_in_the_way(shortcut, offset, length, true))
+        return CANNOT;
+    if (((offset | length) & PAGE_MASK) != 0 && !edges_cached(shortcut, offset, offset + length))
+        return CANNOT;
+    if (shortcut_word(shortcut, HOLDS) != 0)
+        return ASK;
+    if ((int64_t)(offset + length) > lseek(fd, 0, SEEK_END))
+        return CANNOT; /* somebody has cut the file: write() says so */
+    if (user->threaded)
+        shortcut_set_word(shortcut, UNFLUSHED, 1); /* somebody may read with FUA as soon as it is written */
+    count = pwrite(fd, from, length, (off_t)offset);
+    if (count > 0)
+        shortcut_set_word(shortcut, UNFLUSHED, 1); /* a flush may have begun and ended in between */
+    if (count != (ssize_t)length)
+        return count < 0 ? CANNOT : ASK; /* a task meets the error again; the rest is written with the beginning */
+    int64_t end = (int64_t)monotonic_now();
+    if (end - begin > SLOW_NS)
+        was_slow(shortcut, user, begin, end);
+    return DONE;
+}
