@@ -23,7 +23,6 @@ from iscsitools.trace.sums.aggregate import CommandSums
 from iscsitools.trace.sums.counts import EventCounts
 from iscsitools.trace.sums.declared import HISTOGRAMS
 from iscsitools.trace.sums.snapshot import strings_of
-from iscsitools.wire.rfc7143 import EXP_STATSN
 
 RECORDS = 65536
 STRETCH = 20
@@ -33,6 +32,7 @@ CDB = bytes.fromhex("28000000100000000800")
 COMMAND = memoryview(
     bytearray.fromhex("01c00000000000000000000000000000000000010000100000000001") + bytes(4) + CDB + bytes(6)
 )
+COMMANDS = bytes(COMMAND[:48]) * STRETCH
 DATA = memoryview(bytearray.fromhex("258100000000100000000000000000000000000100") + bytes(27))
 
 
@@ -43,9 +43,11 @@ def fire_reads(probes: Probes, count: int) -> None:
         for _ in range(count // STRETCH):
             log = probes.log(conn)
             assert log is not None
-            began, clock, expected = probes.clock(), probes.clock, EXP_STATSN.unpack_from
+            began, clock = probes.clock(), probes.clock
+            note = log[0].append
             for _ in range(STRETCH):
-                log += (0, 0x2800, clock(), 4096, 16, 2048, expected(command, 0)[0])
+                note(clock())
+            log[1].extend(COMMANDS)
             assert probes.logged is not None
             probes.logged(began, 1, 1)
             if mask & 1 << 17:

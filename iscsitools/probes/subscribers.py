@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 @dataclass(slots=True, eq=False)
@@ -114,16 +114,19 @@ class WriteCall(Protocol):
         """Fire the four."""
 
 
-class LogCall(Protocol):
-    """What the fast path asks once for each stretch of received PDUs: the list that it adds its commands to, or None.
+Log = tuple[list[int], bytearray]
+"""Of commands, in their order: when each was answered, and their BHSs one behind the other."""
 
-    For a reader who has to see no event when it happens: a few numbers in a list cost less than any call. For each
-    command that it has answered it adds :data:`LOGGED` numbers: LUN; the CDB's first two bytes; when it was answered;
-    bytes, first block and blocks << 8; and ExpStatSN. None: the reader does not want this connection.
+
+class LogCall(Protocol):
+    """What the fast path asks once for each stretch of received PDUs: the log that it adds its commands to, or None.
+
+    For a reader who has to see no event when it happens: to note a time costs less than any call, and the BHSs of
+    commands that came together are copied together. None: the reader does not want this connection.
     """
 
-    def __call__(self, conn: ConnectionInfo) -> list[Any] | None:
-        """Return the list."""
+    def __call__(self, conn: ConnectionInfo) -> Log | None:
+        """Return the log."""
 
 
 class LoggedCall(Protocol):
@@ -138,8 +141,6 @@ class LoggedCall(Protocol):
         """Take note."""
 
 
-LOGGED: Final = 7
-"""Numbers of a command in a log."""
 Mark = tuple[int, int, int, int, int, int]
 """A read whose data waits to be sent: where in the stream it ends; its LUN, ITT, address, offset and length."""
 

@@ -132,8 +132,6 @@ class RejectReason(IntEnum):
 # LBA; GROUP NUMBER, TRANSFER LENGTH and CONTROL in one. The form is what commands that are served alike have in common:
 # opcode, flags, TotalAHSLength, DataSegmentLength and LUN. Few and small fields: each one is an object.
 COMMAND: Final = struct.Struct(">16sIII4xHII6x")
-EXP_STATSN: Final = struct.Struct(">28xI")
-"""ExpStatSN of any PDU of an initiator, for those few who ask."""
 # Of a CDB of 16 bytes, from byte 2 of it on: LBA, TRANSFER LENGTH, GROUP NUMBER, CONTROL (SBC-3 5.13).
 LONG_CDB: Final = struct.Struct(">QIBB")
 FORM: Final = struct.Struct(">IIQ")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.initiator.pdu import Opcode, make_bhs
+from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Chunk
 from iscsitools.iscsi.connection.stops import Stop
 from iscsitools.probes.firing import Probes
-from iscsitools.probes.subscribers import ConnectionInfo
+from iscsitools.probes.subscribers import Calls, ConnectionInfo
 from iscsitools.scsi.core.gate import TASKS, TRANSFERS, make_gate, unit_words
 
 from . import harness
@@ -221,3 +224,43 @@ def test_another_connection_goes_on_with_the_numbers() -> None:
     bench.consume()
     other.path.continue_numbers(bench.path)
     assert (other.path.exp_cmdsn, other.path.commands) == (2, 1)
+
+
+class Logging:
+    """A subscriber that has a log in place of events, which the path in Python alone keeps."""
+
+    def __init__(self) -> None:
+        self.log: tuple[list[int], bytearray] = [], bytearray()
+        self.stretches: list[tuple[int, int]] = []
+
+    def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
+        def nothing(*_: object) -> None:
+            """What fires by itself."""
+
+        def logged(began: int, statsn: int, itt: int) -> None:
+            self.stretches.append((statsn, itt))
+
+        return Calls(nothing, nothing, log=lambda conn: self.log, logged=logged)
+
+
+@pytest.mark.parametrize("header_digest", [False, True])
+@pytest.mark.parametrize("data_digest", [False, True])
+def test_a_log_has_the_headers_of_what_was_answered(
+    header_digest: bool, data_digest: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of reads that lie beside each other, of writes with their data between, and of none that was left."""
+    monkeypatch.setattr(harness, "data_path", DataPath)
+    bench, logging = Bench(), Logging()
+    bench.path.probes.subscribe(0xFFFFF, logging)
+    bench.path.header_digest, bench.path.data_digest = header_digest, data_digest
+    kinds, headers = "rrwrwwrrwx", []
+    for number, kind in enumerate(kinds):
+        data = bytes([number]) * 512 if kind == "w" else b""
+        bhs = bench.write(number, data) if kind == "w" else bench.read(number, 1 if kind == "r" else 4000)
+        headers.append(bhs)
+        bench.put(bhs + crc32c_wire(bhs) * header_digest, data + crc32c_wire(data) * (data_digest and kind == "w"))
+    assert bench.path.consume(0, bench.end, ENOUGH)[1] is Stop.OTHER
+    times, requests = logging.log
+    assert len(times) == len(kinds) - 1
+    assert requests == b"".join(headers[:-1])
+    assert logging.stretches == [(100, kinds.rindex("r") + 1)]

@@ -36,8 +36,20 @@ def add_to_log(
     began = probes.clock()
     log = probes.log(conn)
     if log is not None:
-        log += (lun, operation, probes.clock(), size, lba, blocks << 8, expected)
+        log[0].append(probes.clock())
+        log[1].extend(logged_bhs(lun, operation, itt, size, lba, blocks, expected))
         probes.logged(began, statsn, itt if operation & 0x1F00 == 0x0800 else 0xFFFFFFFF)
+
+
+def logged_bhs(
+    lun: int, operation: int, itt: int, size: int, lba: int = 0, blocks: int = 0, expected: int = 0
+) -> bytes:
+    """The BHS of a READ or WRITE with a CDB of 10 or 16 bytes; ``operation``: its first two."""
+    layout = ">HIxHx" if operation < 0x8000 else ">HQIxx"
+    cdb = struct.pack(layout, operation, lba, blocks)
+    request = bytearray(bhs(1, 0xC0, itt, word20=size, numbers=(itt, expected, 0, 0, 0, 0), cdb=cdb))
+    request[8:16] = (lun << 48).to_bytes(8, "big")
+    return bytes(request)
 
 
 class TinyLoop:

@@ -14,7 +14,7 @@ from iscsitools.probes.table import Probe
 from iscsitools.trace.sums.declared import PHASES
 from iscsitools.trace.sums.histogram import count
 
-from .support import READ10, WRITE10, Host, add_to_log, bhs, connection
+from .support import READ10, WRITE10, Host, add_to_log, bhs, connection, logged_bhs
 
 TAG = 0xFFFFFFFF
 Phases = dict[str, dict[int, int]]
@@ -145,10 +145,15 @@ def test_the_log_of_the_fast_path_has_them_too(make_host: Callable[..., Host]) -
             assert probes.logged is not None
             log = probes.log(conn)
             assert log is not None
+
+            def add(operation: int) -> None:
+                log[0].append(probes.clock())
+                log[1].extend(logged_bhs(0, operation, 1, 4096, 0, 8))
+
             began = probes.clock()  # 1
-            log += (0, 0x2800, probes.clock(), 4096, 0, 8 << 8, 0)  # 2
-            log += (0, 0x2A00, probes.clock(), 4096, 0, 8 << 8, 0)  # 3
-            log += (0, 0x2800, probes.clock(), 4096, 0, 8 << 8, 0)  # 4
+            add(0x2800)  # 2
+            add(0x2A00)  # 3
+            add(0x2800)  # 4
             probes.logged(began, 1, 7)
             probes.xfer(Probe.XFER_DONE, conn, 0, 99, TAG, 0, 0, 4096, XFER_READ)  # it began before the log
             probes.xfer(Probe.XFER_DONE, conn, 0, 7, TAG, 0, 0, 4096, XFER_READ)

@@ -42,7 +42,6 @@ from iscsitools.wire.rfc7143 import (
     BHS_LENGTH,
     COMMAND,
     DIGEST_LENGTH,
-    EXP_STATSN,
     FAST_ANSWER,
     LONG_CDB,
     ORDERED,
@@ -95,6 +94,9 @@ class DataPath(PathEvents):
         logged = probes.logged
         if log is not None:
             began = clock()
+            answered_at, requests = log
+            note = answered_at.append
+        noted = pos  # up to here, the log has all BHSs
         data = read_end = read_tag = read_lun = read_length = 0
         tags, forms = self.tags, self._forms
         exp, statsn, max_cmdsn = self.exp_cmdsn, self.statsn, self.max_cmdsn
@@ -105,7 +107,7 @@ class DataPath(PathEvents):
         head = BHS_LENGTH + DIGEST_LENGTH if header_digest else BHS_LENGTH
         # Output is the measure of the budget: a test for it is there anyway, because of the chunk's end.
         full = min(CHUNK_SIZE - BHS_LENGTH - 2 * DIGEST_LENGTH, tail + max(budget, head + LARGEST_READ))
-        unpack, pack, exp_statsn_of = COMMAND.unpack_from, FAST_ANSWER.pack_into, EXP_STATSN.unpack_from
+        unpack, pack = COMMAND.unpack_from, FAST_ANSWER.pack_into
         # What holds for the form of the last command, and for its length: most commands are like the one before.
         last_form, last_length, last_edtl = b"", 0, 0
         in_parts = False
@@ -197,9 +199,12 @@ class DataPath(PathEvents):
                         if mask:
                             fired = FIRED_NOTHING
                             if log is not None:
-                                log += (number, operation, clock(), last_edtl, lba, last_length,
-                                        exp_statsn_of(buf, pos - head)[0])  # fmt: skip
-                                read_end, read_tag, read_lun, read_length = done, itt, number, edtl
+                                note(clock())
+                                read_end, read_tag = done, itt
+                                read_lun, read_length = number, edtl
+                                if header_digest:
+                                    requests += view[noted : noted + BHS_LENGTH]
+                                    noted = pos
                             elif all_of_read:
                                 address = chunk.address + data
                                 all_of_read(began, info, number, operation, itt, address, edtl,
@@ -243,7 +248,9 @@ class DataPath(PathEvents):
                             if mask:
                                 fired = FIRED_NOTHING
                                 if log is not None:
-                                    log += (number, operation, clock(), edtl, lba, length, exp_statsn_of(buf, begin)[0])
+                                    note(clock())
+                                    requests += view[noted : begin + BHS_LENGTH]
+                                    noted = pos
                                 elif all_of_write:
                                     all_of_write(began, started, moved, info, number, operation, itt,
                                                  self._receive_address + data, edtl, buf, begin,
@@ -258,6 +265,7 @@ class DataPath(PathEvents):
             stop = OTHER
             break
         if log is not None and logged is not None and exp != self.exp_cmdsn:
+            requests += view[noted:pos]
             logged(began, self.statsn, read_tag if read_end else RESERVED_TAG)
             if read_end and mask & XFER_DONE:
                 address = chunk.address + read_end - read_length
@@ -353,7 +361,8 @@ class DataPath(PathEvents):
             chunk.data, tail, WRITE_DONE, 0, itt, 0, self.next_statsn(), self.exp_cmdsn, self.max_cmdsn
         )
         if log is not None and probes.logged is not None:
-            log += (gate.number, operation, probes.clock(), edtl, lba, length, EXP_STATSN.unpack_from(bhs)[0])
+            log[0].append(probes.clock())
+            log[1].extend(bhs)
             probes.logged(began, self.statsn - 1 & SERIAL_MASK, RESERVED_TAG)
         elif probes.mask and probes.write is not None:
             probes.write(

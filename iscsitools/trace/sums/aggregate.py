@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 from iscsitools.probes.firing import (
     DATA_RECEIVE,
@@ -26,7 +26,7 @@ from iscsitools.probes.firing import (
     XFER_READ,
     XFER_START,
 )
-from iscsitools.probes.subscribers import Buffer, Calls, ConnectionInfo, Mark
+from iscsitools.probes.subscribers import Buffer, Calls, ConnectionInfo, Log, Mark
 from iscsitools.trace.sums import aborted
 from iscsitools.trace.sums.arrivals import NONE, full
 from iscsitools.trace.sums.busy import begin_all, end_all
@@ -187,12 +187,12 @@ class CommandSums(CellTable):
             except Exception as error:
                 fail(error)
 
-        def log(conn: ConnectionInfo) -> list[Any] | None:
+        def log(conn: ConnectionInfo) -> Log | None:
             try:
                 if (conn is not last or conn.generation != generation) and not turn_to(conn):
                     return None
                 arrivals = state.arrivals
-                if len(arrivals.log) >= most:
+                if len(arrivals.log[0]) >= most:
                     arrivals.fold()
                 return arrivals.log
             except Exception as error:

@@ -1,24 +1,29 @@
 """Commands of one connection as they come, until many of them are sorted into their rows at once.
 
-Hot: what is done for a command is one addition to a list, by the engine itself (``probes.subscribers.LogCall``).
-Sorting many of them, a column after the other, costs a tenth of sorting them one by one.
+Hot: what is done for a command is to note when it was answered, by the engine itself (``probes.subscribers.LogCall``),
+and to copy its BHS with those beside it. Sorting many of them, a column after the other, costs a tenth of sorting them
+one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import repeat
-from operator import add, rshift, sub
-from typing import Any, Final
+from itertools import chain, pairwise
+from operator import add, sub
+from struct import Struct
+from typing import Final, NamedTuple
 
-from iscsitools.probes.subscribers import LOGGED
+from iscsitools.probes.subscribers import Log
 from iscsitools.probes.table import RESERVED_TAG
+from iscsitools.trace.sums import lanes
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.declared import Histogram, Value
+from iscsitools.trace.sums.requests import Requests, words
 from iscsitools.trace.sums.rows import Column, Rows, whole
 from iscsitools.trace.sums.unsent import Unsent
+from iscsitools.wire.rfc7143 import BHS_LENGTH
 
 NONE: Final = -1
 """Of a logged command: it moves no data, or names no range."""
@@ -29,7 +34,9 @@ MOST: Final = 512
 LEAST: Final = 64
 ALL: Final = 1 << 16
 """Commands that a log gets before it is sorted: the more, the less each costs, until what a log holds leaves the
-processor's cache near by. 512 cost less than 256 and 1024. All logs together have about so many."""
+processor's cache near by. All logs together have about so many."""
+_SINGLE: Final = Struct(f">28xI{BHS_LENGTH - 32}x").pack
+"""In place of a BHS: the ExpStatSN of a command that the engine fires by itself."""
 Stretch = tuple[int, int, int | None, int, int, int | None]
 """What the log does not have of each of its commands: how many it has with this stretch; and as in
 :meth:`Arrivals.end_stretch`, ``began``, ``statsn`` (None: of a command that the engine fires by itself), ``itt``,
@@ -37,31 +44,40 @@ Stretch = tuple[int, int, int | None, int, int, int | None]
 
 
 def full(connections: int) -> int:
-    """How long a log gets, where there are so many."""
-    return LOGGED * max(LEAST, min(MOST, ALL // max(connections, 1)))
+    """How many commands a log gets, where there are so many."""
+    return max(LEAST, min(MOST, ALL // max(connections, 1)))
+
+
+class Single(NamedTuple):
+    """What is known of such a command."""
+
+    cell: Cell
+    size: int
+    lba: int
+    blocks: int
 
 
 class Arrivals:
     """The log of a connection; :meth:`fold` works it into the rows.
 
-    The engine's entries are as ``LogCall`` says. An entry of a command that it fires by itself has its row in place of
-    the LUN, and no times: they are counted when it ends.
+    A command that the engine fires by itself has its place there, without its BHS and its times: those are counted when
+    it ends.
     """
 
-    __slots__ = ("_cell_of", "_ends", "_kept", "_next", "_places", "_slow", "_stretches", "_unsent", "gone", "log")
+    __slots__ = ("_cell_of", "_ends", "_next", "_places", "_singles", "_stretches", "_unsent", "gone", "log")
 
     def __init__(self, kept: Sequence[Histogram], cell_of: Callable[[int, int], Cell]) -> None:
-        """``cell_of``: the row of a logged command, by its LUN and operation."""
+        """``cell_of``: the row of a logged command, by its LUN and operation code."""
         self._cell_of = cell_of
-        self._kept = [(index, declared.value) for index, declared in enumerate(kept)]
-        self._places = {value: index for index, value in self._kept}
+        self._places = {declared.value: index for index, declared in enumerate(kept)}
+        """Where a row has the histogram of a value."""
         self._ends: dict[int, int] = {}
         """By LUN, the block behind the last command's range."""
         self._stretches: list[Stretch] = []
         self._next: int | None = None
-        self._slow = False
-        """Whether the log has commands without times."""
-        self.log: list[Any] = []
+        self._singles: dict[int, Single] = {}
+        """By their places in the log, commands that the engine fires by itself."""
+        self.log: Log = [], bytearray()
         self._unsent = Unsent(self._places[Value.SENDING]) if Value.SENDING in self._places else None
         self.gone: list[tuple[int, int]] = []
         """When the data of a stretch's last read had left, and its ITT."""
@@ -71,7 +87,7 @@ class Arrivals:
 
         ``answered``: the StatSN of the last answer that the engine fired by itself.
         """
-        end = len(self.log) // LOGGED
+        end = len(self.log[0])
         stretches = self._stretches
         if end > (stretches[-1][0] if stretches else 0):
             stretches.append((end, began, statsn, itt, others, answered))
@@ -81,8 +97,11 @@ class Arrivals:
 
         No command begins or ends by itself within a stretch.
         """
-        at = (self._stretches[-1][0] if self._stretches else 0) * LOGGED
-        for unit, operation, ended in zip(*(self.log[at + column :: LOGGED] for column in range(3)), strict=True):
+        begin = self._stretches[-1][0] if self._stretches else 0
+        times, requests = self.log[0][begin:], Requests(self.log[1][begin * BHS_LENGTH :])
+        if not times:
+            return
+        for unit, operation, ended in zip(requests.units(), requests.operations, times, strict=True):
             for span in self._cell_of(unit, operation).spans:
                 if span.open:
                     span.total -= ended - began
@@ -92,25 +111,29 @@ class Arrivals:
         self, cell: Cell, size: int, lba: int, blocks: int, expected: int, answered: int | None, others: int
     ) -> None:
         """Add a command that the engine fires by itself. ``answered``: the StatSN of the last answer that it fired."""
-        self.log += (cell, 0, 0, size, lba, blocks << 8, expected)
-        self._stretches.append((len(self.log) // LOGGED, 0, None, RESERVED_TAG, others, answered))
-        self._slow = True
+        times, requests = self.log
+        self._singles[len(times)] = Single(cell, size, lba, blocks)
+        times.append(0)
+        requests += _SINGLE(expected)
+        self._stretches.append((len(times), 0, None, RESERVED_TAG, others, answered))
 
     def fold(self) -> None:
         """Sort what has come since the last time."""
         if self._stretches:
-            count = self._stretches[-1][0] * LOGGED  # the rest is of a stretch that has not ended
-            columns: list[Sequence[Any]] = [self.log[at:count:LOGGED] for at in range(LOGGED)]
-            del self.log[:count]
-            rows = Rows(self._cells(columns[0], columns[1]))
-            timed, of_timed = rows.where(columns[2], 1) if self._slow else (rows, whole)
-            self._slow = False
-            began = self._begun(rows, columns[2])
-            timed.each(self._take_times, tuple(map(sub, of_timed(columns[2]), of_timed(began))))
-            timed.each(Cell.take_moved, of_timed(columns[3]))
-            if self._kept:
-                self._sort(rows, columns[3:])
+            count = self._stretches[-1][0]  # the rest is of a stretch that has not ended
+            ended, requests = self.log[0][:count], Requests(self.log[1][: count * BHS_LENGTH])
+            del self.log[0][:count], self.log[1][: count * BHS_LENGTH]
+            singles = self._singles.items()
+            rows = Rows(self._cells(requests))
+            timed, of_timed = rows.where(ended, 1) if singles else (rows, whole)
+            began = self._begun(rows, ended)
+            timed.each(self._take_times, tuple(map(sub, of_timed(ended), of_timed(began))))
+            sizes = _replaced(requests.sizes(), ((place, single.size) for place, single in singles))
+            timed.each(Cell.take_moved, of_timed(sizes))
+            if self._places:
+                self._sort(rows, requests, sizes)
             self._stretches.clear()
+            self._singles.clear()
         if self._unsent is not None:
             self._unsent.fold(self.gone)
         self.gone.clear()
@@ -126,13 +149,14 @@ class Arrivals:
             begin = end
         return began
 
-    def _cells(self, units: Sequence[Any], operations: Column) -> Sequence[Cell]:
-        unit, operation, count = units[0], operations[0], len(units)
-        if units.count(unit) == count and operations.count(operation) == count:  # as it mostly is
-            return (unit if isinstance(unit, Cell) else self._cell_of(unit, operation),) * count
+    def _cells(self, requests: Requests) -> Sequence[Cell]:
+        units, operations = requests.units(), requests.operations
+        if isinstance(units, tuple) and not self._singles and requests.alike:  # as it mostly is
+            return (self._cell_of(units[0], operations[0]),) * len(units)
         pairs = list(zip(units, operations, strict=True))
-        cells = {pair: pair[0] if isinstance(pair[0], Cell) else self._cell_of(*pair) for pair in set(pairs)}
-        return [cells[pair] for pair in pairs]
+        logged = {pair: self._cell_of(*pair) for pair in set(pairs) if pair[1]}
+        singles = self._singles
+        return [logged[pair] if pair[1] else singles[place].cell for place, pair in enumerate(pairs)]
 
     def _take_times(self, cell: Cell, latencies: Column) -> None:
         """What the engine answered at once waited for no data, and its phases but for a read's sending are one.
@@ -149,47 +173,82 @@ class Arrivals:
         if Value.WAITING in places and cell.writes:
             cell.histograms[places[Value.WAITING]].counts[0] += len(latencies)
 
-    def _sort(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> None:
-        sizes, lbas, lengths, expected = columns
-        ranged, of_ranged = rows.where(lbas, 0)
-        for index, value in self._kept:
-            if value is Value.SIZE:
-                moving, of_moving = rows.where(sizes, 0)
-                moving.sort_few(index, of_moving(sizes))
-            elif value is Value.PLACE:
-                ranged.sort(index, of_ranged(lbas))
-            elif value is Value.DISTANCE:
-                self._sort_distances(index, ranged, of_ranged(lbas), of_ranged(lengths))
-            elif value is Value.DEPTH:
-                self._sort_depths(index, rows, expected)
+    def _sort(self, rows: Rows, requests: Requests, sizes: Sequence[int]) -> None:
+        places = self._places
+        if Value.SIZE in places:
+            moving, of_moving = rows.where(sizes, 0) if self._singles else (rows, whole)
+            moving.sort_few(places[Value.SIZE], of_moving(sizes))
+        if (Value.PLACE in places or Value.DISTANCE in places) and not self._sort_like_ranges(rows, requests):
+            self._sort_ranges(rows, requests)
+        if Value.DEPTH in places:
+            self._sort_depths(places[Value.DEPTH], rows, requests.expected())
 
-    def _sort_depths(self, index: int, rows: Rows, expected: Column) -> None:
+    def _sort_like_ranges(self, rows: Rows, requests: Requests) -> bool:
+        """Places and distances where all commands are of one row and have one length: whether that is so."""
+        cell, length, lbas = rows.only, requests.length(), requests.places_in_lanes()
+        if cell is None or self._singles or length is None or lbas is None or cell.lun not in self._ends:
+            return False
+        if Value.PLACE in self._places:
+            buckets = cell.histograms[self._places[Value.PLACE]]
+            shares = lanes.shares(lbas, len(requests), buckets.shift)
+            if shares is None:
+                return False
+            buckets.counts.update(shares)
+        if Value.DISTANCE in self._places:
+            distances = lanes.distances(lbas, len(requests), length, self._ends[cell.lun])
+            cell.histograms[self._places[Value.DISTANCE]].add(distances)
+        self._ends[cell.lun] = lanes.last(lbas) + length
+        return True
+
+    def _sort_ranges(self, rows: Rows, requests: Requests) -> None:
+        singles = self._singles.items()
+        lbas = _replaced(requests.places(), ((place, single.lba) for place, single in singles))
+        lengths = _replaced(requests.lengths(), ((place, single.blocks) for place, single in singles))
+        ranged, of_ranged = rows.where(lbas, 0)
+        if Value.PLACE in self._places:
+            ranged.sort(self._places[Value.PLACE], of_ranged(lbas))
+        if Value.DISTANCE in self._places:
+            self._sort_distances(self._places[Value.DISTANCE], ranged, of_ranged(lbas), of_ranged(lengths))
+
+    def _sort_depths(self, index: int, rows: Rows, expected: bytes) -> None:
         """Those that had begun elsewhere, those whose answer the initiator had not got, and the command itself."""
-        unseen: Sequence[int] = tuple(map(sub, self._numbers(expected), expected))
-        with suppress(ValueError):  # bytes are counted faster, and it is seldom more
-            unseen = bytes(unseen)
+        unseen = self._unseen(expected)
         others = {begun for *_, begun, _ in self._stretches}
         if len(others) == 1:  # as it mostly is
             rows.sort_few(index, unseen, partial(_depth, others.pop()))
         else:
             rows.sort_few(index, tuple(map(_depth, self._others(), unseen)))
 
-    def _numbers(self, expected: Column) -> list[int]:
+    def _unseen(self, expected: bytes) -> Sequence[int]:
+        """Of each command, how many answers before it the initiator had not got; in bytes, which are counted faster."""
+        numbers = self._numbers(int.from_bytes(expected[:4], "big"))
+        if all(run.stop == following.start for run, following in pairwise(numbers)):  # as it mostly is
+            unseen = lanes.ahead(numbers[0].start, expected)
+            if unseen is not None:
+                return unseen
+        one_by_one = tuple(map(sub, chain.from_iterable(numbers), words(expected)))
+        with suppress(ValueError):
+            return bytes(one_by_one)
+        return one_by_one
+
+    def _numbers(self, expected: int) -> list[range]:
         """What follows the StatSN of the last command that was answered before each.
 
         Before the first of all that is what it expects. Before a stretch it is not the stretch's first StatSN where
         something else, as a NOP-In, had one in between.
         """
-        numbers: list[int] = []
+        numbers: list[range] = []
         begin = 0
         for end, _, statsn, _, _, answered in self._stretches:
             following = self._next
             if answered is not None and (following is None or following - answered - 1 & 0x80000000):
                 following = answered + 1
-            numbers.append(int(expected[begin]) if following is None else following)
+            first = expected if following is None else following
+            if first != statsn:
+                numbers.append(range(first, first + 1))
             if statsn is not None:
                 self._next = statsn + end - begin
-                numbers += range(statsn + 1, self._next)
+                numbers.append(range(statsn + (first != statsn), self._next))
             begin = end
         return numbers
 
@@ -200,24 +259,27 @@ class Arrivals:
             others += (begun,) * (end - len(others))
         return others
 
-    def _sort_distances(self, index: int, rows: Rows, lbas: Column, lengths: Column) -> None:
+    def _sort_distances(self, index: int, rows: Rows, lbas: Sequence[int], lengths: Sequence[int]) -> None:
         """From the end of each range to the beginning of its LUN's next one; the first of all has none before it."""
         for lun, unit, of_unit in rows.units():
-            first = of_unit(lbas)
-            ends = _ends(first, of_unit(lengths))
-            before, self._ends[lun] = self._ends.get(lun), ends[-1]
+            first, length = of_unit(lbas), of_unit(lengths)
+            before = self._ends.get(lun)
+            self._ends[lun] = first[-1] + length[-1]
+            ends = map(add, first, length)
             if before is None:
                 Rows(unit.cells[1:]).sort(index, tuple(map(sub, first[1:], ends)))
             else:
-                unit.sort(index, tuple(map(sub, first, (before, *ends[:-1]))))
+                unit.sort(index, tuple(map(sub, first, chain((before,), ends))))
 
 
-def _ends(lbas: Column, lengths: Column) -> Column:
-    """The blocks behind the ranges."""
-    length = lengths[0]
-    if lengths.count(length) == len(lengths):  # as it mostly is
-        return tuple(map(add, lbas, repeat(length >> 8)))
-    return tuple(map(add, lbas, map(rshift, lengths, repeat(8))))
+def _replaced(column: Sequence[int], others: Iterable[tuple[int, int]]) -> Sequence[int]:
+    """A column with other values in some places."""
+    changed: list[int] | None = None
+    for place, value in others:
+        if changed is None:
+            changed = list(column)
+        changed[place] = value
+    return column if changed is None else changed
 
 
 def _depth(begun: int, unseen: int) -> int:

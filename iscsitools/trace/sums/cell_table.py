@@ -59,9 +59,8 @@ class CellTable:
 
     def _new_connection(self, conn: ConnectionInfo) -> ConnectionCells:
         def logged(lun: int, operation: int) -> Cell:
-            flags = 0x20 if operation >> 8 & 0x1F == 0x0A else 0x40  # WRITE of any length, or READ
-            cdb = operation.to_bytes(2, "big")
-            return self._cell_of(state, lun << 16 | operation & 0xFF00 | flags, lun, cdb, flags)
+            flags = 0x20 if operation & 0x1F == 0x0A else 0x40  # WRITE of any length, or READ
+            return self._cell_of(state, lun << 16 | operation << 8 | flags, lun, bytes((operation,)), flags)
 
         state = ConnectionCells(conn, Arrivals(self.histograms, logged), Phases(self.histograms), lambda: self._clock())
         return state

@@ -55,7 +55,8 @@ class Cell:
         counts = histogram.count(latencies)
         self.ended += len(latencies)
         self.latency += sum(latencies)
-        self.maximum = max(self.maximum, max(latencies))
+        if max(counts) >= histogram.index_of(self.maximum):
+            self.maximum = max(self.maximum, max(latencies))
         self.histogram.update(counts)
         return counts
 

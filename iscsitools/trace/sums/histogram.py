@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import sys
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -26,31 +25,36 @@ _SIGN: Final = 0x8000
 """The bit of a bucket of negative values; its other bits are as of the value without the sign."""
 
 
-def index_of(value: int) -> int:
+def index_of(value: float) -> int:
     """Return the bucket of a value that is not negative."""
     index: int = _BUCKET.unpack(_DOUBLE.pack(value))[0]
     return index
 
 
-def buckets(values: Iterable[int]) -> list[int]:
+def _doubles(values: Sequence[float]) -> bytes:
+    """The values as buckets are made of them; an array takes twice as long."""
+    return struct.pack(f"{len(values)}d", *values)
+
+
+def buckets(values: Sequence[float]) -> list[int]:
     """Return the bucket of each value."""
-    return _buckets(array("d", values).tobytes())
+    return _buckets(_doubles(values))
 
 
 def _buckets(doubles: bytes) -> list[int]:
     return memoryview(doubles).cast("H")[_FIRST::4].tolist()
 
 
-def count(values: Sequence[int]) -> dict[int, int]:
+def count(values: Sequence[float]) -> dict[int, int]:
     """Return how many values fall into each bucket."""
-    doubles = array("d", values).tobytes()
+    doubles = _doubles(values)
     few = _few(values, doubles)
     return few if few is not None else Counter(_buckets(doubles))
 
 
-def add(counts: Counter[int], values: Sequence[int]) -> None:
+def add(counts: Counter[int], values: Sequence[float]) -> None:
     """Count values into buckets that have counts."""
-    doubles = array("d", values).tobytes()
+    doubles = _doubles(values)
     few = _few(values, doubles)
     if few is None:
         counts.update(_buckets(doubles))
@@ -59,7 +63,7 @@ def add(counts: Counter[int], values: Sequence[int]) -> None:
         counts[bucket] += number
 
 
-def _few(values: Sequence[int], doubles: bytes) -> dict[int, int] | None:
+def _few(values: Sequence[float], doubles: bytes) -> dict[int, int] | None:
     """What :func:`count` returns, where there are few buckets; None: there may be more. ``doubles``: the values.
 
     Hot. Where the values are within sixteen octaves the low byte of the buckets says it all; and where these are few, a

@@ -25,6 +25,12 @@ class Rows:
         self.cells = cells
         self._shares: list[tuple[Cell, Choice]] | None = None
 
+    @property
+    def only(self) -> Cell | None:
+        """The row of all of them; None: there are several, or none."""
+        shares = self._by_cell()
+        return shares[0][0] if len(shares) == 1 else None
+
     def where(self, values: Column, least: int) -> tuple[Rows, Choice]:
         """Those with a value of at least ``least``."""
         if not values or min(values) >= least:
