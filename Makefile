@@ -11,7 +11,7 @@ LIBUSDT := $(shell sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' pyproject.toml)
 PLUGIN_FILES := $(shell find plugins -type f \( -name '*.py' -o -name '*.[ch]' -o -path '*/page/*' \) -not -path '*/tests/*' -not -path '*/build/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize twins lab evidence evidence-lab check fresh mutants deb freshpackages picture pictures links site ha fresh-ha
+.PHONY: help run test torture lint bench docs man venv clean benchquick fairness instructions cross wheels sanitize twins lab evidence evidence-lab check fresh mutants deb freshpackages picture pictures links site ha ha-multipath fresh-ha
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -65,12 +65,16 @@ fresh-ha: ## the session of docs/ha.md on a fresh root of Debian 12, Ceph includ
 ha: $(TEST_STAMP) ## two heads on a Ceph, one killed, stopped, cut off from Ceph and from initiators, each in ROUNDS (20), under a verified load
 	$(BIN)/python plugins/iscsitools-rbd/tests/ha.py $(or $(ROUNDS),20)
 
+ha-multipath: $(TEST_STAMP) ## the same faults before dm-multipath, in the lab's machine, for SECONDS (600)
+	tests/lab/lab build
+	$(BIN)/python plugins/iscsitools-rbd/tests/multipath.py $(or $(SECONDS),600)
+
 test: lint ## lint, then all tests, the plugins' too (ARGS: options of pytest)
 	$(BIN)/python -m pytest $(ARGS) tests $(wildcard plugins/*/tests)
 
 lab: $(TEST_STAMP) ## build the virtual machine with DTrace (as root), and run the tests that need it
 	tests/lab/lab build
-	ISCSITOOLS_REQUIRE_TOOLS=1 $(BIN)/python -m pytest $(ARGS) -m lab tests
+	ISCSITOOLS_REQUIRE_TOOLS=1 $(BIN)/python -m pytest $(ARGS) -m lab tests $(wildcard plugins/*/tests)
 
 evidence: | $(BIN)/python ## try everything with this system's dtrace, as root, and write a file of what agreed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(LIBUSDT)'

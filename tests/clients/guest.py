@@ -99,8 +99,9 @@ class Guest:
                 for session in /sys/class/iscsi_session/session*; do
                     [ "$(cat $session/initiatorname)" = {initiator} ] || continue
                     [ "$(cat $session/targetname)" = {iqn} ] || continue
-                    port=$(cat /sys/class/iscsi_connection/connection${{session##*session}}:0/persistent_port)
-                    [ "$port" = {portal.rpartition(":")[2]} ] || continue
+                    connection=/sys/class/iscsi_connection/connection${{session##*session}}:0
+                    address=$(cat $connection/persistent_address) port=$(cat $connection/persistent_port)
+                    [ "$address:$port" = {portal} ] || continue
                     found=$(ls -d $session/device/target*/*/block/* 2>/dev/null || :)
                     [ "$(echo "$found" | grep -c .)" = {luns} ] && break 2
                 done

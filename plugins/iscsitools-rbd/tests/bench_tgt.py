@@ -2,7 +2,8 @@
 
 ``python3 bench_tgt.py [ROUNDS]``; Debian packages tgt and tgt-rbd beside those of Ceph, and gcc. The load is one
 session, 32 commands at once, sequential blocks that were written before. Both have librbd's cache off. The bound is
-librbd alone: a program in C that makes the same calls (bound.c), and no iSCSI.
+librbd alone: a program in C that makes the same calls (bound.c), and no iSCSI. Both targets live through all rounds,
+and a round is short, so that what else the machine does hits all of them: the medians are compared.
 """
 
 from __future__ import annotations
@@ -14,21 +15,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 from ceph_cluster import Cluster, missing
 from iscsitools.initiator import Plan, Session, run_load
 
+from iscsitools_rbd.ceph import modules
+
 IQN = "iqn.2026-11.example:bench"
-_COUNT = 10000
+_COUNT = 2000
 _DEPTH = 32
+_SCHED = 2
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of all threads of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Seconds of all threads of a process, by its own clock (clock_getcpuclockid(3) makes the number so)."""
+    return time.clock_gettime((~pid << 3) | _SCHED)
 
 
 def _free_port() -> int:
@@ -87,26 +90,26 @@ def _start_tgt(conf: Path, image: str, folder: Path) -> tuple[subprocess.Popen[b
     return process, port, 1
 
 
-_Start = Callable[[Path, str, Path], tuple[subprocess.Popen[bytes], int, int]]
+class _Running:
+    """A target, and a session at it; its blocks are written, and all is warm."""
 
+    def __init__(self, started: tuple[subprocess.Popen[bytes], int, int]) -> None:
+        self._process, port, self._lun = started
+        self._session = _connect(port)
+        self._session.read_capacity(self._lun)
+        for plan in (Plan(writes=_COUNT, depth=_DEPTH, lun=self._lun), Plan(reads=_COUNT, depth=_DEPTH, lun=self._lun)):
+            run_load(self._session, plan)
 
-def _measure(start: _Start, conf: Path, image: str, folder: Path) -> tuple[float, float]:
-    """Microseconds of CPU per read and per write."""
-    process, port, lun = start(conf, image, folder)
-    try:
-        with _connect(port) as session:
-            session.read_capacity(lun)
-            run_load(session, Plan(writes=2000, depth=_DEPTH, lun=lun))  # the blocks are there, and all is warm
-            run_load(session, Plan(reads=1000, depth=_DEPTH, lun=lun))
-            before = _cpu(process.pid)
-            run_load(session, Plan(reads=_COUNT, depth=_DEPTH, lun=lun))
-            between = _cpu(process.pid)
-            run_load(session, Plan(writes=_COUNT, depth=_DEPTH, lun=lun))
-            after = _cpu(process.pid)
-    finally:
-        process.kill()  # tgtd does not end otherwise while it has targets
-        process.wait()
-    return (between - before) / _COUNT * 1e6, (after - between) / _COUNT * 1e6
+    def measure(self, what: str) -> float:
+        """Microseconds of CPU per read or write."""
+        before = _cpu(self._process.pid)
+        run_load(self._session, Plan(**{what: _COUNT}, depth=_DEPTH, lun=self._lun))
+        return (_cpu(self._process.pid) - before) / _COUNT * 1e6
+
+    def kill(self) -> None:
+        """tgtd does not end otherwise while it has targets."""
+        self._process.kill()
+        self._process.wait()
 
 
 def _build_bound(folder: Path) -> Path:
@@ -124,6 +127,13 @@ def _measure_bound(program: Path, conf: Path, image: str) -> tuple[float, float]
     return read, write
 
 
+def _round(running: dict[str, _Running], names: list[str], found: dict[str, list[tuple[float, float]]]) -> None:
+    """Each target once, with reads and then with writes."""
+    reads = {name: running[name].measure("reads") for name in names}
+    for name in names:
+        found[name].append((reads[name], running[name].measure("writes")))
+
+
 def main(rounds: int) -> None:
     """Print each round, and the ratios of the medians."""
     if reason := missing():
@@ -133,33 +143,34 @@ def main(rounds: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="ceph-", dir="/tmp"))
     cluster = Cluster(folder)
     found: dict[str, list[tuple[float, float]]] = {"ours": [], "tgt": [], "bound": []}
+    running: dict[str, _Running] = {}
     try:
         with cluster.conf.open("a") as conf:
             conf.write("[client]\nrbd cache = false\n")
-        from iscsitools_rbd.ceph import modules
-
         pool = cluster.client.open_ioctx("rbd")
+        for name in found:
+            modules()[1].RBD().create(pool, name, 64 << 20)
+        running["ours"] = _Running(_start_ours(cluster.conf, "rbd/ours", folder))
+        running["tgt"] = _Running(_start_tgt(cluster.conf, "rbd/tgt", folder))
         bound = _build_bound(folder)
         for number in range(1, rounds + 1):
-            for name, start in (("ours", _start_ours), ("tgt", _start_tgt)):
-                image = f"{name}-{number}"  # the lock of a target that was killed stays with its image
-                modules()[1].RBD().create(pool, image, 64 << 20)
-                found[name].append(_measure(start, cluster.conf, f"rbd/{image}", folder))
-            modules()[1].RBD().create(pool, f"bound-{number}", 64 << 20)
-            found["bound"].append(_measure_bound(bound, cluster.conf, f"bound-{number}"))
-            for name, pairs in found.items():
-                read, write = pairs[-1]
-                print(f"{number} {name:5}  read {read:6.1f} us  write {write:6.1f} us", flush=True)
+            _round(running, ["ours", "tgt"] if number % 2 else ["tgt", "ours"], found)
+            found["bound"].append(_measure_bound(bound, cluster.conf, "bound"))
+            told = ", ".join(f"{name} {pairs[-1][0]:.1f} {pairs[-1][1]:.1f}" for name, pairs in found.items())
+            print(f"{number:3} us per read and write: {told}", flush=True)
     finally:
+        for each in running.values():
+            each.kill()
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    for index, name in enumerate(("read", "write")):
-        ours, theirs, least = (sorted(pair[index] for pair in pairs)[rounds // 2] for pairs in found.values())
+    for index, what in enumerate(("read", "write")):
+        ours, theirs, least = (median(pair[index] for pair in pairs) for pairs in found.values())
+        each = sorted(our[index] / their[index] for our, their in zip(found["ours"], found["tgt"], strict=True))
         print(
-            f"{name}: ours {ours:.1f} us, tgt {theirs:.1f} us, ratio {ours / theirs:.2f}; "
-            f"librbd alone {least:.1f} us, {least / theirs:.2f}"
+            f"{what}: ours {ours:.1f} us, tgt {theirs:.1f} us, ratio {ours / theirs:.2f} "
+            f"({each[0]:.2f} to {each[-1]:.2f} by round); librbd alone {least:.1f} us, {least / theirs:.2f}"
         )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 25)

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for ceph_cluster, however pytest imports tests
+# For ceph_cluster, and for the lab, however pytest imports tests.
+sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from ceph_cluster import Cluster, missing
 from iscsitools.backstores.base import BackstoreError
@@ -23,7 +25,7 @@ from iscsitools_rbd.native_image import native
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def ceph_installed() -> None:
     reason = missing()
     if not reason:
         try:
@@ -34,6 +36,10 @@ def cluster() -> Iterator[Cluster]:
         if os.environ.get("ISCSITOOLS_REQUIRE_TOOLS") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def cluster(ceph_installed: None) -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="ceph-", dir="/tmp"))  # the paths of its sockets have to be short
     made = Cluster(folder)
     yield made

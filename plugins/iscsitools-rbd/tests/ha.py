@@ -15,9 +15,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from ceph_cluster import Cluster, missing
 from head_process import CEPH_ADDRESS, IQN, HeadProcess, NamespacedHead, ip
@@ -34,8 +36,22 @@ _REGISTER, _RESERVE = 0, 1
 _KEY = (0x1234).to_bytes(8, "big")
 
 
+class AnyLoad(Protocol):
+    """A verified load, whoever makes it."""
+
+    writes: int
+    wrong: list[str]
+    asks: threading.Event
+
+    def take_gap(self) -> float:
+        """The longest time without an answered write since this was called last, up to now."""
+
+    def wait_for_writes(self, count: int) -> None:
+        """Until so many more have been answered."""
+
+
 class Pair:
-    """Two heads, and the load."""
+    """Two heads, and the faults."""
 
     def __init__(self, cluster: Cluster, image: str, folder: Path, kind: type[HeadProcess]) -> None:
         self.cluster = cluster
@@ -71,8 +87,8 @@ class Pair:
         assert paths.on(at, bytes([0x5F, _RESERVE, 5]) + bytes(5) + b"\x18\0", write=_KEY + bytes(16)).good
         paths.close()
 
-    def is_reserved(self) -> bool:
-        """Whether the active head keeps a stranger from writing, and knows all six registrations."""
+    def is_reserved(self, registrations: int = 6) -> bool:
+        """Whether the active head keeps a stranger from writing, and knows all registrations."""
         address = self.addresses[self.active()]
         with Session.connect(address, IQN, initiator=f"{INITIATOR}-not", timeout=10.0) as session:
             result = session.command(bytes(6))
@@ -80,7 +96,7 @@ class Pair:
             while result.status == Status.CHECK_CONDITION and result.sense_code[0] == 6:
                 result = session.command(cdb(0x2A, 8192), write=bytes(4096))
             keys = session.command(bytes([0x5E, 0]) + bytes(5) + b"\1\0\0", read=256).data
-        return result.status == Status.RESERVATION_CONFLICT and int.from_bytes(keys[4:8], "big") == 6 * 8
+        return result.status == Status.RESERVATION_CONFLICT and int.from_bytes(keys[4:8], "big") == registrations * 8
 
     def longest_atomic_write(self) -> int:
         """MAXIMUM ATOMIC TRANSFER LENGTH of the active head, in blocks (SBC-4 6.6.4)."""
@@ -89,7 +105,7 @@ class Pair:
             page = session.command(bytes([0x12, 1, 0xB0, 0, 0xFF, 0]), read=255).data
         return int.from_bytes(page[44:48], "big")
 
-    def fault(self, kind: str, load: Load) -> float:
+    def fault(self, kind: str, load: AnyLoad) -> float:
         """Do it to the active head, or to an OSD; returns how long no write was answered."""
         load.wait_for_writes(30)
         load.take_gap()
@@ -121,7 +137,7 @@ class Pair:
         load.wait_for_writes(100)
         return gap
 
-    def _kill_without_monitor(self, head: HeadProcess, load: Load) -> float:
+    def _kill_without_monitor(self, head: HeadProcess, load: AnyLoad) -> float:
         """Nobody can be shut out then, so nobody takes over; returns how long it took when the monitor was back."""
         self.cluster.signal("mon.a", signal.SIGSTOP)
         head.send(signal.SIGKILL)
@@ -191,7 +207,7 @@ def run(kinds: list[str]) -> int:
     return wrong
 
 
-def _unshare() -> list[str]:
+def unshare() -> list[str]:
     """What begins a network namespace; who is not root gets a user namespace in which he is."""
     return ["unshare", *(["--user", "--map-root-user"] if os.geteuid() else []), "--net"]
 
@@ -200,13 +216,13 @@ def no_namespace() -> str:
     """Why no head can be cut off here, in a line; empty: it can."""
     if shutil.which("ip") is None:
         return "to cut a head off needs ip (Debian package iproute2)"
-    done = subprocess.run([*_unshare(), "true"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*unshare(), "true"], capture_output=True, text=True, check=False)
     return f"to cut a head off needs a network namespace: {done.stderr.strip()}" if done.returncode else ""
 
 
-def in_namespace(kinds: list[str]) -> subprocess.CompletedProcess[str]:
-    """The same in a network namespace, where a head can be cut off from Ceph."""
-    command = [*_unshare(), sys.executable, __file__, *kinds]
+def in_namespace(arguments: list[str], program: str = __file__) -> subprocess.CompletedProcess[str]:
+    """This program, or another one, in a network namespace, where a head can be cut off from Ceph."""
+    command = [*unshare(), sys.executable, program, *arguments]
     return subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
 
 

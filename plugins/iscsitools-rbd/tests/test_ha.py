@@ -25,7 +25,7 @@ pytestmark = pytest.mark.ceph
 
 
 @pytest.fixture
-def own_cluster(cluster: Cluster) -> Iterator[Cluster]:  # after the other one's checks of what is installed
+def own_cluster(ceph_installed: None) -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="ceph-", dir="/tmp"))
     made = Cluster(folder)
     yield made

@@ -109,8 +109,9 @@ def test_a_cache_that_the_image_itself_sets_is_told(cluster: Cluster, image: Ima
     backstore.close()
 
 
-def test_holes_are_told_and_unmap_of_few_blocks_makes_zeros(image: Image, store: Store) -> None:
-    disk = store(image())
+@pytest.mark.parametrize("kind", ["usual", "no object map", "data pool"])
+def test_holes_are_told_and_unmap_of_few_blocks_makes_zeros(image: Image, store: Store, kind: str) -> None:
+    disk = store(image(**KINDS[kind]))
     disk.open()
     disk.write(4 << 20, memoryview(b"x" * (4 << 20)))
     states = [(extent.offset, extent.length, extent.state) for extent in disk.extents(0, disk.size)]
@@ -122,6 +123,22 @@ def test_holes_are_told_and_unmap_of_few_blocks_makes_zeros(image: Image, store:
     disk.discard(4 << 20, 4 << 20)
     assert [extent.state for extent in disk.extents(0, disk.size)] == [Allocation.HOLE] * 1
     disk.close()
+
+
+def test_get_lba_status_tells_what_ceph_has(cluster: Cluster, image: Image) -> None:
+    with serving(cluster, image()) as session:
+        session.write(8192, b"x" * 4096)  # the second object, of 4 MiB
+        command = b"\x9e\x12" + bytes(8) + (56).to_bytes(4, "big") + bytes(2)
+        data = session.command(command, read=56).data
+        told = [
+            (
+                int.from_bytes(data[at : at + 8], "big"),
+                int.from_bytes(data[at + 8 : at + 12], "big"),
+                data[at + 12] & 15,
+            )
+            for at in range(8, len(data), 16)
+        ]
+        assert told == [(0, 8192, 1), (8192, 8192, 0), (16384, 16384, 1)]
 
 
 def test_an_identity_is_the_images_own(cluster: Cluster, image: Image, store: Store) -> None:
