@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from iscsitools.iscsi.errors import TextError
@@ -20,6 +21,8 @@ MAX_PAIRS: Final = 512
 """Pairs in one logical text data segment; RFC 7143 knows 30 keys."""
 MAX_TEXT: Final = 65536
 """Bytes of one logical text data segment: RFC 7143 6.1 wants 8192 as the least, 64 KiB for authentication."""
+_SHORT: Final = 1024
+"""Bytes of a text that is remembered."""
 
 # A standard-label, and what goes beyond it: '#' of the extension keys (X#, Y#, Z#; RFC 7143 13.22), and the small
 # letter with which iSCSIProtocolLevel begins.
@@ -36,13 +39,24 @@ def parse_pairs(data: bytes) -> list[tuple[str, str]]:
     and what is longer or more than the bounds of this module. Surplus NULs between pairs are let through: padding
     that an initiator counted in is harmless; so are other encodings in values that nothing here depends on: aliases
     and keys that we do not know.
+
+    Short ones are remembered, since an initiator says the same in each login; but nothing of a CHAP exchange is.
     """
+    return list(_parse_short(data)) if len(data) <= _SHORT and b"CHAP_" not in data else _parse(data)
+
+
+@lru_cache(maxsize=64)
+def _parse_short(data: bytes) -> tuple[tuple[str, str], ...]:
+    return tuple(_parse(data))
+
+
+def _parse(data: bytes) -> list[tuple[str, str]]:
     if len(data) > MAX_TEXT:
         raise TextError(f"text of {len(data)} bytes, {MAX_TEXT} are allowed")
     if data and data[-1]:
         raise TextError("text does not end with NUL")
     found: dict[str, str] = {}
-    for item in bytes(data).split(b"\0"):
+    for item in data.split(b"\0"):
         if not item:
             continue
         key, value = _parse_pair(item)

@@ -47,7 +47,8 @@ class LogQueue(logging.Handler):
         self._stream = stream
         self._per_second = per_second
         self._clock = clock
-        self._queue: queue.Queue[logging.LogRecord | None] = queue.Queue(waiting)
+        self._queue: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
+        self._waiting = waiting
         self._counting = threading.Lock()
         """Held to count, never while anything is written."""
         self._causes: dict[tuple[str, str], _Cause] = {}
@@ -65,11 +66,7 @@ class LogQueue(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record, unless its cause has written enough."""
         with self._counting:
-            if not self._admits(record):
-                return
-            try:
-                self._queue.put_nowait(record)
-            except queue.Full:
+            if self._admits(record) and not self._put(record):
                 self._lost += 1
 
     def _admits(self, record: logging.LogRecord) -> bool:
@@ -92,9 +89,15 @@ class LogQueue(logging.Handler):
             if cause.left_out:
                 self._put_note(key[0], f"{cause.left_out} more like this were left out: {key[1]}")
 
+    def _put(self, record: logging.LogRecord) -> bool:
+        """Queue a record while there is room: counted here, for the queue of C, which has no bound, costs a tenth."""
+        fits = self._queue.qsize() < self._waiting
+        if fits:
+            self._queue.put(record)
+        return fits
+
     def _put_note(self, logger: str, text: str) -> None:
-        with suppress(queue.Full):
-            self._queue.put_nowait(logging.LogRecord(logger, logging.WARNING, "", 0, text, None, None))
+        self._put(logging.LogRecord(logger, logging.WARNING, "", 0, text, None, None))
 
     def _write_all(self) -> None:
         while True:
@@ -124,7 +127,6 @@ class LogQueue(logging.Handler):
         if self._thread.is_alive():
             with self._counting:
                 self._say_left_out(float("inf"))
-            with suppress(queue.Full):
-                self._queue.put(None, timeout=_END_SECONDS)
+            self._queue.put(None)
             self._thread.join(_END_SECONDS)
         super().close()

@@ -182,7 +182,7 @@ def test_our_declaration_comes_once():
     negotiator = Negotiator(NegotiationLimits(max_recv_data_segment_length=65536))
     assert negotiator.declare() == [("MaxRecvDataSegmentLength", "65536")]
     assert negotiator.declare() == []
-    assert negotiator.parameters.max_recv_data_segment_length == 65536
+    assert negotiator.finish().max_recv_data_segment_length == 65536
 
 
 def test_what_the_default_leaves_beyond_the_limits_is_offered():

@@ -14,11 +14,13 @@ Rules, beside each key's own in ``keys.py``:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Final
 
 from iscsitools.iscsi import text_pairs as text
 from iscsitools.iscsi.errors import LoginError, TextError
+from iscsitools.iscsi.login.precedents import Precedents
 from iscsitools.wire.keys import KEYS, Rule, Side, TextKey, Type
 from iscsitools.wire.rfc7143 import LoginStatus
 
@@ -66,8 +68,11 @@ class NegotiationLimits:
     protocol_level: int = 1
     beyond: tuple[TextKey, ...] = field(init=False, repr=False, compare=False)
     """The keys whose default is not acceptable to us, to be offered by us when the initiator does not."""
+    precedents: Precedents = field(init=False, repr=False, compare=False)
+    """What negotiations under these limits have come to."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "precedents", Precedents())
         object.__setattr__(self, "beyond", tuple(key for key in KEYS.values() if _default_is_beyond(self, key)))
 
 
@@ -94,6 +99,10 @@ class Parameters:
     error_recovery_level: int = 0
     task_reporting: str = "RFC3720"
     protocol_level: int = 1
+
+
+_values_of: Final = attrgetter(*(each.name for each in fields(Parameters)))
+"""What a copy of Parameters is made of: copy.copy takes three times as long."""
 
 
 def _default_is_beyond(limits: NegotiationLimits, key: TextKey) -> bool:
@@ -127,7 +136,9 @@ def bad(message: str) -> LoginError:
 class Negotiator:
     """The operational keys of one connection's login. ``leading``: it is the first connection of its session."""
 
-    __slots__ = ("_declared_length", "_limits", "_offered", "_seen", "declared", "discovery", "leading", "parameters")
+    __slots__ = (
+        "_declared_length", "_limits", "_offered", "_said", "_seen", "declared", "discovery", "leading", "parameters",
+    )  # fmt: skip
 
     def __init__(self, limits: NegotiationLimits, *, discovery: bool = False, leading: bool = True) -> None:
         self.parameters = Parameters()
@@ -138,6 +149,8 @@ class Negotiator:
         self._limits = limits
         self._offered: dict[str, Value] = {}
         self._seen: set[str] = set()
+        self._said: tuple[object, ...] | None = (discovery, leading)
+        """All that has decided what was agreed on so far; None: offers of ours, too."""
         self._declared_length = False
 
     @property
@@ -150,7 +163,23 @@ class Negotiator:
 
         Authentication keys are for ``authentication.py``; one that comes here came at the wrong stage. ``stage``: one
         of :class:`When`. Raises LoginError for what RFC 7143 calls a protocol error.
+
+        Initiators say the same in each of their logins: what that came to is known, and taken over. It is a third of
+        what a login costs.
         """
+        if self._said is None:
+            return self._negotiate(pairs, stage)
+        self._said = (*self._said, stage, *pairs)
+        known = self._limits.precedents.find(self._said)
+        if known is None:
+            answers = self._negotiate(pairs, stage)
+            known = tuple(answers), self.declared.copy(), frozenset(self._seen), _values_of(self.parameters)
+            self._limits.precedents.keep(self._said, known)
+        else:
+            self.declared, self._seen, self.parameters = known[1].copy(), set(known[2]), Parameters(*known[3])
+        return list(known[0])
+
+    def _negotiate(self, pairs: list[tuple[str, str]], stage: int) -> list[tuple[str, str]]:
         answers: dict[str, str | None] = {}
         first_burst = None
         for name, value in pairs:
@@ -239,13 +268,12 @@ class Negotiator:
         if self._declared_length:
             return []
         self._declared_length = True
-        length = self._limits.max_recv_data_segment_length
-        self.parameters.max_recv_data_segment_length = length
-        return [("MaxRecvDataSegmentLength", str(length))]
+        return [("MaxRecvDataSegmentLength", str(self._limits.max_recv_data_segment_length))]
 
     def offer(self) -> list[tuple[str, str]]:
         """Offer what the initiator left at a default beyond our limits; afterwards ``settled`` says if answers lack."""
         for name in self.unsettled:
+            self._said = None
             ours = getattr(self._limits, KEYS[name].attribute)
             self._seen.add(name)
             self._offered[name] = ",".join(ours) if isinstance(ours, tuple) else ours
@@ -266,6 +294,8 @@ class Negotiator:
     def finish(self) -> Parameters:
         """The parameters; FirstBurstLength is brought down to MaxBurstLength (RFC 7143 13.14)."""
         p = self.parameters
+        if self._declared_length:
+            p.max_recv_data_segment_length = self._limits.max_recv_data_segment_length
         p.first_burst_length = min(p.first_burst_length, p.max_burst_length)
         return p
 
