@@ -1,8 +1,8 @@
 /*
- * What Connection.received and Link.flush do between two looks at the sockets, for a connection of which nothing waits:
- * receive, serve, send. One call instead of some twenty of Python's, which is most of what a turn of one small command
- * costs beside the kernel. It takes an open chunk that lies at hand, and what does not leave at once stays in that, as
- * if Python had put it there; what it does not serve stays in the receive buffer.
+ * What Connection.received and TcpConnection.flush do between two looks at the sockets, for a connection of which
+ * nothing waits: receive, serve, send. One call instead of some twenty of Python's, which is most of what a turn of one
+ * small command costs beside the kernel. It takes an open chunk that lies at hand, and what does not leave at once stays
+ * in that, as if Python had put it there; what it does not serve stays in the receive buffer.
  *
  * The interpreter's lock is held throughout, over the two system calls too: neither waits, and whoever gets the lock in
  * between may keep it for five milliseconds.
@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-enum { RECEIVES = 4 }; /* in one turn, while the rest of a PDU is there; as in link.py */
+enum { RECEIVES = 4 }; /* in one turn, while the rest of a PDU is there; as in tcp_connection.py */
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0 /* Python ignores that signal anyway */
 #endif

@@ -19,15 +19,15 @@ from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.callers import MOST_REFUSED, Callers
 from iscsitools.server.data_threads import DataThreads
 from iscsitools.server.draining import Draining
-from iscsitools.server.link import Link
 from iscsitools.server.listeners import connection_info, prepare
 from iscsitools.server.loop import Loop
+from iscsitools.server.tcp_connection import TcpConnection
 
 log = logging.getLogger(__name__)
 
 
 class Connections:
-    """All of them, each with the link that moves its bytes."""
+    """All of them, each with the TCP connection that moves its bytes."""
 
     def __init__(
         self, loop: Loop, buffers: Buffers, probes: Probes, limits: Limits, gone: Callable[[ConnectionInfo], None]
@@ -37,7 +37,7 @@ class Connections:
         self._buffers = buffers
         self._probes = probes
         self._told_gone = gone
-        self.links: dict[Connection, Link] = {}
+        self.tcp: dict[Connection, TcpConnection] = {}
         self.callers = Callers(limits.max_connections, limits.max_connections_per_address, limits.kept_free)
         self.refused = 0
         """Connections that found as many as allowed."""
@@ -81,28 +81,28 @@ class Connections:
             sock.close()
             return
         self._number += 1
-        link = Link(self._loop, sock, self._gone, self._draining.take, self.threads)
+        tcp = TcpConnection(self._loop, sock, self._gone, self._draining.take, self.threads)
         now = time.monotonic_ns()
         conn = Connection(
             info, self._buffers, self._probes, self._dispatcher, now, self._timers, self._wake, self._data_path
         )
         conn.refusal = refusal
         self.callers.add(info.remote, bool(refusal))
-        self.links[conn] = link
-        link.start(conn)
+        self.tcp[conn] = tcp
+        tcp.start(conn)
 
     def _make_room(self) -> None:
         """Close the connection that has been logging in for longest: those that only wait must not keep others out."""
-        for conn, link in self.links.items():
+        for conn, tcp in self.tcp.items():
             if conn.session is None and not conn.refusal:
-                link.close("it had not logged in, and there are as many connections as allowed")
+                tcp.close("it had not logged in, and there are as many connections as allowed")
                 return
 
-    def _gone(self, link: Link) -> None:
-        conn = link.conn
-        self.links.pop(conn, None)
+    def _gone(self, tcp: TcpConnection) -> None:
+        conn = tcp.conn
+        self.tcp.pop(conn, None)
         if self.threads is not None:
-            self.threads.forget(link)
+            self.threads.forget(tcp)
         self.callers.remove(conn.info.remote, bool(conn.refusal))
         self._dirty.pop(conn, None)
         self._told_gone(conn.info)
@@ -115,32 +115,32 @@ class Connections:
         """Send the answers that no received byte caused. With each wake-up of the loop."""
         while self._dirty:
             conn, _ = self._dirty.popitem()
-            link = self.links.get(conn)
-            if link is not None:
-                link.flush_safely()
+            tcp = self.tcp.get(conn)
+            if tcp is not None:
+                tcp.flush_safely()
                 self._dirty.pop(conn, None)  # it woke itself while it sent
 
     def on_time(self) -> None:
         """Look at the timers of all."""
         now = time.monotonic_ns()
-        for link in list(self.links.values()):
-            link.on_time(now)
+        for tcp in list(self.tcp.values()):
+            tcp.on_time(now)
 
     def stop_reading(self) -> None:
         """Read nothing more until :meth:`read_again`."""
-        for link in list(self.links.values()):
-            link.stop_reading()
+        for tcp in list(self.tcp.values()):
+            tcp.stop_reading()
 
     def read_again(self) -> None:
         """Take :meth:`stop_reading` back."""
-        for link in list(self.links.values()):
-            link.read_again()
+        for tcp in list(self.tcp.values()):
+            tcp.read_again()
 
     def close(self, reason: str) -> None:
         """Close all, whatever one of them raises."""
         with ExitStack() as stack:
-            for link in list(self.links.values()):
-                stack.callback(link.close, reason)
+            for tcp in list(self.tcp.values()):
+                stack.callback(tcp.close, reason)
 
     def forget(self) -> None:
         """Wait no longer for peers that had their last answer."""

@@ -24,17 +24,17 @@ from iscsitools.config import Config
 from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.probes.firing import Probes
-from iscsitools.server.link import Link
 from iscsitools.server.loop import Loop
 from iscsitools.server.poller import READ
+from iscsitools.server.tcp_connection import TcpConnection
 
 _MOST: Final = 64
 _MILLISECOND: Final = 1_000_000
 _SHORT_STAY: Final = 20 * _MILLISECOND
 _FIRST_PAUSE: Final = _MILLISECOND
 _LONGEST_PAUSE: Final = 1000 * _MILLISECOND
-Rest = tuple[Link, bytes, bytes, int]
-"""A connection that has come back: its link, what was received and not served, what was not sent, bytes put in all."""
+Rest = tuple[TcpConnection, bytes, bytes, int]
+"""A connection that has come back: what was received and not served, what was not sent, bytes put in all."""
 
 
 class DataThread(Protocol):
@@ -51,7 +51,7 @@ class DataThread(Protocol):
     def cpu(self) -> int:
         """Nanoseconds of processor time that it has used."""
 
-    def lend(self, path: DataPath, fd: int, owner: Link, received: bytes, tracers: Any) -> None:
+    def lend(self, path: DataPath, fd: int, owner: TcpConnection, received: bytes, tracers: Any) -> None:
         """Serve a connection from now on; its events go into ``tracers``, a set of this thread's own, or None."""
 
     def recall(self, path: DataPath) -> Rest:
@@ -87,7 +87,7 @@ class DataThreads:
         self._loop = loop
         self._probes = probes
         self.threads: list[DataThread] = []
-        self._stays: dict[Link, _Stay] = {}
+        self._stays: dict[TcpConnection, _Stay] = {}
         for _ in range(count):
             thread: DataThread = module.DataThread()
             self.threads.append(thread)
@@ -101,7 +101,7 @@ class DataThreads:
         for thread in self.threads:
             thread.busy_poll = nanoseconds
 
-    def takes(self, link: Link) -> bool:
+    def takes(self, tcp: TcpConnection) -> bool:
         """Whether a connection may be lent now.
 
         One that soon came back stays for a while, longer each time: to lend it and take it back costs as much as many
@@ -109,25 +109,25 @@ class DataThreads:
         """
         if self._probes.mask and self._probes.of_threads is None:
             return False
-        stay = self._stays.get(link)
+        stay = self._stays.get(tcp)
         return stay is None or time.monotonic_ns() >= stay.again
 
-    def lend(self, link: Link, fd: int) -> None:
+    def lend(self, tcp: TcpConnection, fd: int) -> None:
         """Have a thread serve a connection: the one that had it before, else the one with the fewest."""
-        stay = self._stays.get(link)
+        stay = self._stays.get(tcp)
         if stay is None:
             counts = [sum(other.thread is thread for other in self._stays.values()) for thread in self.threads]
             number = counts.index(min(counts))
-            stay = self._stays[link] = _Stay(self.threads[number], number)
-        conn = link.conn
+            stay = self._stays[tcp] = _Stay(self.threads[number], number)
+        conn = tcp.conn
         stay.since = time.monotonic_ns()
         sets = self._probes.of_threads
         tracers = sets[stay.number] if sets is not None else None
-        stay.thread.lend(conn.path, fd, link, conn.leave_input(), tracers)
-        conn.call_back = partial(self._call_back, link)
+        stay.thread.lend(conn.path, fd, tcp, conn.leave_input(), tracers)
+        conn.call_back = partial(self._call_back, tcp)
 
-    def _call_back(self, link: Link) -> None:
-        rest = self._stays[link].thread.recall(link.conn.path)
+    def _call_back(self, tcp: TcpConnection) -> None:
+        rest = self._stays[tcp].thread.recall(tcp.conn.path)
         self._take(rest)
 
     def _returned(self, thread: DataThread, _what: int) -> None:
@@ -135,21 +135,21 @@ class DataThreads:
             self._take(rest)
 
     def _take(self, rest: Rest) -> None:
-        link, received, unsent, put = rest
-        stay = self._stays[link]
+        tcp, received, unsent, put = rest
+        stay = self._stays[tcp]
         now = time.monotonic_ns()
         stay.pause = min(2 * stay.pause, _LONGEST_PAUSE) if now - stay.since < _SHORT_STAY else _FIRST_PAUSE
         stay.again = now + stay.pause
-        link.come_back(received, unsent, put)
+        tcp.come_back(received, unsent, put)
 
     def call_all_back(self) -> None:
         """Have all connections served by the loop's thread for now: who looks at them has changed."""
-        for link in self._stays:
-            link.conn.own()
+        for tcp in self._stays:
+            tcp.conn.own()
 
-    def forget(self, link: Link) -> None:
+    def forget(self, tcp: TcpConnection) -> None:
         """A connection has ended."""
-        self._stays.pop(link, None)
+        self._stays.pop(tcp, None)
 
     def close(self) -> None:
         """End the threads; all connections have ended."""

@@ -24,8 +24,8 @@ from typing import Final
 from iscsitools.backstores.base import Backstore
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.requests.nop_logout import async_message
-from iscsitools.server.link import Link
 from iscsitools.server.loop import Loop
+from iscsitools.server.tcp_connection import TcpConnection
 from iscsitools.server.workers import Workers
 from iscsitools.wire.rfc7143 import AsyncEvent
 
@@ -46,11 +46,13 @@ class Ending:
     ``seconds``: how long that is from the begin.
     """
 
-    def __init__(self, loop: Loop, links: dict[Connection, Link], running: Callable[[], int], seconds: float) -> None:
+    def __init__(
+        self, loop: Loop, tcp: dict[Connection, TcpConnection], running: Callable[[], int], seconds: float
+    ) -> None:
         self.begun = False
         self.limit = 0.0
         self._loop = loop
-        self._links = links
+        self._tcp = tcp
         self._running = running
         self.seconds = seconds
 
@@ -59,24 +61,24 @@ class Ending:
         self.begun = True
         now = time.monotonic()
         self.limit = now + self.seconds
-        for conn, link in list(self._links.items()):
+        for conn, tcp in list(self._tcp.items()):
             if conn.session is None or not conn.session.full_feature:
-                link.close(REASON)
+                tcp.close(REASON)
             else:
                 async_message(conn, AsyncEvent.LOGOUT_REQUEST, (0, 0, int(_LOGOUT_GRACE)))
-                link.flush_safely()
+                tcp.flush_safely()
         self._wait_for_logouts(min(now + _LOGOUT_GRACE, self.limit))
 
     def _wait_for_logouts(self, until: float) -> None:
-        if self._links and time.monotonic() < until:
+        if self._tcp and time.monotonic() < until:
             self._loop.call_later(_LOOK_AGAIN, lambda: self._wait_for_logouts(until))
             return
-        for link in list(self._links.values()):
-            link.stop_reading()
+        for tcp in list(self._tcp.values()):
+            tcp.stop_reading()
         self._wait_for_calls()
 
     def _wait_for_calls(self) -> None:
-        busy = self._running() or any(conn.out.unsent() for conn in self._links)
+        busy = self._running() or any(conn.out.unsent() for conn in self._tcp)
         if busy and time.monotonic() < self.limit:
             self._loop.call_later(_LOOK_AGAIN, self._wait_for_calls)
             return

@@ -158,6 +158,6 @@ def health(server: Server, limits: LimitWatch) -> dict[str, Any]:
         "targets": len(told["targets"]),
         "luns": sum(len(target["luns"]) for target in told["targets"]),
         "sessions": len(server.table),
-        "connections": len(server.connections.links),
+        "connections": len(server.connections.tcp),
         "refused": server.connections.refused,
     }

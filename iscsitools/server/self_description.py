@@ -39,7 +39,7 @@ class ServerState:
 
     def connections(self) -> Iterable[ConnectionInfo]:
         """The open connections."""
-        return [conn.info for conn in self._server.connections.links]
+        return [conn.info for conn in self._server.connections.tcp]
 
     def sessions(self) -> Iterator[dict[str, Any]]:
         """Each session with what was negotiated and how much it has done, made as it is asked for."""
@@ -58,14 +58,14 @@ class ServerState:
         return {
             "time": time.monotonic_ns(),
             "sessions": len(server.table),
-            "connections": len(server.connections.links),
+            "connections": len(server.connections.tcp),
             "started": server.started,
             "cpu": time.process_time(),
             "loop_cpu": time.thread_time(),
             "limits": {"max_connections": server.connections.refused},
             "drops": {"trace": trace.drops if trace is not None else 0, "plugins": server.dropped},
             "faulty": [{"target": target, "lun": lun} for target, lun in faulty(server.assembly)],
-            "in_flight": [entry for conn in server.connections.links for entry in _in_flight(conn)],
+            "in_flight": [entry for conn in server.connections.tcp for entry in _in_flight(conn)],
         }
 
     def drop(self, session: str) -> bool:

@@ -262,7 +262,7 @@ class Server:
 
     def _look_up(self, conn: Connection, pending: LoginPending) -> None:
         def answered(secret: bytes | None) -> None:
-            if conn in self.connections.links:
+            if conn in self.connections.tcp:
                 self._dispatcher.login_answered(conn, secret)
 
         self.secret_lookups.ask(pending, answered)

@@ -21,7 +21,7 @@ class Shutdown:
 
     def __init__(self, server: Server) -> None:
         self.ending = Ending(
-            server.loop, server.connections.links, self._calls_running, server.config.limits.exit_timeout
+            server.loop, server.connections.tcp, self._calls_running, server.config.limits.exit_timeout
         )
         self.stuck = False
         """A backstore call did not return, so the process has to be left by force."""

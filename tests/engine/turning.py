@@ -19,7 +19,7 @@ PIECE = 64 << 10
 
 
 class TurningWire(Wire):
-    """Does what ``server.link`` does with a socket, one turn after the other."""
+    """Does what ``server.tcp_connection`` does with a socket, one turn after the other."""
 
     def __init__(self, target: Target, conn: Connection) -> None:
         super().__init__(target, conn)

@@ -152,7 +152,7 @@ def test_standard_output_that_is_gone(tmp_path: Path) -> None:
 def test_a_connection_that_has_not_logged_in_is_closed_at_once(tmp_path: Path) -> None:
     with running(tmp_path, one_target("ram:1M", limits="exit_timeout = 600")) as target:
         silent = Session(target.address)
-        eventually(lambda: target.server.connections.links)
+        eventually(lambda: target.server.connections.tcp)
         target.end()
         with pytest.raises(ConnectionClosedError):
             silent.recv_pdu()

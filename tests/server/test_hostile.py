@@ -247,7 +247,7 @@ def test_vanishing_in_the_middle_leaves_no_buffer(tmp_path: Path) -> None:
                 )  # fmt: skip
                 session.wire.send_raw(held + DATA)
                 reset(session.wire.sock)
-                eventually(lambda: not target.server.connections.links and not target.server.table)
+                eventually(lambda: not target.server.connections.tcp and not target.server.table)
                 eventually(lambda: target.reserved == 0, "the release of the buffers")
         with target.connect() as session:
             assert session.command(TEST_UNIT_READY).good

@@ -152,7 +152,7 @@ def test_one_address_has_its_own_bound(tmp_path: Path) -> None:
         assert refused(target, chap=ALICE) == (3, 2)
         sessions.append(Session.connect(target.address, IQN, chap=ALICE, source=("127.0.0.8", 0)))
         sessions.pop(0).close()
-        eventually(lambda: len(target.server.connections.links) == 2)
+        eventually(lambda: len(target.server.connections.tcp) == 2)
         sessions.append(Session.connect(target.address, IQN, chap=ALICE))
         for session in sessions:
             session.close()
@@ -176,7 +176,7 @@ def test_the_last_places_are_for_newcomers(tmp_path: Path) -> None:
         assert refused(target, initiator=VICTIM, isid=9, chap=ALICE) == (3, 2)
         elsewhere = {"chap": ALICE, "source": ("127.0.0.8", 0)}
         assert refused(target, initiator=VICTIM, isid=9, **elsewhere) == (3, 2)
-        eventually(lambda: len(target.server.connections.links) == 7)
+        eventually(lambda: len(target.server.connections.tcp) == 7)
         sessions.append(Session.connect(target.address, IQN, initiator=f"{VICTIM}2", **elsewhere))  # type: ignore[arg-type]
         for session in sessions:
             session.close()

@@ -122,7 +122,7 @@ def test_a_plugin_keeps_sums_and_reads_them(tmp_path: Path) -> None:
             assert rows[0x28].conn.initiator == "iqn.2026-11.example:a"
             first = sums.read(reset=True)
             assert session.command(read10(0, 8), read=4096).good
-        eventually(lambda: not target.server.connections.links)
+        eventually(lambda: not target.server.connections.tcp)
         assert sums._sums.connections == 0  # type: ignore[attr-defined]
         second = sums.read(reset=True)  # the connection is closed, and what it did not lost
         assert [(row.opcode, row.commands) for row in second.commands if row.opcode == 0x28] == [(0x28, 1)]

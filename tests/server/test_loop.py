@@ -180,9 +180,9 @@ def test_the_server_on_every_poller(poller: str, tmp_path: Path) -> None:
                 session.write(0, data, lun)
                 assert session.read(0, 2048, lun) == data
         sessions[0].wire.sock.shutdown(socket.SHUT_RDWR)
-        eventually(lambda: len(target.server.connections.links) == 2)
+        eventually(lambda: len(target.server.connections.tcp) == 2)
         assert sessions[1].logout().response == 0
-        eventually(lambda: len(target.server.connections.links) == 1)
+        eventually(lambda: len(target.server.connections.tcp) == 1)
         target.end()
         for session in sessions:
             session.close()

@@ -123,7 +123,7 @@ def test_no_more_connections_than_allowed(tmp_path: Path, caplog: pytest.LogCapt
             assert status(target, name="c") == (3, 2)  # an answer, not a reset
         assert first.nop(b"x").data == b"x"
         second.close()
-        eventually(lambda: len(target.server.connections.links) == 1)
+        eventually(lambda: len(target.server.connections.tcp) == 1)
         log_in(target, name="b").close()
         first.close()
     reasons = [r.__dict__["reason"] for r in caplog.records if r.getMessage() == "login failed"]
@@ -137,10 +137,8 @@ def test_connections_that_do_not_log_in_keep_nobody_out(tmp_path: Path) -> None:
         silent = []
         for _ in range(20):
             silent.append(Session(target.address))
-            eventually(
-                lambda: max(conn.info.ident for conn in list(target.server.connections.links)) == len(silent) + 1
-            )
-        assert len(target.server.connections.links) == 4
+            eventually(lambda: max(conn.info.ident for conn in list(target.server.connections.tcp)) == len(silent) + 1)
+        assert len(target.server.connections.tcp) == 4
         for session in silent[:17]:
             with pytest.raises(ConnectionClosedError):
                 session.recv_pdu()
@@ -218,7 +216,7 @@ def test_an_authenticator_that_never_answers_costs_the_login_its_time(tmp_path: 
             with pytest.raises(ConnectionClosedError):
                 log_in(target, "iqn.2026-11.example:vault", chap=ALICE)
         assert len(source.asked) == 2
-        eventually(lambda: not target.server.connections.links)
+        eventually(lambda: not target.server.connections.tcp)
         source.go.set()  # the late answers go nowhere
         source.answer = b"another secret!"
         assert status(target, "iqn.2026-11.example:vault", chap=ALICE) == (2, 1)

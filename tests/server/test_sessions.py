@@ -69,16 +69,16 @@ def unread(target_address: tuple[str, int], iqn: str = IQN, name: str = "a") -> 
 
 
 def test_an_initiator_that_takes_no_output_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from iscsitools.server import link
+    from iscsitools.server import tcp_connection
 
-    monkeypatch.setattr(link, "_LINGER_NS", 200_000_000)
+    monkeypatch.setattr(tcp_connection, "_LINGER_NS", 200_000_000)
     with running(
         tmp_path, one_target("ram:1M", "ram+delay:1M,delay.read=1us", limits="nop_interval = 1.0\nnop_timeout = 1.0")
     ) as target:
         session = unread(target.address)
         with target.connect(name="b") as other:
             eventually(
-                lambda: other.nop() and len(target.server.connections.links) == 1, "the end of the silent connection"
+                lambda: other.nop() and len(target.server.connections.tcp) == 1, "the end of the silent connection"
             )
             assert other.read(0, 8) == bytes(4096)
             eventually(lambda: target.reserved == 0)
@@ -91,7 +91,7 @@ def test_reinstatement_while_the_old_connection_hangs(tmp_path: Path) -> None:
         eventually(lambda: target.reserved > 1 << 20)
         again = target.connect()
         assert again.read(0, 8) == bytes(4096)
-        eventually(lambda: len(target.server.connections.links) == 1, "the end of the old connection")
+        eventually(lambda: len(target.server.connections.tcp) == 1, "the end of the old connection")
         eventually(lambda: target.reserved == 0, "the release of its buffers")
         assert len(target.server.table) == 1
         for session in (old, again):

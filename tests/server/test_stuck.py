@@ -89,7 +89,7 @@ def test_the_buffer_of_a_running_write_is_not_used_for_another(tmp_path: Path) -
         session.start_command(write10(0, 8), write=DATA)
         eventually(lambda: gate.count("write"))
         session.close()
-        eventually(lambda: not target.server.connections.links, "the end of the connection")
+        eventually(lambda: not target.server.connections.tcp, "the end of the connection")
         with target.connect(name="b") as other:
             for _ in range(4):
                 other.write(0, bytes(4096), lun=1)

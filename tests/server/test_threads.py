@@ -240,8 +240,8 @@ def test_a_silent_connection_is_pinged_and_one_that_talks_is_not(tmp_path: Path)
     with running(tmp_path, one_target("ram:16M", more=MORE, limits=limits)) as server:
         session = server.connect()
         read_until_lent(server, [session])
-        (link,) = server.server.connections.links.values()
-        eventually(lambda: link.conn.pinged)
+        (tcp,) = server.server.connections.tcp.values()
+        eventually(lambda: tcp.conn.pinged)
         session.read(0, BLOCKS)  # reads the ping, and answers it
         session.logout()
 
@@ -304,12 +304,12 @@ def test_data_that_never_comes_ends_its_command(tmp_path: Path) -> None:
     with running(tmp_path, one_target("ram:16M", more=MORE, limits="data_out_timeout = 0.3")) as server:
         session = server.connect(keys=ASKED)
         read_until_lent(server, [session])
-        (link,) = server.server.connections.links.values()
+        (tcp,) = server.server.connections.tcp.values()
         cdb = struct.pack(">BBIBHB", 0x2A, 0, 0, 0, BLOCKS, 0)
         task = session.start_command(cdb, write=bytes(4096), immediate=False, unsolicited=False, hold_r2ts=True)
         while not task.pdus:
             session.pump()
-        assert (link.conn.path.transfers, link.conn.commands) == (1, {})
+        assert (tcp.conn.path.transfers, tcp.conn.commands) == (1, {})
         lent(server, 1)
         result = session.wait(task)
         assert (result.status, result.sense_code) == (2, (0xB, 0x4B, 0x06))

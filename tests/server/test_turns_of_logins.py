@@ -14,9 +14,9 @@ from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.login.phase import LOGIN_WORK
 from iscsitools.probes.subscribers import ConnectionInfo
-from iscsitools.server.link import Link
 from iscsitools.server.listeners import ACCEPTS_AT_ONCE, Listeners
 from iscsitools.server.loop import TURNS_AT_ONCE, Loop
+from iscsitools.server.tcp_connection import TcpConnection
 from iscsitools.wire.rfc7143 import Pdu
 
 FLOOD = 40
@@ -40,7 +40,7 @@ class Scene:
         self.loop = Loop()
         self.done: list[str] = []
         self.peers: list[socket.socket] = []
-        self.links: list[Link] = []
+        self.tcp: list[TcpConnection] = []
         self.serve = self.target.dispatcher.take
         self.target.dispatcher.take = self.take  # type: ignore[method-assign]
         self.when_first: Callable[[], object] = lambda: None
@@ -63,9 +63,9 @@ class Scene:
         self.peers.append(peer)
         info = ConnectionInfo(len(self.peers), "127.0.0.1:3260", "127.0.0.1:50000")
         t = self.target
-        link = Link(self.loop, ours, lambda _: self.note("end"))
-        self.links.append(link)
-        link.start(Connection(info, t.buffers, t.probes, t.dispatcher, t.now, Timers(0, 0, 0, 0), lambda conn: None))
+        tcp = TcpConnection(self.loop, ours, lambda _: self.note("end"))
+        self.tcp.append(tcp)
+        tcp.start(Connection(info, t.buffers, t.probes, t.dispatcher, t.now, Timers(0, 0, 0, 0), lambda conn: None))
         return peer
 
     def log_in(self, count: int) -> list[socket.socket]:
@@ -98,8 +98,8 @@ class Scene:
 
     def close(self) -> None:
         self.when_first = lambda: None
-        for link in self.links:
-            link.close("the test ends")
+        for tcp in self.tcp:
+            tcp.close("the test ends")
         for peer in self.peers:
             peer.close()
         self.loop.close()

@@ -34,7 +34,7 @@ def _close(sock: socket.socket) -> None:
     sock.close()
 
 
-class Link:
+class TcpConnection:
     """One accepted socket. ``gone`` is called once, when it has been closed.
 
     ``hand_over`` takes the socket of a connection that the engine has ended, with all of its output sent. ``threads``
@@ -42,7 +42,7 @@ class Link:
     """
 
     def __init__(
-        self, loop: Loop, sock: socket.socket, gone: Callable[[Link], None],
+        self, loop: Loop, sock: socket.socket, gone: Callable[[TcpConnection], None],
         hand_over: Callable[[socket.socket], None] = _close, threads: DataThreads | None = None,
     ) -> None:  # fmt: skip
         self._hand_over = hand_over
@@ -217,7 +217,7 @@ class Link:
         self.flush()
 
     def flush_safely(self) -> None:
-        """The same, from outside of an event of this link."""
+        """The same, from outside of an event of this one."""
         self._guard(self.flush)
 
     def _guard(self, step: Callable[[], None]) -> None:

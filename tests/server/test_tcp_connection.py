@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from iscsitools.server.link import _LINGER_NS, Link
 from iscsitools.server.poller import READ, WRITE
+from iscsitools.server.tcp_connection import _LINGER_NS, TcpConnection
 
 
 class Loop:
@@ -110,93 +110,93 @@ class Engine:
 
 
 @pytest.fixture
-def parts() -> tuple[Link, Any, Any, Any, list[Link]]:
+def parts() -> tuple[TcpConnection, Any, Any, Any, list[TcpConnection]]:
     loop, sock, engine, gone = Loop(), Socket(), Engine(), []
-    link = Link(loop, sock, gone.append)  # type: ignore[arg-type]
-    link.start(engine)  # type: ignore[arg-type]
-    return link, loop, sock, engine, gone
+    tcp = TcpConnection(loop, sock, gone.append)  # type: ignore[arg-type]
+    tcp.start(engine)  # type: ignore[arg-type]
+    return tcp, loop, sock, engine, gone
 
 
 def test_input_that_a_turn_leaves_waits_for_the_next(parts):
-    link, loop, _, engine, _ = parts
-    link.flush()
+    tcp, loop, _, engine, _ = parts
+    tcp.flush()
     assert (engine.resumed, loop.interest, len(loop.turns)) == (3, 0, 1)
-    link.flush()
+    tcp.flush()
     assert (engine.resumed, loop.interest, len(loop.turns)) == (3, 0, 1)
     loop.turns.pop()()
     assert (engine.resumed, loop.interest, len(loop.turns)) == (6, 0, 1)
     engine.unfinished = False
     loop.turns.pop()()
-    link.flush()
+    tcp.flush()
     assert (engine.resumed, loop.interest, loop.turns) == (6, READ, [])
 
 
 def test_a_turn_of_a_link_that_was_closed_does_nothing(parts):
-    link, loop, _, engine, gone = parts
-    link.flush()
-    link.close("gone")
+    tcp, loop, _, engine, gone = parts
+    tcp.flush()
+    tcp.close("gone")
     loop.turns.pop()()
-    assert (engine.resumed, gone) == (3, [link])
+    assert (engine.resumed, gone) == (3, [tcp])
 
 
 def test_output_that_nobody_takes_does_not_keep_a_connection(parts):
-    link, loop, sock, engine, gone = parts
+    tcp, loop, sock, engine, gone = parts
     engine.stalled, engine.waiting, sock.full = False, 500, True
     engine.close("logged out")
-    link.flush_safely()
+    tcp.flush_safely()
     assert (loop.interest, sock.closed) == (WRITE, False)
-    link.on_time(1)
-    link.on_time(_LINGER_NS)
+    tcp.on_time(1)
+    tcp.on_time(_LINGER_NS)
     assert not sock.closed
-    link.on_time(1 + _LINGER_NS)
+    tcp.on_time(1 + _LINGER_NS)
     assert (loop.interest, sock.closed, gone) == (-1, False, [])
     loop.run_turns()
-    assert (sock.closed, gone) == (True, [link])
-    link.on_time(2 + _LINGER_NS)
-    assert (gone, loop.turns) == ([link], [])
+    assert (sock.closed, gone) == (True, [tcp])
+    tcp.on_time(2 + _LINGER_NS)
+    assert (gone, loop.turns) == ([tcp], [])
 
 
 def test_an_end_that_waits_for_its_turn_is_done_at_once_when_the_server_ends(parts):
-    link, loop, sock, engine, gone = parts
+    tcp, loop, sock, engine, gone = parts
     engine.stalled = False
     engine.close("logged out")
-    link.flush()
-    link.flush()
+    tcp.flush()
+    tcp.flush()
     assert (sock.closed, gone, len(loop.turns)) == (False, [], 1)
-    link.close("the server ends")
-    assert (sock.closed, gone, engine.close_reason) == (True, [link], "logged out")
+    tcp.close("the server ends")
+    assert (sock.closed, gone, engine.close_reason) == (True, [tcp], "logged out")
     loop.run_turns()
-    link.close("again")
-    assert gone == [link]
+    tcp.close("again")
+    assert gone == [tcp]
 
 
 def test_the_last_output_leaves_before_the_close(parts):
-    link, loop, sock, engine, gone = parts
+    tcp, loop, sock, engine, gone = parts
     engine.stalled, engine.waiting, sock.full = False, 500, True
     engine.close("logged out")
-    link.flush_safely()
+    tcp.flush_safely()
     sock.full = False
-    link.on_event(WRITE)
+    tcp.on_event(WRITE)
     loop.run_turns()
-    assert (engine.waiting, sock.closed, gone) == (0, True, [link])
+    assert (engine.waiting, sock.closed, gone) == (0, True, [tcp])
 
 
 @pytest.mark.parametrize("error", [OSError(104, "Connection reset by peer"), ValueError("a defect"), SystemExit(1)])
 @pytest.mark.parametrize("way", ["flush_safely", "on_event"])
 def test_whatever_is_raised_ends_this_connection_only(parts, error, way):
-    link, loop, sock, engine, gone = parts
+    tcp, loop, sock, engine, gone = parts
     engine.raises = error
-    link.flush_safely() if way == "flush_safely" else link.on_event(WRITE)
+    tcp.flush_safely() if way == "flush_safely" else tcp.on_event(WRITE)
     loop.run_turns()
-    assert (sock.closed, gone) == (True, [link])
+    assert (sock.closed, gone) == (True, [tcp])
     assert engine.close_reason == ("Connection reset by peer" if isinstance(error, OSError) else "internal error")
 
 
 def test_a_link_that_stopped_reading_still_sends(parts):
-    link, loop, sock, engine, _ = parts
+    tcp, loop, sock, engine, _ = parts
     engine.stalled, engine.waiting, sock.full = False, 500, True
-    link.stop_reading()
+    tcp.stop_reading()
     assert loop.interest == WRITE
     sock.full = False
-    link.on_event(WRITE)
+    tcp.on_event(WRITE)
     assert (engine.waiting, loop.interest, sock.closed) == (0, 0, False)
