@@ -24,8 +24,8 @@ _EXIT: Final = {"ok": 0, "warning": 1, "critical": 2}
 def command(watch: float | None, times: Times, as_json: bool, **options: Any) -> int:
     """Say whether all is well with a server, and which limit bites since when.
 
-    Exit status, as monitoring systems have it: 0: all is well; 1: a warning (a limit is reached, faults are set), or
-    the server cannot be asked; 2: critical (a disk is in trouble).
+    Exit status, as monitoring systems have it: 0: all is well; 1: a warning (a limit is reached, faults are set, a
+    change could not be kept), or the server cannot be asked; 2: critical (a disk is in trouble).
     """
     with connect(options) as control:
         return again(lambda: _print(control.health(), times, as_json), watch)

@@ -69,14 +69,14 @@ _Taken = tuple[str, int, LogicalUnit | None, OpenStore]
 class Changer:
     """Changes one server, one wish at a time. ``generation`` counts the changes; it begins at 1.
 
-    ``changed`` is called in the control thread after each change.
+    ``keep`` is called in the control thread after each change, and before a disk grows.
     """
 
-    def __init__(self, server: Server, calls: LoopCalls, changed: Callable[[Config], None]) -> None:
+    def __init__(self, server: Server, calls: LoopCalls, keep: Callable[[Config], None]) -> None:
         self.generation = 1
         self._server = server
         self._calls = calls
-        self._changed = changed
+        self._keep = keep
         self._arrangement = Arrangement(server)
         self._resized: list[Change] = []
         self._history: deque[tuple[int, list[str]]] = deque(maxlen=_HISTORY)
@@ -159,8 +159,12 @@ class Changer:
             try:
                 if change.size % lun.block_size:
                     raise BackstoreError(f"the size {change.size} is no multiple of the block size {lun.block_size}")
+                if not change.shrinks:
+                    # Kept first: a start grows a file that is shorter than what is kept, and refuses a longer one.
+                    self._keep(self._server.config.with_lun(iqn, lun))
                 self._resize_store(change, store.resize, store.blocking)
             except (BackstoreError, OSError) as error:
+                self._keep(self._server.config)
                 text = error.strerror if isinstance(error, OSError) else str(error)
                 told = [f"done before that: {c.text}" for c in self._resized]
                 raise ControlError(Code.FAILED, f"{where}: {text}", *told) from None
@@ -281,7 +285,7 @@ class Changer:
         self._history.append((self.generation, lines))
         for line in lines:
             log.info("changed: %s", line, extra={"generation": self.generation})
-        self._changed(config)
+        self._keep(config)
 
 
 def _close(store: OpenStore) -> None:

@@ -66,6 +66,7 @@ class ControlRequests:
     def __init__(self, server: Server) -> None:
         self.requests = REQUESTS
         self._server = server
+        self._unkept = ""
         self._calls = LoopCalls(server.loop)
         self.changer = Changer(server, self._calls, self._keep)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -75,7 +76,7 @@ class ControlRequests:
             "apply": self._apply,
             "takeover": self._takeover,
             "tree": lambda job: {"tree": self._calls.ask(lambda: tree(server))},
-            "health": lambda job: {"health": self._calls.ask(lambda: health(server, server.periodic.limit_watch))},
+            "health": lambda job: {"health": self._calls.ask(self._health)},
             "faults": lambda job: {"faults": self._faults.all()},
             "fault-set": self._fault_set,
             "fault-clear": self._fault_clear,
@@ -156,6 +157,10 @@ class ControlRequests:
             config, message.get("generation"), bool(message.get("dry_run")), InUse(message.get("in_use") or "refuse")
         )
         changes = self.changer.apply(wish, job.say, job.broken_off)
+        if self._unkept and not wish.dry_run:
+            if not changes:
+                self._keep(self._server.config)  # there may be space again
+            warnings = (*warnings, self._unkept) if self._unkept else warnings
         return {
             "generation": self.changer.generation,
             "changes": [change.to_json() for change in changes],
@@ -179,6 +184,9 @@ class ControlRequests:
         current = self._server.config
         kept = {name: getattr(current, name) for name in _KEPT if _KEYS.get(name, name) not in said}
         return replace(config, **kept), warnings
+
+    def _health(self) -> Message:
+        return health(self._server, self._server.periodic.limit_watch, self._unkept)
 
     def _takeover(self, job: _Job) -> Message:
         """Another server is there that wants all of this; see handover.py."""
@@ -218,10 +226,12 @@ class ControlRequests:
 
     def _keep(self, config: Config) -> None:
         """The configuration has changed: keep it. A disk that is full does not take the change back."""
+        self._unkept = ""
         try:
             write_state(config)
         except OSError as error:
-            log.error("what was changed is not kept: %s: %s", error.filename or config.state, error.strerror)
+            self._unkept = f"what was changed is not kept: {error.filename or config.state}: {error.strerror}"
+            log.error("%s", self._unkept)
 
 
 def _refusal(error: ControlError) -> Message:

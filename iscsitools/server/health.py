@@ -133,10 +133,13 @@ def _work(session: Session, now: int) -> dict[str, Any]:
     }
 
 
-def health(server: Server, limits: LimitWatch) -> dict[str, Any]:
-    """``state``: ``ok``, ``warning`` or ``critical``; ``problems``: lines; ``limits``; and totals. On the loop."""
+def health(server: Server, limits: LimitWatch, unkept: str) -> dict[str, Any]:
+    """``state``: ``ok``, ``warning`` or ``critical``; ``problems``: lines; ``limits``; and totals. On the loop.
+
+    ``unkept``: why the next start would not serve what is served now; empty: it would.
+    """
     told = tree(server)
-    problems: list[tuple[str, str]] = []
+    problems = [("warning", unkept)] if unkept else []
     for target in told["targets"]:
         for lun in target["luns"]:
             where = place(target["iqn"], lun["lun"])
