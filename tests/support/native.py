@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 
 import pytest
@@ -31,6 +32,13 @@ def needs_data_path() -> type[DataPath]:
     except data_path.NoNativeError as error:
         missing(str(error))
         raise
+
+
+def needs_data_threads() -> None:
+    """End the running test where there can be no data threads."""
+    if sys.platform != "linux":
+        pytest.skip("data threads need epoll")
+    needs_data_path()
 
 
 def needs_libusdt() -> None:

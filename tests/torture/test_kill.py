@@ -1,6 +1,7 @@
 """A server that is killed loses nothing that it has answered: every store and filter, caches, block sizes, commands.
 
-One round each here; ``make torture`` plays more (ISCSITOOLS_TORTURE, ISCSITOOLS_SEED).
+One round each here, and with data threads of the stores that those serve; ``make torture`` plays more
+(ISCSITOOLS_TORTURE, ISCSITOOLS_SEED), each store with one thread and with two.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.native import needs_data_threads
 from support.target import start_target
 
 from iscsitools.initiator import Session
@@ -31,6 +33,8 @@ STACKS = (
     "file+cow:{dir}/base,cow.file={dir}/overlay,cache=writethrough,block_size=4096",
     "file+cow+delay:{dir}/base,cow.file={dir}/overlay,delay.flush=5ms",
 )
+THREADED = [(stack, "2") for stack in (STACKS if ROUNDS > 1 else STACKS[:4])]
+"""``file`` by itself is served by data threads; of the others every connection stays with the event loop."""
 
 
 def clear(session: Session) -> None:
@@ -39,16 +43,18 @@ def clear(session: Session) -> None:
 
 
 @pytest.mark.parametrize("seed", seeds(ROUNDS))
-@pytest.mark.parametrize("stack", STACKS)
-def test_what_was_answered_survives_a_kill(stack: str, seed: int, tmp_path: Path) -> None:
-    print(f"seed {seed}, {stack}")
+@pytest.mark.parametrize(("stack", "threads"), [*((stack, "1") for stack in STACKS), *THREADED])
+def test_what_was_answered_survives_a_kill(stack: str, seed: int, threads: str, tmp_path: Path) -> None:
+    if threads != "1":
+        needs_data_threads()
+    print(f"seed {seed}, {stack}, threads {threads}")
     numbers = random.Random(seed)
     content = numbers.randbytes(4096) * (SIZE // 4096)
     for name in ("disk", "base"):
         (tmp_path / name).write_bytes(content)
     size = 4096 if "block_size=4096" in stack else 512
     spec = stack.format(dir=tmp_path) + ",thin=yes"
-    arguments = ("--iqn", IQN, "--lun", spec, "--provider", "none")
+    arguments = ("--iqn", IQN, "--lun", spec, "--provider", "none", "--threads", threads)
     ledger = Ledger([content[at : at + size] for at in range(0, SIZE, size)])
     for life in range(3):
         target = start_target(tmp_path, *arguments)

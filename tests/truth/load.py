@@ -15,14 +15,15 @@ BURST = 65536
 TARGET = "iqn.2026-11.example:primes"
 CONFIG = f"""\
 name = "primes"
-data_path = "DATA_PATH"
+data_path = "{{data_path}}"
+{{more}}
 [limits]
 max_recv_data_segment_length = {SEGMENT}
 max_burst_length = {BURST}
 first_burst_length = {BURST}
 [[target]]
 iqn = "{TARGET}"
-lun = [{{ number = 0, store = "ram:4M" }}, {{ number = 5, store = "ram:4M,block_size=4096" }}]
+lun = [{{{{ number = 0, store = "ram:4M" }}}}, {{{{ number = 5, store = "ram:4M,block_size=4096" }}}}]
 """
 
 

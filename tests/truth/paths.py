@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
-from support.native import needs_data_path
+from support.native import needs_data_path, needs_data_threads
 
 BOTH = ("native", "python")
 THREADS = 2
 ALL = (*BOTH, "threads")
 """``threads``: the one in C, with data threads."""
+NATIVE = ("native", "threads")
+"""For what is as true of the one in Python where it is true of that in C: sessions, times, what a recording keeps."""
 
 
 def chosen(request: pytest.FixtureRequest) -> str:
@@ -19,9 +19,7 @@ def chosen(request: pytest.FixtureRequest) -> str:
     if path == "native":
         needs_data_path()
     if path == "threads":
-        if sys.platform != "linux":
-            pytest.skip("data threads need epoll")
-        needs_data_path()
+        needs_data_threads()
     return path
 
 

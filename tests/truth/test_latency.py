@@ -13,6 +13,7 @@ from support.target import RunningTarget, start_target
 
 from iscsitools.initiator import Opcode, Session
 
+from . import paths
 from .commands import AllWatching, records, replay
 
 TARGET = "iqn.2026-11.example:slow"
@@ -40,13 +41,21 @@ def work(target: RunningTarget) -> None:
         session.logout()
 
 
+@pytest.fixture(scope="module", params=paths.NATIVE)
+def path(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The options that choose who serves."""
+    return paths.options(request)
+
+
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, ...], list[dict[str, Any]]]]:
+def printed(
+    path: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[tuple[str, ...], list[dict[str, Any]]]]:
     """The records of every command, live and out of a file."""
     directory = tmp_path_factory.mktemp("delay")
     file = directory / "trace"
     slow = f"{DELAYED}=ram+delay:1M,delay.read=5ms,delay.write=5ms"
-    with start_target(directory, "--iqn", TARGET, "--lun", f"{QUICK}=ram:1M", "--lun", slow) as target:
+    with start_target(directory, *path, "--iqn", TARGET, "--lun", f"{QUICK}=ram:1M", "--lun", slow) as target:
         watching = AllWatching(target, [*COMMANDS, ("record", "--output", str(file))])
         work(target)
         live = watching.end()
@@ -81,9 +90,9 @@ def test_phases_put_the_delay_in_the_backstore(printed: list[dict[tuple[str, ...
             assert quick["backstore_ns"] < DELAY
 
 
-def test_phases_show_a_slow_reader_in_sending(tmp_path: Path) -> None:
+def test_phases_show_a_slow_reader_in_sending(path: tuple[str, ...], tmp_path: Path) -> None:
     idle, count, blocks = 0.5, 48, 512
-    with start_target(tmp_path, "--iqn", TARGET, "--lun", "ram:4M") as target:
+    with start_target(tmp_path, *path, "--iqn", TARGET, "--lun", "ram:4M") as target:
         watching = AllWatching(target, [("rwlat", "--json", "--phases")])
         with Session.connect(target.addresses[0], TARGET) as session:
             session.read_capacity()
@@ -100,9 +109,9 @@ def test_phases_show_a_slow_reader_in_sending(tmp_path: Path) -> None:
     assert row["sending_ns"] * row["count"] >= idle * 1e9
 
 
-def test_phases_show_an_initiator_that_keeps_its_data_in_waiting(tmp_path: Path) -> None:
+def test_phases_show_an_initiator_that_keeps_its_data_in_waiting(path: tuple[str, ...], tmp_path: Path) -> None:
     idle = 0.3
-    with start_target(tmp_path, "--iqn", TARGET, "--lun", "ram:4M") as target:
+    with start_target(tmp_path, *path, "--iqn", TARGET, "--lun", "ram:4M") as target:
         watching = AllWatching(target, [("rwlat", "--json", "--phases")])
         with Session.connect(target.addresses[0], TARGET) as session:
             session.read_capacity()

@@ -13,7 +13,7 @@ from iscsitools.initiator import Session
 from iscsitools.trace import Event, Recorder, attach, open_file
 from iscsitools.trace.record import decode
 
-from . import work
+from . import paths, work
 from .commands import AllWatching, records, replay, watch_socket
 
 COMMANDS: tuple[tuple[str, ...], ...] = (
@@ -84,12 +84,19 @@ def test_as_people_read_it(printed: Callable[..., tuple[str, str]]) -> None:
     assert live.removeprefix("Tracing... Hit Ctrl-C to end.\n").strip() == again.strip()
 
 
-def test_the_file_has_every_event_with_its_time(tmp_path: Path) -> None:
+@pytest.fixture
+def path(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The options that choose who serves."""
+    return paths.options(request)
+
+
+@pytest.mark.parametrize("path", paths.NATIVE, indirect=True)
+def test_the_file_has_every_event_with_its_time(path: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "trace"
     luns = [part for number, store in work.LUNS.items() for part in ("--lun", f"{number}={store}")]
     live: list[Event] = []
     with (
-        start_target(tmp_path, "--iqn", work.TARGET, *luns) as target,
+        start_target(tmp_path, *path, "--iqn", work.TARGET, *luns) as target,
         attach(socket=watch_socket(target)) as trace,
         file.open("wb") as out,
     ):

@@ -17,7 +17,7 @@ from support.target import RunningTarget, start_target
 from iscsitools.initiator import Opcode
 from iscsitools.trace import Server, TraceError, open_file
 
-from . import work
+from . import paths, work
 from .commands import Watching, environment, replay, watch_socket
 
 PATIENCE = 30
@@ -40,15 +40,15 @@ SEEN = {
 """The initiators that each finds: the first one works on SMALL and FAR, the other on FAR."""
 
 
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTarget]:
-    with serve(tmp_path_factory.mktemp("target")) as running:
+@pytest.fixture(scope="module", params=paths.NATIVE)
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTarget]:
+    with serve(tmp_path_factory.mktemp("target"), *paths.options(request)) as running:
         yield running
 
 
-def serve(directory: Path) -> RunningTarget:
+def serve(directory: Path, *options: str) -> RunningTarget:
     luns = [part for number, store in work.LUNS.items() for part in ("--lun", f"{number}={store}")]
-    return start_target(directory, "--iqn", work.TARGET, *luns)
+    return start_target(directory, *options, "--iqn", work.TARGET, *luns)
 
 
 def live(target: RunningTarget, *arguments: str) -> str:
