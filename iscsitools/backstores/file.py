@@ -238,7 +238,7 @@ class FileBackstore(AsynchronousFile):
         if self._device is not None:
             return None
         system = os.fstatvfs(self._fd)
-        return Space(os.fstat(self._fd).st_blocks * 512, system.f_bavail * system.f_frsize)
+        return Space(os.fstat(self._fd).st_blocks * _STAT_BLOCK, system.f_bavail * system.f_frsize)
 
     def clone_source(self) -> CloneSource | None:
         """The file; None with ``direct=yes`` and for block devices."""

@@ -201,12 +201,13 @@ def test_direct_moves_bytes_of_buffers_that_lie_anywhere(opened: Opened, disk: P
     assert disk.read_bytes()[: 8 * 65536] == b"".join(bytes([i]) * 65536 for i in range(8))
 
 
+@pytest.mark.parametrize("alignment", [4096, 0], ids=["too large", "unknown"])
 def test_direct_refuses_a_block_size_that_the_device_cannot_do(
-    opened: Opened, disk: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, disk: Path, monkeypatch: pytest.MonkeyPatch, alignment: int
 ) -> None:
     on_disk(disk)
-    monkeypatch.setattr(file_module, "direct_alignment", lambda fd: 4096)
-    with pytest.raises(BackstoreError, match="direct=yes needs block_size=4096"):
+    monkeypatch.setattr(file_module, "direct_alignment", lambda fd: alignment)
+    with pytest.raises(BackstoreError, match="direct=yes needs block_size=4096 here"):
         opened(f"file:{disk},direct=yes")
 
 

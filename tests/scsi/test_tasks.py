@@ -227,3 +227,11 @@ def test_removed_unit_ends_its_tasks_and_closes_its_gates(bench):
     bench.executor.run()
     assert a.released == [task]
     assert a.run(TUR).code == (5, 0x2500)
+
+
+def test_a_command_without_data_asks_for_none_and_says_nothing_of_its_length(bench):
+    a = bench.initiator()
+    task = a.task(TUR, out=bytes(512))
+    assert not task.accepted
+    assert bench.device.accept(task)
+    assert (task.data_out_length, task.transfer_length, task.accepted) == (0, -1, True)
