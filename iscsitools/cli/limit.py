@@ -26,5 +26,7 @@ def set_limits(control: Control, pairs: tuple[str, ...], dry_run: bool) -> Appli
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"{pair!r} is not KEY=VALUE")
+        if key in limits:
+            raise UsageError(f"{key} is given twice")
         limits[key] = {"true": True, "yes": True, "false": False, "no": False}.get(value, value)
     return control.set_limits(dry_run=dry_run, **limits)

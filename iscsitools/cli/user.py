@@ -53,6 +53,8 @@ def set_user(
         secret = {"secret_env": secret_env}
     if not secret:
         secret = {"secret": _typed()}
+        if not secret["secret"]:
+            raise UsageError("the secret is empty")
     if initiators:
         secret["initiators"] = list(initiators)
     return control.set_user(iqn, user, dry_run=dry_run, **secret)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from iscsitools.backstores.registry import suggestion
 from iscsitools.config.model import AuthConfig, AuthMethod, ChapUser, Secret
 from iscsitools.config.positions import Path
+from iscsitools.config.whole_file import read_whole
+from iscsitools.errors import RunError
 
 if TYPE_CHECKING:
     from iscsitools.config.reader import Reader
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 SHORTEST_SECRET: Final = 12
 """Bytes; RFC 7143 12.1.3: a CHAP secret of less than 96 bits must not be used without IPsec."""
 
+_LONGEST: Final = 64 << 10
 _SOURCES: Final = ("secret", "secret_file", "secret_env")
 
 
@@ -55,9 +58,11 @@ def _resolve(reader: Reader, source: str, value: str, path: Path) -> Secret:
         return Secret(value.encode())
     file = FilePath(os.path.expanduser(value))
     try:
-        content = file.read_bytes()
+        content = read_whole(file, _LONGEST, "secret")
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    except RunError as error:
+        raise ValueError(str(error)) from None
     # Editors and echo end a file with a newline that is not part of the secret; a secret may contain any other byte.
     content = content.removesuffix(b"\n").removesuffix(b"\r")
     if not content:

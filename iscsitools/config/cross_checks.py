@@ -114,15 +114,25 @@ def finish_config(reader: Reader, values: Mapping[str, Any], path: Path) -> Conf
     auths = [((*path, "target", index, "auth"), target.auth) for index, target in enumerate(config.targets or ())]
     check_mutual_secrets(reader, [((*path, "discovery"), config.discovery), *auths])
     _refuse_twins(reader, config, path)
-    groups = {portal.group for portal in config.portals}
-    for index, target in enumerate(config.targets or ()):
-        for group in target.groups:
-            if group not in groups:
-                reader.problem((*path, "target", index, "portal_groups"), f"no portal is in portal group {group}")
+    _check_groups(reader, config, path)
     for index, portal in enumerate(config.portals):
         if portal.port and any(portal.place[:2] == other.place[:2] for other in config.portals[:index]):
             reader.problem((*path, "portals", index), f"the portal {portal} is given twice")
     return config
+
+
+def _check_groups(reader: Reader, config: Config, path: Path) -> None:
+    groups = {portal.group for portal in config.portals}
+    for index, target in enumerate(config.targets or ()):
+        of_target = [number for number, _ in target.access]
+        for key, given, there in (
+            ("portal_groups", list(target.groups), groups),
+            ("access", of_target, groups & set(target.groups) if target.groups else groups),
+        ):
+            for number in sorted(set(given) - there):
+                reader.problem((*path, "target", index, key), f"no portal is in portal group {number}")
+            for number in sorted({number for number in given if given.count(number) > 1}):
+                reader.problem((*path, "target", index, key), f"portal group {number} is given twice")
 
 
 def _refuse_twins(reader: Reader, config: Config, path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +15,7 @@ from iscsitools.config.positions import Path as Place
 from iscsitools.config.positions import positions
 from iscsitools.config.reader import ConfigError, Reader
 from iscsitools.config.schema import CONFIG
+from iscsitools.config.whole_file import read_whole
 from iscsitools.errors import RunError
 
 _LONGEST: Final = 16 << 20
@@ -37,7 +36,7 @@ def load_config(
 def read_text(file: Path) -> str:
     """The text of a TOML file. Raises RunError when it cannot be read, ConfigError when it is no text."""
     try:
-        return _content(file).decode()
+        return read_whole(file, _LONGEST, "configuration").decode()
     except OSError as error:
         raise RunError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -79,24 +78,9 @@ def _overridden(data: dict[str, Any], overrides: Mapping[str, Any]) -> tuple[dic
     return {**data, **overrides}, names
 
 
-def _content(file: Path) -> bytes:
-    """Read a file, or a pipe as ``<(command)`` makes it; one that nobody writes to is not waited for.
-
-    Raises OSError and RunError.
-    """
-    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-        os.set_blocking(opened.fileno(), True)
-        content = opened.read(_LONGEST + 1)
-        if not content and stat.S_ISFIFO(os.fstat(opened.fileno()).st_mode):
-            raise RunError(f"{file}: nobody writes to this pipe")
-    if len(content) > _LONGEST:
-        raise RunError(f"{file}: more than {_LONGEST >> 20} MiB, which is no configuration")
-    return content
-
-
 def option_name(key: str) -> str:
     """The option of ``serve`` that says what a top-level key of a file does: ``--portal`` for ``portals``."""
-    return f"--{key.replace('_', '-').removesuffix('s')}"
+    return "--portal" if key == "portals" else f"--{key.replace('_', '-')}"
 
 
 def config_of(

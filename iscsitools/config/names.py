@@ -80,6 +80,8 @@ class PortalConfig:
         """
         place, *more = text.split(",")
         portal = cls._place(place)
+        if len(more) > 1 and len({part.startswith("advertise=") for part in more}) < len(more):
+            raise ValueError(f"{text!r}: a portal has one portal group and one advertise=ADDRESS")
         for part in more:
             if part.startswith("advertise="):
                 told = cls._place(part.removeprefix("advertise="), 0)

@@ -107,7 +107,7 @@ TARGET: Final = Table(
             field="groups", example="[1]"),
         Key("access", ListOf(t.ACCESS),
             "Access states of portal groups (ALUA): GROUP=optimized, non-optimized, standby, unavailable.",
-            example='["2=standby"]'),
+            example='["1=non-optimized"]'),
         Key("access_transition", t.SECONDS,
             "How long a portal group is in the state transitioning when its access state is changed here.",
             example="5"),

@@ -13,7 +13,7 @@ from iscsitools.control.protocol import HEARTBEAT, VERSION, Code, ControlError, 
 from iscsitools.errors import RunError
 from iscsitools.trace import names
 from iscsitools.trace.client.connection import NONSENSE, ServerConnection
-from iscsitools.trace.protocol import Message, TraceError, encode
+from iscsitools.trace.protocol import MAX_CONTROL_REQUEST, Message, TraceError, encode
 
 _SILENCE: Final = 10 * HEARTBEAT
 _REPEATS: Final = 8
@@ -113,8 +113,13 @@ class ControlConnection:
     def request(self, name: str, **fields: Any) -> Message:
         """Ask in the protocol's own words; fields that are None are left out. Returns the answer."""
         given = {key: value for key, value in fields.items() if value is not None}
+        line = encode({"request": name, "version": VERSION, **given})
+        if len(line) > MAX_CONTROL_REQUEST:
+            raise ControlError(
+                Code.REQUEST, f"{name} is longer than {MAX_CONTROL_REQUEST >> 20} MiB, the most of a request"
+            )
         try:
-            self._link.send(encode({"request": name, "version": VERSION, **given}))
+            self._link.send(line)
             return self._answer(name)
         except (TraceError, OSError) as error:
             raise RunError(str(error)) from None

@@ -159,13 +159,14 @@ def keep_out(document: Document, iqn: str, whom: Sequence[str]) -> None:
 
 
 def _by_list(whom: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Patterns and networks apart, each by the key that it stands in. What is no network is a pattern."""
-    patterns, networks = [], []
+    """Patterns and networks apart, each by the key that it stands in. An iSCSI name has no slash (RFC 7143 4.2.7.2)."""
+    patterns: list[str] = []
+    networks: list[str] = []
     for text in whom:
         try:
             networks.append(str(ipaddress.ip_network(text)))
         except ValueError:
-            patterns.append(text.lower())
+            (networks if "/" in text else patterns).append(text.lower())
     return [("initiators", patterns), ("networks", networks)]
 
 
@@ -181,7 +182,14 @@ def set_access(document: Document, iqn: str, states: Iterable[str], transition: 
     ``transition``: seconds that a change takes from now on; None: as before.
     """
     target = target_of(document, iqn)
-    wanted = dict(each.partition("=")[::2] for each in states)
+    wanted: dict[str, str] = {}
+    for each in states:
+        group, equals, state = each.partition("=")
+        if not equals:
+            raise ControlError(Code.REQUEST, f"{each!r} is not GROUP=STATE, as 2=standby")
+        if group in wanted:
+            raise ControlError(Code.REQUEST, f"portal group {group} is given twice")
+        wanted[group] = state
     kept = [each for each in target.get("access", []) if each.partition("=")[0] not in wanted]
     target["access"] = kept + [f"{group}={state}" for group, state in wanted.items()]
     if transition is not None:

@@ -172,16 +172,18 @@ class ControlRequests:
         plugins, document, toml = self._server.plugins, message.get("document"), message.get("toml")
         if (document is None) == (toml is None):
             raise ControlError(Code.REQUEST, "apply needs one of document and toml")
+        current = self._server.config
+        portals = {"portals": [str(portal) for portal in current.portals]}
         if toml is not None:
+            said = _said(toml)
             config, warnings = load_text(
-                toml, message.get("file") or "configuration", plugins.registry, plugins.authenticators
-            )
-            said = set(tomllib.loads(toml.removeprefix("\ufeff").replace("\r\n", "\n")))
+                toml, message.get("file") or "configuration", plugins.registry, plugins.authenticators,
+                {} if "portals" in said else portals,
+            )  # fmt: skip
         else:
             assert document is not None
-            config, warnings = config_of(document, plugins.registry, {}, plugins.authenticators)
             said = set(document)
-        current = self._server.config
+            config, warnings = config_of({**portals, **document}, plugins.registry, {}, plugins.authenticators)
         kept = {name: getattr(current, name) for name in _KEPT if _KEYS.get(name, name) not in said}
         return replace(config, **kept), warnings
 
@@ -232,6 +234,14 @@ class ControlRequests:
         except OSError as error:
             self._unkept = f"what was changed is not kept: {error.filename or config.state}: {error.strerror}"
             log.error("%s", self._unkept)
+
+
+def _said(toml: str) -> set[str]:
+    """The keys at the top of a TOML text; none, if it is not TOML."""
+    try:
+        return set(tomllib.loads(toml.removeprefix("\ufeff").replace("\r\n", "\n")))
+    except (ValueError, RecursionError):
+        return set()
 
 
 def _refusal(error: ControlError) -> Message:

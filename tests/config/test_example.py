@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from iscsitools.cli.main import run
 from iscsitools.cli.reference import configuration_page
 from iscsitools.config import Config, TargetConfig
 from iscsitools.config.example import all_keys, example
@@ -65,3 +66,14 @@ def test_the_page_is_up_to_date(project: Path) -> None:
     assert page == configuration_page(page), "run make docs"
     for key in all_keys():
         assert f"| `{key}` |" in page
+
+
+def test_the_page_shows_what_config_check_prints(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    target = '[[target]]\niqn = "iqn.2026-11.example:a"\n[[target.lun]]\nstore = "ram:1M"\nblocksize = 4096\n'
+    Path("target.toml").write_text('name = "a"\n\nportals = ["1.2.3:3260"]\n\n' + target)
+    assert run(["config", "check", "target.toml"]) == 2
+    page = (project / "docs" / "configuration.md").read_text()
+    assert f"$ iscsitools config check target.toml\n{capsys.readouterr().err}```\n" in page

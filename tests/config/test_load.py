@@ -238,3 +238,23 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for(plugins: PluginManager, 
 def test_what_has_no_end_is_no_configuration(plugins: PluginManager) -> None:
     with pytest.raises(RunError, match="/dev/zero: more than 16 MiB"):
         load_config("/dev/zero", plugins.registry)
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ("portal_groups = [2, 9]", "target[0].portal_groups: no portal is in portal group 9"),
+        ("portal_groups = [2, 2]", "target[0].portal_groups: portal group 2 is given twice"),
+        ('access = ["7=standby"]', "target[0].access: no portal is in portal group 7"),
+        ('access = ["2=standby", "2=optimized"]', "target[0].access: portal group 2 is given twice"),
+        ('portal_groups = [1]\naccess = ["2=standby"]', "target[0].access: no portal is in portal group 2"),
+    ],
+)
+def test_portal_groups_are_there_and_said_once(load: Load, more: str, complaint: str) -> None:
+    portals = 'portals = ["127.0.0.1:0", "127.0.0.1:0,2"]\n'
+    with pytest.raises(ConfigError) as caught:
+        load(portals + TARGET + more + "\n")
+    (line,) = caught.value.lines
+    assert line.endswith(complaint)
+    config, _ = load(portals + TARGET + 'portal_groups = [1, 2]\naccess = ["2=standby"]\n')
+    assert config.targets[0].access == ((2, "standby"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -137,6 +138,54 @@ def test_the_environment_names_the_server(
             assert iscsitools(*words).status == 1, words
         assert iscsitools("sessions").status == 1
         assert "nobody" in iscsitools("get").err
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        (("alua", "set", IQN, "1=standby", "1=optimized"), 2, "portal group 1 is given twice"),
+        (("alua", "set", IQN, "1"), 2, "'1' is not GROUP=STATE, as 2=standby"),
+        (("limit", "set", "max_sessions=1", "max_sessions=2"), 2, "max_sessions is given twice"),
+        (("portal", "add", "127.0.0.1:0,advertise=a,advertise=b"), 2, "one portal group and one advertise=ADDRESS"),
+        (("acl", "add", IQN, "10.0.0.1/8"), 2, "'10.0.0.1/8' is no network"),
+        (("acl", "add", IQN, "::/129"), 2, "'::/129' is no network"),
+        (("user", "set", IQN, "alice", "--secret-file", "/dev/zero"), 2, "/dev/zero: more than 64 KiB"),
+        (("apply", "-f", "zeros"), 2, "apply is longer than 4 MiB"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_changes_nothing(
+    served: Running, iscsitools: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...], status: int, text: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "zeros").write_bytes(bytes(2 << 20))
+    before = iscsitools("get").out
+    result = iscsitools(*words)
+    assert (result.status, result.out) == (status, "")
+    assert text in result.err
+    assert result.err.count("\n") == 1
+    assert iscsitools("get").out == before
+
+
+def test_a_secret_that_is_empty_is_one_line(
+    served: Running, iscsitools: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    result = iscsitools("user", "set", IQN, "alice")
+    assert (result.status, result.err) == (2, "iscsitools: the secret is empty\n")
+
+
+def test_portal_groups_are_those_of_the_portals_that_stay(tmp_path: Path, iscsitools: Run) -> None:
+    portals = 'name = "groups"\nportals = ["127.0.0.1:0", "127.0.0.1:0,2"]\n'
+    target = f'[[target]]\niqn = "{IQN}"\nportal_groups = [2]\naccess = ["2=standby"]\nlun = [{{ store = "ram:1M" }}]\n'
+    file = tmp_path / "site.toml"
+    with running(tmp_path, portals + target):
+        file.write_text(target)
+        result = iscsitools("apply", "-f", str(file))
+        assert (result.status, result.out, result.err) == (0, "nothing to change\n", "")
+        file.write_text(target.replace("[2]", "[2, 3]"))
+        result = iscsitools("apply", "-f", str(file))
+        assert (result.status, result.err.count("no portal is in portal group 3")) == (2, 1)
 
 
 def test_what_was_changed_is_kept_and_served_again(tmp_path: Path, iscsitools: Run) -> None:

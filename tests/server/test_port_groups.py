@@ -56,5 +56,5 @@ def test_each_group_is_told_and_has_its_state(target) -> None:
 
 def test_a_group_that_no_portal_is_in(tmp_path: Path) -> None:
     (tmp_path / "target.toml").write_text(CONFIG.replace("7=standby", "8=standby"))
-    with pytest.raises(RuntimeError, match="portal group 8, which no portal is in"):
+    with pytest.raises(RuntimeError, match=r"target\[0\].access: no portal is in portal group 8"):
         start_target(tmp_path, "--config", str(tmp_path / "target.toml"), portals=PORTALS)
