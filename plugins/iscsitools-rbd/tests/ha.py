@@ -2,8 +2,8 @@
 
 ``python3 ha.py [ROUNDS]`` makes a Ceph, and after each fault prints how long writes stood still; see ``make ha``.
 Faults may be named instead: ``kill``, ``stop``, ``osd``, ``mon``, ``nomon`` (a head killed while there is no monitor),
-and in a network namespace ``cut`` (a head's link to Ceph) and ``link`` (its link to the initiator, which has the other
-head take over).
+``spare`` (the standby head killed), and in a network namespace ``cut`` (a head's link to Ceph) and ``link`` (its link
+to the initiator, which has the other head take over).
 """
 
 from __future__ import annotations
@@ -118,6 +118,8 @@ class Pair:
             load.wait_for_writes(100)
             self.cluster.signal("mon.a", signal.SIGCONT)
             return load.take_gap()
+        if kind == "spare":
+            return self._kill_the_standby_one(load)
         head = self.heads[self.active()]
         if kind == "nomon":
             return self._kill_without_monitor(head, load)
@@ -135,6 +137,19 @@ class Pair:
         else:
             head.send(signal.SIGCONT)  # what it held comes back, and has to be refused
         load.wait_for_writes(100)
+        return gap
+
+    def _kill_the_standby_one(self, load: AnyLoad) -> float:
+        """No write waits for it, and the other one stays the active one."""
+        active = self.active()
+        spare = self.heads[1 - active]
+        spare.send(signal.SIGKILL)
+        load.wait_for_writes(100)
+        gap = load.take_gap()
+        spare.start()
+        load.wait_for_writes(100)
+        if self.active() != active:
+            load.wrong.append("a head has taken over from one that lives")
         return gap
 
     def _kill_without_monitor(self, head: HeadProcess, load: AnyLoad) -> float:
@@ -233,7 +248,7 @@ def _main(arguments: list[str]) -> int:
     if arguments and not arguments[0].isdigit():
         return min(1, run(arguments))
     rounds = int(arguments[0]) if arguments else 20
-    wrong = run(["kill", "stop"] * rounds + ["mon", "nomon", "osd"])
+    wrong = run(["kill", "stop"] * rounds + ["spare", "mon", "nomon", "osd"])
     if reason := no_namespace():
         print(reason, file=sys.stderr)
         return 1
