@@ -103,6 +103,8 @@ def test_screen_keys_resize_and_quit(terminal: Terminal) -> None:
     assert len(terminal.screen().splitlines()) == 40
     terminal.resize(60, 10)
     terminal.until(r"^192\.0\.2\.7")
+    terminal.resize(40, 10)
+    terminal.until(r"^q quit  h help  v view  s sort  g group *$")
 
     assert not terminal.ended()
     terminal.keys("q")

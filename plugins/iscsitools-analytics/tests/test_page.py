@@ -210,3 +210,39 @@ def test_a_day_of_history(place: Place, browser: Browser) -> None:
         assert "the day before 6" in tab.locator(".readout").first.inner_text()
         tab.evaluate("([end]) => window.page.go(3600, end)", [end - 12 * 3600])
         waited(tab, "() => window.page.cards[0].data.step === 60")
+
+
+def test_a_breakdown_by_hour_of_the_day(place: Place, browser: Browser) -> None:
+    """Two days: what came at the same hour of either is one row; a click shows that hour alone, and leaves it out."""
+    end = int(time.time()) // 86400 * 86400
+    store = Store(place.folder / "history.db")
+    for t in range(end - 2 * 86400 + 599, end, 600):
+        store.add(simulated.SERVER, t, simulated.second(random.Random(t), t // 3600 % 24 == 14), t - 599)
+    store.close()
+    analytics = place.analytics()
+    where = f"#g=operations+by:hour&g=latencies+by:hour&span={2 * 86400}&end={end}"
+    with browser.page(analytics.url + where) as tab:
+        waited(tab, "() => window.page.cards.every((card) => card.frame)")
+        for card in (0, 1):
+            rows = table(tab, card)
+            assert sorted(rows) == [f"{hour:02}:00" for hour in range(24)]
+            assert next(iter(rows)) == "14:00"  # 90 more in a second that is told
+        tab.locator("tbody").nth(1).get_by_role("button", name="14:00").click()
+        waited(tab, "() => window.page.cards[1].question.filters.length === 1 && window.page.cards[1].frame")
+        waited(tab, "() => window.page.cards[1].drawing.rows(null).length === 1")
+        assert list(table(tab, 1)) == ["14:00"]
+        tab.locator("tbody").nth(1).get_by_role("button", name="14:00").click()
+        waited(tab, "() => window.page.cards[1].drawing.rows(null).length === 23")
+
+
+def test_a_history_without_a_server_is_no_alarm(place: Place, browser: Browser) -> None:
+    _, end = filled(place, 60, 20)
+    analytics = place.analytics()
+    with browser.page(f"{analytics.url}#g=operations+by:client&span=60&end={end}") as tab:
+        said = waited(tab, "() => window.page.names && document.querySelector('#status').textContent")
+        assert said == "the history of before; no server runs now"
+        assert tab.locator("#status.bad").count() == 0
+        tab.locator("#pause").click()  # live: then it is one
+        waited(tab, "() => document.querySelector('#status.bad')?.textContent === 'no server runs that may be watched'")
+        tab.locator("#pause").click()
+        waited(tab, "() => document.querySelector('#status').className === ''")

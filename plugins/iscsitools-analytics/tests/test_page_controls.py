@@ -199,7 +199,7 @@ def test_the_commands_behind_a_point(place: Place, browser: Browser) -> None:
         )
         box = tab.locator(".plot canvas").nth(1).bounding_box()
         tab.mouse.click(box["x"] + x, box["y"] + y)
-        tab.get_by_role("menuitem", name="The 1 commands of").click()
+        tab.get_by_role("menuitem", name="The 1 command of").click()
         listed = tab.locator(".commands")
         listed.wait_for()
         assert "4096+8" in listed.inner_text()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import time
+
 import pytest
 from iscsitools.trace import CommandRow, ConnectionStrings
 from iscsitools.trace.sums.buckets import Distribution
@@ -63,6 +66,25 @@ def test_rates_are_per_second_and_by_what_was_asked() -> None:
     column.add(READ, Tally(in_bytes=6000), 0)
     column.add(WRITE, Tally(out_bytes=3000), 0)
     assert column.value(3) == {"read": 2000, "write": 1000}
+
+
+def test_counts_are_told_by_the_hour_of_the_day_in_which_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the place where the page's process runs, also in summer: whatever the day."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        column = Column(question_of("operations by:hour"))
+        for day in ("2026-01-07", "2026-01-08", "2026-07-07"):
+            noon = int(datetime.datetime.fromisoformat(f"{day}T12:30:00+00:00").timestamp())
+            column.add(READ, Tally(5, 5), noon)
+        assert column.value(1) == {"13:00": 10, "14:00": 5}
+        without = Column(question_of("operations by:hour hour!=13:00"))
+        for t in (noon, noon - 3600):
+            without.add(READ, Tally(5, 5), t)
+        assert without.value(1) == {"14:00": 5}
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_those_over_a_latency_are_counted() -> None:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,23 @@ def test_it_thins_out_to_minutes_and_hours_and_no_count_is_lost(tmp_path: Path) 
     assert late["step"] == 1
     assert late["columns"][30] == {"192.0.2.1": 10}
     store.close()
+
+
+def test_hours_of_the_day_are_told_apart_in_columns_of_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    store = Store(tmp_path / "h")
+    midnight = HOUR // 86400 * 86400
+    for hour in range(30 * 24):
+        store.add("s", midnight + hour * 3600, {ONE: counted(10 if hour % 24 == 14 else 2)})
+    answer = History(store).answer(question_of("operations by:hour"), midnight, midnight + 30 * 86400, 30)
+    assert (answer["step"], len(answer["columns"])) == (86400, 30)
+    wanted = {f"{hour:02}:00": 10 if hour == 14 else 2 for hour in range(24)}
+    for column in answer["columns"]:
+        assert {key: value * 24 for key, value in column.items()} == pytest.approx(wanted, abs=0.1)  # seconds watched
+    store.close()
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_hours_are_kept_for_a_year_and_series_as_long(tmp_path: Path) -> None:

@@ -74,6 +74,67 @@ def highlight(tab: Any, card: int, key: str) -> None:
     )
 
 
+def since_when(tab: Any, began: int) -> None:
+    """The map of all latencies has a step, and the cursor says its time."""
+    drawn(tab, 1)
+    before, after = at(tab, 0, began - 10), at(tab, 0, began + 10)
+    assert half_below(before) < 500
+    assert half_below(after) > 5000
+    edge = at(tab, 0, began)
+    assert edge.startswith("13:56:40")
+    assert half_below(edge) > 5000
+    picture(tab, "analytics-since.png")
+
+
+def who(tab: Any, began: int) -> None:
+    """The client that moves most, and the LUN, since the same second; it is not slow because of others.
+
+    Highlighted, its own commands are those above, all others' below.
+    """
+    add(tab, "Bytes", "client")
+    add(tab, "Bytes", "LUN")
+    drawn(tab, 3)
+    at(tab, 2, began)
+    assert first_row(tab, 1) == "192.0.2.14"
+    assert first_row(tab, 2) == LUN
+    columns = tab.evaluate("() => window.page.cards[1].data.columns.map((column) => column['192.0.2.14'])")
+    assert [value > 1e6 for value in columns] == [False] * 200 + [True] * 100  # two seconds a column
+    picture(tab, "analytics-who.png")
+    tab.get_by_label("Break Latency down by").select_option("client")
+    drawn(tab, 3)
+    eventually(lambda: tab.locator(".graph").nth(0).locator("tbody tr").count() == 6, "six clients")
+    highlight(tab, 0, "192.0.2.14")
+
+
+def where_on_the_disk(tab: Any, began: int) -> None:
+    """And in which pieces."""
+    add(tab, "Where on the disk", "LUN")
+    add(tab, "Request size", "LUN")
+    drawn(tab, 5)
+    highlight(tab, 3, LUN)
+    highlight(tab, 4, LUN)
+    marked = tab.evaluate("() => window.page.cards[3].drawing.marked.slice(200)")
+    counts: dict[int, int] = {}
+    for cells in marked:
+        for slot, count in cells:
+            counts[slot] = counts.get(slot, 0) + count
+    written = sum(count for slot, count in counts.items() if 96 <= slot < 108)
+    assert written > 0.6 * sum(counts.values())
+    at(tab, 3, began + 60)
+    picture(tab, "analytics-where.png")
+
+
+def what_they_wait_for(tab: Any, began: int) -> None:
+    """The disk."""
+    add(tab, "Phases of a command, on average", "phase")
+    drawn(tab, 6)
+    at(tab, 5, began + 60)
+    assert first_row(tab, 5) == "backstore"
+    picture(tab, "analytics-phases.png", card=5)
+    tab.locator(".graph").nth(5).locator("button[aria-label^='Remove']").click()
+    drawn(tab, 5)
+
+
 def test_who_makes_the_others_slow_where_on_the_disk_and_since_when(place: Place, browser: Browser) -> None:
     end = int(time.time()) // 86400 * 86400 - 86400 + 14 * 3600  # yesterday at 14:00
     began = end - 200
@@ -82,57 +143,10 @@ def test_who_makes_the_others_slow_where_on_the_disk_and_since_when(place: Place
     store.close()
     analytics = place.analytics()
     with browser.page(f"{analytics.url}#g=latencies&span=600&end={end}", height=700) as tab:
-        drawn(tab, 1)
-        # Since when: the map of all latencies has a step, and the cursor says its time.
-        before, after = at(tab, 0, began - 10), at(tab, 0, began + 10)
-        assert half_below(before) < 500
-        assert half_below(after) > 5000
-        edge = at(tab, 0, began)
-        assert edge.startswith("13:56:40")
-        assert half_below(edge) > 5000
-        picture(tab, "analytics-since.png")
-
-        # Who: the client that moves most, and the LUN, since the same second.
-        add(tab, "Bytes", "client")
-        add(tab, "Bytes", "LUN")
-        drawn(tab, 3)
-        at(tab, 2, began)
-        assert first_row(tab, 1) == "192.0.2.14"
-        assert first_row(tab, 2) == LUN
-        columns = tab.evaluate("() => window.page.cards[1].data.columns.map((column) => column['192.0.2.14'])")
-        assert [value > 1e6 for value in columns] == [False] * 200 + [True] * 100  # two seconds a column
-        picture(tab, "analytics-who.png")
-
-        # It is not slow itself because of others: highlighted, its own commands are those above, all others' below.
-        tab.get_by_label("Break Latency down by").select_option("client")
-        drawn(tab, 3)
-        eventually(lambda: tab.locator(".graph").nth(0).locator("tbody tr").count() == 6, "six clients")
-        highlight(tab, 0, "192.0.2.14")
-
-        # Where on the disk, and in which pieces.
-        add(tab, "Where on the disk", "LUN")
-        add(tab, "Request size", "LUN")
-        drawn(tab, 5)
-        highlight(tab, 3, LUN)
-        highlight(tab, 4, LUN)
-        marked = tab.evaluate("() => window.page.cards[3].drawing.marked.slice(200)")
-        counts: dict[int, int] = {}
-        for cells in marked:
-            for slot, count in cells:
-                counts[slot] = counts.get(slot, 0) + count
-        written = sum(count for slot, count in counts.items() if 96 <= slot < 108)
-        assert written > 0.6 * sum(counts.values())
-        at(tab, 3, began + 60)
-        picture(tab, "analytics-where.png")
-
-        # What they wait for: the disk.
-        add(tab, "Phases of a command, on average", "phase")
-        drawn(tab, 6)
-        at(tab, 5, began + 60)
-        assert first_row(tab, 5) == "backstore"
-        picture(tab, "analytics-phases.png", card=5)
-        tab.locator(".graph").nth(5).locator("button[aria-label^='Remove']").click()
-        drawn(tab, 5)
+        since_when(tab, began)
+        who(tab, began)
+        where_on_the_disk(tab, began)
+        what_they_wait_for(tab, began)
         sent = tab.url
     with browser.page(sent, height=900) as tab:  # the link has all of it
         drawn(tab, 5)

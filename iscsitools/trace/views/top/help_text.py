@@ -15,7 +15,8 @@ PALETTE: Final = [
          "light red")
     )),
 ]  # fmt: skip
-KEYS: Final = "q quit  v view  s sort  g group  / filter  Enter heat map  p pause  h help"
+KEYS: Final = "q quit  h help  v view  s sort  g group  / filter  Enter heat map  p pause"
+"""The first of them are there at 40 columns, too."""
 HELP: Final = """\
  q            quit
  v            next view: load; latency of reads and writes; sizes, flushes, UNMAPs; phases

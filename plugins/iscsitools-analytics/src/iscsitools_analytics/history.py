@@ -16,6 +16,7 @@ from iscsitools_analytics.tally import Tally
 STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 7 * 86400)
 """Seconds that a column may be wide."""
 MOST_COLUMNS: Final = 1000
+_HOUR: Final = 3600
 _KEPT: Final = 5
 """Seconds that are kept in memory, for those who look on."""
 _MOST_WORDS: Final = 500
@@ -70,8 +71,10 @@ class History:
         count = min(-(-(end - begin) // step), MOST_COLUMNS)
         made = [Column(question) for _ in range(count)]
         names = {number: series for number, series in self._store.series().items() if question.admits(series)}
-        for place, number, tally in self._store.read(begin, begin + count * step, step, names, question.needs):
-            made[place].add(names[number], tally, begin + place * step)
+        # A column that is wider than an hour has several hours of the day.
+        fine = min(step, _HOUR) if question.by == "hour" else step
+        for place, number, tally in self._store.read(begin, begin + count * step, fine, names, question.needs):
+            made[place * fine // step].add(names[number], tally, begin + place * fine)
         seen = self._seen(question, begin, step, count)
         values = [column.value(seconds) if seconds else None for column, seconds in zip(made, seen, strict=True)]
         return {"begin": begin, "step": step, "columns": values}

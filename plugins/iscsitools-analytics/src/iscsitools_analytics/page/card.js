@@ -9,7 +9,7 @@ import { listing } from "./listing.js";
 import { fill, make, save } from "./elements.js";
 import { theme } from "./plot.js";
 import { asked, copy, written } from "./words.js";
-import { clock, moment, shown } from "./units.js";
+import { clock, commands, moment, shown } from "./units.js";
 
 const NAMES = {
   "": "nothing", server: "server", client: "client", initiator: "initiator", target: "target", lun: "LUN",
@@ -65,7 +65,7 @@ export class Card {
   // The head: what is shown, what is filtered, and the tools.
   showHead() {
     const { question, metric } = this;
-    const by = this.dim ? ` by ${nameOf(this.dim)}` : "";
+    const by = this.dim && this.dim !== "phase" ? ` by ${nameOf(this.dim)}` : ""; // phases are by phase
     const over = question.over ? ` over ${shown(question.over, "ns")}` : "";
     this.title = `${metric.title}${over}${by}`;
     this.element.setAttribute("aria-label", this.title);
@@ -197,7 +197,7 @@ export class Card {
     }
     const rows = this.drawing.rows(this.data.columns[this.place()] ?? null);
     const unit = this.metric.kind === "heat" ? "commands" : this.metric.unit;
-    this.table.show({ rows, unit, name: nameOf(this.dim), marked: this.question.mark && this.question.mark.value, total: this.metric.kind !== "lines" });
+    this.table.show({ rows, unit, name: nameOf(this.dim), marked: this.question.mark && this.question.mark.value, total: this.metric.kind !== "lines", pointed: this.page.t !== null, whole: this.dim === "sense" });
   }
 
   // A click on a row: a heat map highlights it first; then it is shown alone, then left out.
@@ -336,7 +336,7 @@ export class Card {
       this.update();
     });
     if (this.page.buffer && ["latencies", "sizes", "places"].includes(this.question.metric))
-      offer(`The ${count} commands of ${shown(low, unit)} to ${shown(high, unit)}`, () => this.list(from, low, high));
+      offer(`The ${commands(count)} of ${shown(low, unit)} to ${shown(high, unit)}`, () => this.list(from, low, high));
   }
 
   async list(from, low, high) {

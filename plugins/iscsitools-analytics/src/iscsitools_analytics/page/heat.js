@@ -3,7 +3,7 @@
 import { MARGIN, Frame } from "./plot.js";
 import { pairs, percentile, rowsOf, upperBound, valueAt, valueOf } from "./buckets.js";
 import { colourOf, greyOf } from "./palette.js";
-import { levels, shown } from "./units.js";
+import { commands, levels, shown } from "./units.js";
 
 const LEAST_ROWS = 16; // four octaves
 const SHARES = [0.5, 0.99];
@@ -136,7 +136,7 @@ export class HeatDrawing {
     const cells = this.cells[place];
     const count = cells.reduce((sum, [, number]) => sum + number, 0);
     const say = (share) => shown((percentile(cells, share, this.width) || { value: 0 }).value, this.metric.unit);
-    let text = `${count} commands`;
+    let text = commands(count);
     if (count) text += `: half below ${say(0.5)}, 90 % ${say(0.9)}, 99 % ${say(0.99)}, highest below ${shown(upperBound(cells[cells.length - 1][0], this.width), this.metric.unit)}`;
     if (row !== null && row !== undefined) {
       const [low, high, here] = this.at(place, row);

@@ -1,7 +1,7 @@
 // The commands that made a point of a heat map, each with its events.
 
 import { make } from "./elements.js";
-import { clock, shown } from "./units.js";
+import { clock, commands, shown } from "./units.js";
 
 const HEADS = ["ended", "client", "LUN", "command", "LBA", "latency", "backstore, waiting, sending", "result"];
 
@@ -12,7 +12,7 @@ export function listing(answer, title) {
   const more = answer.found > answer.commands.length ? `, the ${answer.commands.length} longest` : "";
   const element = make(
     "section", { className: "commands", "aria-label": "Commands" },
-    make("p", {}, `${answer.found} commands ${title}${more}${since}${lost} `, close),
+    make("p", {}, `${commands(answer.found)} ${title}${more}${since}${lost} `, close),
     make("div", { className: "scroll" }, make("table", {},
       make("thead", {}, make("tr", {}, ...HEADS.map((head) => make("th", { textContent: head, scope: "col" })))),
       make("tbody", {}, ...answer.commands.map(row)))),

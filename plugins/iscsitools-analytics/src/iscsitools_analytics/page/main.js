@@ -17,7 +17,7 @@ class Page {
     this.buffer = about.buffer !== false;
     this.about = about;
     this.recorded = about.ends;
-    Object.assign(this, { span: state.span, end: state.end, compare: state.compare, cards: [], t: null, now: Math.floor(about.now), asking: new Map() });
+    Object.assign(this, { span: state.span, end: state.end, compare: state.compare, cards: [], names: null, t: null, now: Math.floor(about.now), asking: new Map() });
     if (this.recorded && this.end === null) this.end = this.now;
     this.stream = new Stream((told) => this.heard(told), (there) => this.connected(there));
     for (const text of state.graphs.length ? state.graphs : FIRST) this.cards.push(new Card(this, parse(text)));
@@ -139,6 +139,7 @@ class Page {
     byId("span").querySelector(".own")?.remove();
     if (!known) byId("span").append(make("option", { className: "own", value: this.span, textContent: this.span < 120 ? `${this.span} s` : `${Math.round(this.span / 6) / 10} min` }));
     byId("span").value = String(this.span);
+    if (this.names) this.attached(this.names);
     for (const card of cards) this.fetch(card);
     // Also while time stands still: the stream says who is attached, and the clock goes on.
     if (!this.recorded) this.stream.follow(this.live ? this.cards.map((card) => card.asked) : []);
@@ -201,14 +202,18 @@ class Page {
     card.update();
   }
 
+  // That no server runs is bad news for who looks at now, and no news for who looks at a history.
   attached(names) {
+    this.names = names;
     const status = byId("status");
-    status.textContent = names.length ? `attached to ${names.join(", ")}` : "no server runs that may be watched";
-    status.className = names.length ? "" : "bad";
+    const nobody = this.live ? "no server runs that may be watched" : "the history of before; no server runs now";
+    status.textContent = names.length ? `attached to ${names.join(", ")}` : nobody;
+    status.className = names.length || !this.live ? "" : "bad";
   }
 
   connected(there) {
     if (there) return;
+    this.names = null;
     byId("status").textContent = "iscsitools analytics does not answer; trying again";
     byId("status").className = "bad";
   }

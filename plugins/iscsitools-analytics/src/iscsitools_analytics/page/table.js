@@ -3,7 +3,7 @@
 import { fill, make } from "./elements.js";
 import { shown } from "./units.js";
 
-const COLUMNS = [["key", ""], ["now", "at the cursor"], ["average", "average"], ["highest", "highest"]];
+const COLUMNS = [["key", ""], ["now", ""], ["average", "average"], ["highest", "highest"]];
 const MOST = 100;
 
 export class Table {
@@ -12,16 +12,18 @@ export class Table {
     this.element = make("div", { className: "scroll" });
   }
 
-  // rows: {key, now, average, highest, colour}; marked: the key that is highlighted.
-  show({ rows, unit, name, marked, total }) {
+  // rows: {key, now, average, highest, colour}; marked: the key that is highlighted; pointed: there is a cursor; whole: names
+  // are sentences, which begin with what they say.
+  show({ rows, unit, name, marked, total, pointed, whole }) {
     const focus = document.activeElement && this.element.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
     const order = this.down ? -1 : 1;
     const less = (a, b) => (a[this.sort] ?? -1) < (b[this.sort] ?? -1) || (a[this.sort] === b[this.sort] && a.key < b.key);
     const sorted = [...rows].sort((a, b) => (less(a, b) ? -order : order));
-    const head = make("tr", {}, ...COLUMNS.map(([column, title]) => this.heading(column, title || name)));
-    const body = sorted.slice(0, MOST).map((row) => this.row(row, unit, row.key === marked));
+    const titles = { key: name, now: pointed ? "at the cursor" : "newest" };
+    const head = make("tr", {}, ...COLUMNS.map(([column, title]) => this.heading(column, title || titles[column])));
+    const body = sorted.slice(0, MOST).map((row) => this.row(row, unit, row.key === marked, whole));
     const say = (value) => (value === null ? "" : shown(value, unit));
-    const sum = (column) => rows.reduce((whole, row) => whole + (row[column] || 0), 0);
+    const sum = (column) => rows.reduce((all, row) => all + (row[column] || 0), 0);
     const foot = total && rows.length
       ? make("tfoot", {}, make("tr", {}, make("td", { textContent: `total of ${rows.length}` }),
           make("td", { textContent: rows.some((row) => row.now !== null) ? say(sum("now")) : "" }),
@@ -43,11 +45,11 @@ export class Table {
     return make("th", { scope: "col", "aria-sort": sorting }, button);
   }
 
-  row(row, unit, marked) {
+  row(row, unit, marked, whole) {
     const swatch = row.colour ? make("span", { className: "swatch" }) : null;
     if (swatch) swatch.style.background = row.colour;
     // Names differ at their end: a long one is cut at its beginning, and is whole where the pointer rests.
-    const key = make("span", { className: "key" }, make("bdi", { textContent: row.key || "(none)" }));
+    const key = make("span", { className: whole ? "key whole" : "key" }, make("bdi", { textContent: row.key || "(none)" }));
     const title = `${row.key || "(none)"}: shows it alone; once more, all others`;
     const button = make("button", { type: "button", title }, swatch, key);
     button.dataset.focus = `row ${row.key}`;

@@ -23,6 +23,8 @@ export function shown(value, unit) {
   return scaled(value, 1000, ["", "k", "M", "G"]);
 }
 
+export const commands = (count) => `${count} ${count === 1 ? "command" : "commands"}`;
+
 const two = (number) => String(number).padStart(2, "0");
 
 export function clock(t, seconds = true) {
