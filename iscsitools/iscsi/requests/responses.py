@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from iscsitools.iscsi.connection.memory import address_of
@@ -13,6 +14,7 @@ from iscsitools.wire.scsi import Status
 from iscsitools.wire.sense import Asc
 
 if TYPE_CHECKING:
+    from iscsitools.iscsi.connection.connection import Connection
     from iscsitools.iscsi.requests.scsi_command import ScsiCommand
 
 
@@ -91,6 +93,14 @@ def send_data(command: ScsiCommand) -> None:
     path.read_bytes += total
     if mask & XFER_DONE:
         out.mark(lun, itt, address, 0, total)
-    if command.reserved:
+    if command.reserved or command.lent is not None:
         reserved, command.reserved = command.reserved, 0
-        out.when_sent(lambda: conn.memory.release(reserved))
+        lent, command.lent = command.lent, None
+        out.when_sent(partial(_sent, conn, reserved, lent))
+
+
+def _sent(conn: Connection, reserved: int, lent: bytearray | None) -> None:
+    """The data of a read has left, or nobody will get it."""
+    conn.memory.release(reserved)
+    if lent is not None:
+        conn.buffers.give(lent)

@@ -91,6 +91,10 @@ class Task(QueuedTask):
         """
         raise NotImplementedError  # abstract
 
+    def memory_for(self, length: int) -> bytearray:
+        """Memory for at least ``length`` bytes of data-in, of undefined content: all of it is read into."""
+        return bytearray(length)
+
     # For commands
 
     def reply(self, data: Buffer, allocation_length: int) -> None:

@@ -71,7 +71,8 @@ def read(task: Task) -> Work | None:
     wanted = min(task.edtl if task.reads else 0, task.transfer_length)
     if not wanted:
         return None
-    buffer = memoryview(bytearray(-(-wanted // size) * size))
+    length = -(-wanted // size) * size
+    buffer = memoryview(task.memory_for(length))[:length]
     task.data_in = buffer[:wanted]
     words = unit.tasks.words
     words[READS] += 1
