@@ -1,11 +1,12 @@
 """What two data threads bring without sockets: each serves a recorded stream of 4 KiB commands to a disk.
 
-usage: lanes.py [--rounds N] [--seconds S] [--mib SIZE] [--folder DIR] [--threads N] [--json FILE]
+usage: lanes.py [--rounds N] [--seconds S] [--mib SIZE] [--folder DIR] [--threads N] [--forms TEXT] [--json FILE]
 
-Each form is served by one thread and by several, one after the other in each round. ``us``: processor time of the
-threads for a command. ``by CPU``: how many times as much several threads would do as one, had each a processor of its
-own for all of the time; ``by clock``: how many times as much they did. Medians of the rounds, with the lowest and the
-highest ``by CPU``. What other work on the machine takes shows in ``by clock`` only.
+Each form is served by one thread and by several, one after the other in each round; and so by threads that only move
+the same bytes from and to the same places (``lanes/bare.c``). ``us``: processor time of a thread for a command, while
+no thread had to wait for its processor (``together.py``), so that other work on the machine may be there. ``ratio``:
+how many times as much several threads do as one; ``ceiling``: the same of the bare loop; ``of it``: ours over that.
+Medians of the rounds, with the lowest and the highest. The last row counts in a register: what processors are here.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import disk
+from together import Stretch, together
 
 from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.file import FileBackstore
@@ -50,18 +52,33 @@ from parts import FLAGS, LIMITED_API, NATIVE  # noqa: E402
 
 BLOCK, BLOCKS = 512, 8
 CHUNK = 1 << 20
-COMMANDS, BATCH = 2048, 32
+COMMANDS, STRETCH = 2048, 1024
+FEWEST, MOST_RUNS = 40, 100
 MOST_LEFT = 10000
+PREAD, COPY_FROM, CLEAR, PWRITE, COPY_TO, COUNT = range(6)
+RATIOS = ("ratio", "ceiling", "of it")
 NAME = "iscsitools.datapath._native"
+SOURCES = ("lanes.c", "bare.c")
+
+
+class StretchNoted(ctypes.Structure):
+    """``struct stretch``."""
+
+    _fields_ = tuple((name, ctypes.c_uint64) for name in Stretch._fields)
+
+
+def stretch_of(noted: StretchNoted) -> Stretch:
+    """The same in Python's numbers."""
+    return Stretch(*(getattr(noted, name) for name in Stretch._fields))
 
 
 class Lane(ctypes.Structure):
     """``struct lane``."""
 
     _fields_ = (
-        ("path", ctypes.py_object), ("stream", ctypes.c_void_p), ("length", ctypes.c_uint64),
-        ("batch", ctypes.c_uint64), ("first", ctypes.c_uint64), ("commands", ctypes.c_uint64),
-        ("cpu", ctypes.c_uint64), ("left", ctypes.c_uint64),
+        ("path", ctypes.py_object), ("headers", ctypes.c_uint64), ("count", ctypes.c_uint64),
+        ("segment", ctypes.c_uint64), ("places", ctypes.c_uint64), ("fd", ctypes.c_int64), ("bare", ctypes.c_uint64),
+        ("stretches", ctypes.POINTER(StretchNoted)), ("noted", ctypes.c_uint64), ("left", ctypes.c_uint64),
     )  # fmt: skip
 
 
@@ -85,22 +102,25 @@ class Mapped:
 
 
 class Form(NamedTuple):
-    """What is served, and how many disks there are: one for all, or one for each thread."""
+    """What is served, what the bare loop does instead, and how many disks there are: one for all, or one for each."""
 
     name: str
     writes: bool
+    bare: int
     store: Callable[[Path, int], Backstore | Mapped]
     apart: bool = False
 
 
 FORMS = (
-    Form("read, file", False, lambda path, _: FileBackstore(str(path))),
-    Form("read, ram", False, lambda _, size: RamBackstore(str(size))),
-    Form("read, null", False, lambda _, size: NullBackstore(str(size))),
-    Form("write, ram", True, lambda _, size: RamBackstore(str(size))),
-    Form("write, one file", True, lambda path, _: FileBackstore(str(path))),
-    Form("write, a file each", True, lambda path, _: FileBackstore(str(path)), apart=True),
-    Form("write, one file's mapping", True, Mapped),
+    Form("read, file", False, PREAD, lambda path, _: FileBackstore(str(path))),
+    Form("read, ram", False, COPY_FROM, lambda _, size: RamBackstore(str(size))),
+    Form("read, null", False, CLEAR, lambda _, size: NullBackstore(str(size))),
+    Form("write, one ram", True, COPY_TO, lambda _, size: RamBackstore(str(size))),
+    Form("write, a ram each", True, COPY_TO, lambda _, size: RamBackstore(str(size)), apart=True),
+    Form("write, one file", True, PWRITE, lambda path, _: FileBackstore(str(path))),
+    Form("write, a file each", True, PWRITE, lambda path, _: FileBackstore(str(path)), apart=True),
+    Form("write, one file's mapping", True, COPY_TO, Mapped),
+    Form("processors", False, COUNT, lambda _, size: NullBackstore(str(size))),
 )
 
 
@@ -113,7 +133,7 @@ def build(folder: Path) -> tuple[ModuleType, ctypes.CDLL]:
     words = [
         os.environ.get("CC", "cc"), *FLAGS, f"-DPy_LIMITED_API={LIMITED_API}", "-shared", "-fPIC", "-pthread",
         f"-I{sysconfig.get_path('include')}", f"-I{folder}", f"-I{ROOT / 'datapath'}",
-        *sources, str(ROOT / "benchmarks/lanes/lanes.c"), "-o", str(made),
+        *sources, *(str(ROOT / "benchmarks/lanes" / name) for name in SOURCES), "-o", str(made),
     ]  # fmt: skip
     subprocess.run(words, check=True)
     spec = importlib.util.spec_from_file_location(NAME, made)
@@ -128,101 +148,141 @@ def build(folder: Path) -> tuple[ModuleType, ctypes.CDLL]:
     return module, ctypes.CDLL(str(made))
 
 
-def stream(writes: bool, size: int, seed: int) -> bytes:
+def headers(writes: bool, size: int, seed: int) -> bytes:
     """Commands at places of their own, by CmdSN from 1 on."""
     rng = random.Random(seed)
     made = []
     for number in range(1, COMMANDS + 1):
         lba = rng.randrange(size // BLOCK // BLOCKS) * BLOCKS
         cdb = bytes([0x2A if writes else 0x28, 0]) + lba.to_bytes(4, "big") + b"\0" + BLOCKS.to_bytes(2, "big") + b"\0"
-        length = BLOCK * BLOCKS if writes else 0
         made.append(
             make_bhs(
                 Opcode.SCSI_COMMAND, flags=0xA1 if writes else 0xC1, itt=number, cmd_sn=number, edtl=BLOCK * BLOCKS,
-                cdb=cdb, data_length=length,
+                cdb=cdb, data_length=BLOCK * BLOCKS if writes else 0,
             )
         )  # fmt: skip
-        made.append(rng.randbytes(64) * (length // 64))
     return b"".join(made)
 
 
+class Disk(NamedTuple):
+    """What a lane is about: a store, and where the bare loop finds the same bytes."""
+
+    store: Any
+    file: BinaryIO
+    places: int
+
+
 @contextmanager
-def stores(form: Form, folder: Path, size: int, count: int) -> Iterator[list[Any]]:
-    """A disk for each thread, or the same for all."""
-    made: list[Any] = []
-    for number in range(count if form.apart else 1):
-        path = folder / f"disk{number}"
-        disk.prepare(path, size)
-        store = form.store(path, size)
-        if isinstance(store, Backstore):
-            store.open()
-        if isinstance(store, RamBackstore):
-            store.write(0, memoryview(bytes(size)))
-        made.append(store)
-    yield made if form.apart else made * count
-    for store in made:
+def disks_of(form: Form, folder: Path, size: int, count: int) -> Iterator[list[Disk]]:
+    """A disk for each thread, or the same for all; files are opened for each thread."""
+    made: list[Disk] = []
+    stores: list[Any] = []
+    for number in range(count):
+        path = folder / f"disk{number if form.apart else 0}"
+        if form.apart or not stores:
+            disk.prepare(path, size)
+            stores.append(form.store(path, size))
+            if isinstance(stores[-1], Backstore):
+                stores[-1].open()
+            if isinstance(stores[-1], RamBackstore):
+                stores[-1].write(0, memoryview(bytes(size)))
+        offer = stores[-1].shortcut()
+        places = offer[4] if len(offer) > 4 else None
+        made.append(Disk(stores[-1], path.open("r+b", buffering=0), address_of(memoryview(places)) if places else 0))
+    yield made
+    for one in made:
+        one.file.close()
+    for store in stores:
         store.close()
 
 
-def lanes_of(module: ModuleType, form: Form, size: int, disks: list[Any], kept: list[object]) -> Any:
+def lanes_of(module: ModuleType, form: Form, size: int, disks: list[Disk], kept: list[object]) -> Any:
     """A lane for each disk; ``kept`` gets what has to live as long."""
     lanes = (Lane * len(disks))()
     words = unit_words(128)
-    for number, store in enumerate(disks):
-        data = bytearray(stream(form.writes, size, number))
-        gate = module.Gate(0, store, BLOCK, size // BLOCK, words)
+    for number, one in enumerate(disks):
+        data = bytearray(headers(form.writes, size, number))
+        gate = module.Gate(0, one.store, BLOCK, size // BLOCK, words)
         gate.read_open = gate.write_open = True
         path = module.DataPath(bytearray(RECEIVE_SIZE), ConnectionInfo(number + 1), Probes(time.monotonic_ns))
         path.window = 128
         path.agree(262144, 262144, 262144)
         path.open_gate(0, gate)
         kept += [data, gate, path]
-        lanes[number] = Lane(path, address_of(data), len(data), len(data) // COMMANDS * BATCH, 1)
+        segment = BLOCK * BLOCKS if form.writes else 0
+        lanes[number] = Lane(path, address_of(data), COMMANDS, segment, one.places, one.file.fileno(), form.bare)
     return lanes
 
 
-def run(library: ctypes.CDLL, lanes: Any, count: int, seconds: float) -> tuple[float, float]:
-    """Nanoseconds of processor time for a command, and commands in a second."""
+def run(library: ctypes.CDLL, lanes: Any, count: int, seconds: float, bare: bool) -> float:
+    """Nanoseconds of processor time for a command by so many threads, each on a processor, while none was disturbed."""
     cpus = sorted(os.sched_getaffinity(0))
     where = (ctypes.c_int * count)(*[cpus[number % len(cpus)] for number in range(count)])
-    if library.lanes_run(lanes, count, ctypes.c_uint64(int(seconds * 1e9)), where):
-        sys.exit("lanes.py: the threads did not start")
-    if any(lane.left >= MOST_LEFT for lane in lanes[:count]):
-        sys.exit("lanes.py: commands are not served by the data path")
-    commands = sum(lane.commands for lane in lanes[:count])
-    return sum(lane.cpu for lane in lanes[:count]) / commands, commands / seconds
+    found: list[int] = []
+    for _ in range(MOST_RUNS):
+        library.lanes_run(lanes, count, ctypes.c_uint64(int(seconds * 1e9)), where, bare)
+        if any(lane.left >= MOST_LEFT for lane in lanes[:count]):
+            sys.exit("lanes.py: commands are not served by the data path")
+        found += together([[stretch_of(one) for one in lane.stretches[: lane.noted]] for lane in lanes[:count]])
+        if len(found) >= FEWEST:
+            return statistics.median(found) / STRETCH
+    sys.exit("lanes.py: there is too much other work")
+
+
+def spread(values: list[float]) -> list[float]:
+    """The median, the lowest and the highest."""
+    return [statistics.median(values), min(values), max(values)]
 
 
 def measure(module: ModuleType, library: ctypes.CDLL, form: Form, wanted: argparse.Namespace) -> dict[str, Any]:
-    """One form by one thread and by several, round by round."""
+    """One form by one thread and by several, ours and the bare loop, round by round."""
     kept: list[object] = []
     size = wanted.mib << 20
-    with stores(form, wanted.folder, size, wanted.threads) as disks:
+    rounds = []
+    with disks_of(form, wanted.folder, size, wanted.threads) as disks:
         lanes = lanes_of(module, form, size, disks, kept)
-        rounds = []
         for _ in range(wanted.rounds):
-            one = run(library, lanes, 1, wanted.seconds)
-            rounds.append((one, run(library, lanes, wanted.threads, wanted.seconds)))
-    by_cpu = sorted(wanted.threads * one[0] / more[0] for one, more in rounds)
+            rounds.append(
+                [
+                    run(library, lanes, count, wanted.seconds, bare)
+                    for bare in (form.bare == COUNT, True)
+                    for count in (1, wanted.threads)
+                ]
+            )
+    ratios = [wanted.threads * one / several for one, several, _, _ in rounds]
+    ceilings = [wanted.threads * one / several for _, _, one, several in rounds]
+    one, several, bare, _ = (statistics.median(costs) / 1000 for costs in zip(*rounds, strict=True))
     return {
         "form": form.name,
-        "one": statistics.median(one[0] for one, _ in rounds) / 1000,
-        "several": statistics.median(more[0] for _, more in rounds) / 1000,
-        "by_cpu": statistics.median(by_cpu),
-        "lowest": by_cpu[0],
-        "highest": by_cpu[-1],
-        "by_clock": statistics.median(more[1] / one[1] for one, more in rounds),
+        "one": one,
+        "several": several,
+        "bare": bare,
+        "ratio": spread(ratios),
+        "ceiling": spread(ceilings),
+        "of it": spread([ratio / ceiling for ratio, ceiling in zip(ratios, ceilings, strict=True)]),
     }
+
+
+def row(*cells: str) -> str:
+    """Of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def cells(line: dict[str, Any]) -> list[str]:
+    """What is printed of a form."""
+    costs = [f"{line[name]:.3f}" for name in ("one", "several", "bare")]
+    return [line["form"], *costs, *("{:.2f} ({:.2f}-{:.2f})".format(*line[name]) for name in RATIOS)]
 
 
 def main() -> None:
     """Build, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each run")
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--seconds", type=float, default=0.05, help="of each run, which goes on until it has enough")
     parser.add_argument("--mib", type=int, default=64, help="size of each disk")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where the disks lie; default: a temporary one")
+    parser.add_argument("--forms", default="", help="only those with one of these in their name, parted by ;")
     parser.add_argument("--json", type=Path)
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=wanted.folder) as made:
@@ -231,16 +291,12 @@ def main() -> None:
         if ctypes.PyDLL(str(wanted.folder / "_native.so")).lanes_prepare(wanted.threads):
             sys.exit("lanes.py: too many threads")
         found = []
-        print(f"{'form':<28}{'us':>8}{f'us, {wanted.threads}':>9}{'by CPU':>9}{'':>15}{'by clock':>10}")
+        print(row("form", "one, us", f"{wanted.threads}, us", "bare, us", *RATIOS))
+        print(row(*["---"] * 7))
         for form in FORMS:
-            line = measure(module, library, form, wanted)
-            found.append(line)
-            spread = f"({line['lowest']:.2f}-{line['highest']:.2f})"
-            print(
-                f"{line['form']:<28}{line['one']:>8.2f}{line['several']:>9.2f}{line['by_cpu']:>9.2f}{spread:>15}"
-                f"{line['by_clock']:>10.2f}",
-                flush=True,
-            )
+            if any(part in form.name for part in wanted.forms.split(";")):
+                found.append(measure(module, library, form, wanted))
+                print(row(*cells(found[-1])), flush=True)
     if wanted.json:
         wanted.json.write_text(json.dumps(found, indent=1) + "\n")
 

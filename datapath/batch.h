@@ -91,6 +91,9 @@ static inline void count_written(struct batch *batch, struct gate *gate, uint64_
 /* Have the disk read or write, and go on behind the PDU, at "after"; the answer comes later. False: not this one. */
 bool take_off(struct batch *batch, size_t after, const uint8_t *data);
 
+/* Claim the bytes of a data thread's command, which fits, and of those behind it; whoever ends the batch releases them. */
+void claim_ahead(struct batch *batch);
+
 /* What the probes' calls are told of the command at "pos". */
 struct served served_at(const struct batch *batch, const void *data, size_t done);
 

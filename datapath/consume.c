@@ -116,6 +116,8 @@ static enum stop serve_command(struct batch *batch)
         return OTHER;
     if (!lengths_fit(batch->path, &batch->command, batch->gate))
         return may_begin(batch) ? serve_begin(batch) : OTHER;
+    if (batch->user->threaded)
+        claim_ahead(batch);
     if (batch->command.writes)
         return serve_write(batch);
     return batch->command.edtl <= batch->path->largest_read ? serve_read(batch) : serve_read_in_parts(batch);
@@ -127,9 +129,12 @@ enum stop batch_serve(struct batch *batch)
 
     while (stop == SERVED) {
         if (batch->end - batch->pos < batch->head)
-            return INCOMPLETE;
-        stop = batch->in[batch->pos] == DATA_OUT ? serve_data_out(batch) : serve_command(batch);
+            stop = INCOMPLETE;
+        else
+            stop = batch->in[batch->pos] == DATA_OUT ? serve_data_out(batch) : serve_command(batch);
     }
+    if (batch->user->claim.count != 0)
+        user_release(batch->user); /* it was claimed ahead */
     return stop;
 }
 

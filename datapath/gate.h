@@ -22,11 +22,12 @@ struct gate {
     PyObject_HEAD
     PyObject *store;
     struct shortcut shortcut;
+    /* What a data thread writes stands in the middle: another one's gate may lie right before or behind this. */
+    uint64_t transfers; /* how many of its WRITEs wait for data in data paths */
+    uint64_t apart[UNIT_FLIGHTS - UNIT_READS]; /* what a data thread has counted, and is not in the words yet */
     Py_buffer words; /* the unit's, see UNIT_TASKS */
     uint64_t number, block_size, blocks;
     uint64_t read_open, write_open;
-    uint64_t transfers; /* how many of its WRITEs wait for data in data paths */
-    uint64_t apart[UNIT_FLIGHTS - UNIT_READS]; /* what a data thread has counted, and is not in the words yet */
     unsigned lent;      /* how many paths that data threads have lead through it */
 };
 

@@ -149,28 +149,35 @@ static bool is_shared(const struct shortcut *shortcut, const struct user *user)
            && (shortcut->kind == SHORTCUT_FILE || shortcut->kind == SHORTCUT_RAM);
 }
 
+/* Have the bytes for the time of a call, unless nobody else is there, or they were claimed ahead: then false. */
+static bool claim(const struct shortcut *shortcut, struct user *user, uint64_t offset, size_t length, bool changes)
+{
+    const void *store = shortcut->words.buf;
+
+    if (!is_shared(shortcut, user) || user_has(user, store, offset, offset + length, changes))
+        return false;
+    user_claim(user, store, offset, offset + length, changes);
+    return true;
+}
+
 enum attempt shortcut_read(const struct shortcut *shortcut, struct user *user, uint64_t offset, uint8_t *to, size_t length)
 {
-    enum attempt attempt;
+    bool claimed = claim(shortcut, user, offset, length, false);
+    enum attempt attempt = read_kind(shortcut, user, offset, to, length);
 
-    if (!is_shared(shortcut, user))
-        return read_kind(shortcut, user, offset, to, length);
-    user_claim(user, shortcut->words.buf, offset, offset + length, false);
-    attempt = read_kind(shortcut, user, offset, to, length);
-    user_release(user);
+    if (claimed)
+        user_release(user);
     return attempt;
 }
 
 enum attempt shortcut_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
                             size_t length)
 {
-    enum attempt attempt;
+    bool claimed = claim(shortcut, user, offset, length, true);
+    enum attempt attempt = write_kind(shortcut, user, offset, from, length);
 
-    if (!is_shared(shortcut, user))
-        return write_kind(shortcut, user, offset, from, length);
-    user_claim(user, shortcut->words.buf, offset, offset + length, true);
-    attempt = write_kind(shortcut, user, offset, from, length);
-    user_release(user);
+    if (claimed)
+        user_release(user);
     return attempt;
 }
 

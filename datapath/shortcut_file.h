@@ -10,9 +10,11 @@ static inline int64_t shortcut_word(const struct shortcut *shortcut, int number)
     return __atomic_load_n((const int64_t *)shortcut->words.buf + number, __ATOMIC_SEQ_CST);
 }
 
+/* Mostly it is that already, and a store would take the line from the other threads. */
 static inline void shortcut_set_word(const struct shortcut *shortcut, int number, int64_t value)
 {
-    __atomic_store_n((int64_t *)shortcut->words.buf + number, value, __ATOMIC_RELAXED);
+    if (shortcut_word(shortcut, number) != value)
+        __atomic_store_n((int64_t *)shortcut->words.buf + number, value, __ATOMIC_RELAXED);
 }
 
 enum attempt file_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length);

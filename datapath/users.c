@@ -2,7 +2,7 @@
 
 #include <sched.h>
 
-enum { SPINS = 200 };
+enum { SPINS = 200, CLAIMS = 4096 /* and what was not used since is in the masks no more */ };
 
 static struct user users[MOST_USERS];
 struct user *const loop_user = &users[0];
@@ -78,43 +78,136 @@ void users_settle(void)
     }
 }
 
-static bool in_the_way(struct user *other, const void *store, uint64_t begin, uint64_t end, bool changes)
+static bool overlaps(struct user *other, unsigned number, const struct claim *claim)
 {
-    return atomic_load(&other->store) == (uintptr_t)store && (changes || atomic_load(&other->changes))
-           && atomic_load(&other->begin) < end && begin < atomic_load(&other->end);
+    uint64_t begin = atomic_load(&other->ranges[number].begin), end = atomic_load(&other->ranges[number].end);
+
+    for (unsigned i = 0; i < claim->count; i++)
+        if (begin < claim->ranges[i].end && claim->ranges[i].begin < end)
+            return true;
+    return false;
 }
 
-static void tell(struct user *user, const void *store, uint64_t begin, uint64_t end, bool changes)
+static bool in_the_way(struct user *other, const struct claim *claim)
 {
-    atomic_store_explicit(&user->begin, begin, memory_order_relaxed);
-    atomic_store_explicit(&user->end, end, memory_order_relaxed);
-    atomic_store_explicit(&user->changes, changes, memory_order_relaxed);
-    atomic_store(&user->store, (uintptr_t)store);
+    unsigned count;
+
+    if (atomic_load(&other->store) != (uintptr_t)claim->store || !(claim->changes || atomic_load(&other->changes)))
+        return false;
+    count = atomic_load(&other->count_of_ranges);
+    for (unsigned i = 0; i < count; i++)
+        if (overlaps(other, i, claim))
+            return true;
+    return false;
 }
 
-void user_claim(struct user *user, const void *store, uint64_t begin, uint64_t end, bool changes)
+static void tell(struct user *user)
 {
+    const struct claim *claim = &user->claim;
+
+    for (unsigned i = 0; i < claim->count; i++) {
+        atomic_store_explicit(&user->ranges[i].begin, claim->ranges[i].begin, memory_order_relaxed);
+        atomic_store_explicit(&user->ranges[i].end, claim->ranges[i].end, memory_order_relaxed);
+    }
+    atomic_store_explicit(&user->count_of_ranges, claim->count, memory_order_relaxed);
+    atomic_store_explicit(&user->changes, claim->changes, memory_order_relaxed);
+    atomic_store(&user->store, (uintptr_t)claim->store);
+}
+
+/* Others do not see its claim any more. */
+static void take_back(struct user *user)
+{
+    atomic_store_explicit(&user->store, 0, memory_order_release);
+}
+
+/* A store's bit in the masks. */
+static uint64_t bit_of(const void *store)
+{
+    return UINT64_C(1) << ((uint64_t)(uintptr_t)store * UINT64_C(0x9e3779b97f4a7c15) >> 58);
+}
+
+/* Have the store in the mask before it is claimed. There is no claim now, so that the masks may be emptied. */
+static void tell_store(struct user *user, uint64_t bit, bool changes)
+{
+    _Atomic uint64_t *mask = changes ? &user->writes : &user->reads;
+    uint64_t told;
+
+    if (++user->claims == CLAIMS) {
+        user->claims = 0;
+        atomic_store_explicit(&user->reads, 0, memory_order_release);
+        atomic_store_explicit(&user->writes, 0, memory_order_release);
+    }
+    told = atomic_load_explicit(mask, memory_order_relaxed);
+    if ((told & bit) == 0)
+        atomic_store(mask, told | bit);
+}
+
+static bool shares(const struct user *other, uint64_t bit, bool changes)
+{
+    return (atomic_load(&other->writes) & bit) != 0 || (changes && (atomic_load(&other->reads) & bit) != 0);
+}
+
+bool user_is_beside_others(const struct user *user, const void *store, bool changes)
+{
+    uint64_t bit = bit_of(store);
+
+    for (unsigned number = 0, last = highest; number <= last; number++)
+        if (&users[number] != user && shares(&users[number], bit, changes))
+            return true;
+    return false;
+}
+
+void user_claim_all(struct user *user)
+{
+    const struct claim *claim = &user->claim;
+    uint64_t bit = bit_of(claim->store);
     unsigned last = highest;
 
-    tell(user, store, begin, end, changes);
+    if (atomic_load_explicit(&user->store, memory_order_relaxed) != 0)
+        take_back(user); /* what it had before */
+    tell_store(user, bit, claim->changes);
+    tell(user);
     for (unsigned number = 0; number <= last; number++) {
         struct user *other = &users[number];
         unsigned spins = 0;
-        if (other == user || !in_the_way(other, store, begin, end, changes))
+        if (other == user || !shares(other, bit, claim->changes) || !in_the_way(other, claim))
             continue;
         if (number < user->number)
-            user_release(user);
-        while (in_the_way(other, store, begin, end, changes))
+            take_back(user);
+        while (in_the_way(other, claim))
             if (spins++ > SPINS)
                 sched_yield();
         if (number < user->number) { /* those before may have come since */
-            tell(user, store, begin, end, changes);
+            tell(user);
             number = (unsigned)-1;
         }
     }
 }
 
+void user_claim(struct user *user, const void *store, uint64_t begin, uint64_t end, bool changes)
+{
+    user->claim.store = store;
+    user->claim.changes = changes;
+    user->claim.count = 1;
+    user->claim.ranges[0].begin = begin;
+    user->claim.ranges[0].end = end;
+    user_claim_all(user);
+}
+
+bool user_has(const struct user *user, const void *store, uint64_t begin, uint64_t end, bool changes)
+{
+    const struct claim *claim = &user->claim;
+
+    if (claim->count == 0 || claim->store != store || (changes && !claim->changes))
+        return false;
+    for (unsigned i = 0; i < claim->count; i++)
+        if (claim->ranges[i].begin <= begin && end <= claim->ranges[i].end)
+            return true;
+    return false;
+}
+
 void user_release(struct user *user)
 {
-    atomic_store_explicit(&user->store, 0, memory_order_release);
+    user->claim.count = 0;
+    take_back(user);
 }

@@ -10,7 +10,11 @@
  *
  * Claims. Whoever moves bytes tells first which, then looks at what the others have told. Two that overlap, one of them
  * changing the bytes, wait for each other: the one with the lower number goes first, and the other takes back what it
- * has told meanwhile. So a block is never a mixture of two writes, nor is what is read of it.
+ * has told meanwhile. So a block is never a mixture of two writes, nor is what is read of it. A look at a line that
+ * another processor writes at each command costs more than to copy 4 KiB, so each also has two masks, one bit for a store
+ * (which others may have by chance): what it reads and what it writes. They change seldom, and only who writes the same
+ * store is looked at, or who reads it by who writes (again Dekker's algorithm: a bit is there before the first range).
+ * Where somebody is, the ranges of several commands are claimed at once (ahead.c): one look for all of them.
  */
 #ifndef USERS_H
 #define USERS_H
@@ -23,14 +27,34 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MOST_THREADS = 64, MOST_USERS = MOST_THREADS + 1, CACHE_LINE = 64 };
+/* APART: what one processor writes and another reads or writes is so far from the next; they fetch lines by two. */
+enum { MOST_THREADS = 64, MOST_USERS = MOST_THREADS + 1, APART = 128 };
+
+/* How many ranges a claim has at most: those that find room in two lines, with what is told of them all. */
+enum { MOST_RANGES = 7 };
+
+/* Bytes of a store that are claimed together. */
+struct claim {
+    const void *store;
+    bool changes;
+    unsigned count;
+    struct {
+        uint64_t begin, end;
+    } ranges[MOST_RANGES];
+};
 
 struct user {
-    _Alignas(CACHE_LINE) _Atomic uint64_t epoch;
-    _Atomic uintptr_t store; /* whose bytes it is at, or 0 */
-    _Atomic uint64_t begin, end;
+    _Alignas(APART) _Atomic uint64_t reads, writes; /* the masks */
+    _Alignas(APART) _Atomic uintptr_t store; /* whose bytes it is at, or 0; and these are its claim */
     atomic_bool changes;
-    uint64_t count; /* the epoch, for its own thread */
+    _Atomic unsigned count_of_ranges;
+    struct {
+        _Atomic uint64_t begin, end;
+    } ranges[MOST_RANGES];
+    _Alignas(APART) struct claim claim; /* the same for its own thread; no ranges: it has none */
+    _Alignas(APART) _Atomic uint64_t epoch;
+    uint64_t count;  /* the epoch, for its own thread */
+    unsigned claims; /* since it has emptied the masks */
     unsigned number;
     bool threaded;          /* it has no interpreter's lock */
     int64_t slow[2];        /* when its last slow write began and ended, for who can tell the store */
@@ -69,8 +93,18 @@ void users_settle(void);
 void user_hold_counts(struct user *user);
 void user_let_counts_go(struct user *user);
 
-/* Have these bytes of a store for the time of one call. */
+/* Have these bytes of a store, instead of those that it had. */
 void user_claim(struct user *user, const void *store, uint64_t begin, uint64_t end, bool changes);
+
+/* Have those that stand in user->claim. */
+void user_claim_all(struct user *user);
+
+/* Whether it has these bytes, by one of its ranges. */
+bool user_has(const struct user *user, const void *store, uint64_t begin, uint64_t end, bool changes);
+
+/* Whether others were at the store not long ago, so that a look at them will cost. */
+bool user_is_beside_others(const struct user *user, const void *store, bool changes);
+
 void user_release(struct user *user);
 
 #endif

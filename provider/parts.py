@@ -38,6 +38,7 @@ NATIVE = (
             "path",
             "path_attributes",
             "path_methods",
+            "ahead",
             "consume",
             "turn",
             "reads",
