@@ -52,8 +52,10 @@ from parts import FLAGS, LIMITED_API, NATIVE  # noqa: E402
 
 BLOCK, BLOCKS = 512, 8
 CHUNK = 1 << 20
-COMMANDS, STRETCH = 2048, 1024
-FEWEST, MOST_RUNS = 40, 100
+COMMANDS = 2048
+STRETCH, STRETCH_OF_CALLS = 1024, 256
+"""Commands: enough that what is noted of them is little beside, few enough that they are done between disturbances."""
+FEWEST, MOST_RUNS = 20, 400
 MOST_LEFT = 10000
 PREAD, COPY_FROM, CLEAR, PWRITE, COPY_TO, COUNT = range(6)
 RATIOS = ("ratio", "ceiling", "of it")
@@ -76,7 +78,7 @@ class Lane(ctypes.Structure):
     """``struct lane``."""
 
     _fields_ = (
-        ("path", ctypes.py_object), ("headers", ctypes.c_uint64), ("count", ctypes.c_uint64),
+        ("path", ctypes.py_object), ("headers", ctypes.c_uint64), ("count", ctypes.c_uint64), ("stretch", ctypes.c_uint64),
         ("segment", ctypes.c_uint64), ("places", ctypes.c_uint64), ("fd", ctypes.c_int64), ("bare", ctypes.c_uint64),
         ("stretches", ctypes.POINTER(StretchNoted)), ("noted", ctypes.c_uint64), ("left", ctypes.c_uint64),
     )  # fmt: skip
@@ -200,6 +202,7 @@ def lanes_of(module: ModuleType, form: Form, size: int, disks: list[Disk], kept:
     """A lane for each disk; ``kept`` gets what has to live as long."""
     lanes = (Lane * len(disks))()
     words = unit_words(128)
+    stretch = STRETCH_OF_CALLS if form.bare in (PREAD, PWRITE) else STRETCH
     for number, one in enumerate(disks):
         data = bytearray(headers(form.writes, size, number))
         gate = module.Gate(0, one.store, BLOCK, size // BLOCK, words)
@@ -210,7 +213,9 @@ def lanes_of(module: ModuleType, form: Form, size: int, disks: list[Disk], kept:
         path.open_gate(0, gate)
         kept += [data, gate, path]
         segment = BLOCK * BLOCKS if form.writes else 0
-        lanes[number] = Lane(path, address_of(data), COMMANDS, segment, one.places, one.file.fileno(), form.bare)
+        lanes[number] = Lane(
+            path, address_of(data), COMMANDS, stretch, segment, one.places, one.file.fileno(), form.bare
+        )
     return lanes
 
 
@@ -225,7 +230,7 @@ def run(library: ctypes.CDLL, lanes: Any, count: int, seconds: float, bare: bool
             sys.exit("lanes.py: commands are not served by the data path")
         found += together([[stretch_of(one) for one in lane.stretches[: lane.noted]] for lane in lanes[:count]])
         if len(found) >= FEWEST:
-            return statistics.median(found) / STRETCH
+            return statistics.median(found) / lanes[0].stretch
     sys.exit("lanes.py: there is too much other work")
 
 

@@ -51,7 +51,7 @@ static bool serve(const struct job *job, uint64_t offset, size_t at)
 
 void bare_serve(struct job *job, const uint8_t *headers)
 {
-    for (size_t i = 0; i < STRETCH; i++)
+    for (size_t i = 0; i < job->lane.stretch; i++)
         if (!serve(job, (uint64_t)be32(headers + i * BHS_LENGTH + LBA) * BLOCK, i % BATCH))
             job->lane.left = MOST_LEFT;
 }

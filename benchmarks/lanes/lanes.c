@@ -69,14 +69,14 @@ static void serve(struct job *job, const uint8_t *headers)
     struct path *path = job->lane.path;
 
     path->exp_cmdsn = path->statsn = be32(headers + CMDSN);
-    for (size_t i = 0; i < STRETCH; i += BATCH)
+    for (size_t i = 0; i < job->lane.stretch; i += BATCH)
         serve_received(job, receive(job, headers + i * BHS_LENGTH));
 }
 
 /* The next commands of the stream, over and over. */
 static const uint8_t *commands(const struct lane *lane, size_t number)
 {
-    return lane->headers + number * STRETCH % lane->count * BHS_LENGTH;
+    return lane->headers + number * lane->stretch % lane->count * BHS_LENGTH;
 }
 
 static void note(struct job *job, struct stretch *stretch, const uint8_t *headers)
@@ -103,7 +103,7 @@ static void *run_lane(void *argument)
     CPU_ZERO(&set);
     CPU_SET((size_t)job->cpu, &set);
     pthread_setaffinity_np(pthread_self(), sizeof set, &set);
-    for (size_t i = 0; i * STRETCH < lane->count; i++)
+    for (size_t i = 0; i * lane->stretch < lane->count; i++)
         job->serve(job, commands(lane, i)); /* warm */
     pthread_barrier_wait(job->start);
     last = now(CLOCK_MONOTONIC);
