@@ -15,7 +15,6 @@ import argparse
 import ctypes
 import importlib.util
 import json
-import mmap
 import os
 import random
 import statistics
@@ -24,20 +23,13 @@ import sys
 import sysconfig
 import tempfile
 import time
-from array import array
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
-import disk
+from lane_forms import COUNT, FORMS, PREAD, PWRITE, Disk, Form, disks_of
 from together import Stretch, together
 
-from iscsitools.backstores.base import Backstore
-from iscsitools.backstores.file import FileBackstore
-from iscsitools.backstores.null import NullBackstore
-from iscsitools.backstores.ram import RamBackstore
 from iscsitools.initiator import Opcode, make_bhs
 from iscsitools.iscsi.connection.memory import RECEIVE_SIZE, address_of
 from iscsitools.probes.firing import Probes
@@ -51,13 +43,11 @@ import table  # noqa: E402  (these are found only with the path above)
 from parts import FLAGS, LIMITED_API, NATIVE  # noqa: E402
 
 BLOCK, BLOCKS = 512, 8
-CHUNK = 1 << 20
 COMMANDS = 2048
 STRETCH, STRETCH_OF_CALLS = 1024, 256
 """Commands: enough that what is noted of them is little beside, few enough that they are done between disturbances."""
 FEWEST, MOST_RUNS = 20, 400
 MOST_LEFT = 10000
-PREAD, COPY_FROM, CLEAR, PWRITE, COPY_TO, COUNT = range(6)
 RATIOS = ("ratio", "ceiling", "of it")
 NAME = "iscsitools.datapath._native"
 SOURCES = ("lanes.c", "bare.c")
@@ -82,48 +72,6 @@ class Lane(ctypes.Structure):
         ("segment", ctypes.c_uint64), ("places", ctypes.c_uint64), ("fd", ctypes.c_int64), ("bare", ctypes.c_uint64),
         ("stretches", ctypes.POINTER(StretchNoted)), ("noted", ctypes.c_uint64), ("left", ctypes.c_uint64),
     )  # fmt: skip
-
-
-class Mapped:
-    """Not a backstore: a file's mapping where ``ram`` has its chunks, so that a write is a copy into the page cache."""
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.file = path.open("r+b")
-        self.map = mmap.mmap(self.file.fileno(), size)
-        self.words = array("q", [size, 0])
-        begin = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
-        self.places = array("Q", [begin + at for at in range(0, size, CHUNK)])
-
-    def shortcut(self) -> tuple[Any, ...]:
-        """What the data path is offered."""
-        return ("ram", self.words, {}, None, self.places)
-
-    def close(self) -> None:
-        """Let go of it; the mapping goes with the process."""
-        self.file.close()
-
-
-class Form(NamedTuple):
-    """What is served, what the bare loop does instead, and how many disks there are: one for all, or one for each."""
-
-    name: str
-    writes: bool
-    bare: int
-    store: Callable[[Path, int], Backstore | Mapped]
-    apart: bool = False
-
-
-FORMS = (
-    Form("read, file", False, PREAD, lambda path, _: FileBackstore(str(path))),
-    Form("read, ram", False, COPY_FROM, lambda _, size: RamBackstore(str(size))),
-    Form("read, null", False, CLEAR, lambda _, size: NullBackstore(str(size))),
-    Form("write, one ram", True, COPY_TO, lambda _, size: RamBackstore(str(size))),
-    Form("write, a ram each", True, COPY_TO, lambda _, size: RamBackstore(str(size)), apart=True),
-    Form("write, one file", True, PWRITE, lambda path, _: FileBackstore(str(path))),
-    Form("write, a file each", True, PWRITE, lambda path, _: FileBackstore(str(path)), apart=True),
-    Form("write, one file's mapping", True, COPY_TO, Mapped),
-    Form("processors", False, COUNT, lambda _, size: NullBackstore(str(size))),
-)
 
 
 def build(folder: Path) -> tuple[ModuleType, ctypes.CDLL]:
@@ -164,38 +112,6 @@ def headers(writes: bool, size: int, seed: int) -> bytes:
             )
         )  # fmt: skip
     return b"".join(made)
-
-
-class Disk(NamedTuple):
-    """What a lane is about: a store, and where the bare loop finds the same bytes."""
-
-    store: Any
-    file: BinaryIO
-    places: int
-
-
-@contextmanager
-def disks_of(form: Form, folder: Path, size: int, count: int) -> Iterator[list[Disk]]:
-    """A disk for each thread, or the same for all; files are opened for each thread."""
-    made: list[Disk] = []
-    stores: list[Any] = []
-    for number in range(count):
-        path = folder / f"disk{number if form.apart else 0}"
-        if form.apart or not stores:
-            disk.prepare(path, size)
-            stores.append(form.store(path, size))
-            if isinstance(stores[-1], Backstore):
-                stores[-1].open()
-            if isinstance(stores[-1], RamBackstore):
-                stores[-1].write(0, memoryview(bytes(size)))
-        offer = stores[-1].shortcut()
-        places = offer[4] if len(offer) > 4 else None
-        made.append(Disk(stores[-1], path.open("r+b", buffering=0), address_of(memoryview(places)) if places else 0))
-    yield made
-    for one in made:
-        one.file.close()
-    for store in stores:
-        store.close()
 
 
 def lanes_of(module: ModuleType, form: Form, size: int, disks: list[Disk], kept: list[object]) -> Any:

@@ -105,7 +105,7 @@ def measure(wanted: argparse.Namespace) -> dict[str, float]:
             ours.stop()
     parts |= {name: statistics.median(values) for name, values in found.items()}
     if wanted.lanes:
-        lanes = {line["form"]: line["by_cpu"] for line in json.loads(wanted.lanes.read_text())}
+        lanes = {line["form"]: line["ratio"][0] for line in json.loads(wanted.lanes.read_text())}
         parts |= {f"two threads, {name}": lanes[form] for name, form in LANES.items()}
     return parts
 
