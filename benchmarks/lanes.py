@@ -68,9 +68,9 @@ class Lane(ctypes.Structure):
     """``struct lane``."""
 
     _fields_ = (
-        ("path", ctypes.py_object), ("headers", ctypes.c_uint64), ("count", ctypes.c_uint64), ("stretch", ctypes.c_uint64),
-        ("segment", ctypes.c_uint64), ("places", ctypes.c_uint64), ("fd", ctypes.c_int64), ("bare", ctypes.c_uint64),
-        ("stretches", ctypes.POINTER(StretchNoted)), ("noted", ctypes.c_uint64), ("left", ctypes.c_uint64),
+        ("path", ctypes.py_object), ("headers", ctypes.c_uint64), ("count", ctypes.c_uint64),
+        ("stretch", ctypes.c_uint64), ("segment", ctypes.c_uint64), ("places", ctypes.c_uint64), ("fd", ctypes.c_int64),
+        ("bare", ctypes.c_uint64), ("stretches", ctypes.POINTER(StretchNoted)), ("noted", ctypes.c_uint64), ("left", ctypes.c_uint64),
     )  # fmt: skip
 
 
