@@ -145,3 +145,19 @@ def test_no_import_goes_in_a_circle() -> None:
         for path in leaves:
             del graph[path]
     assert sorted(str(path.relative_to(PACKAGE)) for path in graph) == []
+
+
+SEEN_FROM_THE_INITIATOR = {"LoginError", "Pdu", "ProtocolError", "Session", "Task"}
+"""The standards' words: ``initiator/`` is their other side, and shares no object with the rest."""
+
+
+def test_no_two_classes_have_one_name() -> None:
+    found: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    twice = {name: sorted(paths) for name, paths in found.items() if len(paths) > 1}
+    words = {name for name, paths in twice.items() if [p.startswith("initiator/") for p in paths].count(False) == 1}
+    assert {name: paths for name, paths in twice.items() if name not in words & SEEN_FROM_THE_INITIATOR} == {}
+    assert set(twice) == SEEN_FROM_THE_INITIATOR

@@ -10,7 +10,7 @@ import click
 
 from iscsitools.cli.watching import Watch, source_options, watch_sums
 from iscsitools.errors import RunError, UsageError
-from iscsitools.trace.client.attach import Server
+from iscsitools.trace.client.attach import WatchedServer
 from iscsitools.trace.views.clock import day_text
 from iscsitools.trace.views.distribution_plot import write_distributions
 from iscsitools.trace.views.distributions import DistributionKind, distribution_report, distributions, share_report
@@ -72,7 +72,7 @@ def plot_caption(watch: Watch) -> str:
         except OSError:
             when = time.time()  # what is wrong with the file is said when it is read
     else:
-        with Server(source.name, source.socket) as server:
+        with WatchedServer(source.name, source.socket) as server:
             what, when = f"server {server.name}", time.time()
     parts = [what, f"client {source.client}" if source.client is not None else "all clients"]
     parts += [source.target] if source.target is not None else []

@@ -16,7 +16,7 @@ from iscsitools.dtrace.running import command_line, programs
 from iscsitools.dtrace.system import find_dtrace, this_system
 from iscsitools.dtrace.variants import DSCRIPTS
 from iscsitools.errors import RunError, UsageError
-from iscsitools.trace.client.attach import Server
+from iscsitools.trace.client.attach import WatchedServer
 from iscsitools.trace.protocol import TraceError
 
 
@@ -84,7 +84,7 @@ def run(ctx: click.Context, name: str | None, pid: int | None, show: bool, words
 def _process_of(name: str) -> int:
     """The process id of a server by its name; RunError when there is none."""
     try:
-        with Server(name) as server:
+        with WatchedServer(name) as server:
             return int(server.server["pid"])
     except TraceError as error:
         raise RunError(str(error)) from None

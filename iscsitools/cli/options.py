@@ -16,7 +16,7 @@ from iscsitools.cli import complete
 from iscsitools.errors import UsageError
 from iscsitools.probes.lun import lun_of
 from iscsitools.trace.views.clock import Times
-from iscsitools.trace.views.watch import Source
+from iscsitools.trace.views.watch import WatchOptions
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -121,13 +121,13 @@ TIMES: Final = together(
 """``times``: a :class:`iscsitools.trace.views.clock.Times`."""
 
 
-def take_source(options: dict[str, Any]) -> Source:
+def take_source(options: dict[str, Any]) -> WatchOptions:
     """Take what the options above name, and an interval and count, out of a command's arguments.
 
     Raises UsageError when they contradict each other.
     """
-    own = {field.name: options.pop(field.name) for field in fields(Source) if field.name in options}
-    source = Source(**own)
+    own = {field.name: options.pop(field.name) for field in fields(WatchOptions) if field.name in options}
+    source = WatchOptions(**own)
     if source.read is not None and (source.name or source.socket):
         raise UsageError("--read is of a file: --name and --socket are of a running server")
     if source.name is None and source.socket is None and source.read is None:

@@ -13,7 +13,7 @@ from iscsitools.probes.table import BY_LABEL, PROVIDER_PROBES
 from iscsitools.provider.backend import attach_path, survey
 from iscsitools.provider.dof import PROVIDER, arguments_of
 from iscsitools.provider.errors import ProviderError
-from iscsitools.trace.client.attach import Server
+from iscsitools.trace.client.attach import WatchedServer
 from iscsitools.trace.protocol import TraceError
 
 
@@ -23,7 +23,7 @@ def enabled_in_server(name: str | None, socket: str | None) -> int | None:
     Raises RunError when the server that was named cannot be asked.
     """
     try:
-        with Server(name, socket) as server:
+        with WatchedServer(name, socket) as server:
             return sum(1 << BY_LABEL[label] for label in server.probes())
     except TraceError as error:
         if name or socket:

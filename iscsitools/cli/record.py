@@ -14,10 +14,10 @@ from iscsitools.cli.options import FILTER, SECONDS, SERVER, take_source
 from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.errors import RunError, UsageError
 from iscsitools.probes.table import BY_LABEL
-from iscsitools.trace import Recorder, Server, Trace, attach
+from iscsitools.trace import Recorder, Trace, WatchedServer, attach
 from iscsitools.trace.client.record_state import Describer
 from iscsitools.trace.selection import Selection, mask_of
-from iscsitools.trace.views.watch import Stop
+from iscsitools.trace.views.watch import EndRequest
 
 _RING_BYTES = 32 << 20
 _LOOK = 0.2
@@ -56,13 +56,13 @@ def command(
     one_server(asked)
     try:
         with trace_errors(), ExitStack() as stack:
-            server = stack.enter_context(Server(asked.name, asked.socket))
+            server = stack.enter_context(WatchedServer(asked.name, asked.socket))
             source = stack.enter_context(
                 attach(None, server.path, probes or None, client, target, lun, ring_size=ring_size << 20)
             )
             recorder = Recorder(stack.enter_context(_open(output)), source.server, selection.to_json())
             describer = Describer(server, recorder, selection)
-            stop = stack.enter_context(Stop())
+            stop = stack.enter_context(EndRequest())
             click.echo(f"Recording to {output}... Hit Ctrl-C to end.", err=True)
             _record(source, recorder, describer, stop, seconds)
             if source.ended and not stop.asked:
@@ -82,7 +82,7 @@ def _open(output: str) -> BinaryIO:
     return open(output, "wb", opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
-def _record(source: Trace, recorder: Recorder, describer: Describer, stop: Stop, seconds: float | None) -> None:
+def _record(source: Trace, recorder: Recorder, describer: Describer, stop: EndRequest, seconds: float | None) -> None:
     """Copy blocks until told to stop; then what the ring still holds of the time before."""
     describer.ask()
     end = None if seconds is None else time.monotonic() + seconds

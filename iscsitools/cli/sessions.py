@@ -14,14 +14,14 @@ from iscsitools.cli.output import take_any_name
 from iscsitools.cli.watching import one_server, trace_errors
 from iscsitools.errors import UsageError
 from iscsitools.probes.table import ALL_MASK
-from iscsitools.trace.client.attach import Server
+from iscsitools.trace.client.attach import WatchedServer
 from iscsitools.trace.client.checked import selected, sessions_of
 from iscsitools.trace.client.recording import open_file
 from iscsitools.trace.protocol import Message, TraceError
 from iscsitools.trace.views.clock import Times
 from iscsitools.trace.views.report import as_csv, without_blanks
 from iscsitools.trace.views.sessions import sessions_report
-from iscsitools.trace.views.watch import Source
+from iscsitools.trace.views.watch import WatchOptions
 
 
 @click.group(invoke_without_command=True)
@@ -39,7 +39,7 @@ def command(ctx: click.Context, /, form: str | None, times: Times, **options: An
     """
     source = take_source(options)
     if ctx.invoked_subcommand is not None:
-        if form or source != Source(source.name, source.socket):
+        if form or source != WatchOptions(source.name, source.socket):
             raise UsageError(f"{ctx.invoked_subcommand} takes only --name and --socket")
         one_server(source)
         ctx.obj = source
@@ -61,12 +61,12 @@ def command(ctx: click.Context, /, form: str | None, times: Times, **options: An
         print("\n".join(report.lines))
 
 
-def _asked(source: Source) -> list[Message]:
-    with Server(source.name, source.socket) as server:
+def _asked(source: WatchOptions) -> list[Message]:
+    with WatchedServer(source.name, source.socket) as server:
         return sessions_of(server.sessions())
 
 
-def _recorded(source: Source) -> list[Message]:
+def _recorded(source: WatchOptions) -> list[Message]:
     """What the recording says last of the sessions; notes on standard error when it was cut off."""
     assert source.read is not None
     with open_file(source.read) as trace:
@@ -84,13 +84,13 @@ def _recorded(source: Source) -> list[Message]:
 @command.command()
 @click.argument("session", metavar="ID", shell_complete=complete.sessions)
 @click.pass_obj
-def drop(source: Source, session: str) -> None:
+def drop(source: WatchOptions, session: str) -> None:
     """End the session ID, a name that `sessions` prints first. Only the server's owner may."""
     name, socket = source.name, source.socket
     if socket is not None:
         if not socket.endswith(".watch"):
             raise UsageError("--socket is the path of a watch socket: NAME.watch")
         socket = socket.removesuffix(".watch") + ".control"
-    with trace_errors(), Server(name, socket, control=True) as server:
+    with trace_errors(), WatchedServer(name, socket, control=True) as server:
         server.drop(session)
     click.echo(f"session {session} was dropped")

@@ -13,7 +13,7 @@ from iscsitools.trace.views.top.batch import batch_reports
 from iscsitools.trace.views.top.columns import VIEWS
 from iscsitools.trace.views.top.samples import LiveFeed
 from iscsitools.trace.views.top.saved import Look, SavedError, saved_looks
-from iscsitools.trace.views.watch import Stop
+from iscsitools.trace.views.watch import EndRequest
 
 
 @click.command()
@@ -29,7 +29,7 @@ def command(watch: Watch, batch: bool, view: str | None) -> None:
         watch.source = dataclasses.replace(watch.source, interval=1.0)
     look = _look(view)
     if batch or not watch.plain or watch.source.read is not None:
-        with Stop() as stop:
+        with EndRequest() as stop:
             for report, elapsed in batch_reports(watch.source, watch, stop, look):
                 watch.write(report, elapsed)
         return

@@ -22,7 +22,7 @@ from iscsitools.trace.views.clock import Clock, Times
 from iscsitools.trace.views.report import Report, as_csv, as_json
 from iscsitools.trace.views.run import event_batches, snapshots
 from iscsitools.trace.views.snoop import SlowView, SnoopView
-from iscsitools.trace.views.watch import Source, Stop
+from iscsitools.trace.views.watch import EndRequest, WatchOptions
 
 STARTED = "Tracing... Hit Ctrl-C to end."
 
@@ -31,7 +31,7 @@ STARTED = "Tracing... Hit Ctrl-C to end."
 class Watch:
     """The common options, and how to print: text, ``json`` or ``csv``."""
 
-    source: Source
+    source: WatchOptions
     form: str = "text"
     clock: Clock = field(default_factory=Clock)
     _csv_header: bool = True
@@ -118,7 +118,7 @@ def trace_errors() -> Iterator[None]:
         raise RunError(str(error)) from None
 
 
-def one_server(source: Source) -> None:
+def one_server(source: WatchOptions) -> None:
     """Raise UsageError with the choice when several servers run and none was named."""
     if source.name is None and source.socket is None and source.read is None:
         found = [entry.name for entry in servers()]
@@ -136,7 +136,7 @@ def watch_sums(
 ) -> None:
     """Print ``report(snapshot, nanoseconds of the interval)`` for each interval, or once at the end."""
     one_server(watch.source)
-    with Stop() as stop:
+    with EndRequest() as stop:
         pieces = snapshots(watch.source, watch, stop, commands=commands, events=events, histograms=histograms)
         for snapshot, elapsed in pieces:
             watch.write(report(snapshot, snapshot.time - snapshot.since), elapsed)
@@ -145,7 +145,7 @@ def watch_sums(
 def watch_events(watch: Watch, view: Any, report: Callable[[int], Report]) -> None:
     """Feed ``view`` events and print ``report(nanoseconds)`` for each interval, or once at the end."""
     one_server(watch.source)
-    with Stop() as stop:
+    with EndRequest() as stop:
         for batch in event_batches(watch.source, view.mask, watch, stop):
             for event in batch.events:
                 view.feed(event)
@@ -160,7 +160,7 @@ def watch_stream(watch: Watch, view: SnoopView | SlowView) -> None:
     """Print what ``view`` makes of each event, as it comes."""
     one_server(watch.source)
     untitled = watch.plain
-    with Stop() as stop:
+    with EndRequest() as stop:
         for batch in event_batches(watch.source, view.mask, watch, stop):
             watch.name_columns(view.names)
             for report in chain.from_iterable([*map(view.reports, batch.events), *map(view.closed, batch.closed)]):

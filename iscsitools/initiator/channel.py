@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from iscsitools.initiator.errors import ProtocolError
-from iscsitools.initiator.login import Agreed, LoginPhase
+from iscsitools.initiator.login import Agreed, InitiatorLogin
 from iscsitools.initiator.pdu import FIELDS, NO_TAG, Log, Pdu, bhs_of
 from iscsitools.initiator.pdu_socket import PduSocket
 from iscsitools.initiator.tasks import Task
@@ -39,7 +39,7 @@ class Channel:
     ) -> None:
         self.log = Log()
         self.wire = PduSocket(socket.create_connection(address, timeout, source), self.log, timeout)
-        self.phase = LoginPhase(self.wire, isid, tsih, cid, cmd_sn)
+        self.phase = InitiatorLogin(self.wire, isid, tsih, cid, cmd_sn)
         self.agreed = Agreed()
         self.tasks: dict[int, Task] = {}
         self.others: list[Pdu] = []

@@ -100,7 +100,7 @@ def _number(key: str, said: str) -> int:
     return int(said)
 
 
-class LoginPhase:
+class InitiatorLogin:
     """The login PDUs of one connection; :meth:`run` does all of them, :meth:`exchange` just one."""
 
     def __init__(self, wire: PduSocket, isid: int, tsih: int, cid: int, cmd_sn: int) -> None:

@@ -61,7 +61,7 @@ class _Job:
 
 
 class ControlRequests:
-    """A :class:`iscsitools.trace.feed.questions.Control`."""
+    """A :class:`iscsitools.trace.feed.questions.ControlHandler`."""
 
     def __init__(self, server: Server) -> None:
         self.requests = REQUESTS
@@ -93,7 +93,7 @@ class ControlRequests:
         self._thread.start()
 
     def take(self, message: Message, conversation: Conversation) -> None:
-        """See ``Control``."""
+        """See ``ControlHandler``."""
         try:
             check(message)
         except ControlError as error:

@@ -32,7 +32,7 @@ _KEYS = {
 
 
 class ServerState:
-    """Answers the requests of :class:`iscsitools.trace.feed.questions.State`; all on the loop's thread."""
+    """Answers the requests of :class:`iscsitools.trace.feed.questions.SelfDescription`; all on the loop's thread."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

@@ -10,7 +10,7 @@ from iscsitools.probes.firing import Probes
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.loop import Loop
 from iscsitools.server.loop_calls import LoopCalls
-from iscsitools.trace.feed.questions import State
+from iscsitools.trace.feed.questions import SelfDescription
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.native import Sums, make_sums
 from iscsitools.trace.sums.snapshot import Snapshot, take
@@ -19,7 +19,7 @@ from iscsitools.trace.sums.snapshot import Snapshot, take
 class View:
     """The server as plugins see it; a :class:`iscsitools.lifecycle.ServerView`."""
 
-    def __init__(self, loop: Loop, probes: Probes, state: State, notice: ServerNotice) -> None:
+    def __init__(self, loop: Loop, probes: Probes, state: SelfDescription, notice: ServerNotice) -> None:
         self._calls = LoopCalls(loop)
         self._probes = probes
         self._state = state
@@ -41,7 +41,7 @@ class View:
         """See ``ServerView``."""
         return self._calls.ask(lambda: list(self._state.sessions()))
 
-    def keep_sums(self) -> _Sums:
+    def keep_sums(self) -> _PluginSums:
         """See ``ServerView``."""
         sums = make_sums(self._probes, Selection())
 
@@ -50,14 +50,14 @@ class View:
             self._probes.subscribe(sums.mask, sums)
             return time.monotonic_ns()
 
-        return _Sums(self, sums, self._calls.ask(begin))
+        return _PluginSums(self, sums, self._calls.ask(begin))
 
     def read(self, sums: Sums, since: int, reset: bool) -> Snapshot:
-        """Read sums, for :class:`_Sums`."""
+        """Read sums, for :class:`_PluginSums`."""
         return self._calls.ask(lambda: take(since, time.monotonic_ns(), sums, None, reset))
 
     def drop(self, sums: Sums) -> None:
-        """Keep sums no longer, for :class:`_Sums`."""
+        """Keep sums no longer, for :class:`_PluginSums`."""
 
         def end() -> None:
             if sums in self._sums:
@@ -89,7 +89,7 @@ class View:
         self._sums.clear()
 
 
-class _Sums:
+class _PluginSums:
     """Sums that are kept for a plugin; a :class:`iscsitools.lifecycle.KeptSums`."""
 
     def __init__(self, view: View, sums: Sums, since: int) -> None:

@@ -12,7 +12,7 @@ from unittest import mock
 
 from iscsitools.backstores import places
 from iscsitools.backstores.base import Backstore
-from iscsitools.testing.recorder import Recorder
+from iscsitools.testing.recorder import WriteRecorder
 from iscsitools.testing.store_calls import call, read
 
 _CHANGES: Final = ("write", "write", "try_write", "write_through", "discard", "write_zeroes")
@@ -60,7 +60,7 @@ class _Life:
         store = self._make(alive)
         store.block_size = self._block_size
         store.open()
-        recorder = Recorder(alive)  # what open has made is there: it says itself that it is durable
+        recorder = WriteRecorder(alive)  # what open has made is there: it says itself that it is durable
         self._now = self._blocks(store)
         self._allowed = [{block} for block in self._now]
         try:
@@ -76,7 +76,7 @@ class _Life:
             store.close()
         return self._failures
 
-    def _fail_within(self, recorder: Recorder) -> None:
+    def _fail_within(self, recorder: WriteRecorder) -> None:
         """Have one failure within the next call, if it changes so many things."""
         wait = self._numbers.randrange(4)
 
@@ -124,7 +124,7 @@ class _Life:
             return True
         return call(store, name, blocks.start * size, memoryview(fill * len(blocks))) is not False
 
-    def _fail(self, recorder: Recorder, when: str) -> None:
+    def _fail(self, recorder: WriteRecorder, when: str) -> None:
         self._failures += 1
         number, share = self._failures, _SHARES[self._failures % len(_SHARES)]
         folder = self._folder / f"failure{number}"

@@ -113,7 +113,7 @@ def _ring_allocate(_ring: Ring, fd: int, mode: int, offset: int, length: int, en
     ended(request, -ctypes.get_errno() if failed else 0)
 
 
-class Recorder:
+class WriteRecorder:
     """Records one folder, which has no folders in it. ``moments``: how many changes and syncs there were.
 
     ``at_moment`` is called after each change and before a sync has done its work, when it may write an image: so the

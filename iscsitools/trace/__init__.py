@@ -9,7 +9,7 @@
             print(event.conn.remote, event.info.lun, event.cdb.hex())
 """
 
-from iscsitools.trace.client.attach import Server, Sums, attach
+from iscsitools.trace.client.attach import Sums, WatchedServer, attach
 from iscsitools.trace.client.recording import FileTrace, Recorder, open_file
 from iscsitools.trace.client.source import Trace
 from iscsitools.trace.events import ConnectionStrings, Event
@@ -24,11 +24,11 @@ __all__ = [
     "EventRow",
     "FileTrace",
     "Recorder",
-    "Server",
     "Snapshot",
     "Sums",
     "Trace",
     "TraceError",
+    "WatchedServer",
     "attach",
     "open_file",
     "servers",

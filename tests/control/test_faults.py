@@ -21,7 +21,7 @@ from iscsitools.initiator.session import Session
 from iscsitools.trace.views.top.model import TopModel
 from iscsitools.trace.views.top.samples import LiveFeed
 from iscsitools.trace.views.top.text import batch_lines
-from iscsitools.trace.views.watch import Source
+from iscsitools.trace.views.watch import WatchOptions
 
 Run = Callable[..., Any]
 STACK = "ram+delay+error+powerloss:1M"
@@ -173,7 +173,7 @@ def test_status_names_the_limit_that_is_reached(tmp_path: Path, iscsitools: Run,
 def test_top_marks_the_disk(served: Running, iscsitools: Run) -> None:
     with served.connect() as session, Control("faulty") as control:
         control.set_faults(IQN, 0, {"delay.read": "1ms"})
-        feed = LiveFeed(Source(name="faulty"))
+        feed = LiveFeed(WatchOptions(name="faulty"))
         for lun in (0, 1):
             session.read(0, 1, lun)
         model = TopModel()

@@ -16,7 +16,7 @@ import pytest
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
-from iscsitools.trace.client.ring import Merged, Ring
+from iscsitools.trace.client.ring import Merged, RecordRing
 from iscsitools.trace.protocol import HEADER
 from iscsitools.trace.record import SIZE, WHOLE
 from iscsitools.trace.selection import Selection
@@ -55,7 +55,7 @@ class Rings:
             for number in range(2)
         ]  # fmt: skip
         view, words = memoryview(self.memory), memoryview(self.page).cast("Q")
-        rings = [Ring(view[n * size : (n + 1) * size], words[n : n + 1]) for n in range(2)]
+        rings = [RecordRing(view[n * size : (n + 1) * size], words[n : n + 1]) for n in range(2)]
         self.rings, self.merged = rings, Merged(rings)
 
     def read(self) -> list[tuple[Any, ...]]:

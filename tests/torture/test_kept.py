@@ -20,7 +20,7 @@ from iscsitools.backstores.syscalls import sync_data
 from iscsitools.scsi.core.executor import InlineExecutor
 from iscsitools.server.atomic_file import AtomicFile
 from iscsitools.server.kept_file import KeptFile
-from iscsitools.testing.recorder import Recorder
+from iscsitools.testing.recorder import WriteRecorder
 
 from .load import seeds
 
@@ -42,7 +42,7 @@ class Failures:
     """Cuts the power at each moment, and has what is left looked at; ``met`` is all that was found."""
 
     def __init__(self, alive: Path, seed: int, look: Callable[[Path], object]) -> None:
-        self.recorder = Recorder(alive)
+        self.recorder = WriteRecorder(alive)
         self.met: set[object] = set()
         self.allowed: tuple[object, ...] = ()
         self._beside = alive.parent
@@ -123,9 +123,9 @@ def test_an_atomic_write_is_there_whole_or_not_at_all_after_any_power_failure(al
 def test_reservations_that_are_not_synced_are_found_out(
     alive: Path, monkeypatch: pytest.MonkeyPatch, lost: Callable[[int], bool]
 ) -> None:
-    real = Recorder._fsync
+    real = WriteRecorder._fsync
     monkeypatch.setattr(
-        Recorder, "_fsync", lambda self, none, fd: None if lost(os.fstat(fd).st_mode) else real(self, none, fd)
+        WriteRecorder, "_fsync", lambda self, none, fd: None if lost(os.fstat(fd).st_mode) else real(self, none, fd)
     )
     with pytest.raises(AssertionError, match="neither the old nor the new"):
         test_reservations_are_the_old_or_the_new_ones_after_any_power_failure(alive, 1)

@@ -12,7 +12,7 @@ from iscsitools import trace
 from iscsitools.trace.client import record_state
 from iscsitools.trace.client.record_state import Describer
 from iscsitools.trace.client.recording import Recorder
-from iscsitools.trace.feed.questions import NoState
+from iscsitools.trace.feed.questions import NoSelfDescription
 from iscsitools.trace.protocol import StreamParser
 from iscsitools.trace.selection import Selection
 
@@ -26,7 +26,7 @@ SESSION = {
 }  # fmt: skip
 
 
-class OneSession(NoState):
+class OneSession(NoSelfDescription):
     """A server with a session."""
 
     def sessions(self) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def test_sessions_are_told_when_they_may_have_changed(
 ) -> None:
     host, clock, out = make_host(state=OneSession()), Clock(), io.BytesIO()
     monkeypatch.setattr(record_state, "time", clock)
-    with trace.Server() as server, trace.attach() as source:
+    with trace.WatchedServer() as server, trace.attach() as source:
         recorder = Recorder(out, source.server, {})
         describer = Describer(server, recorder, Selection())
 
@@ -91,6 +91,6 @@ def test_sessions_are_told_when_they_may_have_changed(
 def test_a_server_that_tells_less_is_recorded_without_it(make_host: Callable[..., Host]) -> None:
     make_host()
     out = io.BytesIO()
-    with trace.Server() as server, trace.attach() as source:
+    with trace.WatchedServer() as server, trace.attach() as source:
         Describer(server, Recorder(out, source.server, {}), Selection()).ask()
     assert messages(out) == []

@@ -291,7 +291,7 @@ def test_limits(victim: Host) -> None:
         trace.attach(ring_size=2 << 20)
     with pytest.raises(TraceError, match="larger than the limit"):
         trace.attach(ring_size=2 << 20, mode="socket")
-    others = [trace.Server() for _ in range(6)]
+    others = [trace.WatchedServer() for _ in range(6)]
     last = Raw(victim.watch)
     with pytest.raises(TraceError, match="limit of 8 readers"):
         trace.attach()

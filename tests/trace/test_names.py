@@ -45,7 +45,7 @@ def test_a_server_leaves_nothing_behind(host: Host, run_dir: Path) -> None:
 def test_two_servers_of_one_name(host: Host, run_dir: Path) -> None:
     with pytest.raises(names.NameInUse, match="'test' is already running"):
         TraceServer(Probes(lambda: 0), "test", run_dir)
-    with trace.Server() as server:
+    with trace.WatchedServer() as server:
         assert server.name == "test"
 
 

@@ -67,7 +67,7 @@ def server(make_host: Callable[..., Host], state: FakeState) -> Host:
 
 
 def test_questions(server: Host, state: FakeState) -> None:
-    with trace.Server() as asked:
+    with trace.WatchedServer() as asked:
         assert asked.sessions() == state.sessions()
         assert asked.status() == state.status()
         assert asked.probes() == []
@@ -79,12 +79,12 @@ def test_questions(server: Host, state: FakeState) -> None:
 
 
 def test_only_the_control_socket_changes_anything(server: Host, state: FakeState) -> None:
-    with trace.Server() as watching:
+    with trace.WatchedServer() as watching:
         for change in (lambda: watching.drop("1"), watching.shut_down):
             with pytest.raises(trace.TraceError, match="only the control socket"):
                 change()
     assert state.dropped == []
-    with trace.Server(control=True) as controlling:
+    with trace.WatchedServer(control=True) as controlling:
         controlling.drop("1")
         with pytest.raises(trace.TraceError, match="no session '2'"):
             controlling.drop("2")
@@ -97,7 +97,7 @@ def test_long_answers_arrive_whole(make_host: Callable[..., Host]) -> None:
     """A thousand sessions are more than a socket takes at once."""
     state = FakeState(3000)
     make_host(state=state)
-    with trace.Server() as asked:
+    with trace.WatchedServer() as asked:
         assert asked.sessions() == state.sessions()
 
 
@@ -128,10 +128,10 @@ def test_who_may_connect(
     monkeypatch.setattr("iscsitools.trace.feed.service.credentials", lambda sock: (uid, groups))
     for path, allowed in ((host.watch, watch), (host.control, control)):
         if allowed:
-            trace.Server(socket=path).close()
+            trace.WatchedServer(socket=path).close()
         else:
             with pytest.raises(trace.TraceError, match="may not use this socket"):
-                trace.Server(socket=path)
+                trace.WatchedServer(socket=path)
 
 
 def test_credentials_come_from_the_kernel() -> None:
@@ -146,10 +146,10 @@ def test_a_fault_of_the_state_is_an_error_for_its_reader_only(
     server: Host, state: FakeState, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(state, "sessions", lambda: 1 // 0)
-    with trace.Server() as asked, pytest.raises(trace.TraceError, match="ZeroDivisionError"):
+    with trace.WatchedServer() as asked, pytest.raises(trace.TraceError, match="ZeroDivisionError"):
         asked.sessions()
     assert [record.name for record in caplog.records] == [peer.__name__]
-    with trace.Server() as asked:
+    with trace.WatchedServer() as asked:
         assert asked.status()
 
 
@@ -174,7 +174,7 @@ def test_a_long_answer_is_made_in_turns(make_host: Callable[..., Host]) -> None:
             host.loop.call_later(0, turn)
 
     host.call(turn)
-    with trace.Server(socket=host.watch) as server:
+    with trace.WatchedServer(socket=host.watch) as server:
         assert len(server.sessions()) == 1000
     assert turns >= 1000 // PARTS_OF_A_TURN - 2
 
@@ -189,7 +189,7 @@ def test_the_parts_of_a_snapshot_are_its_json(make_host: Callable[..., Host]) ->
 
 def test_readers_share_what_all_of_them_may_cost(make_host: Callable[..., Host]) -> None:
     host = make_host(limits=ReaderLimits(units_per_second=100, units_of_all=30), state=FakeState())
-    readers = [trace.Server(socket=host.watch) for _ in range(3)]
+    readers = [trace.WatchedServer(socket=host.watch) for _ in range(3)]
     counts = [0, 0, 0]
     started = time.monotonic()
 

@@ -135,8 +135,10 @@ def test_messages_without_end_are_one_line(tmp_path: Path, monkeypatch: pytest.M
 def test_an_answer_of_another_kind_is_one_line(tmp_path: Path, ask: str, answer: Any) -> None:
     path = tmp_path / "evil.watch"
     with (
-        impostor(path, says(answer)), trace.Server(socket=path) as server, pytest.raises(trace.TraceError) as caught
-    ):  # fmt: skip
+        impostor(path, says(answer)),
+        trace.WatchedServer(socket=path) as server,
+        pytest.raises(trace.TraceError) as caught,
+    ):
         getattr(server, ask)()
     assert "\n" not in str(caught.value)
 
@@ -152,7 +154,7 @@ def test_sums_of_another_kind_are_one_line(tmp_path: Path) -> None:
 def test_a_greeting_without_its_fields_is_one_line(tmp_path: Path, greeting: Any) -> None:
     path = tmp_path / "evil.watch"
     with impostor(path, lambda peer: None, greeting), pytest.raises(trace.TraceError, match="makes no sense"):
-        trace.Server(socket=path)
+        trace.WatchedServer(socket=path)
 
 
 # -- whose directory, whose socket
@@ -209,7 +211,7 @@ def test_the_process_behind_a_socket_is_asked(host: Host, monkeypatch: pytest.Mo
 
 def test_without_the_constant_of_linux(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_PEERCRED", raising=False)
-    trace.Server(socket=host.watch).close()
+    trace.WatchedServer(socket=host.watch).close()
 
 
 class OtherSystem:
@@ -264,7 +266,7 @@ def test_the_option_of_macos_and_the_bsds() -> None:
 
 def test_a_system_that_cannot_tell_relies_on_the_modes(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iscsitools.trace.feed.service.credentials", lambda sock: None)
-    trace.Server(socket=host.watch).close()
+    trace.WatchedServer(socket=host.watch).close()
 
 
 # -- a folder that goes away
@@ -272,16 +274,16 @@ def test_a_system_that_cannot_tell_relies_on_the_modes(host: Host, monkeypatch: 
 
 def test_sockets_are_made_anew_when_their_folder_is_removed(make_host: Callable[..., Host], run_dir: Path) -> None:
     host = make_host()
-    with trace.Server(socket=host.watch) as before:
+    with trace.WatchedServer(socket=host.watch) as before:
         assert host.call(host.server.look_after) == ""
         shutil.rmtree(host.watch.parent)
         with pytest.raises(trace.TraceError):
-            trace.Server(socket=host.watch)
+            trace.WatchedServer(socket=host.watch)
         host.watch.parent.mkdir(mode=0o700)
         line = host.call(host.server.look_after)
         assert "was removed" in line
         assert str(host.server.paths.watch) in line
-        trace.Server(socket=host.server.paths.watch).close()
+        trace.WatchedServer(socket=host.server.paths.watch).close()
         assert before.probes() == []  # who was connected stays
         assert host.call(host.server.look_after) == ""
 

@@ -26,7 +26,7 @@ from iscsitools.trace.views.snoop import SlowView, SnoopView
 from iscsitools.trace.views.top.model import TopModel
 from iscsitools.trace.views.top.samples import sample_of
 from iscsitools.trace.views.top.text import batch_lines
-from iscsitools.trace.views.watch import Source, Stop
+from iscsitools.trace.views.watch import EndRequest, WatchOptions
 from iscsitools.trace.views.who import WhoSums
 
 from .stage import SESSION, Stage
@@ -74,8 +74,8 @@ def look(path: Path) -> None:
     model = TopModel()
     counted, views = WhoSums("lun"), (SnoopView(wide=True), SnoopView(), SlowView(0, errors=True))
     others: tuple[Any, ...] = (GridView(60), PhaseView(), counted)
-    with Stop() as stop:
-        for batch in event_batches(Source(read=path), ALL_MASK, Quiet(), stop):
+    with EndRequest() as stop:
+        for batch in event_batches(WatchOptions(read=path), ALL_MASK, Quiet(), stop):
             for event in batch.events:
                 for view in views:
                     list(view.reports(event))
@@ -84,7 +84,7 @@ def look(path: Path) -> None:
             for ident in batch.closed:
                 for watching in (*views, *others):
                     list(watching.closed(ident) or ())
-        for snapshot, _ in snapshots(Source(read=path), Quiet(), stop, events=True):
+        for snapshot, _ in snapshots(WatchOptions(read=path), Quiet(), stop, events=True):
             for report in (cmds_report, io_report, rwlat_report):
                 report(snapshot, snapshot.time - snapshot.since)
             model.update("damaged", sample_of("damaged", snapshot, Selection(ALL_MASK)))
@@ -124,8 +124,8 @@ def test_a_command_is_reported_when_its_connection_was_lost(tmp_path: Path) -> N
             recorder.write(trace, trace.read_block(30))
         recorder.finish(trace.drops)
     view, reports = SlowView(None, errors=True), []
-    with Stop() as stop:
-        for batch in event_batches(Source(read=path), view.mask, Quiet(), stop):
+    with EndRequest() as stop:
+        for batch in event_batches(WatchOptions(read=path), view.mask, Quiet(), stop):
             reports += [report for event in batch.events for report in view.reports(event)]
             reports += [report for ident in batch.closed for report in view.closed(ident)]
     assert [(r.records[0]["command"], r.records[0]["result"]) for r in reports] == [("READ(10) 0+8", "aborted")]

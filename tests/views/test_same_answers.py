@@ -25,7 +25,7 @@ from iscsitools.trace.views.report import Report
 from iscsitools.trace.views.run import event_batches, snapshots
 from iscsitools.trace.views.rwlat import percentile_report, rwlat_report
 from iscsitools.trace.views.snoop import SlowView, SnoopView
-from iscsitools.trace.views.watch import Source, Stop
+from iscsitools.trace.views.watch import EndRequest, WatchOptions
 from iscsitools.trace.views.who import WhoSums
 
 from .stage import Stage
@@ -118,8 +118,8 @@ def test_events_of_a_server_and_of_a_file(stage: Stage, tmp_path: Path, selected
             for event in all_there(trace):
                 for view in views:
                     view[which].feed(event)
-    with Stop() as stop:
-        for batch in event_batches(Source(read=path, **selected), ALL_MASK, Quiet(), stop):
+    with EndRequest() as stop:
+        for batch in event_batches(WatchOptions(read=path, **selected), ALL_MASK, Quiet(), stop):
             for event in batch.events:
                 for view in views:
                     view[2].feed(event)
@@ -151,15 +151,15 @@ def test_slow_commands_of_a_file_are_those_of_the_calls(recorded: Path) -> None:
 
 
 def streamed(path: Path, view: Any) -> list[Report]:
-    with Stop() as stop:
-        batches = event_batches(Source(read=path), view.mask, Quiet(), stop)
+    with EndRequest() as stop:
+        batches = event_batches(WatchOptions(read=path), view.mask, Quiet(), stop)
         return [report for batch in batches for event in batch.events for report in view.reports(event)]
 
 
 def test_intervals_of_a_file_add_up_to_the_whole(recorded: Path) -> None:
-    with Stop() as stop:
-        whole = [s for s, _ in snapshots(Source(read=recorded), Quiet(), stop)]
-        parts = list(snapshots(Source(read=recorded, interval=0.3), Quiet(), stop))
+    with EndRequest() as stop:
+        whole = [s for s, _ in snapshots(WatchOptions(read=recorded), Quiet(), stop)]
+        parts = list(snapshots(WatchOptions(read=recorded, interval=0.3), Quiet(), stop))
     assert len(whole) == 1
     assert len(parts) > 5
     assert [elapsed for _, elapsed in parts[:3]] == [300_000_000, 600_000_000, 900_000_000]
@@ -170,14 +170,14 @@ def test_intervals_of_a_file_add_up_to_the_whole(recorded: Path) -> None:
 
 
 def test_count_ends_the_reports(recorded: Path) -> None:
-    with Stop() as stop:
-        assert len(list(snapshots(Source(read=recorded, interval=0.3, count=2), Quiet(), stop))) == 2
+    with EndRequest() as stop:
+        assert len(list(snapshots(WatchOptions(read=recorded, interval=0.3, count=2), Quiet(), stop))) == 2
 
 
 def test_the_report_so_far_when_the_server_goes_away(stage: Stage) -> None:
     listener = Quiet()
-    with Stop() as stop:
-        batches = event_batches(replace(Source(), socket=stage.watch), ALL_MASK, listener, stop)
+    with EndRequest() as stop:
+        batches = event_batches(replace(WatchOptions(), socket=stage.watch), ALL_MASK, listener, stop)
         counted = WhoSums()
         script = mixed()
         for number, batch in enumerate(batches):

@@ -70,7 +70,7 @@ def attach(
         raise
 
 
-class Server:
+class WatchedServer:
     """Questions to a running server over its watch socket; :meth:`drop` and :meth:`shut_down` need the control socket.
 
     Usable in a ``with`` statement.
@@ -122,7 +122,7 @@ class Server:
         self.close()
 
 
-class Sums(Server):
+class Sums(WatchedServer):
     """Sums that the server keeps while this is open; they begin at 0 and cannot drop events.
 
     ``commands``: counts, bytes and latencies (``Snapshot.commands``); ``events``: how often each probe of ``probes``

@@ -9,7 +9,7 @@ from typing import Final
 
 from iscsitools.trace import memory
 from iscsitools.trace.client.connection import ServerConnection
-from iscsitools.trace.client.ring import Merged, Ring
+from iscsitools.trace.client.ring import Merged, RecordRing
 from iscsitools.trace.client.source import Timeout, Trace
 from iscsitools.trace.memory import PAGE
 from iscsitools.trace.protocol import HEADER, Message, TraceError, number_of
@@ -86,7 +86,7 @@ class RingTrace(_LiveTrace):
         self._view = memoryview(self._map)
         self._positions = memoryview(self._page).cast("Q")
         self._rings = [
-            Ring(self._view[number * size : (number + 1) * size], self._positions[number : number + 1])
+            RecordRing(self._view[number * size : (number + 1) * size], self._positions[number : number + 1])
             for number in range(rings)
         ]
         self._merged = Merged(self._rings) if rings > 1 else None

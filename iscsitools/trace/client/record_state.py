@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from iscsitools.trace.client.attach import Server
+from iscsitools.trace.client.attach import WatchedServer
 from iscsitools.trace.client.checked import STATUS, selected, sessions_of, status_of
 from iscsitools.trace.client.recording import Recorder
 from iscsitools.trace.protocol import TraceError
@@ -26,7 +26,7 @@ class Describer:
     (:mod:`iscsitools.trace.feed.peer`).
     """
 
-    def __init__(self, server: Server, recorder: Recorder, selection: Selection) -> None:
+    def __init__(self, server: WatchedServer, recorder: Recorder, selection: Selection) -> None:
         self._server = server
         self._recorder = recorder
         self._selection = selection

@@ -22,18 +22,18 @@ _TIME: Final = 1
 """Words of the header, and of a record."""
 
 
-class Source(Protocol):
+class RecordSource(Protocol):
     """What :class:`Merged` wants of a ring."""
 
     @property
     def since(self) -> int:
-        """See :attr:`Ring.since`."""
+        """See :attr:`RecordRing.since`."""
 
     def copy(self) -> bytes:
-        """See :meth:`Ring.copy`."""
+        """See :meth:`RecordRing.copy`."""
 
 
-class Ring:
+class RecordRing:
     """``memory``: its header and its records, a power of two; ``word``: where its reader's position stands."""
 
     def __init__(self, memory: memoryview, word: memoryview) -> None:
@@ -105,7 +105,7 @@ class Merged:
     have an earlier one: its thread has not begun anything before that time that it has not ended.
     """
 
-    def __init__(self, rings: Sequence[Source]) -> None:
+    def __init__(self, rings: Sequence[RecordSource]) -> None:
         self._rings = rings
         self._waiting = [(list[int](), bytearray()) for _ in rings]
         """Of each ring, what was copied and not given out: times that never go back, and records."""

@@ -16,7 +16,7 @@ from iscsitools.trace.feed.batch import FLUSH_SECONDS, BatchSink
 from iscsitools.trace.feed.budget import SharedBudget
 from iscsitools.trace.feed.event_loop import EventLoop
 from iscsitools.trace.feed.peer import Peer
-from iscsitools.trace.feed.questions import Control, State
+from iscsitools.trace.feed.questions import ControlHandler, SelfDescription
 from iscsitools.trace.feed.ring import RingSink
 from iscsitools.trace.feed.sink import Sink
 from iscsitools.trace.protocol import HEADER, Message, ReaderLimits, encode, encode_list
@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 @dataclass(slots=True)
-class _Sums:
+class _ReaderSums:
     """What one reader has the server keep for it."""
 
     commands: Share | None
@@ -44,12 +44,12 @@ class _Sums:
     since: int
 
 
-class Requests:
+class ReaderRequests:
     """Answers requests. ``clock`` is the probes' clock."""
 
     def __init__(
-        self, probes: Probes, loop: EventLoop, limits: ReaderLimits, state: State, clock: Callable[[], int],
-        control: Control | None = None,
+        self, probes: Probes, loop: EventLoop, limits: ReaderLimits, state: SelfDescription, clock: Callable[[], int],
+        control: ControlHandler | None = None,
     ) -> None:  # fmt: skip
         self._probes = probes
         self._loop = loop
@@ -59,7 +59,7 @@ class Requests:
         self._control = control
         self.budget = SharedBudget(limits.units_of_all, loop)
         self._sinks: dict[Peer, Sink] = {}
-        self._sums: dict[Peer, _Sums] = {}
+        self._sums: dict[Peer, _ReaderSums] = {}
         self._shared = SharedSums(probes)
         self.memory = 0
         """Bytes of all rings and buffers."""
@@ -95,7 +95,7 @@ class Requests:
         if answer is not None:
             peer.send_message({"answer": name, **answer})
 
-    def _take_control(self, peer: Peer, message: Message, control: Control) -> None:
+    def _take_control(self, peer: Peer, message: Message, control: ControlHandler) -> None:
         if not peer.control:
             peer.send_message({"error": _CONTROL_ONLY})
             return
@@ -211,7 +211,7 @@ class Requests:
         histograms = declared.wanted(message.get("histograms", [])) if commands else ()
         busy = commands and message.get("busy") is True
         selection = Selection.from_json(message)
-        sums = self._sums[peer] = _Sums(
+        sums = self._sums[peer] = _ReaderSums(
             self._shared.join(selection, histograms, busy) if commands else None,
             EventCounts(selection) if events else None,
             self._clock(),

@@ -9,7 +9,7 @@ from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.trace.protocol import Message
 
 
-class State(Protocol):
+class SelfDescription(Protocol):
     """Answers for the ``sessions``, ``status``, ``drop`` and ``shutdown`` requests; called on the loop's thread.
 
     What the first two return is sent as JSON as it is.
@@ -44,7 +44,7 @@ class Conversation(Protocol):
         """Give the answer: other requests are taken again."""
 
 
-class Control(Protocol):
+class ControlHandler(Protocol):
     """Answers the requests of ``requests``, on the control socket only, each when it is done."""
 
     @property
@@ -55,7 +55,7 @@ class Control(Protocol):
         """Begin to answer; ``conversation.finish`` ends it."""
 
 
-class NoState:
+class NoSelfDescription:
     """Stands in where nothing but the probes is known."""
 
     def connections(self) -> Iterable[ConnectionInfo]:

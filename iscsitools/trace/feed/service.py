@@ -16,10 +16,10 @@ from iscsitools.probes.firing import Probes
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.trace import names
 from iscsitools.trace.credentials import credentials
-from iscsitools.trace.feed.answers import Requests, greeting
+from iscsitools.trace.feed.answers import ReaderRequests, greeting
 from iscsitools.trace.feed.event_loop import EventLoop
 from iscsitools.trace.feed.peer import Peer
-from iscsitools.trace.feed.questions import Control, NoState, State
+from iscsitools.trace.feed.questions import ControlHandler, NoSelfDescription, SelfDescription
 from iscsitools.trace.protocol import ReaderLimits, TraceError, encode
 from iscsitools.trace.record import VERSION
 
@@ -41,20 +41,20 @@ class TraceServer:
         directory: Path | None = None,
         group: str | int | None = None,
         limits: ReaderLimits | None = None,
-        state: State | None = None,
+        state: SelfDescription | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
-        control: Control | None = None,
+        control: ControlHandler | None = None,
     ) -> None:
         self.name = name
         self._probes = probes
         self._limits = limits or ReaderLimits()
-        self._state = state or NoState()
+        self._state = state or NoSelfDescription()
         self._clock = clock
         self._control = control
         self._group_wanted = group
         self._complained = False
         self._loop: EventLoop | None = None
-        self._requests: Requests | None = None
+        self._requests: ReaderRequests | None = None
         self._peers: set[Peer] = set()
         self._sockets: list[socket.socket] = []
         self._lock = -1
@@ -111,7 +111,7 @@ class TraceServer:
     def register(self, loop: EventLoop) -> None:
         """Begin to serve. Called once."""
         self._loop = loop
-        self._requests = Requests(self._probes, loop, self._limits, self._state, self._clock, self._control)
+        self._requests = ReaderRequests(self._probes, loop, self._limits, self._state, self._clock, self._control)
         self._watch_sockets()
 
     def _watch_sockets(self) -> None:
@@ -166,7 +166,7 @@ class TraceServer:
         for sock in self._sockets:
             sock.listen(16)
 
-    def _accept(self, loop: EventLoop, requests: Requests, listener: socket.socket, control: bool) -> None:
+    def _accept(self, loop: EventLoop, requests: ReaderRequests, listener: socket.socket, control: bool) -> None:
         try:
             sock, _ = listener.accept()
         except BlockingIOError:
@@ -193,7 +193,7 @@ class TraceServer:
             self._peers.add(peer)
             peer.send_message({"iscsitools-trace": VERSION, "server": greeting(self.name, os.getpid(), __version__)})
 
-    def _listen_again(self, loop: EventLoop, requests: Requests, listener: socket.socket, control: bool) -> None:
+    def _listen_again(self, loop: EventLoop, requests: ReaderRequests, listener: socket.socket, control: bool) -> None:
         if listener.fileno() >= 0:
             loop.add_reader(listener.fileno(), partial(self._accept, loop, requests, listener, control))
 

@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 @dataclass(slots=True)
-class _Sums:
+class _CommandSums:
     count: int = 0
     size: int = 0
     ended: int = 0
@@ -62,9 +62,9 @@ class _Sums:
 
 def cmds_report(snapshot: Snapshot, elapsed: int) -> Report:
     """The most frequent command first; then each way of failing, by rising count."""
-    sums: dict[str, _Sums] = {}
+    sums: dict[str, _CommandSums] = {}
     for row in snapshot.commands:
-        sums.setdefault(_name(row), _Sums()).add(row)
+        sums.setdefault(_name(row), _CommandSums()).add(row)
     order = sorted(sums, key=lambda name: (-sums[name].count, name))
     exact = []
     rows = []

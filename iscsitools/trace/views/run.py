@@ -18,7 +18,7 @@ from iscsitools.trace.protocol import TraceError
 from iscsitools.trace.record import decode
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.snapshot import Snapshot
-from iscsitools.trace.views.watch import Countdown, Cutter, Listener, Source, Stop
+from iscsitools.trace.views.watch import Countdown, Cutter, EndRequest, Listener, WatchOptions
 
 _LOOK: Final = 1.0
 """Seconds between two looks at a server's sums: what is lost when the server dies."""
@@ -38,9 +38,9 @@ class Batch(NamedTuple):
 
 
 def snapshots(
-    source: Source,
+    source: WatchOptions,
     listener: Listener,
-    stop: Stop,
+    stop: EndRequest,
     *,
     commands: bool = True,
     events: bool = False,
@@ -58,7 +58,13 @@ def snapshots(
 
 
 def _asked(
-    source: Source, listener: Listener, stop: Stop, commands: bool, events: bool, histograms: Sequence[str], busy: bool
+    source: WatchOptions,
+    listener: Listener,
+    stop: EndRequest,
+    commands: bool,
+    events: bool,
+    histograms: Sequence[str],
+    busy: bool,
 ) -> Iterator[tuple[Snapshot, int]]:
     with Sums(commands=commands, events=events, histograms=histograms, busy=busy, **source.live()) as sums:
         if older := set(histograms) - set(sums.kept):
@@ -88,7 +94,13 @@ def _asked(
 
 
 def _replayed(
-    source: Source, listener: Listener, stop: Stop, commands: bool, events: bool, histograms: Sequence[str], busy: bool
+    source: WatchOptions,
+    listener: Listener,
+    stop: EndRequest,
+    commands: bool,
+    events: bool,
+    histograms: Sequence[str],
+    busy: bool,
 ) -> Iterator[tuple[Snapshot, int]]:
     assert source.read is not None
     replay = Replay(source.selection(ALL_MASK), commands=commands, events=events, histograms=histograms, busy=busy)
@@ -109,14 +121,14 @@ def _replayed(
         yield replay.snapshot(), cutter.elapsed
 
 
-def event_batches(source: Source, mask: int, listener: Listener, stop: Stop) -> Iterator[Batch]:
+def event_batches(source: WatchOptions, mask: int, listener: Listener, stop: EndRequest) -> Iterator[Batch]:
     """Events of the probes in ``mask``. The last batch always ends an interval."""
     if source.read is not None:
         return _events_of_file(source, mask, listener, stop)
     return _events_live(source, mask, listener, stop)
 
 
-def _events_live(source: Source, mask: int, listener: Listener, stop: Stop) -> Iterator[Batch]:
+def _events_live(source: WatchOptions, mask: int, listener: Listener, stop: EndRequest) -> Iterator[Batch]:
     wanted = [label for label, probe in BY_LABEL.items() if mask >> probe & 1]
     pieces = Countdown(source)
     with attach(probes=wanted, **source.live()) as trace:
@@ -158,7 +170,7 @@ class _Drops:
             self._told = drops
 
 
-def _events_of_file(source: Source, mask: int, listener: Listener, stop: Stop) -> Iterator[Batch]:
+def _events_of_file(source: WatchOptions, mask: int, listener: Listener, stop: EndRequest) -> Iterator[Batch]:
     assert source.read is not None
     selection = source.selection(mask)
     pieces = Countdown(source)

@@ -18,7 +18,7 @@ from iscsitools.trace.views.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class WatchOptions:
     """What to watch: a running server (``name`` or ``socket``, or the only one), or the recorded file ``read``."""
 
     name: str | None = None
@@ -59,7 +59,7 @@ class Listener(Protocol):
         """A line that does not belong to the report: drops, a server that is gone."""
 
 
-class Stop:
+class EndRequest:
     """In a ``with`` statement: SIGINT and SIGTERM ask for the end instead of raising; a second one does what it did."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Stop:
 class Countdown:
     """Counts the reports down."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: WatchOptions) -> None:
         self._left = source.count if source.interval is not None else None
 
     def one(self) -> bool:

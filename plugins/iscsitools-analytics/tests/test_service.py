@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from iscsitools.initiator import Session
-from iscsitools.trace import Server
+from iscsitools.trace import WatchedServer
 from page_lab import IQN, Analytics, Place, eventually
 
 
@@ -222,7 +222,7 @@ def test_a_recording_is_shown_as_it_was(place: Place) -> None:
     environment = os.environ | {"XDG_RUNTIME_DIR": str(place.folder / "run"), "TMPDIR": str(place.folder)}
     command = [sys.executable, "-m", "iscsitools", "record", "--name", "disks", "-o", "rec"]
     recorder = subprocess.Popen(command, cwd=place.folder, env=environment, stderr=subprocess.PIPE, text=True)
-    with Server(socket=next((place.folder / "run" / "iscsitools").glob("*.watch"))) as server:
+    with WatchedServer(socket=next((place.folder / "run" / "iscsitools").glob("*.watch"))) as server:
         eventually(lambda: "data-send" in server.probes(), "the recorder")
     load(portal, 12, 4)
     recorder.send_signal(signal.SIGINT)

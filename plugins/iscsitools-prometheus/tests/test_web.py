@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from iscsitools.trace import Server, Snapshot
+from iscsitools.trace import Snapshot, WatchedServer
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from serving import CONFIG, Target, eventually
 
@@ -103,7 +103,7 @@ def test_addresses() -> None:
 
 def test_without_listen_nothing_is_exported_and_nothing_is_counted(tmp_path: Path) -> None:
     target = Target(tmp_path, config=CONFIG.replace('listen = "127.0.0.1:0"', ""), exports=False)
-    with Server(socket=tmp_path / "run" / "iscsitools" / "metrics.watch") as server:
+    with WatchedServer(socket=tmp_path / "run" / "iscsitools" / "metrics.watch") as server:
         assert server.probes() == []
     assert target.stop() == 0
     assert "metrics are served" not in "".join(target.lines)

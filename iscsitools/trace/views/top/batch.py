@@ -15,7 +15,7 @@ from iscsitools.trace.views.top.model import Row, TopModel
 from iscsitools.trace.views.top.samples import LiveFeed, sample_of
 from iscsitools.trace.views.top.saved import Look
 from iscsitools.trace.views.top.text import batch_lines
-from iscsitools.trace.views.watch import Listener, Source, Stop
+from iscsitools.trace.views.watch import EndRequest, Listener, WatchOptions
 
 DEFAULT = Look()
 _NAMES = (
@@ -24,7 +24,9 @@ _NAMES = (
 )  # fmt: skip
 
 
-def batch_reports(source: Source, listener: Listener, stop: Stop, look: Look = DEFAULT) -> Iterator[tuple[Report, int]]:
+def batch_reports(
+    source: WatchOptions, listener: Listener, stop: EndRequest, look: Look = DEFAULT
+) -> Iterator[tuple[Report, int]]:
     """Reports, with the nanoseconds since tracing began; the last one when it is asked to end."""
     if source.read is not None:
         model, selection = TopModel(), source.selection(ALL_MASK)
@@ -42,7 +44,9 @@ def batch_reports(source: Source, listener: Listener, stop: Stop, look: Look = D
         feed.close()
 
 
-def _live(source: Source, feed: LiveFeed, listener: Listener, stop: Stop, look: Look) -> Iterator[tuple[Report, int]]:
+def _live(
+    source: WatchOptions, feed: LiveFeed, listener: Listener, stop: EndRequest, look: Look
+) -> Iterator[tuple[Report, int]]:
     model = TopModel()
     began = due = time.monotonic()
     listener.clock.begins({"realtime": time.time_ns(), "monotonic": time.monotonic_ns()}, int(began * 1e9))

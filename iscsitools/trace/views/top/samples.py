@@ -14,7 +14,7 @@ from iscsitools.trace.selection import Selection, address_of
 from iscsitools.trace.sums.declared import PHASES
 from iscsitools.trace.sums.snapshot import CommandRow, Snapshot
 from iscsitools.trace.views.top.model import Counters, Cpu, RowKey, Sample
-from iscsitools.trace.views.watch import Source
+from iscsitools.trace.views.watch import WatchOptions
 
 _FLUSHES: Final = frozenset({0x35, 0x91})
 """SYNCHRONIZE CACHE(10) and (16)."""
@@ -96,9 +96,9 @@ def _counters(row: CommandRow) -> Counters:
 
 
 class LiveFeed:
-    """The servers that :class:`Source` names: one, or all that run. One that ends is looked for again."""
+    """The servers that :class:`WatchOptions` names: one, or all that run. One that ends is looked for again."""
 
-    def __init__(self, source: Source, phases: bool = False) -> None:
+    def __init__(self, source: WatchOptions, phases: bool = False) -> None:
         """Connect; raises TraceError when there is no server at all. ``phases``: keep those of commands, too."""
         self._source = source
         self._phases = self._asked = phases
