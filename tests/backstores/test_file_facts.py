@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from iscsitools.backstores import file as file_module
 from iscsitools.backstores.base import Backstore, BackstoreError, Space
 from iscsitools.backstores.file import FileBackstore
+from iscsitools.backstores.syscalls import RWF_DSYNC
 
 from .conftest import MIB, on_disk
 
@@ -79,3 +81,55 @@ def test_a_closed_file_is_neither_read_nor_written_at_once(disk: Path) -> None:
     assert not store.try_read_into(0, memoryview(bytearray(512)))
     assert not store.try_write(0, memoryview(bytes(512)))
     store.close()
+
+
+def test_a_file_that_is_only_read_is_not_thin(opened: Opened, disk: Path) -> None:
+    assert not opened(f"file:{disk}", read_only=True).capabilities.thin
+
+
+def test_a_new_length_is_not_durable_before_a_flush(opened: Opened, disk: Path) -> None:
+    store = opened(f"file:{disk}")
+    store.flush()
+    store.resize(2 * MIB)
+    assert store.unflushed
+
+
+def test_its_trouble_is_a_flush_that_failed(opened: Opened, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(f"file:{disk}")
+    assert store.trouble == ""
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store.write(0, memoryview(bytes(512)))
+    with monkeypatch.context() as patch:
+        patch.setattr(file_module, "sync_data", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            store.flush()
+    assert store.trouble == "a flush failed (Input/output error): writes fail until it is opened again"
+
+
+@pytest.mark.skipif(not RWF_DSYNC, reason="RWF_DSYNC is Linux's")
+def test_a_durable_write_without_space_is_tried_once_more_as_a_plain_one(
+    opened: Opened, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(f"file:{disk}")
+    flags: list[int] = []
+
+    def full(fd: int, offset: int, buffer: memoryview, how: int) -> None:
+        flags.append(how)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(file_module, "write_fully", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.write_through(0, memoryview(bytes(512)))
+    assert flags == [RWF_DSYNC, 0]
+
+
+def test_past_the_page_cache_nothing_is_copied_into_it(opened: Opened, disk: Path) -> None:
+    on_disk(disk)
+    (disk.parent / "other.img").write_bytes(bytes(MIB))
+    source = opened(f"file:{disk}").clone_source()
+    other = opened(f"file:{disk.parent}/other.img,direct=yes")
+    assert source is not None
+    assert not other.clone_from(source, 0, 0, 65536)
