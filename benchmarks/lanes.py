@@ -30,6 +30,7 @@ from typing import Any
 from lane_forms import COUNT, FORMS, PREAD, PWRITE, Disk, Form, disks_of
 from together import Stretch, together
 
+from iscsitools.backstores import shortcut
 from iscsitools.initiator import Opcode, make_bhs
 from iscsitools.iscsi.connection.memory import RECEIVE_SIZE, address_of
 from iscsitools.probes.firing import Probes
@@ -70,7 +71,8 @@ class Lane(ctypes.Structure):
     _fields_ = (
         ("path", ctypes.py_object), ("headers", ctypes.c_uint64), ("count", ctypes.c_uint64),
         ("stretch", ctypes.c_uint64), ("segment", ctypes.c_uint64), ("places", ctypes.c_uint64), ("fd", ctypes.c_int64),
-        ("bare", ctypes.c_uint64), ("stretches", ctypes.POINTER(StretchNoted)), ("noted", ctypes.c_uint64), ("left", ctypes.c_uint64),
+        ("bare", ctypes.c_uint64), ("stretches", ctypes.POINTER(StretchNoted)), ("noted", ctypes.c_uint64),
+        ("left", ctypes.c_uint64),
     )  # fmt: skip
 
 
@@ -211,6 +213,7 @@ def main() -> None:
         module, library = build(wanted.folder)
         if ctypes.PyDLL(str(wanted.folder / "_native.so")).lanes_prepare(wanted.threads):
             sys.exit("lanes.py: too many threads")
+        shortcut.share(module.settle, wanted.threads)
         found = []
         print(row("form", "one, us", f"{wanted.threads}, us", "bare, us", *RATIOS))
         print(row(*["---"] * 7))

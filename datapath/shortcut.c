@@ -110,7 +110,7 @@ static enum attempt read_kind(const struct shortcut *shortcut, const struct user
 {
     switch (shortcut->kind) {
     case SHORTCUT_FILE:
-        return file_read(shortcut, offset, to, length);
+        return file_read(shortcut, user, offset, to, length);
     case SHORTCUT_RAM:
         return ram_read(shortcut, user, offset, to, length);
     case SHORTCUT_NULL:

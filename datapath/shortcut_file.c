@@ -42,7 +42,18 @@ static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64
 }
 #endif
 
-enum attempt file_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length)
+/* The descriptor by which a user reads: a data thread's own, where it has one. */
+static int file_of(const struct shortcut *shortcut, const struct user *user)
+{
+    int64_t fd = -1;
+
+    if (user->threaded && shortcut->words.len >= (OWN_FDS + THREAD_FILES) * (Py_ssize_t)sizeof(int64_t))
+        fd = shortcut_word(shortcut, OWN_FDS + (int)((user->number - 1) % THREAD_FILES));
+    return (int)(fd >= 0 ? fd : shortcut_word(shortcut, FD));
+}
+
+enum attempt file_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset, uint8_t *to,
+                       size_t length)
 {
     int64_t flags = shortcut_word(shortcut, READ_FLAGS);
     ssize_t count;
@@ -51,7 +62,7 @@ enum attempt file_read(const struct shortcut *shortcut, uint64_t offset, uint8_t
         return CANNOT;
     if (shortcut_word(shortcut, WRITERS) != 0)
         return ASK;
-    count = read_at((int)shortcut_word(shortcut, FD), to, length, (int64_t)offset, flags);
+    count = read_at(file_of(shortcut, user), to, length, (int64_t)offset, flags);
     if (count == (ssize_t)length)
         return DONE;
     return count >= 0 || errno == EAGAIN ? CANNOT : ASK;

@@ -17,7 +17,8 @@ static inline void shortcut_set_word(const struct shortcut *shortcut, int number
         __atomic_store_n((int64_t *)shortcut->words.buf + number, value, __ATOMIC_RELAXED);
 }
 
-enum attempt file_read(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length);
+enum attempt file_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset, uint8_t *to,
+                       size_t length);
 enum attempt file_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
                         size_t length);
 

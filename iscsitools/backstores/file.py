@@ -80,6 +80,7 @@ class FileBackstore(AsynchronousFile):
         self._words[READ_FLAGS] = -1
         self._words[NO_WRITE_BEFORE] = NO_WRITES
         settle()
+        self._close_apart()
         if self._file is not None:
             self.durability.close()
             self._file.close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from iscsitools.backstores.base import Operation, Request
 from iscsitools.backstores.direct import DirectIo
 from iscsitools.backstores.file_at_once import CallsAtOnce
+from iscsitools.backstores.file_open import open_apart
 from iscsitools.backstores.file_ring import NOTHING, RingCalls
 from iscsitools.backstores.ranges import Hold
-from iscsitools.backstores.shortcut import Shortcut, is_shared
+from iscsitools.backstores.shortcut import FD, OWN_FDS, READ_FLAGS, THREAD_FILES, Shortcut, is_shared, threads
 
 
 class AsynchronousFile(CallsAtOnce):
@@ -67,11 +70,25 @@ class AsynchronousFile(CallsAtOnce):
         ring = self._calls.native if self.asynchronous and self._calls is not None else None
         if is_shared():
             self._leave_to_threads()
+            self._open_apart()
             if self._io is None:
                 ring = None  # data threads read and write the file at once, and would be in the way of what flies
         if self._io is not None and ring is None:
             return None
         return Shortcut(self.kind, self._words, slow=self._spare_the_loop, ring=ring, ended=self._ended)
+
+    def _open_apart(self) -> None:
+        """Have each data thread read by a descriptor of its own."""
+        if self._words[OWN_FDS] < 0 and self._words[READ_FLAGS] >= 0:
+            for number, fd in enumerate(open_apart(self._words[FD], min(threads(), THREAD_FILES))):
+                self._words[OWN_FDS + number] = fd
+
+    def _close_apart(self) -> None:
+        """Nobody reads any more."""
+        for number in range(OWN_FDS, OWN_FDS + THREAD_FILES):
+            if self._words[number] >= 0:
+                os.close(self._words[number])
+                self._words[number] = -1
 
     def _ended(self, request: Request, result: int) -> None:
         """A call of a data path has ended that became a request meanwhile."""

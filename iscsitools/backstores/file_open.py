@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import resource
 import stat
 from typing import Final
 
@@ -17,6 +18,8 @@ from iscsitools.backstores.syscalls import is_block_device, sync_directory
 _log = logging.getLogger(__name__)
 
 _MODE: Final = 0o600  # a disk's contents are nobody else's business
+
+_MOST_APART: Final = 4  # of all descriptors that the process may have, disks take so small a part for their threads
 
 
 class OpenFile:
@@ -106,6 +109,21 @@ def open_file(path: str, size: int, read_only: bool, direct: bool) -> int:
     elif not stat.S_ISREG(status.st_mode):
         raise BackstoreError(f"{path} is neither a file nor a block device")
     return _open(path, flags)
+
+
+def open_apart(fd: int, count: int) -> list[int]:
+    """Open the file of ``fd`` up to ``count`` times more, to read; less where they are few or it is refused."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found: list[int] = []
+    for _ in range(count):
+        try:
+            found.append(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            break
+        if found[-1] >= soft // _MOST_APART:
+            os.close(found.pop())
+            break
+    return found
 
 
 def take_lock(fd: int, path: str, shared: bool) -> None:

@@ -42,6 +42,10 @@ FLIGHTS: Final = 8
 would change the file has to see that they are not in his way."""
 WRITE_FLIGHTS: Final = 9
 """How many of them write; while there are any, who would read has to see that."""
+OWN_FDS: Final = 10
+"""From here on THREAD_FILES descriptors for data threads that read, each of them the file opened once more, or -1: what
+reads through one open file waits for its counters. A thread has one by its number, or FD."""
+THREAD_FILES: Final = 8
 # Of "ram".
 SIZE: Final = 0
 """Bytes of the disk."""
@@ -50,20 +54,27 @@ ALONE: Final = 1
 
 Settle = Callable[[], None]
 _settle: Settle | None = None
+_threads = 0
 
 
-def share(settle: Settle | None) -> None:
-    """Data threads use shortcuts from now on; None: they do so no more.
+def share(settle: Settle | None, threads: int = 0) -> None:
+    """So many data threads use shortcuts from now on; None: they do so no more.
 
     ``settle`` returns when each of them has ended what it was at when that was called.
     """
-    global _settle
+    global _settle, _threads
     _settle = settle
+    _threads = threads
 
 
 def is_shared() -> bool:
     """Whether data threads use shortcuts."""
     return _settle is not None
+
+
+def threads() -> int:
+    """How many there are."""
+    return _threads
 
 
 def settle() -> None:
@@ -111,4 +122,4 @@ class Shortcut(NamedTuple):
 
 def file_words() -> array[int]:
     """The words of a file that is not open."""
-    return array("q", [-1, -1, NO_WRITES, 1, 0, 0, 0, 0, 0, 0])
+    return array("q", [-1, -1, NO_WRITES, 1, 0, 0, 0, 0, 0, 0, *[-1] * THREAD_FILES])

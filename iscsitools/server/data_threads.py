@@ -92,7 +92,7 @@ class DataThreads:
             thread: DataThread = module.DataThread()
             self.threads.append(thread)
             loop.watch(thread.fileno(), READ, partial(self._returned, thread))
-        share(module.settle)
+        share(module.settle, count)
         probes.threads = count
         probes.when_changed = self.call_all_back
 

@@ -19,7 +19,7 @@ from .bench import SIZE
 @pytest.fixture
 def module() -> Iterator[ModuleType]:
     found = sys.modules[needs_data_path().__module__]
-    shortcut.share(found.settle)
+    shortcut.share(found.settle, 2)
     yield found
     shortcut.share(None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import threading
@@ -16,6 +17,7 @@ from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.null import NullBackstore
 from iscsitools.backstores.ram import RamBackstore
+from iscsitools.backstores.shortcut import OWN_FDS, THREAD_FILES
 
 from .bench import BLOCK, NOP_OUT, SIZE, Wire, returned
 
@@ -274,6 +276,31 @@ def test_a_smaller_disk_and_calls_of_python_are_alone(
         writers.serve_again()
         threading.Event().wait(0.001)
     writers.end()
+
+
+def test_each_thread_reads_a_file_by_a_descriptor_of_its_own(
+    module: ModuleType, threads: list[Any], tmp_path: Path
+) -> None:
+    """Though the file has been replaced at its path; and all are closed with the disk."""
+    path = tmp_path / "disk"
+    path.write_bytes(b"a" * SIZE)
+    before = set(os.listdir("/proc/self/fd"))
+    store = FileBackstore(str(path))
+    store.open()
+    path.rename(tmp_path / "kept")
+    path.write_bytes(b"b" * SIZE)
+    wires = [Wire(module, store, number) for number in (1, 2)]
+    apart = [fd for fd in store._words[OWN_FDS : OWN_FDS + THREAD_FILES] if fd >= 0]
+    assert len(set(apart)) == len(threads)
+    for wire, thread in zip(wires, threads, strict=True):
+        wire.lend(thread)
+        wire.ours.sendall(wire.read(0, 8))
+        assert wire.answers(1)[0][1] == b"a" * 4096
+        wire.take(thread.recall(wire.path))
+    for wire in wires:
+        wire.close()
+    store.close()
+    assert {fd for fd in os.listdir("/proc/self/fd") if fd in map(str, apart)} <= before
 
 
 def test_two_threads_never_mix_what_they_write(module: ModuleType, threads: list[Any], store: Backstore) -> None:
