@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import simulated_load as simulated
 from iscsitools.initiator import Session
-from page_lab import IQN, SIZE, Browser, Place, eventually, filled, table, waited
+from page_lab import IQN, SIZE, Browser, Place, cell, eventually, filled, table, waited, wanted
 
 
 def test_a_click_shows_a_row_alone_a_second_one_leaves_it_out(place: Place, browser: Browser) -> None:
@@ -206,3 +207,88 @@ def test_the_commands_behind_a_point(place: Place, browser: Browser) -> None:
         listed.locator("summary").click()
         assert "scsi-command" in listed.inner_text()
         assert "data-send" in listed.inner_text()
+
+
+def point(tab: Any, card: int, t: int, bucket: int | None = None) -> tuple[float, float]:
+    """Where a second, or a cell of a heat map, is on the screen."""
+    x, y = tab.evaluate(
+        """([card, t, bucket]) => { const {drawing, frame} = window.page.cards[card];
+        if (bucket === null) return [frame.x(t + 0.5), frame.top + 20];
+        const [x, y, width, height] = drawing.box(frame, frame.columnOf(t), bucket);
+        return [x + width / 2, y + height / 2]; }""",
+        [card, t, bucket],
+    )
+    box = tab.locator(".graph").nth(card).locator(".plot canvas").nth(1).bounding_box()
+    return box["x"] + x, box["y"] + y
+
+
+def test_a_table_is_sorted_by_its_heads_and_has_totals_at_the_cursor(place: Place, browser: Browser) -> None:
+    _, end = filled(place, 60, 20)
+    analytics = place.analytics()
+    with browser.page(f"{analytics.url}#g=operations+by:client&span=60&end={end}") as tab:
+        waited(tab, "() => window.page.cards.every((card) => card.frame)")
+        heads = tab.locator("thead button")
+        assert heads.all_inner_texts() == ["client", "newest", "average \u25be", "highest"]
+        heads.nth(0).click()
+        assert list(table(tab, 0)) == list(simulated.CLIENTS)
+        heads.nth(0).click()
+        assert list(table(tab, 0)) == list(reversed(simulated.CLIENTS))
+        assert tab.locator("th").first.get_attribute("aria-sort") == "descending"
+        heads.nth(3).click()
+        assert next(iter(table(tab, 0))) == "192.0.2.14"
+        for t, total in ((end - 50, "360"), (end - 5, "450")):
+            tab.mouse.move(*point(tab, 0, t))
+            assert heads.nth(1).inner_text() == "at the cursor"
+            assert tab.locator("tfoot td").all_inner_texts() == ["total of 6", total, "390", ""]
+
+
+def test_a_map_has_linear_colours_when_asked_for(place: Place, browser: Browser) -> None:
+    _, end = filled(place, 60, 60)
+    analytics = place.analytics()
+    with browser.page(f"{analytics.url}#g=latencies&span=60&end={end}") as tab:
+        waited(tab, "() => window.page.cards.every((card) => card.frame)")
+        tab.get_by_role("button", name="Log colour").click()
+        assert "colour%3Alinear" in tab.url
+        t, bucket = end - 20, 4 * (1023 + 23)  # 8.4 to 10.5 ms
+        linear = """async ([count, most]) => { const {colourOf} = await import("/page/palette.js");
+            return colourOf(count, most, true, false); }"""
+        count, most = tab.evaluate(
+            "([t, bucket]) => { const {drawing, data} = window.page.cards[0]; const at = (t - data.begin) / data.step; "
+            "return [drawing.cells[at].find(([each]) => each === bucket)[1], drawing.most]; }",
+            [t, bucket],
+        )
+        colour = tab.evaluate(linear, [count, most])
+        assert f"#{bytes(cell(tab, 0, t, bucket)[:3]).hex()}" == colour != wanted_hex(tab, t, bucket)
+
+
+def test_a_slice_is_a_histogram_and_a_cut_hides_no_command(place: Place, browser: Browser) -> None:
+    _, end = filled(place, 60, 60)
+    analytics = place.analytics()
+    with browser.page(f"{analytics.url}#g=latencies&span=60&end={end}") as tab:
+        waited(tab, "() => window.page.cards.every((card) => card.frame)")
+        t, bucket = end - 20, 4 * (1023 + 23)  # 8.4 to 10.5 ms
+        # The slice at the cursor: a histogram at the right of the map, its percentiles below.
+        tab.mouse.move(*point(tab, 0, t, bucket))
+        assert tab.evaluate(
+            "() => { const {over, frame} = window.page.cards[0]; const ratio = over.width / frame.width; "
+            "return [...over.getContext('2d').getImageData((frame.right + 5) * ratio, 0, 1, over.height).data]"
+            ".filter((part, at) => at % 4 === 3 && part).length; }"
+        )
+        assert "99 %" in tab.locator(".readout").inner_text()
+        tab.mouse.click(*point(tab, 0, t, bucket))
+        tab.get_by_role("menuitem", name="Cut what is above").click()
+        assert tab.locator(".chip").inner_text().startswith("cut at 10.5 ms")
+        above, all_of_them, cells = tab.evaluate(
+            "([t]) => { const {drawing, frame} = window.page.cards[0]; const at = frame.columnOf(t); "
+            "return [drawing.at(at, drawing.high - 1)[2], drawing.cells[at].reduce((sum, [, n]) => sum + n, 0), "
+            "drawing.cells[at].filter(([, n]) => n).map(([each]) => drawing.box(frame, at, each)[1] >= frame.top)]; }",
+            [t],
+        )
+        assert all_of_them == 450
+        assert above > 90  # what is above is counted in the highest row, where its colour is
+        assert all(cells)
+
+
+def wanted_hex(tab: Any, t: int, bucket: int) -> str:
+    """A cell's colour on the logarithmic scale."""
+    return f"#{bytes(wanted(tab, 0, t, bucket)[:3]).hex()}"
