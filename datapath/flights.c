@@ -9,6 +9,7 @@
 
 #include "batch.h"
 #include "crc32c.h"
+#include "shortcut_file.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -184,14 +185,11 @@ static void begin_waiting(struct air *air)
     }
 }
 
-static void count_words(struct flight *flight, int more)
+/* At its beginning and at its end: a flush may have begun and ended in between. */
+static void leave_unflushed(const struct flight *flight)
 {
-    int64_t *words = flight->gate->shortcut.words.buf;
-
-    words[FLIGHTS] += more;
-    words[WRITE_FLIGHTS] += flight->writes ? more : 0;
     if (flight->writes && !flight->durable)
-        words[UNFLUSHED] = 1; /* at the end too: a flush may have begun and ended in between */
+        shortcut_set_word(&flight->gate->shortcut, UNFLUSHED, 1);
 }
 
 void flight_land(struct operation *operation, int64_t result)
@@ -201,7 +199,8 @@ void flight_land(struct operation *operation, int64_t result)
     struct path *path = flight->path;
 
     leave_air(air, flight);
-    count_words(flight, -1);
+    shortcut_count_flight(&flight->gate->shortcut, flight->writes, -1);
+    leave_unflushed(flight);
     if (flight->taker != NULL) {
         if (!flight->writes && result > 0)
             memcpy(flight->lent.buf, operation->memory, (size_t)result);
@@ -273,7 +272,9 @@ bool flight_begin(struct path *path, struct gate *gate, const uint8_t *bhs, uint
     if (data != NULL)
         memcpy(operation->memory, data, length);
     waits = flights_in_the_way(&gate->shortcut, offset, length, flight->writes);
+    shortcut_announce_flight(&gate->shortcut, offset, length, flight->writes);
     if (!waits && air->start(air, flight) < 0) {
+        shortcut_count_flight(&gate->shortcut, flight->writes, -1);
         flight_free(flight);
         return false;
     }
@@ -281,7 +282,7 @@ bool flight_begin(struct path *path, struct gate *gate, const uint8_t *bhs, uint
     air->waiting += waits;
     join_air(air, flight);
     join_path(path, flight);
-    count_words(flight, 1);
+    leave_unflushed(flight);
     if (air->submit != NULL)
         path->departing = gate;
     return true;

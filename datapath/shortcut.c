@@ -181,6 +181,24 @@ enum attempt shortcut_write(const struct shortcut *shortcut, struct user *user, 
     return attempt;
 }
 
+void shortcut_count_flight(const struct shortcut *shortcut, bool writes, int more)
+{
+    shortcut_set_word(shortcut, FLIGHTS, shortcut_word(shortcut, FLIGHTS) + more);
+    if (writes)
+        shortcut_set_word(shortcut, WRITE_FLIGHTS, shortcut_word(shortcut, WRITE_FLIGHTS) + more);
+}
+
+void shortcut_announce_flight(const struct shortcut *shortcut, uint64_t offset, size_t length, bool writes)
+{
+    bool shared = is_shared(shortcut, loop_user);
+
+    if (shared)
+        user_claim(loop_user, shortcut->words.buf, offset, offset + length, writes);
+    shortcut_count_flight(shortcut, writes, 1);
+    if (shared)
+        user_release(loop_user);
+}
+
 /* The kind by its name, and how many words it has at least. */
 static enum shortcut_kind kind_of(PyObject *name, Py_ssize_t *words)
 {

@@ -48,6 +48,13 @@ enum attempt shortcut_read(const struct shortcut *shortcut, struct user *user, u
 enum attempt shortcut_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
                             size_t length);
 
+/*
+ * Count a call that is about to be in the ring, so that data threads see it: who of them was at the same bytes has ended
+ * when this returns, and whom it may be in the way of leaves the file to the loop's thread. And count one more, or less.
+ */
+void shortcut_announce_flight(const struct shortcut *shortcut, uint64_t offset, size_t length, bool writes);
+void shortcut_count_flight(const struct shortcut *shortcut, bool writes, int more);
+
 /* Tell the store of a write that was slow. */
 void shortcut_was_slow(const struct shortcut *shortcut, const int64_t *times);
 

@@ -71,8 +71,6 @@ class AsynchronousFile(CallsAtOnce):
         if is_shared():
             self._leave_to_threads()
             self._open_apart()
-            if self._io is None:
-                ring = None  # data threads read and write the file at once, and would be in the way of what flies
         if self._io is not None and ring is None:
             return None
         return Shortcut(self.kind, self._words, slow=self._spare_the_loop, ring=ring, ended=self._ended)

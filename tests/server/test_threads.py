@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 import sys
@@ -32,6 +33,8 @@ UNASKED = {"ImmediateData": "Yes", "InitialR2T": "No", "FirstBurstLength": "1024
 REGISTER, RESERVE, RELEASE = 0, 1, 2
 WRITE_EXCLUSIVE = 1
 CONTROL_PAGE = 0x0A
+LONGEST = 64 << 10
+"""Bytes of a READ that waits for the disk and is no task."""
 
 
 @pytest.fixture(params=["ram", "file"])
@@ -331,3 +334,40 @@ def test_a_server_ends_while_all_connections_are_lent(tmp_path: Path) -> None:
     server.end()
     for session in sessions:
         session.close()
+
+
+def test_what_waits_for_the_disk_is_no_mixture_with_what_threads_write(tmp_path: Path) -> None:
+    """Two sessions rewrite the same blocks in data threads; another reads them while they are not in the page cache."""
+    needs_data_path()
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    with running(tmp_path, one_target(f"file:{disk}", more=MORE)) as server:
+        sessions = [server.connect(name=f"{n}") for n in range(3)]
+        read_until_lent(server, sessions)
+        reader, *writers = sessions
+        ends, failures = threading.Event(), []
+
+        def rewrite(session: Session, filler: int) -> None:
+            try:
+                while not ends.is_set():
+                    session.write(0, bytes([filler]) * LONGEST)
+                    filler = filler % 255 + 1
+            except Exception as error:
+                failures.append(error)
+
+        helpers = [threading.Thread(target=rewrite, args=(each, n * 100 + 1)) for n, each in enumerate(writers)]
+        for helper in helpers:
+            helper.start()
+        fd = os.open(disk, os.O_RDONLY)
+        for _ in range(150):
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            assert len(set(reader.read(0, LONGEST // 512))) == 1
+        os.close(fd)
+        ends.set()
+        for helper in helpers:
+            helper.join()
+        for session in sessions:
+            session.logout()
+            session.close()
+        assert not failures
