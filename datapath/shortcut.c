@@ -190,12 +190,10 @@ void shortcut_count_flight(const struct shortcut *shortcut, bool writes, int mor
 
 void shortcut_announce_flight(const struct shortcut *shortcut, uint64_t offset, size_t length, bool writes)
 {
-    bool shared = is_shared(shortcut, loop_user);
+    bool claimed = claim(shortcut, loop_user, offset, length, writes);
 
-    if (shared)
-        user_claim(loop_user, shortcut->words.buf, offset, offset + length, writes);
     shortcut_count_flight(shortcut, writes, 1);
-    if (shared)
+    if (claimed)
         user_release(loop_user);
 }
 
