@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from iscsitools.scsi.core.options import revision
+from iscsitools.wire.scsi import Attribute
+
 from .support import TUR, Bench, MemoryStore
 
 READ_CAPACITY = "25000000000000000000"
@@ -11,6 +16,30 @@ def test_first_command_gets_the_power_on_attention_and_the_next_does_not():
     a = Bench().initiator(quiet=False)
     assert a.run(TUR).code == (6, 0x2900)
     assert a.run(TUR).good
+
+
+def test_a_unit_attention_goes_before_an_unknown_operation_code():
+    """SAM-5 5.14: an initiator that tries a vendor's command first learns that the unit was reset."""
+    a = Bench().initiator(quiet=False)
+    assert a.run("c10000000000").code == (6, 0x2900)
+    assert a.run("c10000000000").code == (5, 0x2000)
+
+
+def test_the_attribute_aca_is_refused_while_no_aca_is_established():
+    """Never as SIMPLE (SAM-5 8.2): NORMACA is 0, so none ever is."""
+    bench = Bench()
+    a = bench.initiator()
+    task = a.send("2a000000000500000100", b"\x11" * 512, attribute=Attribute.ACA)
+    assert (task.status, task.sense[2], task.sense[12:14].hex()) == (2, 5, "4900")
+    assert bench.store.data[5 * 512 : 6 * 512] == bytes(512)
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [("0.1.0", "0.1"), ("0.10.3", "0.10"), ("1.22.3", "1.22"), ("10.12.0", "10"), ("1.2.3", "1.2"), ("2026.1", "2026")],
+)
+def test_a_product_revision_is_whole_words(version, level):
+    assert revision(version) == level
 
 
 def test_inquiry_does_not_take_the_attention_and_request_sense_does():
