@@ -14,7 +14,7 @@ from iscsitools.probes.subscribers import Xfer
 from iscsitools.probes.table import Info, Probe
 from iscsitools.trace import Trace, record
 from iscsitools.trace.events import ConnectionStrings, Event
-from iscsitools.trace.feed.answers import Requests
+from iscsitools.trace.feed.answers import ReaderRequests
 from iscsitools.trace.protocol import MAX_REQUEST, ReaderLimits
 
 from .support import READ10, Host, bhs, connection
@@ -83,7 +83,7 @@ def test_every_event_has_its_number(project: Path, probe: Probe) -> None:
 def test_requests_and_limits(project: Path) -> None:
     text = (project / "docs" / "trace-protocol.md").read_text()
     names = re.findall(
-        r'^            "(\w+)": ', Path(sys.modules[Requests.__module__].__file__ or "").read_text(), re.M
+        r'^            "(\w+)": ', Path(sys.modules[ReaderRequests.__module__].__file__ or "").read_text(), re.M
     )
     assert len(names) == 8
     assert [name for name in names if f"| `{name}` |" not in text] == []

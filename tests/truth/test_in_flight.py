@@ -8,7 +8,7 @@ from collections import Counter
 from support.target import RunningTarget
 
 from iscsitools.initiator import NO_TAG, Opcode, Session, make_bhs
-from iscsitools.trace import Server
+from iscsitools.trace import WatchedServer
 
 from .commands import watch_socket
 from .rules import HUNDRED, QUICK, SLOW, TARGET, settled
@@ -19,7 +19,7 @@ PATIENCE = 30
 
 def under_way(target: RunningTarget) -> dict[int, int]:
     """Commands by LUN, of all connections."""
-    with Server(socket=watch_socket(target)) as server:
+    with WatchedServer(socket=watch_socket(target)) as server:
         counts: Counter[int] = Counter()
         for entry in server.status()["in_flight"]:
             assert entry["target"] == TARGET

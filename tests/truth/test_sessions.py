@@ -15,7 +15,7 @@ from support import alone
 from support.target import RunningTarget, start_target
 
 from iscsitools.initiator import Opcode
-from iscsitools.trace import Server, TraceError, open_file
+from iscsitools.trace import TraceError, WatchedServer, open_file
 
 from . import paths, work
 from .commands import Watching, environment, replay, watch_socket
@@ -90,7 +90,7 @@ def test_sessions_of_a_recording(target: RunningTarget, tmp_path: Path) -> None:
 
 def settle(target: RunningTarget, sessions: int) -> None:
     """A logout is answered before the connection is gone."""
-    with Server(socket=watch_socket(target)) as server:
+    with WatchedServer(socket=watch_socket(target)) as server:
         wait(lambda: len(server.sessions()) == sessions)
 
 
@@ -162,7 +162,7 @@ def test_top_has_what_the_server_said_of_itself(target: RunningTarget, tmp_path:
                 work.write10(0, 100), lun, write=bytes(51200), immediate=False, unsolicited=False, hold_r2ts=True
             )
             session.until(lambda pdu: pdu.opcode == Opcode.R2T)
-        with Server(socket=watch_socket(target)) as server:
+        with WatchedServer(socket=watch_socket(target)) as server:
             under_way = {entry["lun"]: entry["commands"] for entry in server.status()["in_flight"]}
         time.sleep(2.5)  # the recorder asks every second
         session.read(0, 8, work.SMALL)
