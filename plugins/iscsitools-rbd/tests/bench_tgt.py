@@ -91,11 +91,14 @@ def _start_tgt(conf: Path, image: str, folder: Path) -> tuple[subprocess.Popen[b
 
 
 class _Running:
-    """A target, and a session at it; its blocks are written, and all is warm."""
+    """A target, and a session at it."""
 
     def __init__(self, started: tuple[subprocess.Popen[bytes], int, int]) -> None:
-        self._process, port, self._lun = started
-        self._session = _connect(port)
+        self._process, self._port, self._lun = started
+
+    def begin(self) -> None:
+        """Log in, write the blocks, and read them."""
+        self._session = _connect(self._port)
         self._session.read_capacity(self._lun)
         for plan in (Plan(writes=_COUNT, depth=_DEPTH, lun=self._lun), Plan(reads=_COUNT, depth=_DEPTH, lun=self._lun)):
             run_load(self._session, plan)
@@ -152,6 +155,8 @@ def main(rounds: int) -> None:
             modules()[1].RBD().create(pool, name, 64 << 20)
         running["ours"] = _Running(_start_ours(cluster.conf, "rbd/ours", folder))
         running["tgt"] = _Running(_start_tgt(cluster.conf, "rbd/tgt", folder))
+        for each in running.values():
+            each.begin()
         bound = _build_bound(folder)
         for number in range(1, rounds + 1):
             _round(running, ["ours", "tgt"] if number % 2 else ["tgt", "ours"], found)
