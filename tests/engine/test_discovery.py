@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from iscsitools.initiator import NO_TAG, Opcode, encode_lun, make_bhs
+from iscsitools.initiator import NO_TAG, Opcode, encode_keys, encode_lun, make_bhs
 from iscsitools.iscsi.connection.timers import Timers
+from iscsitools.iscsi.login.policy import TargetNode
+from iscsitools.wire.rfc7143 import Flag
 
 from .harness import INITIATOR, IQN, SECOND, Target, Wire, read10
 
 
-def discovery(target: Target, timers: Timers | None = None) -> Wire:
+def discovery(target: Target, timers: Timers | None = None, keys: dict[str, str] | None = None) -> Wire:
     wire = target.connect(timers)
-    text = f"InitiatorName={INITIATOR}\0SessionType=Discovery\0".encode()
+    text = encode_keys({"InitiatorName": INITIATOR, "SessionType": "Discovery"} | (keys or {}))
     bhs = make_bhs(
         Opcode.LOGIN_REQUEST, immediate=True, flags=0x87, isid=5, cid=1, cmd_sn=wire.cmd_sn, data_length=len(text)
     )
@@ -72,3 +74,42 @@ def test_the_answer_to_a_ping_is_no_request():
     wire.feed(make_bhs(Opcode.NOP_OUT, immediate=True, itt=NO_TAG, ttt=ping.ttt, cmd_sn=1))
     assert wire.receive() == []
     assert wire.conn.deadline == target.now + SECOND
+
+
+@pytest.mark.parametrize("change", ["added", "removed"])
+def test_a_continued_exchange_goes_on_where_it_was_when_targets_change(change):
+    """One exchange tells of the targets of one moment; the next one of those that there are then."""
+    target = Target()
+    names = [f"iqn.2026-11.example:t{number:02}" for number in range(40)]
+    for name in names:
+        target.directory.add(TargetNode(name, target.device))
+    wire = discovery(target, keys={"MaxRecvDataSegmentLength": "512"})
+    text = b"SendTargets=All\0"
+    answers = []
+    ttt = NO_TAG
+    while not answers or answers[-1].flags & Flag.CONTINUE:
+        wire.feed(
+            make_bhs(Opcode.TEXT_REQUEST, flags=0x80, itt=7, ttt=ttt, cmd_sn=wire.cmd_sn, data_length=len(text)) + text
+        )
+        wire.cmd_sn += 1
+        text = b""
+        (answer,) = wire.receive()
+        answers.append(answer)
+        ttt = answer.ttt
+        if len(answers) == 2:
+            if change == "added":
+                target.directory.add(TargetNode("iqn.2026-11.example:new", target.device))
+            else:
+                target.directory.remove(names[0])
+                target.directory.remove(names[-1])
+            other = discovery(target)  # asks meanwhile, and so renews the answer that is kept
+            told = {"added": [*names, "iqn.2026-11.example:new"], "removed": names[1:-1]}[change]
+            assert told_names(targets(other)) == [IQN, *told]
+    assert len(answers) > 3
+    assert all(len(answer.data) == 512 and not answer.flags & Flag.FINAL for answer in answers[:-1])
+    assert answers[-1].flags & Flag.FINAL
+    assert told_names(b"".join(answer.data for answer in answers)) == [IQN, *names]
+
+
+def told_names(answer: bytes) -> list[str]:
+    return [pair[11:] for pair in answer.decode().split("\0") if pair.startswith("TargetName=")]

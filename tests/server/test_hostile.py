@@ -264,9 +264,14 @@ def test_out_of_descriptors(tmp_path: Path) -> None:
         eventually(lambda: "cannot accept a connection: Too many open files" in target.output)
         session.write(0, DATA)
         assert session.read(0, 8) == DATA
-        for sock in socks:
-            sock.close()
-        connect_one(target, "b").close()
+        with socket.socket(socket.AF_UNIX) as reader:
+            reader.settimeout(60)
+            (path,) = (target.runtime / "iscsitools").glob("*.watch")
+            reader.connect(str(path))
+            for sock in socks:
+                sock.close()
+            connect_one(target, "b").close()
+            assert b"iscsitools-trace" in reader.recv(4096)
 
 
 def connect_one(target: RunningTarget, name: str = "a") -> Session:
