@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +51,17 @@ class OrderedCommand(click.Command):
     metavar="ADDR:PORT",
     help="Listen here; may be given several times.  [default: 127.0.0.1:3260]",
 )
-@click.option("--iqn", multiple=True, metavar="NAME", help="A target; each --lun after it is one of its disks.")
+@click.option(
+    "--iqn",
+    multiple=True,
+    expose_value=False,
+    metavar="NAME",
+    help="A target; each --lun after it is one of its disks.",
+)
 @click.option(
     "--lun",
     multiple=True,
+    expose_value=False,
     metavar="[N=]KIND:WHAT[,KEY=VALUE]...",
     help="A disk, as file:disk.img,size=1G or 1=ram:64M,block_size=4096.",
 )
@@ -70,9 +77,9 @@ class OrderedCommand(click.Command):
 @click.option("--threads", metavar="N|auto", help="Threads that move data, 1 to 64.  [default: 1]")
 @click.pass_context
 def command(
-    ctx: click.Context, file: str | None, portals: tuple[str, ...], iqn: tuple[str, ...], lun: tuple[str, ...],
-    name: str | None, state: str | None, log_level: str | None, log_format: str | None, takeover: bool, run: str | None,
-    plugin: tuple[str, ...], provider: str | None, data_path: str | None, threads: str | None,
+    ctx: click.Context, file: str | None, portals: tuple[str, ...], name: str | None, state: str | None,
+    log_level: str | None, log_format: str | None, takeover: bool, run: str | None, plugin: tuple[str, ...],
+    provider: str | None, data_path: str | None, threads: str | None,
 ) -> int:  # fmt: skip
     """Serve disks over iSCSI.
 
@@ -106,7 +113,7 @@ def command(
     set_up_logging(log_level or "info", log_format or "text")
     plugins = PluginManager()
     plugins.load()
-    given = {
+    named = {
         "portals": list(portals),
         "name": name,
         "state": state,
@@ -117,35 +124,48 @@ def command(
         "threads": threads,
         "plugin": plugin_tables(plugin),
     }
-    top = {key: value for key, value in given.items() if value not in (None, [], {})}
-    if takeover:
-        if run is not None:
-            raise UsageError("--takeover and --run cannot be given together")
-        from iscsitools.cli.take_over import from_running
+    top = {key: value for key, value in named.items() if value not in (None, [], {})}
+    given = GivenConfig(file, ctx.meta["iscsitools.ordered"], top, plugins)
+    if not takeover:
+        return start(*given.or_kept(state), plugins, run)
+    if run is not None:
+        raise UsageError("--takeover and --run cannot be given together")
+    from iscsitools.cli.take_over import from_running
 
-        ordered = ctx.meta["iscsitools.ordered"]
-        given_too = (lambda: _given(file, ordered, top, plugins)) if file or ordered else None
-        config, warnings, predecessor = from_running(name, plugins, given_too, top)
-        return start(config, warnings, plugins, None, predecessor)
-    kept = kept_state(state) if state and not (file or iqn or lun) else None
-    if kept is not None:
-        config, warnings = load_config(kept, plugins.registry, plugins.authenticators, top)
-    else:
-        config, warnings = _given(file, ctx.meta["iscsitools.ordered"], top, plugins)
-    if kept is None:
-        warnings = (*warnings, *overridden(config, plugins))
-    return start(config, warnings, plugins, run)
+    config, warnings, predecessor = from_running(name, plugins, given.config if given else None, top)
+    return start(config, warnings, plugins, None, predecessor)
 
 
-def _given(
-    file: str | None, ordered: Sequence[tuple[str, str]], top: dict[str, Any], plugins: PluginManager
-) -> tuple[Config, tuple[str, ...]]:
-    """The configuration that the command line says or names."""
-    if file is None:
-        return config_from_options(ordered, top, plugins.registry)
-    if ordered:
-        raise UsageError("--iqn and --lun cannot be given together with --config, which says the same")
-    return load_config(file, plugins.registry, plugins.authenticators, top)
+@dataclass(frozen=True, slots=True)
+class GivenConfig:
+    """What the command line says of the configuration; false: it names none.
+
+    ``ordered``: --iqn and --lun as they stood; ``top``: keys of the file's first level that options stand for.
+    """
+
+    file: str | None
+    ordered: Sequence[tuple[str, str]]
+    top: dict[str, Any]
+    plugins: PluginManager
+
+    def __bool__(self) -> bool:
+        return bool(self.file or self.ordered)
+
+    def config(self) -> tuple[Config, tuple[str, ...]]:
+        """The configuration that it says or names, and warnings of it."""
+        if self.file is None:
+            return config_from_options(self.ordered, self.top, self.plugins.registry)
+        if self.ordered:
+            raise UsageError("--iqn and --lun cannot be given together with --config, which says the same")
+        return load_config(self.file, self.plugins.registry, self.plugins.authenticators, self.top)
+
+    def or_kept(self, state: str | None) -> tuple[Config, tuple[str, ...]]:
+        """The same, or what was kept in ``state`` if it names none."""
+        kept = kept_state(state) if state and not self else None
+        if kept is not None:
+            return load_config(kept, self.plugins.registry, self.plugins.authenticators, self.top)
+        config, warnings = self.config()
+        return config, (*warnings, *overridden(config, self.plugins))
 
 
 def kept_state(folder: str) -> Path | None:

@@ -76,16 +76,16 @@ class Channel:
 
     def request(self, opcode: int, immediate: bool = False, data: bytes = b"", cdb: bytes = b"", **fields: int) -> int:
         """Send a request with the next ITT and CmdSN (unless ``fields`` has them); returns the ITT."""
-        if "itt" not in fields:
-            self._itt = (self._itt + 1) % NO_TAG
-            fields["itt"] = self._itt
-        fields.setdefault("exp_stat_sn", self.exp_stat_sn)
         self._number(immediate, fields)
         self.send_pdu(bhs_of(opcode, fields, immediate=immediate, cdb=cdb), data=data)
         return fields["itt"]
 
     def _number(self, immediate: bool, fields: dict[str, int]) -> None:
-        """Fill in CmdSN; wait until the window is open for it (RFC 7143 4.2.2.1)."""
+        """Fill in ITT, ExpStatSN and CmdSN; wait until the window is open for that (RFC 7143 4.2.2.1)."""
+        if "itt" not in fields:
+            self._itt = (self._itt + 1) % NO_TAG
+            fields["itt"] = self._itt
+        fields.setdefault("exp_stat_sn", self.exp_stat_sn)
         if "cmd_sn" in fields:
             return
         while not immediate and serial_less(self.max_cmd_sn, self.cmd_sn):

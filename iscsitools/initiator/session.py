@@ -86,8 +86,7 @@ class Session(Channel):
         session = cls(address, isid=isid, tsih=tsih, cid=cid, timeout=timeout, source=source)
         session.strict = strict
         names = {"InitiatorName": initiator, "SessionType": "Discovery" if discovery else "Normal"}
-        if not discovery:
-            names["TargetName"] = target
+        names |= {} if discovery else {"TargetName": target}
         offers = DEFAULT_OFFERS | {"HeaderDigest": digests, "DataDigest": digests} | (keys or {})
         try:
             session.login(names, offers, Chap(chap, mutual, algorithms) if chap else None)
@@ -125,32 +124,32 @@ class Session(Channel):
         ``alter`` changes those of its Data-Outs, ``hold_r2ts`` leaves R2Ts unanswered, ``corrupt`` spoils a digest
         ("header" or "data"). Waits only while the command window is closed.
         """
-        agreed = self.agreed
-        now = unsolicited_end = 0
-        if agreed.immediate_data if immediate is None else immediate:
-            now = min(len(write), agreed.first_burst, agreed.target_segment)
-        if not agreed.initial_r2t if unsolicited is None else unsolicited:
-            unsolicited_end = min(len(write), agreed.first_burst)
+        now, unsolicited_end = self._sent_unasked(len(write), immediate, unsolicited)
         more = unsolicited_end > now
         fields = cast("dict[str, int]", dict(header))
         direction = (Flag.READ if read else 0) | (Flag.WRITE if write else 0)
         fields.setdefault("flags", (0 if more else Flag.FINAL) | direction | attribute)
         fields.setdefault("edtl", len(write) or read)
         fields["lun"] = encode_lun(lun)
-        fields.setdefault("exp_stat_sn", self.exp_stat_sn)
-        if "itt" not in fields:
-            self._itt = (self._itt + 1) % NO_TAG
-            fields["itt"] = self._itt
         self._number(immediate_delivery, fields)
         task = Task(fields["itt"], lun, write, read, alter, strict=self.strict, hold_r2ts=hold_r2ts, cdb=cdb)
         self.tasks[task.itt] = task
         bhs = bhs_of(Opcode.SCSI_COMMAND, fields, immediate=immediate_delivery, cdb=cdb)
         self.send_pdu(bhs, extended_cdb(cdb), write[:now], corrupt)
         if more:
-            task.send_data(
-                self.wire, now, unsolicited_end, NO_TAG, fields["lun"], agreed.target_segment, self.exp_stat_sn
-            )
+            segment = self.agreed.target_segment
+            task.send_data(self.wire, now, unsolicited_end, NO_TAG, fields["lun"], segment, self.exp_stat_sn)
         return task
+
+    def _sent_unasked(self, length: int, immediate: bool | None, unsolicited: bool | None) -> tuple[int, int]:
+        """How many of a command's bytes go with it, and where those end that follow without an R2T (RFC 7143 4.2.5.2).
+
+        ``immediate`` and ``unsolicited``: whether there are such; None: as agreed on.
+        """
+        agreed = self.agreed
+        first = min(length, agreed.first_burst)
+        now = min(first, agreed.target_segment) if (agreed.immediate_data if immediate is None else immediate) else 0
+        return now, first if (not agreed.initial_r2t if unsolicited is None else unsolicited) else 0
 
     def wait(self, task: Task) -> Result:
         """Receive until the command has ended; ProtocolError when the target rejects it."""

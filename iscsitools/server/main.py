@@ -49,16 +49,7 @@ def serve(
             predecessor.failed(error if isinstance(error, UserError) else RunError(f"{type(error).__name__}: {error}"))
         raise
     server.handed_to = notifier.handed_to
-
-    def end(*_: object) -> None:
-        notifier.stopping()
-        server.shut_down()
-
-    server.loop.wake_on_signals()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    _serve_hangups(server)
-    signal.signal(signal.SIGUSR2, lambda *_: start_successor(server.name, notifier.variables))
+    _serve_signals(server, notifier)
     # What was made up to here stays; with it out of the collector's sight a full collection is short.
     gc.freeze()
 
@@ -81,6 +72,20 @@ def _say_where_it_crashed() -> None:
     """
     if sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)
+
+
+def _serve_signals(server: Server, notifier: Notifier) -> None:
+    """Do what each signal asks for."""
+
+    def end(*_: object) -> None:
+        notifier.stopping()
+        server.shut_down()
+
+    server.loop.wake_on_signals()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    _serve_hangups(server)
+    signal.signal(signal.SIGUSR2, lambda *_: start_successor(server.name, notifier.variables))
 
 
 def _serve_hangups(server: Server) -> None:

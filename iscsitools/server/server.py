@@ -69,9 +69,7 @@ class Server:
         self.probes = Probes(time.monotonic_ns, self._subscriber_failed)
         self.started = time.time()
         self.addresses: list[str] = []
-        self.table = SessionTable(
-            limits.max_sessions, limits.max_sessions_per_initiator, kept_free(limits.max_sessions, limits.kept_free)
-        )
+        self.table = SessionTable(*_session_bounds(limits))
         self.assembly = Assembly()
         self.trace: TraceServer | None = None
         self.plugins = plugins
@@ -151,9 +149,7 @@ class Server:
         Nobody who is there already is sent away.
         """
         self.connections.take_limits(limits)
-        self.table.change(
-            limits.max_sessions, limits.max_sessions_per_initiator, kept_free(limits.max_sessions, limits.kept_free)
-        )
+        self.table.change(*_session_bounds(limits))
         self.buffers.limit = limits.buffer_memory
         self.shutdown.ending.seconds = limits.exit_timeout
         self._take_timers(limits)
@@ -269,3 +265,9 @@ class Server:
 
     def _subscriber_failed(self, subscriber: object, error: Exception) -> None:
         log.error("a probe subscriber failed and is detached: %s: %s", type(error).__name__, error)
+
+
+def _session_bounds(limits: Limits) -> tuple[int, int, int]:
+    """What a table of sessions is bounded by."""
+    free = kept_free(limits.max_sessions, limits.kept_free)
+    return limits.max_sessions, limits.max_sessions_per_initiator, free

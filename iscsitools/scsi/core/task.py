@@ -159,16 +159,7 @@ class Task(QueuedTask):
                 if work.withdrawable:
                     self.withdraw = withdraw
             elif unit.store.blocking:
-                unit.tasks.is_at_work(self)
-                taken = unit.store.asynchronous
-                if not taken or callable(work):
-                    self.withdraw = unit.executor.submit(partial(self._work, work), self._worked)
-                elif not isinstance(work, Request):
-                    self._advance(work)
-                elif work.operation in taken or work.operation is not Operation.COMPARE_AND_WRITE:
-                    self._ask(work, self._worked)
-                else:
-                    self._advance(work.steps())
+                self._hand_over(work)
             elif not isinstance(work, Iterator):
                 self._call(work)
             elif unit.tasks.at_work:  # who works already has the next step
@@ -177,6 +168,20 @@ class Task(QueuedTask):
                 unit.executor.resume(partial(self._step, work))
             else:
                 self._step(work)
+
+    def _hand_over(self, work: Callable[[], object] | Request | Steps) -> None:
+        """Have the work done by a store that blocks: by itself, as far as it takes calls, else in a thread."""
+        unit = self.unit
+        unit.tasks.is_at_work(self)
+        taken = unit.store.asynchronous
+        if not taken or callable(work):
+            self.withdraw = unit.executor.submit(partial(self._work, work), self._worked)
+        elif not isinstance(work, Request):
+            self._advance(work)
+        elif work.operation in taken or work.operation is not Operation.COMPARE_AND_WRITE:
+            self._ask(work, self._worked)
+        else:
+            self._advance(work.steps())
 
     def _work(self, work: Callable[[], object] | Request | Steps) -> None:
         """Do all of the work, in a thread; what is aborted ends at the next step."""
