@@ -11,8 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from iscsitools.backstores import file as file_module
-from iscsitools.backstores.base import Backstore, BackstoreError, Space
+from iscsitools.backstores.base import Backstore, BackstoreError, MediumError, Space
 from iscsitools.backstores.file import FileBackstore
+from iscsitools.backstores.file_clone import FileClone
+from iscsitools.backstores.file_open import OpenFile
 from iscsitools.backstores.syscalls import RWF_DSYNC
 
 from .conftest import MIB, on_disk
@@ -72,6 +74,45 @@ def test_a_flush_that_ends_while_something_is_changed_does_not_cover_it(
     store.write(0, memoryview(bytes(4096))) if change == "write" else getattr(store, change)(0, 4096)
     assert seen == [True], "it is known before it is begun"
     assert store.unflushed
+
+
+def test_a_flush_that_ends_while_something_is_copied_does_not_cover_it(
+    opened: Opened, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (disk.parent / "other.img").write_bytes(bytes(MIB))
+    source, store = opened(f"file:{disk}").clone_source(), opened(f"file:{disk.parent}/other.img")
+    assert isinstance(source, FileClone)
+    seen: list[bool] = []
+
+    def copied_beside_a_flush(*_: object) -> bool:
+        seen.append(store.unflushed)
+        store.flush()
+        return True
+
+    monkeypatch.setattr(FileClone, "copy_to", copied_beside_a_flush)
+    store.flush()
+    assert store.clone_from(source, 0, 0, 4096)
+    assert seen == [True], "it is known before it is begun"
+    assert store.unflushed
+
+
+def test_the_last_bytes_are_written_and_none_beyond(opened: Opened, disk: Path) -> None:
+    store, before = opened(f"file:{disk}"), disk.read_bytes()[:-512]
+    store.write(MIB - 512, memoryview(b"z" * 512))
+    assert disk.read_bytes() == before + b"z" * 512
+    with pytest.raises(MediumError):
+        store.write(MIB - 512, memoryview(b"y" * 1024))
+    assert disk.read_bytes() == before + b"z" * 512
+
+
+def test_its_identity_is_known_while_it_is_open(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpenFile, "_find_identity", lambda *_: "an identity")
+    store = FileBackstore(str(disk))
+    assert store.own_identity == ""
+    store.open()
+    assert store.own_identity == "an identity"
+    store.close()
+    assert store.own_identity == ""
 
 
 def test_a_closed_file_is_neither_read_nor_written_at_once(disk: Path) -> None:

@@ -37,10 +37,11 @@ ROOMS = {
     "tests/backstores/test_asynchronous.py tests/backstores/test_asynchronous_steps.py tests/scsi/test_sanitize.py",
     "iscsitools/backstores/durability.py": "tests/backstores/test_file_durability.py",
     "iscsitools/backstores/file.py": "tests/backstores/test_file_facts.py tests/backstores/test_file.py "
+    "tests/backstores/test_file_shortcut.py "
     "tests/backstores/test_file_at_once.py tests/backstores/test_devices.py tests/backstores/test_file_durability.py "
     "--deselect tests/backstores/test_file_durability.py::test_what_was_flushed_survives_a_kill",
-    "iscsitools/backstores/file_asynchronous.py": "tests/backstores/test_file_ring.py "
-    "tests/backstores/test_asynchronous.py",
+    "iscsitools/backstores/file_asynchronous.py": "tests/backstores/test_file_shortcut.py "
+    "tests/backstores/test_file_ring.py tests/backstores/test_asynchronous.py",
     "iscsitools/backstores/file_at_once.py": "tests/backstores/test_file_at_once.py tests/backstores/test_ranges.py "
     "tests/backstores/test_file_durability.py",
     "iscsitools/backstores/file_identity.py": "tests/backstores/test_identity.py",
