@@ -27,7 +27,7 @@ from iscsitools.backstores.null import NullBackstore
 from iscsitools.iscsi.connection.connection import Connection
 from iscsitools.iscsi.connection.memory import Buffers
 from iscsitools.iscsi.connection.timers import Timers
-from iscsitools.iscsi.login.negotiation import NegotiationLimits
+from iscsitools.iscsi.login.parameters import NegotiationLimits
 from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
 from iscsitools.iscsi.requests.dispatch import Dispatcher

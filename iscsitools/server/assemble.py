@@ -17,7 +17,7 @@ from iscsitools.config import AuthConfig, AuthMethod, LunConfig, TargetConfig
 from iscsitools.config import Limits as LimitsConfig
 from iscsitools.errors import RunError, UsageError, UserError
 from iscsitools.iscsi.login.access import AccessList, LunMap
-from iscsitools.iscsi.login.negotiation import NegotiationLimits
+from iscsitools.iscsi.login.parameters import NegotiationLimits
 from iscsitools.iscsi.login.policy import AuthPolicy, TargetNode
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.access import take_access

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from iscsitools.iscsi.connection.connection import Connection
-from iscsitools.iscsi.login.negotiation import Parameters
+from iscsitools.iscsi.login.parameters import Parameters
 from iscsitools.iscsi.session.session import Session
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.faults import faulty

@@ -14,7 +14,7 @@ from iscsitools.iscsi.connection.datapath import DataPath
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import Buffers
 from iscsitools.iscsi.connection.timers import Timers
-from iscsitools.iscsi.login.negotiation import NegotiationLimits
+from iscsitools.iscsi.login.parameters import NegotiationLimits
 from iscsitools.iscsi.login.phase import LoginHooks, LoginPhase
 from iscsitools.iscsi.login.policy import Directory, TargetNode
 from iscsitools.iscsi.requests.dispatch import Dispatcher

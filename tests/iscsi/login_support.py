@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from iscsitools.iscsi.errors import LoginError
 from iscsitools.iscsi.login.chap import Challenges
-from iscsitools.iscsi.login.negotiation import NegotiationLimits
+from iscsitools.iscsi.login.parameters import NegotiationLimits
 from iscsitools.iscsi.login.policy import AuthPolicy, Directory, Portal, TargetNode
 from iscsitools.iscsi.login.state_machine import LoginEngine
 from iscsitools.iscsi.text_pairs import encode_pairs, parse_pairs

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from iscsi.login_support import DEVICE, INITIATOR, LOCAL
 from iscsitools.iscsi.errors import RejectError
 from iscsitools.iscsi.login.access import AccessList
-from iscsitools.iscsi.login.negotiation import Parameters
+from iscsitools.iscsi.login.parameters import Parameters
 from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
 from iscsitools.iscsi.requests.discovery import TextResponder
 from iscsitools.iscsi.text_pairs import encode_pairs

@@ -22,7 +22,7 @@ from iscsi.login_support import (
 from iscsitools.iscsi.errors import ProtocolError
 from iscsitools.iscsi.login.access import AccessList, LunMap
 from iscsitools.iscsi.login.messages import LoginRequest
-from iscsitools.iscsi.login.negotiation import NegotiationLimits
+from iscsitools.iscsi.login.parameters import NegotiationLimits
 from iscsitools.iscsi.login.policy import Portal, TargetNode
 from iscsitools.iscsi.text_pairs import encode_pairs
 from iscsitools.wire.rfc7143 import LoginStatus

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsitools.iscsi.errors import LoginError
-from iscsitools.iscsi.login.negotiation import NegotiationLimits, Negotiator, Parameters
+from iscsitools.iscsi.login.negotiation import Negotiator
+from iscsitools.iscsi.login.parameters import NegotiationLimits, Parameters
 from iscsitools.wire.keys import KEYS, Rule, Type, When
 from iscsitools.wire.rfc7143 import LoginStatus
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from iscsitools.iscsi import text_pairs
 from iscsitools.iscsi.errors import LoginError
-from iscsitools.iscsi.login.negotiation import NegotiationLimits, Negotiator
+from iscsitools.iscsi.login.negotiation import Negotiator
+from iscsitools.iscsi.login.parameters import NegotiationLimits
 from iscsitools.iscsi.login.precedents import LONGEST, MOST
 from iscsitools.wire.keys import KEYS, When
 

@@ -31,6 +31,8 @@ ROOMS = {
     "iscsitools/iscsi/login/brake.py": "tests/iscsi/test_brake.py",
     "iscsitools/iscsi/login/negotiation.py": "tests/iscsi/test_negotiation.py tests/iscsi/test_login.py "
     "tests/iscsi/test_login_text.py",
+    "iscsitools/iscsi/login/parameters.py": "tests/iscsi/test_negotiation.py tests/iscsi/test_login.py "
+    "tests/iscsi/test_login_text.py",
     "iscsitools/scsi/core/task_set.py": "tests/scsi/test_task_set_alone.py tests/scsi/test_task_set.py "
     "tests/scsi/test_tasks.py tests/scsi/test_tasks_property.py",
     "iscsitools/scsi/core/task.py": "tests/scsi/test_task_set.py tests/scsi/test_tasks.py tests/scsi/test_readwrite.py "

@@ -21,7 +21,7 @@ from iscsitools.iscsi.connection.memory import Buffers, Holding
 from iscsitools.iscsi.connection.output import Output
 from iscsitools.iscsi.connection.timers import Timers
 from iscsitools.iscsi.connection.turns import REQUEST_WORK, Turns
-from iscsitools.iscsi.login.negotiation import Parameters
+from iscsitools.iscsi.login.parameters import Parameters
 from iscsitools.probes.firing import Probes
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.wire.rfc7143 import RESERVED_TAG, Pdu

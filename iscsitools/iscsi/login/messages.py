@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from iscsitools.iscsi.errors import ProtocolError
-from iscsitools.iscsi.login.negotiation import Parameters
+from iscsitools.iscsi.login.parameters import Parameters
 from iscsitools.iscsi.login.policy import SecretLookup, TargetNode
 from iscsitools.wire.rfc7143 import LoginStatus
 

@@ -14,118 +14,31 @@ Rules, beside each key's own in ``keys.py``:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
 from typing import Final
 
-from iscsitools.iscsi import text_pairs as text
 from iscsitools.iscsi.errors import LoginError, TextError
-from iscsitools.iscsi.login.precedents import Precedents
-from iscsitools.wire.keys import KEYS, Rule, Side, TextKey, Type
+from iscsitools.iscsi.login.parameters import (
+    NegotiationLimits,
+    Parameters,
+    Value,
+    encode,
+    in_range,
+    result_of,
+    values_of,
+)
+from iscsitools.wire.keys import KEYS, Rule, Side, TextKey
 from iscsitools.wire.rfc7143 import LoginStatus
 
 REJECT: Final = "Reject"
 IRRELEVANT: Final = "Irrelevant"
 NOT_UNDERSTOOD: Final = "NotUnderstood"
-_NEVER_OFFERED: Final = frozenset({"DefaultTime2Retain"})
 ANSWERS_ONLY: Final = frozenset({REJECT, IRRELEVANT, NOT_UNDERSTOOD})
-
-Value = int | bool | str
 
 # Members of an Enum under names of their own: to look one up in its class is a function call, and there are ten of them
 # for each key of each login.
 _DECLARATIVE: Final = Rule.DECLARATIVE
 _OBSOLETE: Final = Rule.OBSOLETE
 _AUTHENTICATION: Final = Rule.AUTHENTICATION
-_AND: Final = Rule.AND
-_MAX: Final = Rule.MAX
-_LIST: Final = Type.LIST
-_BOOLEAN: Final = Type.BOOLEAN
-
-
-@dataclass(frozen=True, slots=True)
-class NegotiationLimits:
-    """What this target accepts. Lengths are bytes, times seconds.
-
-    For numbers it is the value that we put into MIN and MAX, for booleans ours, for lists all that is acceptable.
-    """
-
-    header_digest: tuple[str, ...] = ("None", "CRC32C")
-    data_digest: tuple[str, ...] = ("None", "CRC32C")
-    max_connections: int = 1
-    initial_r2t: bool = False
-    immediate_data: bool = True
-    max_recv_data_segment_length: int = 262144
-    max_burst_length: int = 1048576
-    first_burst_length: int = 262144
-    default_time2wait: int = 0
-    default_time2retain: int = 20
-    max_outstanding_r2t: int = 16
-    data_pdu_in_order: bool = True
-    data_sequence_in_order: bool = True
-    error_recovery_level: int = 0
-    task_reporting: tuple[str, ...] = ("ResponseFence", "RFC3720")
-    protocol_level: int = 1
-    beyond: tuple[TextKey, ...] = field(init=False, repr=False, compare=False)
-    """The keys whose default is not acceptable to us, to be offered by us when the initiator does not."""
-    precedents: Precedents = field(init=False, repr=False, compare=False)
-    """What negotiations under these limits have come to."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "precedents", Precedents())
-        object.__setattr__(self, "beyond", tuple(key for key in KEYS.values() if _default_is_beyond(self, key)))
-
-
-@dataclass(slots=True)
-class Parameters:
-    """The result, with RFC 7143's defaults. Lengths are bytes, times seconds."""
-
-    header_digest: bool = False
-    data_digest: bool = False
-    max_connections: int = 1
-    initial_r2t: bool = True
-    immediate_data: bool = True
-    max_recv_data_segment_length: int = 8192
-    """The most that the initiator may send to us in one PDU: our declaration."""
-    initiator_max_recv_data_segment_length: int = 8192
-    """The most that we may send to the initiator in one PDU: its declaration."""
-    max_burst_length: int = 262144
-    first_burst_length: int = 65536
-    default_time2wait: int = 2
-    default_time2retain: int = 20
-    max_outstanding_r2t: int = 1
-    data_pdu_in_order: bool = True
-    data_sequence_in_order: bool = True
-    error_recovery_level: int = 0
-    task_reporting: str = "RFC3720"
-    protocol_level: int = 1
-
-
-_values_of: Final = attrgetter(*(each.name for each in fields(Parameters)))
-"""What a copy of Parameters is made of: copy.copy takes three times as long."""
-
-
-def _default_is_beyond(limits: NegotiationLimits, key: TextKey) -> bool:
-    """A key's default would not be acceptable to us."""
-    if not key.attribute or key.rule is _DECLARATIVE or key.name in _NEVER_OFFERED:
-        return False
-    result = _result(limits, key, key.default)
-    return result is None or _encode(result) != key.default
-
-
-def _result(limits: NegotiationLimits, key: TextKey, value: str) -> Value | None:
-    """The rule's result of the initiator's value and our limit; None when no member of a list is acceptable."""
-    ours = getattr(limits, key.attribute)
-    if key.type is _LIST:
-        for member in text.parse_list(value):
-            if member in ours:
-                return member
-        return None
-    if key.type is _BOOLEAN:
-        theirs = text.parse_boolean(value)
-        return bool(theirs and ours) if key.rule is _AND else bool(theirs or ours)
-    number = _in_range(key, value)
-    return max(number, int(ours)) if key.rule is _MAX else min(number, int(ours))
 
 
 def bad(message: str) -> LoginError:
@@ -173,7 +86,7 @@ class Negotiator:
         known = self._limits.precedents.find(self._said)
         if known is None:
             answers = self._negotiate(pairs, stage)
-            known = tuple(answers), self.declared.copy(), frozenset(self._seen), _values_of(self.parameters)
+            known = tuple(answers), self.declared.copy(), frozenset(self._seen), values_of(self.parameters)
             self._limits.precedents.keep(self._said, known)
         else:
             self.declared, self._seen, self.parameters = known[1].copy(), set(known[2]), Parameters(*known[3])
@@ -229,13 +142,13 @@ class Negotiator:
         if self._irrelevant(key):
             return IRRELEVANT
         try:
-            result = _result(self._limits, key, value)
+            result = result_of(self._limits, key, value)
         except TextError:
             return REJECT
         if result is None:
             return self._refuse(key)
         self._store(key, result)
-        return _encode(result)
+        return encode(result)
 
     def _irrelevant(self, key: TextKey) -> bool:
         if key.normal_only and self.discovery:
@@ -277,18 +190,18 @@ class Negotiator:
             ours = getattr(self._limits, KEYS[name].attribute)
             self._seen.add(name)
             self._offered[name] = ",".join(ours) if isinstance(ours, tuple) else ours
-        return [(name, _encode(ours)) for name, ours in self._offered.items()]
+        return [(name, encode(ours)) for name, ours in self._offered.items()]
 
     def _accept_answer(self, key: TextKey, value: str) -> None:
         ours = self._offered.pop(key.name)
         if value == IRRELEVANT:
             return
         try:
-            result = _result(self._limits, key, value)
+            result = result_of(self._limits, key, value)
         except TextError as error:
-            raise bad(f"{key.name}={value} does not answer {_encode(ours)}") from error
-        if result is None or _encode(result) != value:
-            raise bad(f"{key.name}={value} does not answer {_encode(ours)}")
+            raise bad(f"{key.name}={value} does not answer {encode(ours)}") from error
+        if result is None or encode(result) != value:
+            raise bad(f"{key.name}={value} does not answer {encode(ours)}")
         self._store(key, result)
 
     def finish(self) -> Parameters:
@@ -303,17 +216,6 @@ class Negotiator:
 def declared_length(value: str) -> int:
     """Read an initiator's MaxRecvDataSegmentLength in bytes; LoginError when it is out of range."""
     try:
-        return _in_range(KEYS["MaxRecvDataSegmentLength"], value)
+        return in_range(KEYS["MaxRecvDataSegmentLength"], value)
     except TextError as error:
         raise bad(str(error)) from error
-
-
-def _in_range(key: TextKey, value: str) -> int:
-    number = text.parse_number(value)
-    if not key.low <= number <= key.high:
-        raise TextError(f"{key.name}={value} is not between {key.low} and {key.high}")
-    return number
-
-
-def _encode(value: Value) -> str:
-    return text.encode_boolean(value) if isinstance(value, bool) else str(value)

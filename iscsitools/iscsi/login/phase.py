@@ -18,7 +18,7 @@ from iscsitools.iscsi.login.admission import SessionAdmission
 from iscsitools.iscsi.login.brake import Brake
 from iscsitools.iscsi.login.chap import Challenges
 from iscsitools.iscsi.login.messages import LoginPending, LoginReply, LoginResult
-from iscsitools.iscsi.login.negotiation import NegotiationLimits, Parameters
+from iscsitools.iscsi.login.parameters import NegotiationLimits, Parameters
 from iscsitools.iscsi.login.policy import Directory, Portal
 from iscsitools.iscsi.login.state_machine import LoginEngine
 from iscsitools.iscsi.requests.discovery import TextResponder

@@ -31,7 +31,8 @@ from iscsitools.iscsi.errors import LoginError, ProtocolError, TextError
 from iscsitools.iscsi.login.authentication import Authentication
 from iscsitools.iscsi.login.chap import Challenges, ChapExchange
 from iscsitools.iscsi.login.messages import Admission, LoginPending, LoginReply, LoginRequest, LoginResult
-from iscsitools.iscsi.login.negotiation import NegotiationLimits, Negotiator, bad
+from iscsitools.iscsi.login.negotiation import Negotiator, bad
+from iscsitools.iscsi.login.parameters import NegotiationLimits
 from iscsitools.iscsi.login.policy import AuthPolicy, Directory, Portal, TargetNode
 from iscsitools.wire.keys import KEYS, Rule, When
 from iscsitools.wire.names import MAX_NAME, fold_name

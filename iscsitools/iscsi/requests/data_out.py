@@ -24,7 +24,7 @@ from iscsitools.wire.sense import Asc
 
 if TYPE_CHECKING:
     from iscsitools.iscsi.connection.connection import Connection
-    from iscsitools.iscsi.login.negotiation import Parameters
+    from iscsitools.iscsi.login.parameters import Parameters
     from iscsitools.iscsi.requests.scsi_command import ScsiCommand
 
 

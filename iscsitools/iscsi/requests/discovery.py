@@ -6,7 +6,8 @@ from typing import Final
 
 from iscsitools.iscsi import text_pairs as text
 from iscsitools.iscsi.errors import LoginError, RejectError, TextError
-from iscsitools.iscsi.login.negotiation import ANSWERS_ONLY, NOT_UNDERSTOOD, REJECT, Parameters, declared_length
+from iscsitools.iscsi.login.negotiation import ANSWERS_ONLY, NOT_UNDERSTOOD, REJECT, declared_length
+from iscsitools.iscsi.login.parameters import Parameters
 from iscsitools.iscsi.login.policy import Directory, Portal, TargetNode
 from iscsitools.wire.keys import KEYS, Rule, Side, TextKey, When
 from iscsitools.wire.names import fold_name

@@ -16,7 +16,7 @@ from iscsitools.wire.rfc7143 import SERIAL_MASK, Fault, Opcode, Pdu, serial_less
 if TYPE_CHECKING:
     from iscsitools.iscsi.connection.connection import Connection
     from iscsitools.iscsi.connection.datapath import DataPath
-    from iscsitools.iscsi.login.negotiation import Parameters
+    from iscsitools.iscsi.login.parameters import Parameters
     from iscsitools.iscsi.login.policy import TargetNode
     from iscsitools.iscsi.session.table import SessionTable
     from iscsitools.scsi.core.device import ScsiDevice
