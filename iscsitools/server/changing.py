@@ -81,9 +81,7 @@ class Changer:
         self._resized: list[Change] = []
         self._history: deque[tuple[int, list[str]]] = deque(maxlen=_HISTORY)
 
-    def apply(
-        self, wish: Wish, say: Callable[[str], None], broken_off: Callable[[], bool]
-    ) -> tuple[Change, ...]:  # fmt: skip
+    def apply(self, wish: Wish, say: Callable[[str], None], broken_off: Callable[[], bool]) -> tuple[Change, ...]:
         """Make it so; returns the changes. Raises ControlError and BrokenOff; ``say`` gets what is waited for."""
         before = self._server.config
         self._check_generation(wish.generation)

@@ -16,7 +16,7 @@ from iscsitools.iscsi.errors import ProtocolError, RejectError
 from iscsitools.iscsi.requests import data_out, nop_logout, task_management, text
 from iscsitools.iscsi.requests.adoption import adopt, adopt_all, adopt_before, adopt_flight
 from iscsitools.iscsi.requests.scsi_command import cdb_of, start
-from iscsitools.probes.firing import NOP_SEND, REJECT_SEND
+from iscsitools.probes.firing import REJECT_SEND
 from iscsitools.probes.lun import probe_lun, unit_number
 from iscsitools.probes.table import Probe
 from iscsitools.scsi.core.options import MAX_TRANSFER
@@ -208,18 +208,8 @@ class Dispatcher:
             conn.close(str(error))
 
     def ping(self, conn: Connection) -> None:
-        """Send a NOP-In that wants an answer (RFC 7143 11.19)."""
-        session = conn.session
-        if session is None:
-            return
-        conn.own()
-        header = ANSWER.pack(
-            Opcode.NOP_IN, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, conn.next_ttt(), conn.path.statsn,
-            conn.path.exp_cmdsn, conn.path.max_cmdsn, 0, 0, 0,
-        )  # fmt: skip
-        if conn.probes.mask & NOP_SEND:
-            conn.probes.pdu(Probe.NOP_SEND, conn.info, 0, header)
-        conn.out.put(header)
+        """See whether the initiator is still there."""
+        nop_logout.ping(conn)
 
     def gather(self, conn: Connection) -> None:
         """The device server looks at its tasks: have it see all of this connection's."""

@@ -1,4 +1,4 @@
-"""NOP-Out, Logout and the Asynchronous Message in the full feature phase (RFC 7143 11.9, 11.14, 11.18)."""
+"""NOP, Logout and the Asynchronous Message in the full feature phase (RFC 7143 11.9, 11.14, 11.18, 11.19)."""
 
 from __future__ import annotations
 
@@ -37,6 +37,20 @@ def nop_out(conn: Connection, session: Session, pdu: Pdu) -> None:
     if conn.probes.mask & NOP_SEND:
         conn.probes.pdu(Probe.NOP_SEND, conn.info, probe_lun(pdu.lun), header)
     conn.out.put(header, bytes(data))
+
+
+def ping(conn: Connection) -> None:
+    """Send a NOP-In that wants an answer (RFC 7143 11.19); it does not use up the StatSN that it carries (11.19.4)."""
+    if conn.session is None:
+        return
+    conn.own()
+    header = ANSWER.pack(
+        Opcode.NOP_IN, Flag.FINAL, 0, 0, 0, 0, RESERVED_TAG, conn.next_ttt(), conn.path.statsn,
+        conn.path.exp_cmdsn, conn.path.max_cmdsn, 0, 0, 0,
+    )  # fmt: skip
+    if conn.probes.mask & NOP_SEND:
+        conn.probes.pdu(Probe.NOP_SEND, conn.info, 0, header)
+    conn.out.put(header)
 
 
 def logout(conn: Connection, session: Session, pdu: Pdu) -> None:
