@@ -22,7 +22,7 @@ Value = str | int | float | bool
 """What an option may be given as: text as in a spec, or TOML's own types."""
 
 _PART = re.compile(r"((?:[^\\,]|\\.|\\$)*)(,|$)", re.DOTALL)
-_NUMBERED = re.compile(r"(.*?)([2-9]|[1-9]\d+)")
+_NUMBERED = re.compile(r"(.*?)([2-9]|[1-9][0-9]+)")
 _USERINFO = re.compile(r"(?<=://)[^/?#]*@")
 
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-_SIZE = re.compile(r"(\d+)([KMGTP]?)(?:iB|B)?", re.IGNORECASE)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m)")
+_SIZE = re.compile(r"([0-9]+)([KMGTP]?)(?:iB|B)?", re.IGNORECASE | re.ASCII)
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m)")
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _YES: Final = frozenset({"yes", "true", "on", "1"})
 _NO: Final = frozenset({"no", "false", "off", "0"})
@@ -38,7 +38,7 @@ def size(text: str) -> int:
     """Read a number of bytes: ``4096``, ``64M``, ``1G``; K, M, G, T and P are powers of 1024."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no size: write a whole number of bytes, or one with K, M, G or T as in 64M")
+        raise ValueError(f"{text!r} is no size: write a whole number of bytes, or one with K, M, G, T or P as in 64M")
     value = int(match[1]) << 10 * ("KMGTP".index(match[2].upper()) + 1 if match[2] else 0)
     if value > MAX_SIZE:
         raise ValueError(f"{text!r} is more than a disk can have")
@@ -68,10 +68,17 @@ def yes_no(text: str) -> bool:
     raise ValueError(f"{text!r} is neither yes nor no")
 
 
+def _ascii(text: str) -> str:
+    """The text, if Python's own parsers find no digits of other scripts in it: who writes those means another thing."""
+    if not text.isascii():
+        raise ValueError(text)
+    return text
+
+
 def integer(text: str) -> int:
     """Read a whole number, decimal or with 0x."""
     try:
-        return int(text, 0)
+        return int(_ascii(text), 0)
     except ValueError:
         raise ValueError(f"{text!r} is no whole number") from None
 
@@ -79,7 +86,7 @@ def integer(text: str) -> int:
 def fraction(text: str) -> float:
     """Read a share of one: ``0.1`` or ``10%``."""
     try:
-        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        value = float(_ascii(text[:-1])) / 100 if text.endswith("%") else float(_ascii(text))
     except ValueError:
         raise ValueError(f"{text!r} is no fraction: write 0.1 or 10%") from None
     if not 0.0 <= value <= 1.0:

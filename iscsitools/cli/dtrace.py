@@ -64,7 +64,7 @@ def run(ctx: click.Context, name: str | None, pid: int | None, show: bool, words
     system = this_system()
     process = _process_of(name) if name is not None else pid
     if process is None and asked.values("p"):
-        process = int(asked.values("p")[-1]) if asked.values("p")[-1].isdigit() else None
+        process = int(asked.values("p")[-1]) if asked.values("p")[-1].isdecimal() else None
     found = programs(asked, system, process)
     if show:
         click.echo("\n".join(program.made.rstrip("\n") for program in found))

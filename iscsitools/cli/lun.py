@@ -12,7 +12,7 @@ from iscsitools.control import Applied, Control, InUse
 
 _NUMBER = click.IntRange(0, 16383)
 _LUN = click.argument("lun", type=_NUMBER, shell_complete=complete.luns)
-_NUMBERED = re.compile(r"(\d{1,5})=(.*)", re.DOTALL)
+_NUMBERED = re.compile(r"([0-9]{1,5})=(.*)", re.DOTALL)
 
 
 @click.group()

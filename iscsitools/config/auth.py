@@ -87,6 +87,9 @@ def finish_auth(reader: Reader, values: Mapping[str, Any], path: Path) -> AuthCo
         if user.name and user.name in names:
             reader.problem((*path, "users"), f"the user {user.name!r} is given twice")
         names.add(user.name)
+    for n, algorithm in enumerate(auth.algorithms):
+        if algorithm in auth.algorithms[:n]:
+            reader.problem((*path, "algorithms"), f"{algorithm.name.lower().replace('_', '-')} is given twice")
     if auth.method is AuthMethod.CHAP:
         if auth.authenticator is not None:
             if auth.users:

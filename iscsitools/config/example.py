@@ -15,7 +15,7 @@ from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 _HEAD = """\
 # A configuration of iscsitools, with every key. What is commented out shows its default, or an example where there is
-# none. Sizes are bytes or a text with K, M, G or T; times are seconds; paths are relative to the directory in which
+# none. Sizes are bytes or a text with K, M, G, T or P; times are seconds; paths are relative to the directory in which
 # the server starts.
 """
 

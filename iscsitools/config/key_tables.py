@@ -94,6 +94,7 @@ _TOML_NAMES: Final = {
     str: "a text",
     list: "an array",
     dict: "a table",
+    type(None): "null",
 }
 
 

@@ -13,7 +13,7 @@ from iscsitools.wire.names import MAX_NAME, fold_name
 DEFAULT_PORT: Final = 3260
 """The port that IANA gave to iSCSI targets (RFC 7143 14)."""
 
-_IQN = re.compile(r"iqn\.(\d{4})-(\d{2})\.([^:]+)(?::(.*))?", re.DOTALL)
+_IQN = re.compile(r"iqn\.([0-9]{4})-([0-9]{2})\.([^:]+)(?::(.*))?", re.DOTALL)
 _LABEL = re.compile(r"[^\W_](?:[\w-]*[^\W_])?")
 _EUI = re.compile(r"eui\.[0-9a-f]{16}")
 _NAA = re.compile(r"naa\.(?:[0-9a-f]{16}|[0-9a-f]{32})")

@@ -60,7 +60,7 @@ def integer_or_auto(least: int, most: int) -> Scalar:
 
 
 def size(least: int, most: int, multiple: int = 1) -> Scalar:
-    """A number of bytes, of which K, M, G and T are understood."""
+    """A number of bytes, of which K, M, G, T and P are understood."""
 
     def parse(text: str) -> int:
         value = values.size(text)
@@ -74,7 +74,7 @@ def size(least: int, most: int, multiple: int = 1) -> Scalar:
 
 
 def _seconds(text: str) -> float:
-    value = float(text) if re.fullmatch(r"\d+(?:\.\d+)?", text) else values.duration(text)
+    value = float(text) if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", text) else values.duration(text)
     if value > 86400:
         raise ValueError(f"{text!r} is more than a day")
     return value

@@ -91,7 +91,9 @@ class Agreed:
 def _minimum(key: str, offers: dict[str, str], answers: dict[str, str]) -> int:
     offered = int(offers.get(key, KEYS[key].default))
     answer = answers.get(key, "")
-    return min(offered, int(answer)) if answer.isdigit() else offered  # else unanswered, or Irrelevant
+    if not (answer.isascii() and answer.isdigit()):
+        return offered  # unanswered, or Irrelevant
+    return min(offered, int(answer))
 
 
 def _number(key: str, said: str) -> int:

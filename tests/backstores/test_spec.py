@@ -165,7 +165,9 @@ def test_values(parse: object, text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("parse", "text"),
     [
-        (values.size, "-1"), (values.size, "1.5G"), (values.size, ""), (values.size, "9999P"), (values.duration, "5"),
+        (values.size, "-1"), (values.size, "1.5G"), (values.size, ""), (values.size, "9999P"),
+        (values.size, "\u0666\u0664M"), (values.size, "64\u212a"), (values.integer, "\u0663"),
+        (values.fraction, "\u0660.\u0665"), (values.duration, "\u0665ms"), (values.duration, "5"),
         (values.duration, "-5ms"), (values.duration, "86401s"), (values.duration, "9" * 400 + "m"),
         (values.yes_no, "perhaps"), (values.integer, "1e3"), (values.fraction, "101%"),
         (values.fraction, "nan"), (values.fraction, "x"), (values.path, ""), (values.path, "a\0b"),

@@ -111,6 +111,10 @@ def test_a_secret_in_a_file_that_others_may_read(load: Load, tmp_path: Path, mon
             "authenticator = 'vault'\nusers = [{ name = 'a', secret = 'x' }]",
             ["6: target[0].auth.users: an authenticator is given too"],
         ),
+        (
+            "algorithms = ['sha1', 'sha3-256', 'sha3-256']\nauthenticator = 'vault'",
+            ["5: target[0].auth.algorithms: sha3-256 is given twice"],
+        ),
         ("algorithms = ['md4']\nauthenticator = 'vault'", ["5: target[0].auth.algorithms[0]: 'md4' is none of md5, "]),
     ],
 )  # fmt: skip

@@ -136,6 +136,7 @@ def test_numbers_are_given_to_the_luns_that_asked_for_none(load: Load) -> None:
         ("portals = []\n" + TARGET, ["1: portals: at least 1 is needed"]),
         ('watch_group = "no such group"\n' + TARGET, ["1: watch_group: there is no group 'no such group'"]),
         ("name = 1979-05-27\n" + TARGET, ["1: name: a name was expected, not a date or time"]),
+        ('portals = ["127.0.0.1:\u0663\u0662\u0666\u0660"]\n' + TARGET, ["1: portals[0]: "]),
         ('name = "../x"\n' + TARGET, ["1: name: '../x' is no name"]),
         (
             TARGET + "[limits]\nfirst_burst_length = 2097152\nnop_timeout = 0\n",

@@ -270,6 +270,12 @@ def test_problems_are_told_by_line_and_key(served: tuple[Running, Control]) -> N
     assert caught.value.lines[0].startswith("site.toml:5: target[0].lun[0].readonyl: unknown key")
 
 
+def test_a_null_is_called_one(served: tuple[Running, Control]) -> None:
+    _, control = served
+    with pytest.raises(ControlError, match="name: a name was expected, not null"):
+        control.apply(control.get().document | {"name": None})
+
+
 def test_limits_hold_at_once(served: tuple[Running, Control]) -> None:
     server, control = served
     document = control.get().document
