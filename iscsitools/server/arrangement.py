@@ -17,7 +17,7 @@ from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.access_states import change_states
 from iscsitools.server.assemble import place, realm, set_access
 from iscsitools.server.ending import OpenStore
-from iscsitools.server.sizes import read_sizes
+from iscsitools.server.sizes import take_size
 
 if TYPE_CHECKING:
     from iscsitools.server.server import Server
@@ -62,8 +62,8 @@ class Arrangement:
         return store
 
     def resized(self, iqn: str, number: int) -> None:
-        """A store has another size; initiators get CAPACITY DATA HAS CHANGED."""
-        read_sizes([(place(iqn, number), self.target(iqn).device.units[number])])
+        """A store has another size, which it has told and tells without hanging; initiators hear of it by now."""
+        take_size(place(iqn, number), self.target(iqn).device.units[number])
 
     # -- targets
 

@@ -38,6 +38,7 @@ from iscsitools.server.loop_calls import LoopCalls
 from iscsitools.server.prepared import Prepared
 
 if TYPE_CHECKING:
+    from iscsitools.backstores.backstore import Backstore
     from iscsitools.server.server import Server
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ class Changer:
                 if not change.shrinks:
                     # Kept first: a start grows a file that is shorter than what is kept, and refuses a longer one.
                     self._keep(self._server.config.with_lun(iqn, lun))
-                self._resize_store(change, store.resize, store.blocking)
+                self._resize_store(change, store)
             except (BackstoreError, OSError) as error:
                 self._keep(self._server.config)
                 text = error.strerror if isinstance(error, OSError) else str(error)
@@ -170,12 +171,13 @@ class Changer:
             self._server.config = self._server.config.with_lun(iqn, lun)
             self._resized.append(change)
 
-    def _resize_store(self, change: Change, resize: Callable[[int], None], blocking: bool) -> None:
-        """A store that never blocks belongs to the loop's thread."""
-        if blocking:
-            resize(change.size)
+    def _resize_store(self, change: Change, store: Backstore) -> None:
+        """A store that never blocks belongs to the loop's thread; another may hang here, when its size is read too."""
+        if store.blocking:
+            store.resize(change.size)
+            _ = store.size
         else:
-            self._calls.ask(lambda: resize(change.size))
+            self._calls.ask(lambda: store.resize(change.size))
 
     # -- steps 5 and 6
 

@@ -16,12 +16,12 @@ def read_sizes(units: Iterable[tuple[str, LogicalUnit]]) -> None:
     for where, unit in units:
         if unit.store.blocking:
             # In a thread first: a store that hangs must not keep the loop.
-            unit.executor.submit(partial(getattr, unit.store, "size"), partial(_size_read, where, unit))
+            unit.executor.submit(partial(getattr, unit.store, "size"), partial(take_size, where, unit))
         else:
-            _size_read(where, unit, None)
+            take_size(where, unit)
 
 
-def _size_read(where: str, unit: LogicalUnit, error: BaseException | None) -> None:
+def take_size(where: str, unit: LogicalUnit, error: BaseException | None = None) -> None:
     """Take over a size that the store has just told without hanging."""
     before = unit.blocks
     try:

@@ -16,6 +16,7 @@ from iscsitools.initiator.login import LoginError
 from iscsitools.initiator.session import Session
 
 TEST_UNIT_READY = bytes(6)
+READ_ONE = bytes([0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0])
 REPORT_LUNS = bytes([0xA0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0])
 
 
@@ -127,6 +128,23 @@ def test_a_resize_is_told_to_initiators(served: tuple[Running, Control]) -> None
         assert attention(session, 1) == (0x2A, 0x09)
         assert session.read_capacity(0) == (4096, 512)
         assert session.read_capacity(1) == (6144, 512)
+
+
+def test_a_resize_is_told_before_its_answer_though_the_disk_is_at_work(tmp_path: Path) -> None:
+    with running(tmp_path, one_target('store = "gate:1M", threads = 1', more='name = "gated"')) as server:
+        (gate,) = (store for _, store, _ in server.server.assembly.stores)
+        with server.connect() as session, Control("gated") as control:
+            gate.held.add("read")
+            reads = session.start_command(READ_ONE, read=512)
+            while not gate.count("read"):
+                session.nop()
+            try:
+                control.resize_lun(IQN, 0, 2 << 20)
+                assert attention(session) == (0x2A, 0x09)
+                assert session.read_capacity() == (4096, 512)
+            finally:
+                gate.release()
+            session.wait(reads)
 
 
 def test_to_shrink_has_to_be_forced(served: tuple[Running, Control]) -> None:
