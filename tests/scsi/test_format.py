@@ -67,6 +67,9 @@ def test_a_format_behind_its_status_tells_how_far_it_is(blocking):
     while bench.executor.steps:
         bench.executor.step()
         sense = b.send("030000001200").data_in
+        if sense[2] == 2:
+            described = b.send("030100001200").data_in.hex()
+            assert described == "7202040400000008" + "02060000" + sense[15:18].hex() + "00"
         seen += [int.from_bytes(sense[16:18], "big")] if sense[12:14] == b"\x04\x04" else []
     assert seen == ([] if blocking else sorted(seen)[: len(seen)])
     assert blocking or seen[0] > 0

@@ -66,6 +66,7 @@ def states(initiator) -> list[tuple[int, int, int]]:
 def test_one_group_claims_nothing():
     a = Bench().initiator()
     assert a.run(INQUIRY).data[5] & 0x30 == 0
+    assert a.run(INQUIRY).data[6] == 0
     assert states(a) == [(1, 0, 0)]
     assert set_states(a, (1, 2)).code == (5, 0x2000)
     assert a.run("120183" + "00ff00").data.count(bytes.fromhex("01950004")) == 0
@@ -74,6 +75,7 @@ def test_one_group_claims_nothing():
 def test_groups_are_reported(bench):
     a = at_port(bench, 1, "a")
     assert a.run(INQUIRY).data[5] & 0x30 == 0x30
+    assert a.run(INQUIRY).data[6] == 0x10  # MULTIP
     assert a.run(REPORT).data.hex() == (
         "0000001c" + "008f000100000001" + "00000001" + "028f000200000002" + "00000002" + "00000003"
     )

@@ -39,9 +39,10 @@ def test_all_commands_with_timeouts():
     [
         (report(1, 0x12), "00030006" + "1201ffffff00"),
         (report(0x81, 0x12), "00830006" + "1201ffffff00" + "000a" + "00" * 10),
-        (report(2, 0x9E, 0x10), "00030010" + "9e1f" + "00" * 8 + "ffffffff0000"),
-        (report(3, 0x9E, 0x10), "00030010" + "9e1f" + "00" * 8 + "ffffffff0000"),
+        (report(2, 0x9E, 0x10), "00030010" + "9e10" + "00" * 8 + "ffffffff0000"),
+        (report(3, 0x9E, 0x10), "00030010" + "9e10" + "00" * 8 + "ffffffff0000"),
         (report(3, 0x12, 0), "00030006" + "1201ffffff00"),
+        (report(2, 0x5E, 2), "0003000a" + "5e02" + "00" * 5 + "ffff00"),
         (report(1, 0xFF), "00010000"),
         (report(2, 0x9E, 0x1F), "00010000"),
         (report(2, 0xFF, 1), "00010000"),

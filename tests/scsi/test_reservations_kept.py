@@ -73,6 +73,13 @@ def test_a_nexus_registers_others_with_itself(bench):
     assert out(b, REGISTER, 7, 8).good
 
 
+def test_who_is_listed_and_registered_already_keeps_its_key(bench):
+    a, b = bench.initiator(), bench.initiator("bb")
+    assert out(b, REGISTER, 0, 8).good
+    assert out(a, REGISTER, 0, 7, SPEC_I_PT, more=listed(b.nexus.initiator_port)).good
+    assert sorted(keys(bench).values()) == [7, 8]
+
+
 @pytest.mark.parametrize(
     ("action", "more", "code"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from iscsitools.scsi.core.cdb import u16
 from iscsitools.wire.sense import SenseKey
 
 
@@ -23,9 +24,11 @@ class FieldPointer(NamedTuple):
         return struct.pack(">BH", flags, self.byte)
 
 
-def descriptor_sense(key: SenseKey, asc: int) -> bytes:
-    """Current sense data in the descriptor format (SPC-4 4.5.2), without descriptors."""
-    return struct.pack(">BBH4x", 0x72, key, asc)
+def descriptor_sense(fixed: bytes) -> bytes:
+    """What :func:`fixed_sense` made, in the descriptor format (SPC-4 4.5.2), with its sense-key specific bytes."""
+    specific = fixed[15:18]
+    descriptors = struct.pack(">BBxx3sx", 0x02, 6, specific) if specific[0] & 0x80 else b""
+    return struct.pack(">BBH3xB", 0x72, fixed[2] & 0x0F, u16(fixed, 12), len(descriptors)) + descriptors
 
 
 class Progress(NamedTuple):

@@ -14,6 +14,7 @@ _SPC4 = 0x06
 _CMDQUE = 0x02
 _TPGS = 0x30
 _3PC = 0x08
+_MULTIP = 0x10
 # Version descriptors (SPC-4 table 158): SAM-5, SPC-4, SBC-3, iSCSI, each "no version claimed".
 _VERSIONS = struct.pack(">8H", 0x00A0, 0x0460, 0x04C0, 0x0960, 0, 0, 0, 0)
 NO_UNIT = 0x7F
@@ -25,12 +26,14 @@ def ascii_field(text: str, length: int) -> bytes:
     return text.encode("ascii", "replace")[:length].ljust(length)
 
 
-def standard_data(peripheral: int, removable: bool, vendor: str, product: str, revision: str, ports: int = 0) -> bytes:
+def standard_data(
+    peripheral: int, removable: bool, vendor: str, product: str, revision: str, access: int = 0, multiport: int = 0
+) -> bytes:
     """The standard INQUIRY data (SPC-4 6.6.2): 96 bytes, HISUP, fixed-size fields and version descriptors.
 
-    ``ports``: byte 5, TPGS and 3PC.
+    ``access``: byte 5, TPGS and 3PC; ``multiport``: byte 6, MULTIP.
     """
-    head = struct.pack(">8B", peripheral, 0x80 if removable else 0, _SPC4, 0x12, 96 - 5, ports, 0, _CMDQUE)
+    head = struct.pack(">8B", peripheral, 0x80 if removable else 0, _SPC4, 0x12, 96 - 5, access, multiport, _CMDQUE)
     text = ascii_field(vendor, 8) + ascii_field(product, 16) + ascii_field(revision, 4)
     return (head + text).ljust(58, b"\0") + _VERSIONS + bytes(22)
 
@@ -60,8 +63,9 @@ def unit_standard_data(unit: LogicalUnit) -> bytes:
     """The standard INQUIRY data of a unit that is there.
 
     3PC says that it has third-party copy commands; TPGS that access states change both by themselves and by SET TARGET
-    PORT GROUPS.
+    PORT GROUPS; MULTIP that the target has several ports.
     """
     options = unit.options
-    ports = _3PC | (_TPGS if unit.port_groups.asymmetric else 0)
-    return standard_data(0, options.removable, options.vendor, options.product, options.revision, ports)
+    access = _3PC | (_TPGS if unit.port_groups.asymmetric else 0)
+    multiport = _MULTIP if len(unit.port_groups.ports) > 1 else 0
+    return standard_data(0, options.removable, options.vendor, options.product, options.revision, access, multiport)

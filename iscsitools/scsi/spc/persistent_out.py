@@ -142,7 +142,8 @@ def _ports(task: Task, request: _Request, names: list[str]) -> list[Port]:
 def _register(task: Task, request: _Request, names: list[str]) -> None:
     state = request.state
     aptpl = _check_aptpl(task, 20)
-    ports = _ports(task, request, names)
+    # Of the ports that SPEC_I_PT lists, those that are registered keep their keys (SPC-4 5.13.7).
+    ports = [p for p in _ports(task, request, names) if p.initiator_port not in names or p not in state.keys]
     if request.action_key:
         if len({*state.keys, *ports}) > _MOST_REGISTRATIONS:
             raise illegal_request(Asc.INSUFFICIENT_REGISTRATION_RESOURCES)

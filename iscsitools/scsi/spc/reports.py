@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from iscsitools.scsi.core.cdb import u16, u32
-from iscsitools.scsi.core.command import Command
+from iscsitools.scsi.core.command import ACTION_MASK, Command
 from iscsitools.scsi.core.errors import invalid_field
 from iscsitools.scsi.core.task import Task
 from iscsitools.wire.sense import Asc
@@ -77,7 +77,10 @@ def _one_command(task: Task, timeouts: bool) -> bytes:
     if command is None:
         return struct.pack(">BBH", 0, _NOT_SUPPORTED, 0)
     flags = _SUPPORTED | (_CTDP_IN_ONE if timeouts else 0)
-    return struct.pack(">BBH", 0, flags, command.length) + command.usage + (_TIMEOUTS if timeouts else b"")
+    usage = bytearray(command.usage)
+    if command.service_action is not None:
+        usage[1] = usage[1] & ~ACTION_MASK | command.service_action  # the value stands there, no bits (SPC-4 6.34.3)
+    return struct.pack(">BBH", 0, flags, command.length) + usage + (_TIMEOUTS if timeouts else b"")
 
 
 def report_operation_codes(task: Task) -> None:

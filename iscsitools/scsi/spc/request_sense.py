@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from iscsitools.scsi.core.cdb import u16
 from iscsitools.scsi.core.sense import descriptor_sense, fixed_sense
 from iscsitools.scsi.core.task import Task
 from iscsitools.wire.sense import Asc, SenseKey
@@ -21,5 +20,5 @@ def request_sense(task: Task) -> None:
     else:
         sense = fixed_sense(SenseKey.NO_SENSE, Asc.NO_ADDITIONAL_SENSE)
     if task.cdb[1] & _DESC:
-        sense = descriptor_sense(SenseKey(sense[2] & 0xF), u16(sense, 12))
+        sense = descriptor_sense(sense)
     task.reply(sense, task.cdb[4])
