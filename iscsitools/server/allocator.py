@@ -6,6 +6,12 @@ in the heap, and one small block behind them that lives keeps all of them reside
 nothing leave 64 MiB the first time, and 560 MiB from the second time on. A size that was set once stays.
 
 What is needed for each I/O lies in stock (:mod:`iscsitools.iscsi.connection.memory`) and is not allocated.
+
+Smaller blocks stay in the heap when they are free, and the next ones are taken from there. Measured: 50 initiators that
+leave out one command have 6,300 of 8 KiB held, 52 MiB in the account and 114 MiB resident. When they have gone, the
+account is at 0, the heap has 11 MiB in use as before and 44 MiB free, and 108 MiB are resident; after the second and
+third time 102 and 100 MiB. So this is bounded by ``buffer_memory`` and no leak. Of 200 connections that read nothing,
+263 MiB resident, only the stock of 8 MiB of chunks and 2 MiB of heap stay.
 """
 
 from __future__ import annotations

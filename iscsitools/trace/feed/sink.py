@@ -78,7 +78,7 @@ class Sink:
         self._zeros = memoryview(bytes(_CHUNK * 8)).cast("Q")
 
     def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
-        """Make the calls for the call sites (see ``probes.sites.DirectSubscriber``)."""
+        """Make the calls for the call sites (see ``probes.subscribers.DirectSubscriber``)."""
         self._writer = make_writer(
             self._memory, self._words, self._capacity, clock, self._gives_up(fail), self.introduce, self._grant
         )

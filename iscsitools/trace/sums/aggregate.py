@@ -65,7 +65,7 @@ class CommandSums(CellTable):
         return mask_of(self.histograms)
 
     def direct(self, clock: Callable[[], int], fail: Callable[[Exception], None]) -> Calls:
-        """Make the calls for the call sites (see ``probes.sites.DirectSubscriber``).
+        """Make the calls for the call sites (see ``probes.subscribers.DirectSubscriber``).
 
         Hot: no call for a command that the fast path answers, which is in the log, and two to four for another one.
         Flat on purpose, one unpack per event, no look-up beyond the connection's own tables, latencies only put by;
