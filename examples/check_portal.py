@@ -6,6 +6,7 @@ It logs in, pings, reads the first block and logs out. One line; status 0 when a
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 
@@ -17,8 +18,13 @@ PATIENCE = 10.0
 
 def main() -> int:
     """Try it; the time is of the read alone."""
-    portal, target = (sys.argv[1], int(sys.argv[2])), sys.argv[3]
-    lun = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+    words = argparse.ArgumentParser(description="Say for a monitoring system whether a disk can be read.")
+    words.add_argument("address")
+    words.add_argument("port", type=int)
+    words.add_argument("target")
+    words.add_argument("lun", type=int, nargs="?", default=0)
+    asked = words.parse_args()
+    portal, target, lun = (asked.address, asked.port), asked.target, asked.lun
     try:
         with Session.connect(portal, target, initiator="iqn.2026-11.example:monitor", timeout=PATIENCE) as session:
             session.nop(b"are you there")

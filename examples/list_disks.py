@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from iscsitools.initiator import InitiatorError, Session, checked, discover
@@ -20,7 +21,11 @@ def luns(session: Session) -> list[int]:
 
 def main() -> int:
     """Print a line for each disk; 1 when the portal cannot be asked."""
-    portal = (sys.argv[1], int(sys.argv[2]))
+    words = argparse.ArgumentParser(description="List the targets of a portal with the size of each disk.")
+    words.add_argument("address")
+    words.add_argument("port", type=int)
+    asked = words.parse_args()
+    portal = (asked.address, asked.port)
     try:
         for target in discover(portal):
             with Session.connect(portal, target.name) as session:

@@ -6,6 +6,7 @@ The server adds up until Enter is pressed; it needs no restart, and the script n
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections import Counter
 
@@ -14,7 +15,9 @@ from iscsitools import trace
 
 def main() -> int:
     """Watch until Enter, then print a line for each initiator, the busiest first."""
-    name = sys.argv[1] if len(sys.argv) > 1 else None
+    words = argparse.ArgumentParser(description="Print which initiator has written how much to a running target.")
+    words.add_argument("name", nargs="?", help="the server's; not needed when only one runs")
+    name = words.parse_args().name
     written: Counter[str] = Counter()
     try:
         with trace.Sums(name) as sums:

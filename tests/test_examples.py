@@ -74,3 +74,14 @@ def test_what_fails_is_one_line(script: str) -> None:
 def test_every_example_is_here() -> None:
     here = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in here] == []
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [("list_disks.py", []), ("list_disks.py", ["127.0.0.1", "x"]), ("check_portal.py", ["127.0.0.1"]),
+     ("who_writes.py", ["a", "b"])],
+)  # fmt: skip
+def test_wrong_arguments_get_the_usage(script: str, arguments: list[str]) -> None:
+    status, output, errors = run(script, *arguments)
+    assert (status, output) == (2, "")
+    assert errors.startswith(f"usage: {script} ")
