@@ -10,7 +10,7 @@ import pytest
 from support.native import needs_ring
 
 from iscsitools.backstores import shortcut
-from iscsitools.backstores.asynchronous import read_request
+from iscsitools.backstores.asynchronous import read_request, write_request
 from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.shortcut import FD, OWN_FDS, READ_FLAGS, THREAD_FILES, Shortcut
@@ -52,6 +52,18 @@ def test_a_file_offers_its_descriptor_and_its_ring(opened: Opened, disk: Path) -
     found = offer(store)
     assert (found.kind, found.words[FD]) == ("file", store._fd)
     assert found.ring is not None
+
+
+def test_what_a_data_path_began_may_end_as_a_request(opened: Opened, disk: Path) -> None:
+    store, told = opened(f"file:{disk}"), []
+    found = offer(store)
+    assert found.ended is not None
+    store.flush()
+    request = write_request(0, memoryview(bytes(512)))
+    request.begin(lambda *ended: told.append(ended))
+    found.ended(request, 512)
+    assert told == [(request, None)]
+    assert file_of(store).unflushed, "a flush may have begun and ended meanwhile"
 
 
 def test_a_class_that_derives_from_it_offers_nothing(disk: Path) -> None:
