@@ -64,7 +64,8 @@ def test_who_writes(target: RunningTarget) -> None:
 
 @pytest.mark.parametrize("script", ["list_disks.py", "check_portal.py", "who_writes.py"])
 def test_what_fails_is_one_line(script: str) -> None:
-    arguments = {"who_writes.py": ("nobody",)}.get(script, ("127.0.0.1", "1", IQN))
+    of_a_portal = ("127.0.0.1", "1")
+    arguments = {"who_writes.py": ("nobody",), "list_disks.py": of_a_portal}.get(script, (*of_a_portal, IQN))
     status, output, errors = run(script, *arguments)
     assert status
     assert (output + errors).count("\n") == 1
