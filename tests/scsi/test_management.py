@@ -45,8 +45,8 @@ def test_errors_are_counted_by_what_failed(bench, cdb, page, others):
     for _ in range(3):
         assert a.run(cdb, bytes(512) if cdb == WRITE else b"").status == 2
     bench.store.error = None
-    corrected, uncorrected = "00030308" + bytes(8).hex(), "00060308" + f"{3:016x}"
-    moved = "" if page == 5 else f"00050308{1536:016x}"
+    corrected, uncorrected = "00030008" + bytes(8).hex(), "00060008" + f"{3:016x}"
+    moved = "" if page == 5 else f"00050008{1536:016x}"
     assert log_page(a, page).hex() == f"{page:02x}00{36 if moved else 24:04x}" + corrected + moved + uncorrected
     for other in others:
         assert log_page(a, other)[-8:] == bytes(8)
@@ -67,7 +67,7 @@ def test_commands_and_blocks_are_counted(bench):
     assert b.run(TUR).good
     values = struct.unpack(">HBB8Q", log_page(a, 0x19)[4:])
     assert values == (1, 3, 64, 3, 2, 9, 6, 0, 0, 0, 0)
-    assert log_page(a, 2)[16:28].hex() == f"00050308{9 * 512:016x}"
+    assert log_page(a, 2)[16:28].hex() == f"00050008{9 * 512:016x}"
     assert a.run("4c020000000000000000").good
     assert not any(log_page(a, 0x19)[8:])
 

@@ -12,8 +12,8 @@ from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.scsi.spc.diagnostics import SelfTests
 
 PROVISIONING: Final = 0x0C
-_BINARY_LIST = 0x03
-"""FORMAT AND LINKING of a binary format list log parameter (SPC-4 table 270)."""
+_COUNTER, _BINARY_LIST = 0x00, 0x03
+"""FORMAT AND LINKING of a bounded data counter, and of a binary format list log parameter (SPC-4 table 270)."""
 _UNCORRECTED, _CORRECTED, _BYTES = 0x0006, 0x0003, 0x0005
 _NO_TEMPERATURE = 0xFF
 _FAILURE_PREDICTED = 0x5D
@@ -21,8 +21,12 @@ _OWN, _SHARED = 1, 2
 """SCOPE: a resource of this unit alone, and one that others use too (SBC-3 table 195)."""
 
 
-def _parameter(code: int, value: bytes) -> bytes:
-    return struct.pack(">HBB", code, _BINARY_LIST, len(value)) + value
+def _parameter(code: int, value: bytes, control: int = _BINARY_LIST) -> bytes:
+    return struct.pack(">HBB", code, control, len(value)) + value
+
+
+def _counted(code: int, count: int) -> bytes:
+    return _parameter(code, struct.pack(">Q", count), _COUNTER)
 
 
 def _errors(counter: int | None, *words: str) -> Callable[[LogicalUnit], bytes]:
@@ -33,8 +37,8 @@ def _errors(counter: int | None, *words: str) -> Callable[[LogicalUnit], bytes]:
 
     def page(unit: LogicalUnit) -> bytes:
         found = sum(count for name, count in unit.failures.items() if name.startswith(words))
-        moved = b"" if counter is None else _parameter(_BYTES, struct.pack(">Q", unit.counts[counter]))
-        return _parameter(_CORRECTED, bytes(8)) + moved + _parameter(_UNCORRECTED, struct.pack(">Q", found))
+        moved = b"" if counter is None else _counted(_BYTES, unit.counts[counter])
+        return _counted(_CORRECTED, 0) + moved + _counted(_UNCORRECTED, found)
 
     return page
 
