@@ -136,8 +136,10 @@ COMMAND: Final = struct.Struct(">16sIII4xHII6x")
 LONG_CDB: Final = struct.Struct(">QIBB")
 FORM: Final = struct.Struct(">IIQ")
 """A form in its parts: opcode, flags and reserved bytes; TotalAHSLength and DataSegmentLength; LUN."""
-# The answer to one of them: the first 4 bytes, DataSegmentLength, ITT, TTT, StatSN, ExpCmdSN, MaxCmdSN; the rest is 0.
-FAST_ANSWER: Final = struct.Struct(">II8xIIIII12x")
+# The answer to one of them: its form, ITT, TTT, StatSN, ExpCmdSN, MaxCmdSN; the rest is 0.
+FAST_ANSWER: Final = struct.Struct(">16sIIIII12x")
+# What answers of one form and length have in common: the first 4 bytes, DataSegmentLength; the rest of 16 bytes is 0.
+ANSWER_FORM: Final = struct.Struct(">II8x")
 READ_COMMAND: Final = 0x01C00000
 WRITE_COMMAND: Final = 0x01A00000
 """First four bytes of a SCSI Command that reads or writes: F set, and no task attribute."""
@@ -150,8 +152,8 @@ ORDERED: Final = 2
 """In byte 1: the task attribute, and the one that waits for all earlier tasks."""
 READ_DONE: Final = 0x25810000
 """First four bytes of a Data-In that ends a command with status GOOD."""
-WRITE_DONE: Final = 0x21800000
-"""The same of a SCSI Response."""
+WRITE_DONE: Final = ANSWER_FORM.pack(0x21800000, 0)
+"""The form of a SCSI Response that says GOOD."""
 # opcode, flags, response, status, lengths, reserved or LUN, ITT, TTT, StatSN, ExpCmdSN, MaxCmdSN, then by PDU:
 # Data-In (11.7): DataSN, Buffer Offset, Residual Count. SCSI Response (11.4): ExpDataSN, Bidirectional Read
 # Residual Count, Residual Count. R2T (11.8): R2TSN, Buffer Offset, Desired Data Transfer Length.

@@ -38,6 +38,7 @@ from iscsitools.probes.table import Probe
 from iscsitools.scsi.core.gate import READ_BYTES, READS, WRITES, WRITTEN_BYTES, Gate
 from iscsitools.wire.rfc7143 import (
     ANSWER,
+    ANSWER_FORM,
     ATTRIBUTE_BITS,
     BHS_LENGTH,
     COMMAND,
@@ -54,17 +55,6 @@ from iscsitools.wire.rfc7143 import (
 _SERIAL_LIMIT: Final = SERIAL_MASK - RECEIVE_SIZE // BHS_LENGTH
 """No numbers are served from here on, so that none of them begins anew within one receive buffer."""
 _RESPONSE_PROBE: Final = int(Probe.SCSI_RESPONSE)
-
-
-def _count_moved(gate: Gate, writes: bool, commands: int, moved: int) -> None:
-    """Count READs or WRITEs of a unit that have moved so many bytes."""
-    words = gate.words
-    if writes:
-        words[WRITES] += commands
-        words[WRITTEN_BYTES] += moved
-    else:
-        words[READS] += commands
-        words[READ_BYTES] += moved
 
 
 class DataPath(PathEvents):
@@ -109,20 +99,24 @@ class DataPath(PathEvents):
         full = min(CHUNK_SIZE - BHS_LENGTH - 2 * DIGEST_LENGTH, tail + max(budget, head + LARGEST_READ))
         unpack, pack = COMMAND.unpack_from, FAST_ANSWER.pack_into
         # What holds for the form of the last command, and for its length: most commands are like the one before.
-        last_form, last_length, last_edtl = b"", 0, 0
-        in_parts = False
+        last_form, last_length, last_edtl, last_lba = b"", 0, 0, -1
+        in_parts, answer = False, WRITE_DONE
         fired = FIRED_NOTHING
-        read = written = 0
-        # What the unit's counters know already: all since the form changed went to one unit.
-        counted, counted_bytes, gate, writes = exp, 0, None, False
+        # What the counters know already: all since the form changed went to one unit.
+        # Commands of one length are counted at once; ``earlier``: the bytes of those before the length changed.
+        counted = since = exp
+        earlier = 0
+        gate, writes = None, False
         stop = INCOMPLETE
-        while end - pos >= head:
+        last = end - head
+        while pos <= last:
             form, itt, edtl, cmdsn, operation, lba, length = unpack(buf, pos)
             if form != last_form:
                 if exp != counted and gate is not None:
-                    _count_moved(gate, writes, exp - counted, read + written - counted_bytes)
-                    counted, counted_bytes = exp, read + written
-                last_form, last_length = form, 0
+                    self._count_moved(gate, writes, exp - counted, earlier + (exp - since) * last_edtl)
+                    counted = since = exp
+                    earlier = 0
+                last_form, last_length, last_lba = form, 0, -1
                 writes, segment, largest, gate = forms.get(form) or self._form(form)
                 short = long = -1
                 if (
@@ -149,11 +143,15 @@ class DataPath(PathEvents):
                     and edtl == count * block_size <= largest
                     and (not writes or edtl == segment)
                 ):
+                    earlier += (exp - since) * last_edtl
+                    since = exp
                     last_length, last_edtl, last_lba = length, edtl, blocks - count
                     in_parts = not writes and edtl > self._largest_read
+                    if not writes:
+                        answer = ANSWER_FORM.pack(READ_DONE, edtl)
                 else:
-                    length = 0
-            if length and cmdsn == exp and lba <= last_lba and itt != RESERVED_TAG and itt not in tags:
+                    last_lba = -1  # no LBA is good
+            if cmdsn == exp and lba <= last_lba and itt != RESERVED_TAG and itt not in tags:
                 if in_parts:
                     if not mask:
                         done = self._read_in_parts(store, lba * block_size, edtl, itt, tail, statsn, exp + 1)
@@ -162,7 +160,6 @@ class DataPath(PathEvents):
                             exp += 1
                             statsn += 1
                             tail = done
-                            read += edtl
                             if tail <= full:
                                 continue
                             stop = BUDGET
@@ -192,7 +189,7 @@ class DataPath(PathEvents):
                     if answered:
                         pos += head
                         exp += 1
-                        pack(out_data, tail, READ_DONE, edtl, itt, RESERVED_TAG, statsn, exp, exp + ahead)
+                        pack(out_data, tail, answer, itt, RESERVED_TAG, statsn, exp, exp + ahead)
                         statsn += 1
                         if digests:
                             done = self._add_digests(out_view, tail, data, done)
@@ -214,7 +211,6 @@ class DataPath(PathEvents):
                             else:
                                 self._fire_read(mask, number, itt, edtl, tail, data, done)
                         tail = done
-                        read += edtl
                         continue
                 else:
                     data = pos + head
@@ -241,26 +237,25 @@ class DataPath(PathEvents):
                         except BaseException:
                             answered = False
                         if answered:
-                            begin, pos = pos, after
                             exp += 1
-                            pack(out_data, tail, WRITE_DONE, 0, itt, 0, statsn, exp, exp + ahead)
+                            pack(out_data, tail, WRITE_DONE, itt, 0, statsn, exp, exp + ahead)
                             statsn += 1
                             if mask:
                                 fired = FIRED_NOTHING
                                 if log is not None:
                                     note(clock())
-                                    requests += view[noted : begin + BHS_LENGTH]
-                                    noted = pos
+                                    requests += view[noted : pos + BHS_LENGTH]
+                                    noted = after
                                 elif all_of_write:
                                     all_of_write(began, started, moved, info, number, operation, itt,
-                                                 self._receive_address + data, edtl, buf, begin,
+                                                 self._receive_address + data, edtl, buf, pos,
                                                  out_data, tail)  # fmt: skip
                                 elif mask & SCSI_RESPONSE:
                                     probes.pdu(_RESPONSE_PROBE, info, number, out_data, tail)
                             if header_digest:
                                 self._add_digests(out_view, tail, tail + head, tail + head)
+                            pos = after
                             tail += head
-                            written += edtl
                             continue
             stop = OTHER
             break
@@ -271,12 +266,22 @@ class DataPath(PathEvents):
                 address = chunk.address + read_end - read_length
                 self.marks.append((self.chunk_begin + read_end, read_lun, read_tag, address, 0, read_length))
         if exp != counted and gate is not None:
-            _count_moved(gate, writes, exp - counted, read + written - counted_bytes)
+            self._count_moved(gate, writes, exp - counted, earlier + (exp - since) * last_edtl)
         self.commands += exp - self.exp_cmdsn
         self.exp_cmdsn, self.statsn, self.tail, self.fired = exp, statsn, tail, fired
-        self.read_bytes += read
-        self.written_bytes += written
         return pos, stop
+
+    def _count_moved(self, gate: Gate, writes: bool, commands: int, moved: int) -> None:
+        """Count READs or WRITEs of a unit that have moved so many bytes."""
+        words = gate.words
+        if writes:
+            words[WRITES] += commands
+            words[WRITTEN_BYTES] += moved
+            self.written_bytes += moved
+        else:
+            words[READS] += commands
+            words[READ_BYTES] += moved
+            self.read_bytes += moved
 
     def _read_in_parts(
         self, store: Backstore, offset: int, length: int, itt: int, tail: int, statsn: int, exp_cmdsn: int
@@ -355,11 +360,8 @@ class DataPath(PathEvents):
         assert chunk is not None
         self.exp_cmdsn += 1
         self.commands += 1
-        self.written_bytes += edtl
-        _count_moved(gate, True, 1, edtl)
-        FAST_ANSWER.pack_into(
-            chunk.data, tail, WRITE_DONE, 0, itt, 0, self.next_statsn(), self.exp_cmdsn, self.max_cmdsn
-        )
+        self._count_moved(gate, True, 1, edtl)
+        FAST_ANSWER.pack_into(chunk.data, tail, WRITE_DONE, itt, 0, self.next_statsn(), self.exp_cmdsn, self.max_cmdsn)
         if log is not None and probes.logged is not None:
             log[0].append(probes.clock())
             log[1].extend(bhs)
