@@ -74,7 +74,7 @@ class OrderedCommand(click.Command):
 @click.option("--plugin", multiple=True, metavar="NAME[,KEY=VALUE]...", help="Options of a plugin.")
 @click.option("--provider", type=click.Choice(PROVIDERS), help="Tracers that the probes serve.  [default: auto]")
 @click.option("--data-path", type=click.Choice(DATA_PATHS), help="What moves the data.  [default: auto]")
-@click.option("--threads", metavar="N|auto", help="Threads that move data, 1 to 64.  [default: 1]")
+@click.option("--threads", metavar="N|auto", help="Threads that move data, 1 to 64.  [default: auto]")
 @click.pass_context
 def command(
     ctx: click.Context, file: str | None, portals: tuple[str, ...], name: str | None, state: str | None,

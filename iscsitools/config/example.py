@@ -10,7 +10,7 @@ from typing import Any
 from iscsitools.config.key_tables import Key, Table, Tables
 from iscsitools.config.names import PortalConfig
 from iscsitools.config.scalars import BOOLEAN, CACHE, RESERVATIONS, Scalar
-from iscsitools.config.schema import CONFIG, USER, tables
+from iscsitools.config.schema import CONFIG, THREADS, USER, tables
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 
 _HEAD = """\
@@ -33,6 +33,8 @@ def toml_value(key: Key, value: Any) -> str:
         return '"writeback"' if value else '"writethrough"'
     if key.type is RESERVATIONS:
         return '"keep"' if value else '"aptpl"'
+    if key.type is THREADS and not value:
+        return '"auto"'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, ChapAlgorithm):

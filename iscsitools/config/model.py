@@ -182,7 +182,7 @@ class Config:
     state: str | None = None
     provider: str = "auto"
     data_path: str = "auto"
-    threads: int = 1
+    threads: int = 0
     plugins: tuple[PluginConfig, ...] = ()
 
     def with_lun(self, iqn: str, lun: LunConfig) -> Config:

@@ -28,7 +28,8 @@ from iscsitools.server.loop import Loop
 from iscsitools.server.poller import READ
 from iscsitools.server.tcp_connection import TcpConnection
 
-_MOST: Final = 64
+_MOST_USEFUL: Final = 8
+"""Of threads that nobody asked for by number: up to so many each have a descriptor of their own for a file."""
 _MILLISECOND: Final = 1_000_000
 _SHORT_STAY: Final = 20 * _MILLISECOND
 _FIRST_PAUSE: Final = _MILLISECOND
@@ -162,11 +163,11 @@ class DataThreads:
 
 
 def useful(module: ModuleType | None) -> int:
-    """How many data threads ``auto`` means: one for each processor that this process may use, at most 64.
+    """How many data threads ``auto`` means: one for each processor that this process may use, at most 8.
 
     1, which is none beside the loop's thread, on one processor and where there can be no data threads.
     """
-    return 1 if unsupported(module) else min(len(os.sched_getaffinity(0)), _MOST)
+    return 1 if unsupported(module) else min(len(os.sched_getaffinity(0)), _MOST_USEFUL)
 
 
 def unsupported(module: ModuleType | None) -> str:

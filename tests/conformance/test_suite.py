@@ -53,7 +53,7 @@ def results(threads: bool, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     key.write_bytes(os.urandom(32))
     key.chmod(0o600)
     lun = PLAIN if threads else LUN
-    options = ("--threads", "2") if threads else ()
+    options = ("--threads", "2" if threads else "1")
     wanted = ("--match", "^(?!Sanitize)") if threads else ()
     with start_target(
         directory, *options, "--iqn", IQN, "--lun", "0=" + lun.format(disk=directory / "disk.img", key=key)

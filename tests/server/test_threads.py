@@ -266,7 +266,7 @@ def test_long_segments_to_and_fro(tmp_path: Path, disk: str, keys: dict[str, str
         session.logout()
 
 
-@pytest.mark.parametrize(("processors", "count"), [(1, None), (2, 2), (100, 64)])
+@pytest.mark.parametrize(("processors", "count"), [(1, None), (2, 2), (100, 8)])
 def test_auto_is_one_for_each_processor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int, count: int | None
 ) -> None:

@@ -256,7 +256,7 @@ def run(
     """
     luns = ", ".join(f'{{ number = {number}, store = "{store}" }}' for number, store in work.LUNS.items())
     config = directory / "target.toml"
-    more = f"threads = {threads}" if threads else ""
+    more = f"threads = {threads or 1}"
     config.write_text(CONFIG.format(target=work.TARGET, luns=luns, data_path=data_path, more=more))
     rng, fired, begin = random.Random(seed), Counter[Probe](), time.monotonic()
     by_ring = [0] * (threads + 1 if threads else 0)

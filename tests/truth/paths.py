@@ -26,12 +26,14 @@ def chosen(request: pytest.FixtureRequest) -> str:
 def lines(request: pytest.FixtureRequest) -> dict[str, str]:
     """The same as the words of a configuration."""
     path = chosen(request)
-    if path == "threads":
-        return {"data_path": "native", "more": f"threads = {THREADS}"}
-    return {"data_path": path, "more": ""}
+    return {"data_path": "native" if path == "threads" else path, "more": f"threads = {_threads(path)}"}
 
 
 def options(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The same as options of ``iscsitools serve``."""
     path = chosen(request)
-    return ("--data-path", "native", "--threads", str(THREADS)) if path == "threads" else ("--data-path", path)
+    return ("--data-path", "native" if path == "threads" else path, "--threads", str(_threads(path)))
+
+
+def _threads(path: str) -> int:
+    return THREADS if path == "threads" else 1
