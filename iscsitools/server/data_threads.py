@@ -30,6 +30,10 @@ from iscsitools.server.tcp_connection import TcpConnection
 
 _MOST_USEFUL: Final = 8
 """Of threads that nobody asked for by number: up to so many each have a descriptor of their own for a file."""
+_HELD: Final = 32 << 20
+"""Bytes that a thread holds for its connections at most (``MOST_KEPT`` of datapath/data_thread_turn.c)."""
+_SHARE: Final = 4
+"""Of ``buffer_memory`` at most so much, one part of four, is for threads that nobody asked for by number."""
 _MILLISECOND: Final = 1_000_000
 _SHORT_STAY: Final = 20 * _MILLISECOND
 _FIRST_PAUSE: Final = _MILLISECOND
@@ -162,12 +166,20 @@ class DataThreads:
             thread.end()
 
 
-def useful(module: ModuleType | None) -> int:
+def useful(module: ModuleType | None, buffer_memory: int) -> int:
     """How many data threads ``auto`` means: one for each processor that this process may use, at most 8.
 
-    1, which is none beside the loop's thread, on one processor and where there can be no data threads.
+    So few that they hold no more than a quarter of ``buffer_memory`` (4 with its default, 512 MiB). 1, which is none
+    beside the loop's thread, on one processor and where there can be no data threads.
     """
-    return 1 if unsupported(module) else min(len(os.sched_getaffinity(0)), _MOST_USEFUL)
+    if unsupported(module):
+        return 1
+    return max(1, min(len(os.sched_getaffinity(0)), _MOST_USEFUL, buffer_memory // (_SHARE * _HELD)))
+
+
+def beside_threads(buffer_memory: int, count: int) -> int:
+    """Bytes of ``buffer_memory`` that are the loop's beside so many data threads: half, at least, of any."""
+    return max(buffer_memory - count * _HELD, buffer_memory // 2)
 
 
 def unsupported(module: ModuleType | None) -> str:
@@ -179,7 +191,7 @@ def unsupported(module: ModuleType | None) -> str:
 
 def start_threads(config: Config, loop: Loop, module: ModuleType | None, probes: Probes) -> DataThreads | None:
     """The data threads that were asked for; None: the loop's thread serves all. Raises RunError."""
-    count = config.threads or useful(module)
+    count = config.threads or useful(module, config.limits.buffer_memory)
     if count == 1:
         return None
     if reason := unsupported(module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from iscsitools.backstores.base import stack_name
 from iscsitools.backstores.spec import without_password
@@ -18,10 +18,6 @@ from iscsitools.server.self_description import ServerState
 if TYPE_CHECKING:
     from iscsitools.iscsi.session.session import Session
     from iscsitools.server.server import Server
-
-
-_TIGHT: Final = 8
-"""With less than this part of the memory left, the newest needs are refused."""
 
 
 class LimitWatch:
@@ -39,7 +35,7 @@ class LimitWatch:
             "max_connections_per_address": server.connections.callers.one_full,
             "max_sessions": len(server.table) >= limits.max_sessions,
             "max_sessions_per_initiator": server.table.one_full,
-            "buffer_memory": server.buffers.reserved > limits.buffer_memory - limits.buffer_memory // _TIGHT,
+            "buffer_memory": server.buffers.reserved > server.buffers.tight_from,
         }
         now = time.time()
         self._since = {name: self._since.get(name, now) for name, bites in reached.items() if bites}

@@ -31,7 +31,7 @@ from iscsitools.server.callers import kept_free
 from iscsitools.server.connections import Connections
 from iscsitools.server.control import ControlRequests
 from iscsitools.server.data_path import data_path_of, tracers_of
-from iscsitools.server.data_threads import start_threads
+from iscsitools.server.data_threads import beside_threads, start_threads
 from iscsitools.server.heritage import HandoverChannel
 from iscsitools.server.kept_state import state_folder
 from iscsitools.server.listeners import Listeners
@@ -118,6 +118,7 @@ class Server:
         data_path = data_path_of(config)
         tracers = tracers_of(data_path)
         self.connections.serve_by(self._dispatcher, data_path, start_threads(config, self.loop, tracers, self.probes))
+        self._bound_memory(config.limits)
         self.probes.use_tracers(tracers, monotonic=sys.platform == "linux")
         self._provider = choose(config.provider)
         for note in self._provider.notes:
@@ -143,6 +144,11 @@ class Server:
             self.connections.threads.poll_busily(limits.busy_poll * 1000)
         self.periodic.take_timers(limits)
 
+    def _bound_memory(self, limits: Limits) -> None:
+        """The account is of what the data threads leave of ``buffer_memory``."""
+        threads = self.connections.threads
+        self.buffers.bound(beside_threads(limits.buffer_memory, len(threads.threads) if threads else 0))
+
     def take_limits(self, limits: Limits) -> None:
         """Take other limits: timers for connections that come, what is negotiated for sessions that begin.
 
@@ -150,7 +156,7 @@ class Server:
         """
         self.connections.take_limits(limits)
         self.table.change(*_session_bounds(limits))
-        self.buffers.limit = limits.buffer_memory
+        self._bound_memory(limits)
         self.shutdown.ending.seconds = limits.exit_timeout
         self._take_timers(limits)
         self.login.change(negotiation_limits(limits), limits.command_window, limits.chap_failures)

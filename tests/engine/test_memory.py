@@ -10,6 +10,7 @@ import pytest
 
 from iscsitools.initiator import NO_TAG, Opcode, encode_lun, make_bhs
 from iscsitools.iscsi.connection.connection import Connection
+from iscsitools.iscsi.connection.memory import Buffers
 from iscsitools.iscsi.session.session import Session
 from iscsitools.scsi.core.nexus import Nexus
 
@@ -282,3 +283,9 @@ def test_a_connection_that_has_ended_is_gone_at_once(end: Callable[[Target, int]
         assert alive() == before
     finally:
         gc.enable()
+
+
+def test_a_limit_that_changes_takes_what_goes_with_it_along():
+    buffers = Buffers(800)
+    buffers.bound(80)
+    assert (buffers.limit, buffers.tight_from) == (80, 70)

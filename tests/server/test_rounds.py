@@ -62,9 +62,8 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param != "python":
         needs_data_path()
         how = ["--data-path", "native", "--threads", "2" if request.param == "threads" else "1"]
-    if request.param == "threads":
-        if sys.platform != "linux":
-            pytest.skip("data threads need epoll")
+    if request.param == "threads" and sys.platform != "linux":
+        pytest.skip("data threads need epoll")
     folder = tmp_path_factory.mktemp("rounds")
     file = folder / "target.toml"
     file.write_text('log_level = "error"\n' + one_target(*LUNS, limits=attacks.LIMITS) + CHAPPED)

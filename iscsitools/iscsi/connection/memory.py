@@ -48,9 +48,7 @@ class Buffers:
         self.receive = bytearray(RECEIVE_SIZE)
         self.receive_view = memoryview(self.receive)
         self.receive_address = address_of(self.receive)
-        self.limit = limit
-        self.tight_from = limit - limit // _TIGHT
-        """With more than this in the account, nothing more may be held without asking."""
+        self.bound(limit)
         self.reserved = 0
         """Bytes in the account."""
         self.by_owner: dict[str, int] = {}
@@ -60,6 +58,12 @@ class Buffers:
         """What a data path's turn may use; whoever keeps it puts another one here."""
         self._spare: dict[int, list[bytearray]] = {}
         self._spare_bytes = 0
+
+    def bound(self, limit: int) -> None:
+        """Let ``limit`` bytes be held from now on; what is held already stays."""
+        self.limit = limit
+        self.tight_from = limit - limit // _TIGHT
+        """With more than this in the account, nothing more may be held without asking."""
 
     def take_chunk(self) -> Chunk:
         """A chunk for output; give it back with :meth:`return_chunk` when all of it was sent."""
