@@ -36,7 +36,9 @@ _PATIENCE: Final = 900.0  # a guest without hardware help on a busy machine
 def serve(out: Path, *more: str, name: str = NAME) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     """Start a target on both loopback addresses; returns it and its ports by client address, which is the same."""
     log = out / f"{name}.serve.txt"
-    command = [sys.executable, "-m", "iscsitools", "serve", "--name", name, "--iqn", TARGET, "--lun", "ram:64M"]
+    # One thread fires all, so that lines come in the order of the commands; who asks for more in ``more`` gets them.
+    how = ["--iqn", TARGET, "--lun", "ram:64M", "--threads", "1"]
+    command = [sys.executable, "-m", "iscsitools", "serve", "--name", name, *how]
     with open(log, "wb") as output:
         portals = ["--portal", "127.0.0.1:0", "--portal", "[::1]:0"]
         process = subprocess.Popen([*command, *portals, *more], stdout=output, stderr=subprocess.STDOUT)
