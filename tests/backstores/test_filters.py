@@ -67,7 +67,7 @@ class Child(Passing):
 
 class Mixin:
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # only looked for, never called
 
 
 class Mixed(Mixin, Filter):
