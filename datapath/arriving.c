@@ -6,7 +6,7 @@
 #include <sys/uio.h>
 
 /* As in framing.py. */
-enum { DIRECT_MINIMUM = 8 << 10, SLOWEST_SEGMENT = 8 << 10 };
+enum { SLOWEST_SEGMENT = 8 << 10 };
 #define SECOND UINT64_C(1000000000)
 #define GRACE (30 * SECOND)
 
@@ -58,7 +58,7 @@ bool arriving_begin(struct path *path, size_t pos, size_t end)
     if (end - pos < BHS_LENGTH || path->header_digest || path->data_digest || path->fired != FIRED_NOTHING)
         return false;
     lengths = be32(batch.in + pos + 4);
-    if (lengths < DIRECT_MINIMUM || lengths > RECEIVE_SIZE - BHS_LENGTH || lengths & 3) /* or it has an AHS */
+    if (lengths < SHORTEST_IN_PLACE || lengths > RECEIVE_SIZE - BHS_LENGTH || lengths & 3) /* or it has an AHS */
         return false;
     memcpy(arriving->bhs, batch.in + pos, BHS_LENGTH);
     arriving->length = lengths;

@@ -4,6 +4,9 @@
 
 #include "batch.h"
 
+/* The shortest of them in bytes, as DIRECT_MINIMUM in framing.py: less is sooner copied than asked for by itself. */
+enum { SHORTEST_IN_PLACE = 8 << 10 };
+
 /*
  * One of them. "header", "view": objects of Python's with its header and its data; NULL in a data thread. "own": memory
  * from the thread's pool in which all data of the command has room, and which begins with this; or NULL. "address": of

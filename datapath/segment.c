@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-enum { LONG = 8 << 10 /* as DIRECT_MINIMUM in framing.py */ };
-
 /* Memory for a command's data, of which its PDU brings the beginning, or all. */
 static bool take_memory(struct segment *segment, const struct batch *batch, const uint8_t *bhs, size_t most)
 {
@@ -31,7 +29,7 @@ bool segment_begin(struct segment *segment, struct batch *batch, size_t most)
     if (there < batch->head || !header_intact(batch))
         return false;
     length = be32(bhs + 4); /* with TotalAHSLength: what has additional header segments is too long */
-    if (length < LONG || length & 3 || length + 2 * BHS_LENGTH > RECEIVE_SIZE || have >= length)
+    if (length < SHORTEST_IN_PLACE || length & 3 || length + 2 * BHS_LENGTH > RECEIVE_SIZE || have >= length)
         return false;
     segment->size = 0;
     if (bhs[0] == DATA_OUT)
