@@ -238,9 +238,10 @@ def wanted(tab: Any, card: int, t: int, bucket: int) -> list[int]:
 
 
 def table(tab: Any, card: int) -> dict[str, list[str]]:
-    rows = tab.locator(".graph").nth(card).locator(".scroll tbody tr").all_inner_texts()
-    split = [row.split("\t") for row in rows]
-    return {cells[0].strip(): [each.strip() for each in cells[1:]] for cells in split}
+    """The table beside a graph, by its first cells; cell by cell, since a row that is not drawn has a text without tabs."""
+    rows = tab.locator(".graph").nth(card).locator(".scroll tbody tr")
+    split = rows.evaluate_all("(rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()))")
+    return {cells[0]: cells[1:] for cells in split}
 
 
 def filled(place: Place, seconds: int, disturbed: int) -> tuple[int, int]:
