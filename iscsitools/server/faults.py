@@ -133,7 +133,7 @@ class Faults:
         ]
         if not chosen:
             raise ControlError(Code.NOT_FOUND, "no such LUN has the filter powerloss")
-        before = self._calls.ask(lambda: self._go_dark([(name, unit) for name, unit, _, _ in chosen]))
+        self._calls.ask(lambda: self._go_dark([(name, unit) for name, unit, _, _ in chosen]))
         done = []
         try:
             for name, unit, store, cut in chosen:
@@ -144,22 +144,20 @@ class Faults:
                      "torn": report.torn}
                 )  # fmt: skip
         finally:
-            self._calls.ask(lambda: _come_back([unit for _, unit, _, _ in chosen], before))
+            self._calls.ask(lambda: _come_back([unit for _, unit, _, _ in chosen]))
         return done
 
-    def _go_dark(self, units: Sequence[tuple[str, LogicalUnit]]) -> list[Any]:
+    def _go_dark(self, units: Sequence[tuple[str, LogicalUnit]]) -> None:
         for target in {name for name, _ in units}:
             self._cut_sessions(target)
-        before = [unit.not_ready for _, unit in units]
         for _, unit in units:
-            unit.not_ready = check_condition(SenseKey.NOT_READY, Asc.NOT_READY_CAUSE_NOT_REPORTABLE)
+            unit.powerless = check_condition(SenseKey.NOT_READY, Asc.NOT_READY_CAUSE_NOT_REPORTABLE)
             unit.reset(Asc.POWER_ON_OR_RESET)
-        return before
 
 
-def _come_back(units: Sequence[LogicalUnit], before: Sequence[Any]) -> None:
-    for unit, not_ready in zip(units, before, strict=True):
-        unit.not_ready = not_ready
+def _come_back(units: Sequence[LogicalUnit]) -> None:
+    for unit in units:
+        unit.powerless = None
         unit.refresh()
 
 

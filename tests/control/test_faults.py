@@ -103,6 +103,19 @@ def test_a_power_cut_takes_what_was_not_flushed(served: Running, iscsitools: Run
         assert session.read(0, 2) == b"a" * 512 + bytes(512)
 
 
+def test_what_ends_while_the_power_is_cut_is_over(tmp_path: Path, iscsitools: Run) -> None:
+    """The cut waits for the call of a SANITIZE that is under way; its end is not forgotten when the power comes back."""
+    document = one_target("ram+delay+powerloss:1M,delay.write=0.5s", more='name = "faulty"')
+    with running(tmp_path, document) as server:
+        pattern = b"\x01\x00\x00\x01x"
+        with server.connect() as session:
+            assert session.command(b"\x48\x81" + bytes(6) + b"\x05\x00", write=pattern).good
+            assert iscsitools("fault", "powercut", IQN, "0").status == 0
+        with server.connect() as session:
+            eventually(lambda: session.command(bytes(6)).good, "a unit that is ready")
+            assert session.command(bytes.fromhex("5e000000000000000800"), read=8).good
+
+
 OTHER = "iqn.2026-11.example:other"
 
 

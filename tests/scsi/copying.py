@@ -65,7 +65,8 @@ class Copying:
 
 def cscd(unit):
     naa = unit.identity.naa
-    return struct.pack(">BBHBBBB", 0xE4, 0, 0, 1, 3, 0, 8) + naa.ljust(20, b"\0") + bytes([0, 0, 2, 0])
+    head = struct.pack(">BBHBBBB", 0xE4, 0, 0, 1, 3, 0, 8)
+    return head + naa.ljust(20, b"\0") + struct.pack(">I", unit.block_size)
 
 
 def segment(source, target, blocks, at, to, flags=0, kind=2):

@@ -60,8 +60,10 @@ def test_a_format_behind_its_status_tells_how_far_it_is(blocking):
     a, b = bench.initiator(), bench.initiator("bb")
     task = a.send(*IMMEDIATE)
     assert (task in a.ended, task.status, 0x11 in bench.store.data) == (True, 0, True)
-    for cdb in (TUR, READ, IMMEDIATE[0], "4882" + "00" * 8):
+    for cdb in (TUR, READ, IMMEDIATE[0], "4882" + "00" * 8, "5e000000000000ff0000", "1a003f00ff00", "1e0000000100"):
         assert b.send(cdb, edtl=0).sense[12:14] == b"\x04\x04"
+    for cdb in ("120000002400", "a00000000000000001000000", "030000001200"):
+        assert b.send(cdb).status == 0
     bench.device.manage(5, b.nexus, 0, 0)
     seen = []
     while bench.executor.steps:

@@ -126,6 +126,23 @@ def test_others_see_how_far_it_is(bench):
     assert b.run(TUR).good
 
 
+def test_only_three_commands_are_answered_meanwhile(bench):
+    """SBC-3 4.11.2: INQUIRY, REPORT LUNS and REQUEST SENSE; what tells of reservations, modes or logs is none."""
+    a, b = bench.initiator(), bench.initiator("bb")
+    a.send(sanitize(IMMED | BLOCK_ERASE))
+    key = bytes(8) + b"12345678" + bytes(8)
+    for cdb, out in (
+        ("5e000000000000ff0000", b""), ("5f000000000000001800", key), ("1a003f00ff00", b""), ("4d006f00000000020000", b""),
+        ("a30a00000000000001000000", b""), ("a30c00000000000001000000", b""), ("1e0000000100", b""),
+        ("160000000000", b""), ("1d0400000000", b""), ("84030000000000000000000001000000", b""),
+    ):  # fmt: skip
+        assert b.send(cdb, out).sense[12:14] == b"\x04\x1b", cdb
+    for cdb in ("120000002400", "a00000000000000001000000", SENSE):
+        assert b.send(cdb).status == 0
+    bench.finish()
+    assert b.run("5e000000000000ff0000").good
+
+
 @pytest.mark.parametrize("immediate", [0, IMMED])
 def test_no_reset_and_no_lost_nexus_ends_it(bench, immediate):
     a, b = bench.initiator(), bench.initiator("bb")

@@ -7,7 +7,7 @@ from typing import Final
 
 from iscsitools.scsi.copy.rights import Party, not_reachable
 from iscsitools.scsi.copy.segment import Segment
-from iscsitools.scsi.core.cdb import Buffer, u16, u64
+from iscsitools.scsi.core.cdb import Buffer, u16, u24, u64
 from iscsitools.scsi.core.errors import ScsiError, check_condition, illegal_request, invalid_parameter
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.wire.sense import Asc, SenseKey
@@ -22,6 +22,8 @@ MOST_BLOCKS: Final = 0xFFFF
 _NAA, _T10_VENDOR = 3, 1
 _BINARY = 1
 _DC = 0x02
+_BLOCK_LENGTH: Final = 29
+"""Where DISK BLOCK LENGTH stands in the descriptor of a block device (SPC-4 6.4.5.3, device type specific)."""
 
 
 def designators(unit: LogicalUnit) -> dict[tuple[int, bytes], None]:
@@ -42,7 +44,8 @@ def find_unit(party: Party, data: Buffer, at: int) -> LogicalUnit | None:
     """The unit that an identification CSCD descriptor names, if the party reaches it.
 
     LU ID TYPE is ignored, as SPC-4 says, and so is NUL, which is obsolete. Raises ScsiError for another type of
-    descriptor, and for one of another type of device.
+    descriptor, for one of another type of device, and for another block length than the unit's: who counts in other
+    blocks would have others copied than it means (SPC-4 6.4.5: verified before the first segment).
     """
     if data[at] != IDENTIFICATION:
         raise illegal_request(Asc.UNSUPPORTED_TARGET_DESCRIPTOR)
@@ -55,6 +58,8 @@ def find_unit(party: Party, data: Buffer, at: int) -> LogicalUnit | None:
     for unit in party.unit.domain.units():
         if key in designators(unit) and next(party.nexuses(unit), None) is not None:
             found: LogicalUnit = unit
+            if u24(data, at + _BLOCK_LENGTH) != found.block_size:
+                raise invalid_parameter(at + _BLOCK_LENGTH, 7)
             return found
     return None
 

@@ -39,6 +39,11 @@ class UnitState:
         """SWP of the Control mode page."""
         self.not_ready: ScsiError | None = None
         """What a command that needs the medium is answered with; None: the medium is there."""
+        self.occupied = False
+        """Something is done to the whole medium: then ``not_ready`` is the answer to all commands but those that are
+        answered whatever the unit's state is, INQUIRY, REPORT LUNS and REQUEST SENSE (SBC-3 4.11.2, 5.3.1)."""
+        self.powerless: ScsiError | None = None
+        """The same while the power is cut; apart from ``not_ready``, which may change meanwhile."""
         self.removed = False
         self.ending = False
         """The server ends: what nobody waits for is not gone on with."""
@@ -67,7 +72,8 @@ class UnitState:
     @property
     def reads_at_once(self) -> bool:
         """Whether a plain read, but for its nexus, needs no look at this unit's state, and nothing writes beside it."""
-        return self.not_ready is None and not self.removed and not (self.tasks.barriers or self.tasks.writing)
+        ready = self.not_ready is None and self.powerless is None
+        return ready and not self.removed and not (self.tasks.barriers or self.tasks.writing)
 
     @property
     def writes_at_once(self) -> bool:
@@ -75,11 +81,17 @@ class UnitState:
         return not self.tasks.reading and not self.write_protected and not self.must_write_through(fua=False)
 
     def check_state(self, command: Command, cdb: bytes, nexus: Nexus) -> None:
-        """Raise when the port's access state, a reservation, the medium or write protection forbids the command now."""
+        """Raise when the port's access state, a reservation, the medium or write protection forbids the command now.
+
+        What is answered with a unit attention pending is answered whatever is done to the medium: they are the same.
+        """
         self.port_groups.check(command.flags, nexus.target_port)
         self.reservations.check(command, cdb, nexus)
-        if command.needs_medium and self.not_ready is not None:
-            raise self.not_ready
+        if not command.ignores_attention:
+            if self.powerless is not None:
+                raise self.powerless
+            if self.not_ready is not None and (command.needs_medium or self.occupied):
+                raise self.not_ready
         if command.writes and self.write_protected:
             asc = Asc.SOFTWARE_WRITE_PROTECTED if self.software_write_protect else Asc.WRITE_PROTECTED
             raise check_condition(SenseKey.DATA_PROTECT, asc)

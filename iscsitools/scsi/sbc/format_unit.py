@@ -31,15 +31,15 @@ class Formatting(Part):
     corrupted = False
 
     def begin(self, task: Task) -> None:
-        """Begin as soon as the task has left. What needs no medium goes on beside it, the rest is refused."""
+        """Begin as soon as the task has left. Meanwhile all is refused but what is answered in any state (SBC-3 5.3.1)."""
         unit = self.unit
-        self.corrupted = False
+        self.corrupted, unit.occupied = False, True
         self._tell(in_progress(Asc.FORMAT_IN_PROGRESS))
         steps = watched(unit, Asc.FORMAT_IN_PROGRESS, unit.blocks * unit.block_size, _format(unit))
         Background(unit, replace(task.command, flags=Flags.WRITES), steps, self._ended).begin()
 
     def _ended(self, error: BaseException | None) -> None:
-        self.corrupted = error is not None
+        self.corrupted, self.unit.occupied = error is not None, False
         self._tell(check_condition(SenseKey.MEDIUM_ERROR, Asc.MEDIUM_FORMAT_CORRUPTED) if self.corrupted else None)
 
     def _tell(self, not_ready: ScsiError | None) -> None:

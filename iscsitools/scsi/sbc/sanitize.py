@@ -51,7 +51,7 @@ class Sanitation(Part):
 
     def _run(self, job: SanitizeJob) -> None:
         self.running, self.failed, self.may_leave = True, False, job.may_leave
-        self.unit.not_ready = in_progress(Asc.SANITIZE_IN_PROGRESS)
+        self.unit.not_ready, self.unit.occupied = in_progress(Asc.SANITIZE_IN_PROGRESS), True
         self.unit.refresh()
 
     @property
@@ -74,7 +74,7 @@ class Sanitation(Part):
 
     def _ended(self, error: BaseException | None) -> None:
         self.running, self.failed = False, error is not None
-        self.unit.not_ready = None
+        self.unit.not_ready, self.unit.occupied = None, False
         if self.failed:
             self.unit.not_ready = check_condition(SenseKey.MEDIUM_ERROR, Asc.SANITIZE_FAILED)
         self.unit.refresh()
@@ -82,7 +82,7 @@ class Sanitation(Part):
     def not_begun(self) -> None:
         """It could not be kept, and no block has changed."""
         self.running = False
-        self.unit.not_ready = None
+        self.unit.not_ready, self.unit.occupied = None, False
         self.unit.refresh()
 
     # Over a restart

@@ -12,7 +12,7 @@ _DESC = 0x01
 def request_sense(task: Task) -> None:
     """REQUEST SENSE: a pending unit attention, which this clears; else why the unit is not ready; else nothing."""
     asc = task.itl_nexus.take_attention()
-    not_ready = task.unit.not_ready
+    not_ready = task.unit.powerless or task.unit.not_ready
     if asc is not None:
         sense = fixed_sense(SenseKey.UNIT_ATTENTION, asc)
     elif not_ready is not None:
