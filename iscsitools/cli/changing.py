@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import click
 from iscsitools.cli.options import SECONDS, SERVER, take_source, together
 from iscsitools.cli.output import echo_json
 from iscsitools.cli.watching import one_server, trace_errors
-from iscsitools.control import Applied, Control, InUse
+from iscsitools.control import Applied, Code, Control, ControlError, InUse
 from iscsitools.control.client import control_path
 from iscsitools.errors import UsageError
 
@@ -83,11 +84,26 @@ def changing(*, takes_away: bool = False) -> Callable[[_F], _F]:
             if takes_away:
                 options["in_use"] = in_use(options.pop("drain"), options.pop("force"))
             with connect(options) as control:
-                show(command(control, **options), as_json, options.get("dry_run", False))
+                try:
+                    applied = command(control, **options)
+                except ControlError as error:
+                    raise _by_key(error) from None
+            show(applied, as_json, options.get("dry_run", False))
 
         return cast(_F, _IN_USE(wrapped) if takes_away else wrapped)
 
     return decorate
+
+
+_PLACE = re.compile(r"(?=[^:]*\[)(?:[a-z_]+(?:\[\d+\])?\.)*([a-z_]+)(?:\[\d+\])?: ")
+"""A place in a document, as ``target[0].access[1]: ``, with the key at its end."""
+
+
+def _by_key(error: ControlError) -> ControlError:
+    """What is wrong with a change, by the key alone: who gave it on the command line has not seen the document."""
+    if error.code is not Code.CONFIGURATION:
+        return error
+    return ControlError(error.code, *(_PLACE.sub(r"\1: ", line, count=1) for line in error.lines))
 
 
 in_use_options = _IN_USE

@@ -145,6 +145,9 @@ def test_the_environment_names_the_server(
     [
         (("alua", "set", IQN, "1=standby", "1=optimized"), 2, "portal group 1 is given twice"),
         (("alua", "set", IQN, "1"), 2, "'1' is not GROUP=STATE, as 2=standby"),
+        (("alua", "set", IQN, "1=foo"), 2, "iscsitools: access: 'foo' is none of optimized, "),
+        (("portal", "add", "127.0.0.1:0,0"), 2, "iscsitools: portals: '127.0.0.1:0,0': '0' is no portal group"),
+        (("lun", "add", IQN, "rum:1M"), 2, "iscsitools: store: unknown backstore 'rum'"),
         (("limit", "set", "max_sessions=1", "max_sessions=2"), 2, "max_sessions is given twice"),
         (("portal", "add", "127.0.0.1:0,advertise=a,advertise=b"), 2, "one portal group and one advertise=ADDRESS"),
         (("acl", "add", IQN, "10.0.0.1/8"), 2, "'10.0.0.1/8' is no network"),

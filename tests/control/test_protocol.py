@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server.harness import Running, one_target, running
+from server.harness import Running, eventually, one_target, running
 
 from iscsitools.control import Control
 from iscsitools.control.protocol import REQUESTS
@@ -99,6 +99,41 @@ def test_answers_come_in_order_however_fast_one_asks(wire: Wire) -> None:
         b'{"request":"get","version":1}\n{"request":"status"}\n{"request":"get","version":1}\n{"request":"probes"}\n'
     )
     assert [wire.answer()["answer"] for _ in range(4)] == ["get", "status", "get", "probes"]
+
+
+@pytest.mark.parametrize("end", ["control", "watch"])
+def test_who_shuts_its_side_gets_all_its_answers_and_then_the_end(served: Running, end: str) -> None:
+    """As netcat does at the end of its input; a request that takes its time is no other."""
+    wire = Wire("wire", end)
+    names = ("sessions", "status", *(("get", "tree") if end == "control" else ()))
+    wire.socket.sendall(b"".join(b'{"request":"%s","version":1}\n' % name.encode() for name in names * 20))
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert [wire.answer()["answer"] for _ in names * 20] == [*names * 20]
+    assert wire.answer() is None
+    wire.close()
+    wire = Wire("wire", end)
+    wire.socket.sendall(b'{"request":"status"}\n{"request":"status"}')
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert wire.answer()["answer"] == "status"
+    assert wire.answer() == {"error": "bad request: its line has no end"}
+    assert wire.answer() is None
+    wire.close()
+
+
+def test_who_shuts_its_side_and_waits_is_let_go_when_it_is_gone(served: Running) -> None:
+    """An answer that comes later, to somebody who does not wait for it any more."""
+    peers = served.server.trace._peers  # type: ignore[union-attr]
+    session = served.connect()
+    other = {"iqn": "iqn.2026-11.example:other", "lun": [{"store": "ram:1M"}]}
+    wire = Wire("wire")
+    asked = {"request": "apply", "version": 1, "document": {"target": [other]}, "in_use": "drain"}
+    wire.socket.sendall(json.dumps(asked).encode() + b"\n")
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert "progress" in wire.read()
+    assert peers
+    wire.close()
+    eventually(lambda: not peers, "the end of the reader")
+    session.close()
 
 
 def test_a_request_without_end_is_let_go(wire: Wire) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import select
 import socket
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -26,7 +27,7 @@ class Peer:
     Requests that cost more than is allowed, to this one or to all together, wait in the socket until the second is
     over. A long answer is made in turns with everything else (:meth:`send_in_turns`). Answers that the socket does not
     take wait here, up to a bound; while some are made or wait, no request is read; a reader that takes none of them for
-    the allowed time is let go.
+    the allowed time is let go. One that will ask no more, and has shut down its side, gets its answers first.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class Peer:
         self._taken = 0
         """Bytes of the output that the socket took, ever: by it a stall is seen."""
         self._reading = True
+        self._asked_all = False
+        """It has shut down its side: what it asked for is answered, and then it is let go."""
         self._then: Callable[[], None] | None = None
         sock.setblocking(False)
         loop.add_reader(self._fd, self._readable)
@@ -214,7 +217,8 @@ class Peer:
 
     def _listen(self) -> None:
         """Read requests only while none of the earlier answers wait and the rate allows it."""
-        wanted = not self.closed and (self._held or (not self._output and not self._making and self._budget.affords()))
+        able = self._held or (not self._output and not self._making and self._budget.affords())
+        wanted = able and not self.closed and not self._asked_all
         if wanted and not self._reading:
             self._loop.add_reader(self._fd, self._readable)
         elif self._reading and not wanted:
@@ -227,14 +231,25 @@ class Peer:
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
             self.close()
+            return
+        if not data:
+            self._no_more()
             return
         self._input += data
         if self._held and len(self._input) > MAX_CONTROL_REQUEST:
             self.close()
             return
+        self._work()
+
+    def _no_more(self) -> None:
+        """The stream has ended: the reader has hung up, or has only shut down its side."""
+        poll = select.poll()
+        poll.register(self._fd, 0)
+        if poll.poll(0):  # POLLHUP, which nobody has to ask for: neither side is open any more
+            self.close()
+            return
+        self._asked_all = True
         self._work()
 
     def _work(self) -> None:
@@ -245,6 +260,10 @@ class Peer:
             if end < 0:
                 if len(self._input) > longest:
                     self._refuse("the request is too long")
+                elif self._asked_all and self._input:
+                    self._refuse("bad request: its line has no end")
+                elif self._asked_all:
+                    self.close_soon()
                 break
             line = bytes(self._input[:end])
             del self._input[: end + 1]
