@@ -104,7 +104,7 @@ def test_a_power_cut_takes_what_was_not_flushed(served: Running, iscsitools: Run
 
 
 def test_what_ends_while_the_power_is_cut_is_over(tmp_path: Path, iscsitools: Run) -> None:
-    """The cut waits for the call of a SANITIZE that is under way; its end is not forgotten when the power comes back."""
+    """The cut waits for the call of a SANITIZE; that this has ended is not forgotten when the power comes back."""
     document = one_target("ram+delay+powerloss:1M,delay.write=0.5s", more='name = "faulty"')
     with running(tmp_path, document) as server:
         pattern = b"\x01\x00\x00\x01x"

@@ -31,7 +31,7 @@ class Formatting(Part):
     corrupted = False
 
     def begin(self, task: Task) -> None:
-        """Begin as soon as the task has left. Meanwhile all is refused but what is answered in any state (SBC-3 5.3.1)."""
+        """Begin as soon as the task has left. All is refused but what is answered in any state (SBC-3 5.3.1)."""
         unit = self.unit
         self.corrupted, unit.occupied = False, True
         self._tell(in_progress(Asc.FORMAT_IN_PROGRESS))

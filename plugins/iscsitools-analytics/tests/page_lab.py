@@ -238,7 +238,7 @@ def wanted(tab: Any, card: int, t: int, bucket: int) -> list[int]:
 
 
 def table(tab: Any, card: int) -> dict[str, list[str]]:
-    """The table beside a graph, by its first cells; cell by cell, since a row that is not drawn has a text without tabs."""
+    """The table beside a graph, by its first cells; cell by cell: a row that is not drawn has a text without tabs."""
     rows = tab.locator(".graph").nth(card).locator(".scroll tbody tr")
     split = rows.evaluate_all("(rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()))")
     return {cells[0]: cells[1:] for cells in split}
