@@ -10,6 +10,7 @@ from iscsitools.backstores.asynchronous import MiscompareError, Operation, Reque
 from iscsitools.backstores.backstore import API_VERSION, Backstore, Host
 from iscsitools.backstores.filter import Filter, stack_name
 from iscsitools.backstores.shortcut import Shortcut
+from iscsitools.backstores.submitting import SubmittingBackstore
 from iscsitools.backstores.terms import (
     Allocation,
     BackstoreError,
@@ -40,5 +41,6 @@ __all__ = [
     "Setting",
     "Shortcut",
     "Space",
+    "SubmittingBackstore",
     "stack_name",
 ]

@@ -7,10 +7,9 @@ import threading
 from collections.abc import Iterator
 
 from iscsitools.backstores import values
-from iscsitools.backstores.asynchronous import flush_request, read_request, write_request
+from iscsitools.backstores.asynchronous import flush_request
 from iscsitools.backstores.base import (
     Allocation,
-    Backstore,
     BackstoreError,
     Capabilities,
     Extent,
@@ -18,6 +17,7 @@ from iscsitools.backstores.base import (
     Option,
     Request,
 )
+from iscsitools.backstores.submitting import SubmittingBackstore
 from iscsitools.backstores.system_modules import import_system_module
 
 from iscsitools_nbd.client import Client
@@ -34,7 +34,7 @@ _KINDS = {
 }
 
 
-class NbdBackstore(Backstore):
+class NbdBackstore(SubmittingBackstore):
     """``nbd:URI``: the export of an NBD server, over several connections where the server says that it may be.
 
     The server may go and come back: commands wait for it up to ``timeout``, what was answered and not flushed is made
@@ -125,7 +125,11 @@ class NbdBackstore(Backstore):
         return self._operations
 
     def submit(self, request: Request) -> None:
-        """Send what the request asks for, in as many commands as the server's limits make of it."""
+        """Send what the request asks for, in as many commands as the server's limits make of it.
+
+        A durable write goes with FUA, or is followed by a flush where the server has no FUA. A discard is sent as zeros
+        that need not be allocated: NBD_CMD_TRIM promises no zeros.
+        """
         if request.durable and not self._client.pool.export.can_fua:
             self._write_and_flush(request)
         else:
@@ -154,57 +158,6 @@ class NbdBackstore(Backstore):
             offset += length
             if offset >= end:
                 return
-
-    # The same, waited for
-
-    def _do(self, request: Request) -> None:
-        answer: list[BaseException | None] = []
-        over = threading.Lock()
-        over.acquire()
-
-        def report(_: Request, error: BaseException | None) -> None:
-            answer.append(error)
-            over.release()
-
-        request.begin(report)
-        self.submit(request)
-        over.acquire()
-        if answer[0] is not None:
-            raise answer[0]
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Read, in this thread."""
-        self._do(read_request(offset, buffer))
-
-    def write(self, offset: int, buffer: memoryview) -> None:
-        """Write, in this thread."""
-        self._do(write_request(offset, buffer))
-
-    def write_through(self, offset: int, buffer: memoryview) -> None:
-        """Write with FUA, or write and flush where the server has none."""
-        self._do(write_request(offset, buffer, durable=True))
-
-    def flush(self) -> None:
-        """Have the server flush; one that has no flush says that nothing has to be."""
-        if self._client.pool.export.can_flush:
-            self._do(flush_request())
-
-    def discard(self, offset: int, length: int) -> None:
-        """Have the range read as zeros and take no space, if the server can.
-
-        NBD_CMD_TRIM promises no zeros, so it is not what is sent: zeros that need not be allocated are.
-        """
-        if Operation.DISCARD in self._operations:
-            self._do(Request(Operation.DISCARD, offset, length))
-        else:
-            super().discard(offset, length)
-
-    def write_zeroes(self, offset: int, length: int) -> None:
-        """Have the server write zeros that take space."""
-        if Operation.WRITE_ZEROES in self._operations:
-            self._do(Request(Operation.WRITE_ZEROES, offset, length))
-        else:
-            super().write_zeroes(offset, length)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """What the server says of the range (``base:allocation``), as far as it says anything."""

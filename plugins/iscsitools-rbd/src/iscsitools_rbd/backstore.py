@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import errno
-import queue
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
-from iscsitools.backstores import values
 from iscsitools.backstores.base import (
-    Backstore,
     BackstoreError,
     Capabilities,
     Extent,
     Operation,
-    Option,
     Request,
 )
 from iscsitools.backstores.shortcut import Shortcut
+from iscsitools.backstores.submitting import Ended, SubmittingBackstore
 
 from iscsitools_rbd.binding_calls import refusal
-from iscsitools_rbd.ceph import Account, abandon, connect, failure, modules
+from iscsitools_rbd.ceph import abandon, connect, failure, modules
 from iscsitools_rbd.extents import extents_of
 from iscsitools_rbd.head import Head, ServedImage
 from iscsitools_rbd.image import OpenImage
-from iscsitools_rbd.names import ImageName
 from iscsitools_rbd.native_image import NativeImage, native, text
+from iscsitools_rbd.options import OPTIONS, ImageOptions
 from iscsitools_rbd.request_path import RequestPath
 from iscsitools_rbd.shared import SharedObject
 
@@ -37,7 +34,7 @@ _LOOK: Final = 0.25
 """Seconds between two looks for requests whose time is over, and at the size."""
 
 
-class RbdBackstore(Backstore):
+class RbdBackstore(SubmittingBackstore):
     """``rbd:POOL/IMAGE[@SNAPSHOT]``: a disk that lies in Ceph.
 
     Calls are librbd's asynchronous ones, and the blocking methods wait for those: no thread per call. librbd copies
@@ -47,45 +44,21 @@ class RbdBackstore(Backstore):
     kind = "rbd"
     summary = "an image of Ceph (RBD)"
     what = "POOL/IMAGE[@SNAPSHOT]"
-    options = (
-        Option("conf", values.path, "", "Ceph's configuration file instead of the usual one"),
-        Option("user", values.text, "admin", "the Ceph user, without client."),
-        Option("wait", values.duration, 20.0, "how long a command waits for Ceph before it gets BUSY"),
-        Option("connect_wait", values.duration, 10.0, "how long to wait for a monitor at the start"),
-        Option("head", values.integer, 0, "the number of this head, and of its portal group, where several export it"),
-        Option("takeover", values.duration, 5.0, "how long an active head may be silent before another takes over"),
-        Option("client_cache", values.yes_no, False, "librbd's write-back cache, which a flush empties"),
-    )
+    options = OPTIONS
 
     head_of_server: ClassVar[int] = 0
     """The number of all images whose ``head`` is 0: ``head`` of the plugin's own options."""
 
     def __init__(self, what: str, **options: Any) -> None:
-        chosen = {option.name: options.get(option.name, option.default) for option in self.options}
-        try:
-            self.name = ImageName.parse(what)
-        except ValueError as error:
-            raise BackstoreError(f"rbd: {error}") from None
-        if chosen["wait"] <= 0 or chosen["connect_wait"] <= 0:
-            raise BackstoreError("rbd: wait and connect_wait have to be more than 0")
-        self._account = Account(chosen["conf"], chosen["user"], chosen["connect_wait"])
-        self._settings = {
-            "rbd_cache": "true" if chosen["client_cache"] else "false",
-            "rbd_skip_partial_discard": "false",  # UNMAP of any blocks makes them zeros
-        }
-        self._wait_seconds = float(chosen["wait"])
-        self._number = int(chosen["head"]) or (0 if self.name.snapshot else self.head_of_server)
-        self._takeover = float(chosen["takeover"])
-        if self._number < 0 or self._takeover < 2 or (self._number and self.name.snapshot):
-            raise BackstoreError("rbd: head is a number from 1 on, not of a snapshot, and takeover at least 2s")
-        if self._number and chosen["client_cache"]:
-            raise BackstoreError("rbd: a head has no client_cache: another head could not know what is in it")
+        self._options = chosen = ImageOptions.of(what, options, self.head_of_server)
+        self.name = chosen.name
+        self._number = chosen.number
         self._head: Head | None = None
         self._shown: OpenImage | None = None
         """What size and identity are read from: the image itself, or a head's second client."""
         self._control: Any = None
         """A head's client for what the heads share."""
-        self._path = RequestPath(self._wait_seconds, self._failed_at)
+        self._path = RequestPath(chosen.wait, self._failed_at)
         self._size = 0
         self._cached = False
         self._identity = ""
@@ -98,7 +71,7 @@ class RbdBackstore(Backstore):
     def open(self) -> None:
         """Connect a client of this disk's own, and open the image; a head joins the others."""
         self.read_only = self.read_only or bool(self.name.snapshot)
-        shown = OpenImage(self._account, self._settings, self.name, self.read_only or bool(self._number))
+        shown = self._open_image(self.read_only or bool(self._number))
         self._shown = shown
         self._size, self._cached, self._identity = shown.size, shown.cached, shown.identity
         if native() is not None and not self._cached:
@@ -142,20 +115,25 @@ class RbdBackstore(Backstore):
     def _join(self, shown: OpenImage) -> None:
         """Become one of the heads."""
         try:
-            self._control = control = connect(self._account, _CONTROL)
+            self._control = control = connect(self._options.account, _CONTROL)
             pool = control.open_ioctx(self.name.pool)
             pool.set_namespace(self.name.namespace)
             shared = SharedObject(pool, shown.pool, shown.ident)
-            self._head = Head(self._number, self, shared, control, self._open_data, self._takeover)
+            self._head = Head(self._number, self, shared, control, self._open_data, self._options.takeover)
             self._head.begin()
         except BaseException:
             shown.close()
             raise
 
     def _open_data(self) -> ServedImage:
+        chosen = self._options
         if (fd := self._path.fd) >= 0:
-            return NativeImage(self._account, self._settings, self.name, self.read_only, fd, self._wait_seconds)
-        return OpenImage(self._account, self._settings, self.name, self.read_only)
+            return NativeImage(chosen.account, chosen.settings, chosen.name, self.read_only, fd, chosen.wait)
+        return self._open_image(self.read_only)
+
+    def _open_image(self, read_only: bool) -> OpenImage:
+        chosen = self._options
+        return OpenImage(chosen.account, chosen.settings, chosen.name, read_only)
 
     def activate(self, image: ServedImage) -> None:
         """Serve from this image."""
@@ -289,41 +267,12 @@ class RbdBackstore(Backstore):
                 self._head.look_soon()
         request.complete(failure(code, request.operation.name))
 
-    # The blocking ones
-
-    def _wait(self, request: Request) -> None:
-        """Submit a request and wait for it, no longer than it may take."""
-        ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        request.begin(lambda _, error: ended.put(error))
-        self.submit(request)
+    def await_end(self, ended: Ended) -> None:
+        """Without the module in C, librbd's threads say it; else whoever looks at its descriptor."""
         if self._path.fd >= 0:
             self._path.reap_until(ended)
-        if (error := ended.get()) is not None:
-            raise error
 
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Read."""
-        self._wait(Request(Operation.READ, offset, len(buffer), buffer))
-
-    def write(self, offset: int, buffer: memoryview) -> None:
-        """Write; without librbd's cache it is durable."""
-        self._wait(Request(Operation.WRITE, offset, len(buffer), buffer))
-
-    def write_through(self, offset: int, buffer: memoryview) -> None:
-        """Write durably."""
-        self._wait(Request(Operation.WRITE, offset, len(buffer), buffer, durable=True))
-
-    def flush(self) -> None:
-        """Empty librbd's cache."""
-        self._wait(Request(Operation.FLUSH))
-
-    def discard(self, offset: int, length: int) -> None:
-        """Give the space of whole objects back, and make the rest zeros."""
-        self._wait(Request(Operation.DISCARD, offset, length))
-
-    def write_zeroes(self, offset: int, length: int) -> None:
-        """Make a range zeros; whole objects go."""
-        self._wait(Request(Operation.WRITE_ZEROES, offset, length))
+    # What is no request
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """What the object map says, or else what the objects themselves have: the rest are holes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import queue
 import select
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import Any, Final
 from iscsitools.backstores.base import Request
 from iscsitools.backstores.carrier import Carrier, carrier_of
 from iscsitools.backstores.shortcut import Shortcut
+from iscsitools.backstores.submitting import Ended
 
 from iscsitools_rbd.binding_calls import BindingCalls
 from iscsitools_rbd.head import ServedImage
@@ -108,7 +108,7 @@ class RequestPath:
         if isinstance(calls := self._calls, NativeImage):
             calls.reap(self._failed)
 
-    def reap_until(self, ended: queue.SimpleQueue[BaseException | None]) -> None:
+    def reap_until(self, ended: Ended) -> None:
         """Where nobody else looks at the descriptor, this thread does; the loop may be faster at any time."""
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
