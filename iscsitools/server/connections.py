@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Final
 
 from iscsitools.config import Limits
 from iscsitools.iscsi.connection.connection import Connection
@@ -20,10 +21,13 @@ from iscsitools.server.callers import MOST_REFUSED, Callers
 from iscsitools.server.data_threads import DataThreads
 from iscsitools.server.draining import Draining
 from iscsitools.server.listeners import connection_info, prepare
+from iscsitools.server.log_queue import wanted
 from iscsitools.server.loop import Loop
 from iscsitools.server.tcp_connection import TcpConnection
 
 log = logging.getLogger(__name__)
+
+_CLOSED: Final = "connection closed"
 
 
 class Connections:
@@ -106,7 +110,8 @@ class Connections:
         self.callers.remove(conn.info.remote, bool(conn.refusal))
         self._dirty.pop(conn, None)
         self._told_gone(conn.info)
-        log.info("connection closed", extra={"remote": conn.info.remote, "reason": conn.close_reason})
+        if wanted(log, logging.INFO, _CLOSED):
+            log.info(_CLOSED, extra={"remote": conn.info.remote, "reason": conn.close_reason})
 
     def _wake(self, conn: Connection) -> None:
         self._dirty[conn] = None

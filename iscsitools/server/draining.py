@@ -7,11 +7,11 @@ the peer then learns of a broken connection, and not why it was refused.
 from __future__ import annotations
 
 import socket
+import time
 from functools import partial
 from typing import Final
 
 from iscsitools.server.loop import Loop
-from iscsitools.server.poller import READ
 
 _SECONDS: Final = 2.0
 """How long a peer may take to close."""
@@ -26,25 +26,30 @@ class Draining:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._left: dict[socket.socket, int] = {}
-        """With each, the bytes that it may still send."""
+        self._left: dict[socket.socket, tuple[float, int]] = {}
+        """With each, until when it waits, and the bytes that it may still send; the one that began first is first."""
+        self._timed = False
+        """A timer runs, one for all of them."""
         self._scratch = bytearray(64 << 10)
 
     def __len__(self) -> int:
         return len(self._left)
 
     def take(self, sock: socket.socket) -> None:
-        """Shut a socket down and close it when its peer has; the loop does not watch it any more."""
+        """Shut a socket down, which the loop watches for input, and close it when its peer has."""
         try:
             sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            sock.close()  # the peer was faster
+        except OSError:  # the peer was faster
+            self._loop.unwatch(sock.fileno())
+            sock.close()
             return
         if len(self._left) >= _MOST:
             self._close(next(iter(self._left)))
-        self._left[sock] = _BYTES
-        self._loop.watch(sock.fileno(), READ, partial(self._on_event, sock))
-        self._loop.call_later(_SECONDS, partial(self._close, sock))
+        self._left[sock] = time.monotonic() + _SECONDS, _BYTES
+        self._loop.hand_on(sock.fileno(), partial(self._on_event, sock))
+        if not self._timed:
+            self._timed = True
+            self._loop.call_later(_SECONDS, self._look)
 
     def close(self) -> None:
         """Wait for nobody any more."""
@@ -58,9 +63,20 @@ class Draining:
             return
         except OSError:
             count = 0
-        self._left[sock] -= count
-        if not count or self._left[sock] <= 0:
+        until, left = self._left[sock]
+        self._left[sock] = until, left - count
+        if not count or left <= count:
             self._close(sock)
+
+    def _look(self) -> None:
+        """Close those that have waited for long enough."""
+        self._timed = False
+        now = time.monotonic()
+        while self._left and (first := next(iter(self._left.items())))[1][0] <= now:
+            self._close(first[0])
+        if self._left:
+            self._timed = True
+            self._loop.call_later(first[1][0] - now, self._look)
 
     def _close(self, sock: socket.socket) -> None:
         if self._left.pop(sock, None) is not None:

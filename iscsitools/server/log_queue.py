@@ -3,7 +3,8 @@
 Every log call of the server's process ends here. A thread formats and writes; between it and the callers is a bounded
 queue. A terminal that was stopped, a full pipe or a slow disk behind standard error so costs lines, not service. One
 cause (a logger and its message, without what is filled in) may write so many lines a second; how many were left out is
-said in a line of its own, and so is how many did not fit into the queue.
+said in a line of its own, and so is how many did not fit into the queue. A cause that comes with each connection asks
+(:func:`wanted`) before it makes a record.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ MOST_WAITING: Final = 4096
 MOST_OF_ONE_CAUSE: Final = 50
 """Lines a second."""
 _SECOND: Final = 1.0
+_PAUSE: Final = 0.005
+"""Seconds that the thread sleeps when it has written all: woken for each line, it takes the interpreter from the loop
+(as :class:`iscsitools.observers.Worker`)."""
 _END_SECONDS: Final = 2.0
 """How long the end of the process waits for the last lines to be taken."""
 
@@ -69,6 +73,15 @@ class LogQueue(logging.Handler):
             if self._admits(record) and not self._put(record):
                 self._lost += 1
 
+    def leaves_out(self, name: str, message: str) -> bool:
+        """Whether a cause has written enough in this second; then this one more is counted, and needs no record."""
+        with self._counting:
+            cause = self._causes.get((name, message))
+            full = cause is not None and cause.written >= self._per_second and self._clock() - cause.began < _SECOND
+            if full and cause is not None:
+                cause.left_out += 1
+            return full
+
     def _admits(self, record: logging.LogRecord) -> bool:
         now = self._clock()
         key = record.name, str(record.msg)
@@ -110,6 +123,8 @@ class LogQueue(logging.Handler):
             if record is None:
                 return
             self._write(record)
+            if self._queue.empty():
+                time.sleep(_PAUSE)
             with self._counting:
                 lost, self._lost = self._lost, 0
             if lost:
@@ -130,3 +145,19 @@ class LogQueue(logging.Handler):
             self._queue.put(None)
             self._thread.join(_END_SECONDS)
         super().close()
+
+
+def wanted(log: logging.Logger, level: int, message: str) -> bool:
+    """Whether a line would be written: what is not is counted here, for a record takes a login as long as three PDUs.
+
+    False only where nobody else would see the record: the one handler on the logger's way up is a :class:`LogQueue`.
+    """
+    if not log.isEnabledFor(level):
+        return False
+    name = log.name
+    handlers: list[logging.Handler] = []
+    way: logging.Logger | None = log
+    while way is not None:
+        handlers += way.handlers
+        way = way.parent if way.propagate else None
+    return not (len(handlers) == 1 and isinstance(handlers[0], LogQueue) and handlers[0].leaves_out(name, message))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from iscsitools.config import LunConfig, TargetConfig
 from iscsitools.iscsi.connection.connection import Connection
@@ -12,8 +12,12 @@ from iscsitools.iscsi.login.messages import LoginReply
 from iscsitools.iscsi.login.policy import TargetNode
 from iscsitools.iscsi.session.session import Session
 from iscsitools.lifecycle import Lifecycle, LoginNotice, LunNotice, SessionNotice, TargetNotice
+from iscsitools.server.log_queue import wanted
 
 log = logging.getLogger(__name__)
+
+_OPENED: Final = "session opened"
+_CLOSED: Final = "session closed"
 
 
 class SessionNotices:
@@ -58,15 +62,17 @@ class SessionNotices:
     def session_opened(self, session: Session) -> None:
         """A session has reached the full feature phase."""
         notice = self._opened[session.ident] = _notice(session)
-        chap = {"chap": session.chap_user} if session.chap_user else {}
-        log.info("session opened", extra=_described(notice) | chap)
+        if wanted(log, logging.INFO, _OPENED):
+            chap = {"chap": session.chap_user} if session.chap_user else {}
+            log.info(_OPENED, extra=_described(notice) | chap)
         self._lifecycle.session_opened(notice)
 
     def session_closed(self, session: Session) -> None:
         """A session has ended; it is told of as it was opened, since its connections are gone by now."""
         notice = self._opened.pop(session.ident, None)
         if notice is not None:
-            log.info("session closed", extra=_described(notice))
+            if wanted(log, logging.INFO, _CLOSED):
+                log.info(_CLOSED, extra=_described(notice))
             self._lifecycle.session_closed(notice)
 
     @staticmethod

@@ -12,7 +12,6 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.connection.connection import Connection
@@ -30,20 +29,16 @@ _LINGER_NS: Final = 5_000_000_000
 """How long a connection that is to be closed may take to accept its last output."""
 
 
-def _close(sock: socket.socket) -> None:
-    sock.close()
-
-
 class TcpConnection:
     """One accepted socket. ``gone`` is called once, when it has been closed.
 
-    ``hand_over`` takes the socket of a connection that the engine has ended, with all of its output sent. ``threads``
-    may serve the connection while only its data path has to do with it.
+    ``hand_over`` takes the socket of a connection that the engine has ended, with all of its output sent; the loop goes
+    on watching it for input. ``threads`` may serve the connection while only its data path has to do with it.
     """
 
     def __init__(
         self, loop: Loop, sock: socket.socket, gone: Callable[[TcpConnection], None],
-        hand_over: Callable[[socket.socket], None] = _close, threads: DataThreads | None = None,
+        hand_over: Callable[[socket.socket], None] | None = None, threads: DataThreads | None = None,
     ) -> None:  # fmt: skip
         self._hand_over = hand_over
         self.sock = sock
@@ -52,21 +47,31 @@ class TcpConnection:
         self._gone = gone
         self._fd = sock.fileno()
         self._interest = READ
+        self._watched = False
         self._open = True
         self._reads = True
         self._in_line = False
         """Its next turn has been asked for."""
         self._close_by = 0
-        self._rest_of_end: Callable[[], None] | None = None
-        """What is left to do of its end, when its turn comes."""
+        self._ending = False
+        """The rest of its end waits for its turn."""
+        self._own_socket = True
+        """Its socket is to be closed here."""
         self._threads = threads
         self._served_at = self._taken_at = 0
         """Commands and PDUs that were taken by the end of the last turn."""
 
     def start(self, conn: Connection) -> None:
-        """Begin to serve ``conn`` with this socket."""
+        """Begin to serve ``conn`` with this socket: in its turn, when mostly the first request is there already."""
         self.conn = conn
-        self._loop.watch(self._fd, READ, self._on_login_event)
+        self._in_line = True
+        self._loop.next_turn(self._begin)
+
+    def _begin(self) -> None:
+        if self._open:
+            self._watched = True
+            self._loop.watch(self._fd, self._interest, self._on_login_event)
+        self._log_in()
 
     def _on_login_event(self, what: int) -> None:
         """Wait for a turn with what came in the login phase."""
@@ -162,7 +167,7 @@ class TcpConnection:
                     break
             unsent = out.unsent() if unsent else 0
             if conn.close_reason and not unsent:
-                self._end_in_turn(conn.close_reason, self._hand_over)
+                self._end_in_turn(conn.close_reason, all_sent=True)
                 return
             if conn.stalled and not unsent:
                 conn.resume(time.monotonic_ns())  # within the turn's budget, so not for ever
@@ -174,7 +179,8 @@ class TcpConnection:
             interest = reading | (WRITE if unsent or conn.stalled else 0)
             if interest != self._interest:
                 self._interest = interest
-                self._loop.change(self._fd, interest)
+                if self._watched:
+                    self._loop.change(self._fd, interest)
             if self._threads is not None:
                 self._offer()
             return
@@ -257,29 +263,40 @@ class TcpConnection:
 
     def close(self, reason: str) -> None:
         """Close the socket and tell the engine, now."""
-        self._begin_end(reason, _close)
+        self._begin_end(reason)
         self._finish()
 
-    def _end_in_turn(self, reason: str, dispose: Callable[[socket.socket], None] = _close) -> None:
-        """The same when its turn comes: a session's end takes as long as a few commands, and many may come at once."""
+    def _end_in_turn(self, reason: str, all_sent: bool = False) -> None:
+        """The same when its turn comes: a session's end takes as long as a few commands, and many may come at once.
+
+        ``all_sent``: its initiator is left the time to read what was sent last.
+        """
         if self._open:
-            self._begin_end(reason, dispose)
+            self._begin_end(reason, self._hand_over if all_sent else None)
             self._loop.next_turn(self._finish)
 
-    def _begin_end(self, reason: str, dispose: Callable[[socket.socket], None]) -> None:
-        """Take no more input and output."""
+    def _begin_end(self, reason: str, hand_over: Callable[[socket.socket], None] | None = None) -> None:
+        """Take no more input and output; who takes the socket over goes on watching it."""
         self.conn.own()
-        if self._open:
-            self._open = False
+        if not self._open:
+            return
+        self._open = False
+        self._ending = True
+        self.conn.close(reason)
+        if hand_over is None or not self._watched:
             self._loop.unwatch(self._fd)
-            self.conn.close(reason)
-            self._rest_of_end = partial(dispose, self.sock)
+            return
+        if self._interest != READ:
+            self._loop.change(self._fd, READ)
+        self._own_socket = False
+        hand_over(self.sock)
 
     def _finish(self) -> None:
-        dispose, self._rest_of_end = self._rest_of_end, None
-        if dispose is None:
+        if not self._ending:
             return
-        dispose()
+        self._ending = False
+        if self._own_socket:
+            self.sock.close()
         try:
             self.conn.closed()
         except Exception:

@@ -12,7 +12,7 @@ import pytest
 from support.target import start_target
 
 from iscsitools.initiator import LoginError, Session
-from iscsitools.server.log_queue import LogQueue
+from iscsitools.server.log_queue import LogQueue, wanted
 
 from .harness import eventually
 
@@ -56,6 +56,42 @@ def test_one_cause_writes_so_many_lines_a_second_and_says_how_many_it_left_out()
     assert sorted(line for line in lines if "left out" in line) == [
         "7 more like this were left out: another %d", "7 more like this were left out: refused %d",
     ]  # fmt: skip
+
+
+def test_who_asks_first_makes_no_record_of_what_is_left_out_and_it_is_counted() -> None:
+    now = [0.0]
+    stream = StringIO()
+    handler = LogQueue(stream, per_second=3, clock=lambda: now[0])
+    log = logger(handler)
+
+    def say() -> bool:
+        if asked := wanted(log, logging.INFO, "opened"):
+            log.info("opened")
+        return asked
+
+    assert [say() for _ in range(10)] == [True] * 3 + [False] * 7
+    now[0] = 1.0
+    assert say()
+    handler.close()
+    assert stream.getvalue().splitlines() == [
+        "opened",
+        "opened",
+        "opened",
+        "7 more like this were left out: opened",
+        "opened",
+    ]
+
+
+def test_a_line_is_wanted_while_another_handler_may_see_it() -> None:
+    handler, other = LogQueue(StringIO(), per_second=1, clock=lambda: 0.0), logging.NullHandler()
+    parent, log = logger(other, "iscsitools"), logger(handler)
+    for _ in range(2):
+        log.info("opened")
+    assert not wanted(log, logging.INFO, "opened")
+    log.parent = parent
+    assert wanted(log, logging.INFO, "opened")
+    handler.close()
+    assert not wanted(logging.Logger("iscsitools.test", logging.WARNING), logging.INFO, "opened")
 
 
 def test_what_was_left_out_is_said_at_the_end_too() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from iscsitools.iscsi.connection.turns import NOT_NOW
 from iscsitools.server.poller import READ, WRITE
 from iscsitools.server.tcp_connection import _LINGER_NS, TcpConnection
 
@@ -45,6 +46,9 @@ class Socket:
             raise BlockingIOError
         return len(data)
 
+    def recv_into(self, buffer: memoryview) -> int:
+        raise BlockingIOError
+
     def close(self) -> None:
         self.closed = True
 
@@ -56,8 +60,9 @@ class Engine:
     """
 
     def __init__(self) -> None:
-        self.stalled = True
+        self.stalled = False
         self.unfinished = False
+        self.session = None
         self.left = 3
         self.close_reason = ""
         self.deadline = 0
@@ -70,6 +75,12 @@ class Engine:
 
     def own(self) -> None:
         """No data thread has it."""
+
+    def turn(self, fd: int, now: int) -> int:
+        return NOT_NOW
+
+    def get_buffers(self) -> list[memoryview]:
+        return [memoryview(bytearray(1))]
 
     def unsent(self) -> int:
         return self.waiting
@@ -114,6 +125,8 @@ def parts() -> tuple[TcpConnection, Any, Any, Any, list[TcpConnection]]:
     loop, sock, engine, gone = Loop(), Socket(), Engine(), []
     tcp = TcpConnection(loop, sock, gone.append)  # type: ignore[arg-type]
     tcp.start(engine)  # type: ignore[arg-type]
+    loop.run_turns()
+    engine.stalled = True
     return tcp, loop, sock, engine, gone
 
 
