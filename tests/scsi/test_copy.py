@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iscsitools.scsi.copy import descriptors
 from iscsitools.scsi.copy.manager import MOST_AT_ONCE, CopyManager
 from iscsitools.wire.scsi import ManagementFunction
 
 from .copying import BLOCK, MIB, Copying, copy_list, cscd, extended_copy, receive, segment
-from .support import FIELD, LIST_FIELD, LIST_LENGTH
+from .support import FIELD, LIST_FIELD, LIST_LENGTH, MemoryStore
 
 NOT_REACHABLE, DEVICE_FAILURE, ABORTED = (0xA, 0x0D02), (0xA, 0x0D01), (0xA, 0x0000)
 CONFLICT, BUSY = 0x18, 8
@@ -110,6 +111,33 @@ def test_what_cannot_be_copied(change, code):
     assert copying.run(a, extended_copy(data), data)[1] == code
     assert bytes(copying.a.store.data) == before
     assert list(copying.a.tasks) == []
+
+
+def test_units_that_come_are_found_and_those_that_go_are_not():
+    copying = Copying()
+    a = copying.initiator()
+    data = copy_list([cscd(copying.a), cscd(copying.b)], [segment(0, 1, 1, 0, 0)], usage=2)
+    assert copying.run(a, extended_copy(data), data)[0] == 0
+    copying.one.remove_unit(1)
+    a.run("03000000ff00")
+    assert copying.run(a, extended_copy(data), data)[1] == NOT_REACHABLE
+    copying.b = copying._unit(copying.one, 1, MemoryStore(8192, BLOCK, True))
+    assert copying.b.identity.naa == data[56:64]
+    a.run("03000000ff00")
+    assert copying.run(a, extended_copy(data), data)[0] == 0
+
+
+def test_what_names_a_unit_is_looked_at_once(monkeypatch):
+    """Not for each descriptor of each list: with many units that would hold up everybody."""
+    copying = Copying()
+    a = copying.initiator()
+    looked = []
+    known = descriptors.designators
+    monkeypatch.setattr(descriptors, "designators", lambda unit: looked.append(unit) or known(unit))
+    data = copy_list([cscd(copying.a)] * 64, [], usage=2)
+    for _ in range(3):
+        assert copying.run(a, extended_copy(data), data)[0] == 0
+    assert looked == [copying.a, copying.b, copying.c]
 
 
 def test_a_list_may_ask_for_nothing():

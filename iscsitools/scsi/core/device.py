@@ -69,6 +69,7 @@ class ScsiDevice:
 
     def _luns_changed(self, number: int) -> None:
         """A unit comes or goes: who sees it learns that the list has changed."""
+        self.domain.changes += 1
         for unit in self.units.values():
             for nexus, itl_nexus in unit.itl_nexuses.items():
                 if nexus.lun_of(number) >= 0:

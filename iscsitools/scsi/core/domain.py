@@ -34,6 +34,8 @@ class Domain:
         self.random = random
         self.devices: list[DomainMember] = []
         """In the order in which they came."""
+        self.changes = 0
+        """How often a unit has come or gone: who keeps something by unit looks whether it still holds."""
         self._parts: dict[type, object] = {}
 
     def units(self) -> Iterator[Any]:
