@@ -9,6 +9,7 @@ import pytest
 from support.native import needs_data_path
 
 from iscsitools.server import data_path
+from iscsitools.trace.protocol import ReaderLimits
 
 from .support import Host
 
@@ -43,3 +44,9 @@ def make_host(run_dir: Path, twin: ModuleType | None) -> Iterator[Callable[..., 
 @pytest.fixture
 def host(make_host: Callable[..., Host]) -> Host:
     return make_host()
+
+
+@pytest.fixture
+def victim(make_host: Callable[..., Host]) -> Host:
+    """A server with little to give, and little patience."""
+    return make_host(limits=ReaderLimits(readers=8, ring_bytes=1 << 20, total_bytes=2 << 20, stall_seconds=0.05))
