@@ -54,7 +54,7 @@ struct unit {
 /* A command that has begun. They are in a list, in that order. Of its transfers: how many are open, and since when. */
 struct start {
     uint64_t began, opened, sending, waiting;
-    uint32_t open;
+    uint16_t open, kind; /* transfers, and of which kind those are that are open */
     uint32_t itt;
     struct cell *cell;
     struct start *before, *after;

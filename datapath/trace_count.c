@@ -125,11 +125,14 @@ static int take_xfer(const struct sums *sums, struct counted *counted, struct ev
     if (start == NULL || event_time(event, &now) < 0)
         return start == NULL ? 0 : -1;
     if (event->probe == PROBE_XFER_START) {
-        if (start->open++ == 0)
+        if (start->open++ == 0) {
             start->opened = now;
+            start->kind = (uint16_t)event->xfer.kind;
+        }
         return 0;
     }
-    if (start->open == 0 || --start->open > 0)
+    /* Of another kind: where a tag came again too soon, the data of the command before has left. */
+    if (start->open == 0 || start->kind != event->xfer.kind || --start->open > 0)
         return 0;
     *(event->xfer.kind == XFER_READ ? &start->sending : &start->waiting) += now - start->opened;
     if (!unsent)

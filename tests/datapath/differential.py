@@ -4,17 +4,17 @@
 
 A world is a target over one of the two paths, with two sessions and with watchers that come and go. Each step is done
 to two worlds; what both have sent, fired and counted is compared after it, and the disks at the end of a round. A round
-is made of its seed, which a difference is reported with.
+is made of its seed, which a difference is reported with; the whole difference is kept in ``build/twins``.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
 from engine import fuzz, harness
 from engine.harness import Target, Wire
+from support.kept import keep
 
 from datapath.random_io import BLOCKS, SIZE, Maker
 from datapath.world import World, cut, feed
@@ -82,6 +83,8 @@ class Round:
             self.make(path, self.disk(kind, f"{folder}/{name}", content), keys)
             for name, path in (("python", python), ("native", other))
         ]
+        if self.traced and self.rng.random() < 0.5:
+            self.watch()
 
     @staticmethod
     def disk(kind: type[Backstore], name: str, content: bytes) -> Backstore:
@@ -131,8 +134,8 @@ class Round:
     def compare(self) -> None:
         one, other = (world.state() for world in self.worlds)
         for left, right in zip(one, other, strict=False):
-            assert left == right, f"\npython {short(left)}\nnative {short(right)}"
-        assert len(one) == len(other), f"\npython {short(one)}\nnative {short(other)}"
+            assert left == right, apart(left, right)
+        assert len(one) == len(other), apart(one, other)
 
     def feed(self, number: int, made: Callable[[Wire], bytes]) -> None:
         """Give a session of each world the same bytes, cut in the same way, and keep what it sends."""
@@ -215,20 +218,22 @@ class Round:
         self.feed(self.rng.randrange(2), made)
 
 
-def short(what: object) -> str:
-    """Something to print of what may be megabytes."""
-    text = repr(what)
-    return text if len(text) < 500 else f"{text[:500]}... ({zlib.crc32(text.encode()):08x})"
+def apart(left: object, right: object) -> str:
+    """Where two things differ, which may be megabytes of text: the beginning of both, and what is around that place."""
+    texts = repr(left), repr(right)
+    at = next((at for at, (one, two) in enumerate(zip(*texts, strict=False)) if one != two), min(map(len, texts)))
+    shown = (text if len(text) < 800 else f"{text[:300]} ... {text[max(300, at - 200) : at + 300]}" for text in texts)
+    return "\npython {}\nnative {}".format(*shown)
 
 
 def check(seed: int, python: type[DataPath], other: type[DataPath]) -> None:
-    """One round; AssertionError where the two differ."""
+    """One round; AssertionError with the seed where the two differ, or one of them breaks off."""
     with tempfile.TemporaryDirectory(prefix="it-twins-") as folder:
         before = harness.data_path
         try:
             Round(seed, folder, python, other).run()
-        except AssertionError as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
         finally:
             harness.data_path = before  # other tests serve by it
 
@@ -239,13 +244,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="this round only")
     arguments: Any = parser.parse_args()
     other = native()
-    if arguments.seed is not None:
-        check(arguments.seed, DataPath, other)
-        return 0
-    first = seed = random.SystemRandom().randrange(1 << 32)
+    logging.getLogger("iscsitools").setLevel(logging.CRITICAL)  # calls of a disk fail on purpose
+    first = seed = random.SystemRandom().randrange(1 << 32) if arguments.seed is None else arguments.seed
     end = time.monotonic() + arguments.seconds
-    while time.monotonic() < end:
-        check(seed, DataPath, other)
+    while seed == first or (arguments.seed is None and time.monotonic() < end):
+        try:
+            check(seed, DataPath, other)
+        except AssertionError as error:
+            print(keep("datapath", seed, f"python tests/datapath/differential.py --seed {seed}", error))
+            return 1
         seed += 1
     print(f"{seed - first} rounds from seed {first}: no difference")
     return 0

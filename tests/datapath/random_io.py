@@ -62,7 +62,7 @@ class Maker:
         edtl = rng.choice((blocks * 512,) * 30 + (0, blocks * 512 + 100))
         attribute = rng.choice((1,) * 12 + (0, 2, 3))
         fields: dict[str, int] = {"edtl": edtl, "flags": (0xA0 if writes else 0xC0) | attribute}
-        if rng.random() < 0.02:
+        if rng.random() < 0.05:
             busy = wire.itt if self.busy is None else self.busy
             fields |= rng.choice(
                 (

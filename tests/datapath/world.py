@@ -91,7 +91,8 @@ class World:
     watchers: dict[int, Watcher] = field(default_factory=dict)
     now: int = 0
     step: int = 1_000_000
-    begun: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    begun: dict[tuple[int, int, int], int | None] = field(default_factory=dict)
+    """By connection, tag and offset, where the memory of a transfer is; None: there are two of them."""
     tracing: Tracing | None = None
 
     def __post_init__(self) -> None:
@@ -122,11 +123,11 @@ class World:
         """Where the memory of a transfer is, at its start; at its end, whether it is said to be the same.
 
         When a read has left, its memory may be another's, of which nobody knows by the address. An end whose start
-        nobody saw has an address that says nothing.
+        nobody saw has an address that says nothing; nor have the ends of two that a tag has which came again too soon.
         """
         transfer = conn.ident, itt, offset
         if probe == Probe.XFER_START:
-            self.begun[transfer] = address
+            self.begun[transfer] = None if transfer in self.begun else address
             return self.place(address)
         begun = self.begun.pop(transfer, None)
         return "unknown" if begun is None else begun == address

@@ -5,7 +5,7 @@
 Each server has two sessions, over sockets, as connections go to data threads and come back. A step is done to all
 servers: some commands at a time on one session, on blocks of their own where they are under way together. What is
 compared is what an initiator sees of them: status, sense, residual, data. A round is made of its seed, which a
-difference is reported with. The first server has the data path in Python.
+difference is reported with; the whole of it is kept in ``build/twins``. The first server has the data path in Python.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from support.kept import keep
 
 from iscsitools.initiator import Session
 from server.harness import Running, make_server, one_target
@@ -86,11 +88,21 @@ def do(session: Session, commands: list[dict[str, Any]]) -> list[tuple[Any, ...]
 
 
 class Difference(Exception):
-    """Two servers did not answer the same."""
+    """Two servers did not answer the same, or one not at all."""
 
 
 def run_round(seed: int, folder: Path) -> int:
-    """Some steps on new servers; how often one of two threads had a connection after a step."""
+    """Some steps on new servers; how often one of two threads had a connection after a step.
+
+    Raises Difference with the seed.
+    """
+    try:
+        return _steps(seed, folder)
+    except Exception as error:
+        raise Difference(f"seed {seed}: {type(error).__name__}: {error}") from error
+
+
+def _steps(seed: int, folder: Path) -> int:
     rng = random.Random(seed)
     lent = 0
     with ExitStack() as stack:
@@ -114,17 +126,17 @@ def run_round(seed: int, folder: Path) -> int:
             for more, answer in zip(SERVERS[1:], answers[1:], strict=True):
                 for command, one, two in zip(commands, answers[0], answer, strict=True):
                     if one != two:
-                        raise Difference(f"seed {seed}, step {number}, {more!r}: {command['cdb'].hex()}: {one} {two}")
+                        raise Difference(f"step {number}, {more!r}: {command['cdb'].hex()}: {one} {two}")
             lent += sum(thread.guests for thread in threads.threads) > 0
         disks = [b"".join(pair[0].read(slot * SLOT, SLOT) for slot in range(SLOTS)) for pair in pairs]
         if len(set(disks)) != 1:
-            raise Difference(f"seed {seed}: the disks differ")
+            raise Difference("the disks differ")
         for session in (session for pair in pairs for session in pair):
             session.logout()
     return lent
 
 
-def main() -> None:
+def main() -> int:
     """Rounds until the time is over."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
@@ -134,10 +146,15 @@ def main() -> None:
     seed, lent = wanted.seed, 0
     with tempfile.TemporaryDirectory() as folder:
         while time.monotonic() < until or seed == wanted.seed:
-            lent += run_round(seed, Path(folder))
+            try:
+                lent += run_round(seed, Path(folder))
+            except Difference as error:
+                print(keep("threads", seed, f"python tests/server/threads_differential.py --seed {seed}", error))
+                return 1
             seed += 1
     print(f"no difference in {seed - wanted.seed} rounds from seed {wanted.seed}; in threads after {lent} steps")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -133,6 +133,29 @@ def test_a_tag_that_comes_again_is_another_command(host: Host) -> None:
         assert found == [reads, writes], name
 
 
+def test_a_write_with_the_tag_of_a_read_that_has_not_left_waits_for_its_own_data(host: Host) -> None:
+    """An initiator that uses a tag again before it has the data: the end of that is among the write's transfers."""
+
+    def work(events: Events) -> None:
+        events.command(1, READ10)
+        events.start(1, XFER_READ)
+        events.data(1)
+        events.command(1, WRITE10)
+        events.start(1, XFER_WRITE)  # 1
+        events.done(1, XFER_READ)  # 2: the read's data has left
+        events.done(1, XFER_WRITE)  # 3
+        events.start(1, XFER_WRITE)
+        events.done(1, XFER_WRITE)
+        events.response(1)
+
+    with trace.Sums(histograms=PHASES) as sums:
+        host.call(lambda: work(Events(host.probes, connection())))
+        rows = {row.opcode: row for row in sums.snapshot().commands}
+    assert rows[0x2A].histograms["waiting"].counts == dict(count([2000 + 1000]))
+    assert rows[0x2A].histograms["backstore"].counts == dict(count([1000 + 1000 + 1000]))
+    assert sum(rows[0x28].histograms["sending"].counts.values()) == 1
+
+
 def test_the_log_of_the_fast_path_has_them_too(make_host: Callable[..., Host]) -> None:
     """Reads leave together, with the last of their stretch; a write's data was there."""
     ticks = itertools.count(1_000_000, 1000)

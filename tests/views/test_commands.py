@@ -194,6 +194,20 @@ def test_a_transfer_whose_start_was_not_seen_is_left_out() -> None:
     assert (command.sending, command.open_transfers) == (0, 0)
 
 
+def test_a_write_with_the_tag_of_a_read_that_has_not_left_waits_for_its_own_data() -> None:
+    script = Script()
+    conn = connection(1)
+    script.command(conn, READ, 1, flags=0x20)
+    script.transfer(conn, 1, 512, XFER_WRITE, done=False)
+    script.wait(9_000)
+    script.transfer(conn, 1, 512, XFER_READ, done=True)  # of the command before
+    script.wait(9_000)
+    script.transfer(conn, 1, 512, XFER_WRITE, done=True)
+    script.respond(conn, 1)
+    (command,) = ended(script, settle=True)
+    assert (command.waiting, command.sending) == (20_000, 0)
+
+
 def test_kept_events_are_the_commands_own() -> None:
     script = Script()
     script.write(connection(1), immediate=False)

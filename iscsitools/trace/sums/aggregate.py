@@ -216,11 +216,11 @@ class CommandSums(CellTable):
                     return
                 if probe == 16:  # xfer-start
                     if itt in starts:
-                        state.phases.start(itt, clock())
-                elif itt in state.phases.transfers:
-                    state.phases.done(itt, clock(), kind)
-                elif kind == XFER_READ:
-                    state.arrivals.gone.append((clock(), itt))
+                        state.phases.start(itt, clock(), kind)
+                    return
+                now = clock()
+                if not state.phases.done(itt, now, kind) and kind == XFER_READ:
+                    state.arrivals.gone.append((now, itt))
             except Exception as error:
                 fail(error)
 
@@ -232,9 +232,7 @@ class CommandSums(CellTable):
                     if not wanted:
                         continue
                     now = clock()
-                    if itt in state.phases.transfers:
-                        state.phases.done(itt, now, XFER_READ)
-                    else:
+                    if not state.phases.done(itt, now, XFER_READ):
                         state.arrivals.gone.append((now, itt))
             except Exception as error:
                 fail(error)

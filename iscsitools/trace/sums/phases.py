@@ -25,10 +25,20 @@ class _Transfers:
 
     open: int = 0
     opened: int = 0
+    kind: int = XFER_READ
+    """Of those that are open."""
     sending: int = 0
     waiting: int = 0
     began: int = 0
     cell: Cell | None = None
+
+    def has_open(self, kind: int) -> bool:
+        """Whether an xfer-done of this kind can be one of these.
+
+        It is not, where an initiator has used the tag again before it had the data of the command before: the end of
+        that one's transfer comes among those of this one.
+        """
+        return self.open > 0 and self.kind == kind
 
 
 class Phases:
@@ -43,19 +53,21 @@ class Phases:
         self.transfers: dict[int, _Transfers] = {}
         """By ITT."""
 
-    def start(self, itt: int, now: int) -> None:
+    def start(self, itt: int, now: int, kind: int) -> None:
         """A transfer of a command begins."""
         transfers = self.transfers.setdefault(itt, _Transfers())
         if not transfers.open:
-            transfers.opened = now
+            transfers.opened, transfers.kind = now, kind
         transfers.open += 1
 
-    def done(self, itt: int, now: int, kind: int) -> None:
-        """One has ended, of a command that is known here."""
-        transfers = self.transfers[itt]
+    def done(self, itt: int, now: int, kind: int) -> bool:
+        """One has ended: whether it is of a command that has such a one open."""
+        transfers = self.transfers.get(itt)
+        if transfers is None or not transfers.has_open(kind):
+            return False
         transfers.open -= 1
         if transfers.open > 0:
-            return
+            return True
         if kind == XFER_READ:
             transfers.sending += now - transfers.opened
         else:
@@ -63,6 +75,7 @@ class Phases:
         if transfers.cell is not None:
             del self.transfers[itt]
             self._count(transfers.cell, now - transfers.began, transfers.sending, transfers.waiting)
+        return True
 
     def ended(self, itt: int, cell: Cell, began: int, now: int) -> None:
         """A command has ended well."""

@@ -18,13 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from iscsitools.probes.firing import XFER_READ
+from iscsitools.probes.firing import XFER_READ, XFER_WRITE
 from iscsitools.probes.table import Probe
 from iscsitools.trace.events import Event
 from iscsitools.trace.views import header_fields
 from iscsitools.trace.views.observed_command import Management, ObservedCommand, port
 
 _Key = tuple[int, int]
+
+
+def _kind(event: Event) -> int:
+    return event.xfer.type if event.xfer is not None else XFER_WRITE
 
 
 class CommandTracker:
@@ -127,20 +131,21 @@ class CommandTracker:
         if command is not None:
             if command.open_transfers == 0:
                 command.opened = event.time
+                command.kind = _kind(event)
             command.open_transfers += 1
             self._note(command, event)
         return ()
 
     def _xfer_done(self, event: Event, key: _Key) -> Sequence[ObservedCommand]:
         command = self._open.get(key)
-        if command is None or command.open_transfers == 0:
-            return ()
+        if command is None or command.open_transfers == 0 or command.kind != _kind(event):
+            return ()  # of the command before, where its tag came again before its data had left
         self._note(command, event)
         command.open_transfers -= 1
         if command.open_transfers:
             return ()
         took = event.time - command.opened
-        if event.xfer is not None and event.xfer.type == XFER_READ:
+        if command.kind == XFER_READ:
             command.sending += took
         else:
             command.waiting += took

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from iscsitools.probes.firing import XFER_READ
 from iscsitools.trace.events import ConnectionStrings, Event
 from iscsitools.trace.views import header_fields
 
@@ -31,6 +32,8 @@ class ObservedCommand:
     waiting: int = 0
     open_transfers: int = 0
     opened: int = 0
+    kind: int = XFER_READ
+    """Of the transfers that are open."""
     done: int = 0
     """When the last transfer ended; a read's may be after ``end``, which is the status's way into the output."""
     events: list[Event] = field(default_factory=list)
