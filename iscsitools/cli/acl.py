@@ -6,12 +6,13 @@ import click
 
 from iscsitools.cli import complete
 from iscsitools.cli.changing import changing
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.control import Applied, Control, InUse
 
 _WHOM = click.argument("whom", metavar="PATTERN|NETWORK...", nargs=-1, required=True)
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Change which initiators a target lets in while a server runs."""
 

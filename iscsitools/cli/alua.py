@@ -8,12 +8,13 @@ import click
 
 from iscsitools.cli import complete
 from iscsitools.cli.changing import changing, connect
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.cli.options import SECONDS, SERVER
 from iscsitools.cli.output import echo_json, echo_table, json_option
 from iscsitools.control import Applied, Control
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Show access states of portal groups, and change them while a server runs.
 

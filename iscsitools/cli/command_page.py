@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from iscsitools.cli.main import COMMANDS
+from iscsitools.cli.main import COMMANDS, SECTIONS
 
 _BLOCK: Final = re.compile(r"(<!-- begin command ([\w-]+) -->\n).*?(<!-- end command -->)", re.DOTALL)
 _WIDTH: Final = 120
@@ -47,8 +47,9 @@ def _parts(name: str, commands: dict[str, click.Command]) -> str:
 
 
 def _commands(commands: dict[str, click.Command]) -> Iterator[str]:
-    names = [name for name in commands if name != "iscsitools"]
-    yield "\n".join(f"- `iscsitools-{name}(1)`: {COMMANDS[name]}" for name in names)
+    for heading, section in SECTIONS.items():
+        yield f"### {heading}"
+        yield "\n".join(f"- `iscsitools-{name}(1)`: {line}" for name, line in section.items() if name in commands)
 
 
 def help_names(command: click.Command) -> list[str]:

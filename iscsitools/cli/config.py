@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.config import load_config
 from iscsitools.config.example import example
 from iscsitools.plugins import PluginManager
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Check a configuration file, or print an example."""
 

@@ -13,13 +13,14 @@ import click
 from iscsitools.backstores.base import BackstoreError, MediumError
 from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.filters.overlay import Overlay, overlay_info
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.cli.output import echo_json, json_option, size_text
 from iscsitools.errors import RunError
 
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Look at the overlays of the cow filter, and end them: in their base, or in nothing.
 

@@ -9,6 +9,7 @@ import tempfile
 import click
 
 from iscsitools.cli import complete
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.cli.output import echo_json, echo_table, json_option
 from iscsitools.dtrace import library
 from iscsitools.dtrace.arguments import parse
@@ -29,7 +30,7 @@ class _WithDtraceOptions(click.Command):
         return super().parse_args(ctx, args[:at])
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Run and install the D scripts.
 

@@ -9,6 +9,7 @@ import click
 from iscsitools.backstores.values import fraction
 from iscsitools.cli import complete
 from iscsitools.cli.changing import connect
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.cli.options import SECONDS, SERVER
 from iscsitools.cli.output import echo_json, echo_table, json_option
 from iscsitools.errors import UsageError
@@ -19,7 +20,7 @@ _CLIENT = click.option(
 )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Make disks slow or faulty while they are served, and cut their power.
 

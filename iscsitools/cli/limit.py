@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from iscsitools.cli.changing import changing
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.control import Applied, Control
 from iscsitools.errors import UsageError
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Change limits while a server runs."""
 

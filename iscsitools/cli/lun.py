@@ -8,6 +8,7 @@ import click
 
 from iscsitools.cli import complete
 from iscsitools.cli.changing import changing
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.control import Applied, Control, InUse
 
 _NUMBER = click.IntRange(0, 16383)
@@ -15,7 +16,7 @@ _LUN = click.argument("lun", type=_NUMBER, shell_complete=complete.luns)
 _NUMBERED = re.compile(r"([0-9]{1,5})=(.*)", re.DOTALL)
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Add, remove, resize and move LUNs while a server runs."""
 

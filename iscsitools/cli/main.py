@@ -9,48 +9,65 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
 import click
 
 from iscsitools import __version__
+from iscsitools.cli.groups import help_line, write_sections
 from iscsitools.errors import RunError, UserError
 
-COMMANDS: Final = {
-    "serve": "Serve disks over iSCSI.",
-    "ls": "Show what is served: a tree of targets, LUNs, users and sessions.",
-    "status": "Say whether all is well with a server, and which limit bites since when.",
-    "fault": "Make disks slow or faulty while they are served, and cut their power.",
-    "apply": "Make a running server match a file.",
-    "get": "Print the configuration of a running server.",
-    "target": "Add and remove targets while a server runs.",
-    "lun": "Add, remove, resize and move LUNs while a server runs.",
-    "user": "Add, change and remove CHAP users while a server runs.",
-    "acl": "Change which initiators a target lets in while a server runs.",
-    "map": "Change which LUNs initiators see, and by which numbers, while a server runs.",
-    "alua": "Show access states of portal groups, and change them while a server runs.",
-    "portal": "Listen at other addresses while a server runs.",
-    "limit": "Change limits while a server runs.",
-    "config": "Check a configuration file, or print an example.",
-    "backstores": "List the backstores and filters with their options.",
-    "cow": "Look at the overlays of the cow filter, and end them.",
-    "plugins": "List the plugins.",
-    "new-plugin": "Write a new plugin, with tests.",
-    "top": "Show who loads the target, live.",
-    "who": "Count events by client and probe, as the script iscsiwho does.",
-    "io": "Report reads and writes by client, as the script iscsiio does.",
-    "rwlat": "Report the latency of reads and writes by client, as the script iscsirwlat does.",
-    "size": "Report the sizes of requests by client, unit and operation, in bytes.",
-    "seek": "Report how far from the end of the one before it each request begins, in blocks.",
-    "queue": "Report how many commands initiators have under way when they send one.",
-    "snoop": "Print one line per event, as it happens.",
-    "cmds": "Count SCSI commands by name, with their bytes, latencies and failures.",
-    "sessions": "List the sessions.",
-    "record": "Write all events to a file.",
-    "probes": "List the probes and who can see them.",
-    "dtrace": "Run and install the D scripts.",
+SECTIONS: Final = {
+    "Serve": {
+        "serve": "Serve disks over iSCSI.",
+        "config": "Check a configuration file, or print an example.",
+    },
+    "See what is served": {
+        "ls": "Show what is served: a tree of targets, LUNs, users and sessions.",
+        "status": "Say whether all is well with a server, and which limit bites since when.",
+        "sessions": "List the sessions.",
+    },
+    "Watch the load": {
+        "top": "Show who loads the target, live.",
+        "io": "Report reads and writes by client, as the script iscsiio does.",
+        "rwlat": "Report the latency of reads and writes by client, as the script iscsirwlat does.",
+        "cmds": "Count SCSI commands by name, with their bytes, latencies and failures.",
+        "size": "Report the sizes of requests by client, unit and operation, in bytes.",
+        "seek": "Report how far from the end of the one before it each request begins, in blocks.",
+        "queue": "Report how many commands initiators have under way when they send one.",
+        "who": "Count events by client and probe, as the script iscsiwho does.",
+        "snoop": "Print one line per event, as it happens.",
+        "record": "Write all events to a file.",
+    },
+    "Change a server that runs": {
+        "apply": "Make a running server match a file.",
+        "get": "Print the configuration of a running server.",
+        "target": "Add and remove targets while a server runs.",
+        "lun": "Add, remove, resize and move LUNs while a server runs.",
+        "user": "Add, change and remove CHAP users while a server runs.",
+        "acl": "Change which initiators a target lets in while a server runs.",
+        "map": "Change which LUNs initiators see, and by which numbers, while a server runs.",
+        "alua": "Show access states of portal groups, and change them while a server runs.",
+        "portal": "Listen at other addresses while a server runs.",
+        "limit": "Change limits while a server runs.",
+        "fault": "Make disks slow or faulty while they are served, and cut their power.",
+    },
+    "Disks and plugins": {
+        "backstores": "List the backstores and filters with their options.",
+        "cow": "Look at the overlays of the cow filter, and end them.",
+        "plugins": "List the plugins.",
+        "new-plugin": "Write a new plugin, with tests.",
+    },
+    "Tracers of the system": {
+        "probes": "List the probes and who can see them.",
+        "dtrace": "Run and install the D scripts.",
+    },
 }
-"""How each command's help begins, by name. It is ``command`` of :func:`module_of` it, imported when it is used."""
+"""The commands under the headings of the program's help: how each one's own help begins, by name."""
+
+COMMANDS: Final = {name: line for section in SECTIONS.values() for name, line in section.items()}
+"""All of them, in that order. One is ``command`` of :func:`module_of` its name, imported when it is used."""
 
 REPORT: Final = "this is a bug in iscsitools: please report it with the output of the same command with --debug"
 
@@ -79,18 +96,23 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does; remembers whose command it is, for the message when that raises."""
+        if not (ctx.resilient_parsing or args[0].startswith("-") or self.get_command(ctx, args[0])):
+            near = get_close_matches(args[0], self.list_commands(ctx), 1)
+            ctx.fail(f"No such command {args[0]!r}." + "".join(f" Did you mean {name!r}?" for name in near))
         name, command, rest = super().resolve_command(ctx, args)
         self.running = "" if name is None or name in COMMANDS else name
         return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing their modules."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name]) for name in built_in()])
+        there = set(built_in())
+        sections = {
+            heading: [(name, line) for name, line in section.items() if name in there]
+            for heading, section in SECTIONS.items()
+        }
         plugins = self._from_plugins()
-        if plugins:
-            with formatter.section("Commands of plugins"):
-                formatter.write_dl([(name, plugins[name].get_short_help_str()) for name in sorted(plugins)])
+        sections["Commands of plugins"] = [(name, help_line(plugins[name])) for name in sorted(plugins)]
+        write_sections(formatter, sections)
 
     def _from_plugins(self) -> dict[str, click.Command]:
         if self.plugin_commands is None:
@@ -131,7 +153,7 @@ def load_command(name: str) -> click.Command:
 def cli(debug: bool) -> None:
     """An iSCSI target that anyone can see into.
 
-    `iscsitools serve` starts one; the other commands watch it.
+    `iscsitools serve` starts one; the other commands look at it, watch its load, and change it while it runs.
     """
 
 
@@ -222,7 +244,7 @@ def _guarded(command: Callable[[], Any], debug: bool) -> int:
 
 def _complain(lines: Sequence[str], status: int) -> int:
     for line in lines:
-        click.echo(f"iscsitools: {' '.join(line.splitlines())}", err=True)
+        click.echo(f"iscsitools: {' '.join(part.strip() for part in line.splitlines())}", err=True)
     return status
 
 

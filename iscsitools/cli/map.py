@@ -6,10 +6,11 @@ import click
 
 from iscsitools.cli import complete
 from iscsitools.cli.changing import changing
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.control import Applied, Control, InUse
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Change which LUNs initiators see, and by which numbers, while a server runs."""
 

@@ -21,15 +21,35 @@ from iscsitools.trace.views.watch import WatchOptions
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class Number(click.FloatRange):
-    """A range of numbers; NaN, which no comparison keeps out of any, is outside."""
+class Number(click.ParamType):
+    """A number of ``what`` between two bounds; NaN, which no comparison keeps out of any, is outside."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def __init__(self, what: str, least: float, most: float) -> None:
+        """Units are plural, as ``seconds``; both bounds are allowed."""
+        self.name = what
+        self._least, self._most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """See click."""
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail("NaN is no number.", param, ctx)
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not self._least <= number <= self._most:
+            self.fail(f"{value!r} is no number of {self.name} from {self._least:g} to {self._most:.0f}.", param, ctx)
         return number
+
+
+class Reports(click.ParamType):
+    """How many reports are wanted."""
+
+    name = "reports"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See click."""
+        if not str(value).isascii() or not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is no number of reports: 1 and more.", param, ctx)
+        return int(value)
 
 
 def _lun(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -39,7 +59,7 @@ def _lun(ctx: click.Context, param: click.Parameter, value: str | None) -> int |
         raise click.BadParameter(f"{error}.", ctx, param) from None
 
 
-SECONDS: Final = Number(min=0.001, max=1e9)
+SECONDS: Final = Number("seconds", 0.001, 1e9)
 """An interval: the clocks' steps and the server's answers set it a bound below."""
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from iscsitools.cli.changing import changing
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.control import Applied, Control, InUse
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Listen at other addresses while a server runs."""
 

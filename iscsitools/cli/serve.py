@@ -110,6 +110,8 @@ def command(
     Exit status: 0, or that of --run; 1 when it could not start, when a call of a backstore had not returned at the end,
     or when a disk could not be flushed then, so that written data may be lost; 2 for wrong options.
     """
+    if run is not None and not run.strip():
+        raise UsageError("--run: the command is empty, and would end the server at once")
     set_up_logging(log_level or "info", log_format or "text")
     plugins = PluginManager()
     plugins.load()

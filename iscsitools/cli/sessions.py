@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from iscsitools.cli import complete
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.cli.options import FILTER, FORM, READ, SERVER, TIMES, take_source
 from iscsitools.cli.output import take_any_name
 from iscsitools.cli.watching import one_server, trace_errors
@@ -24,7 +25,7 @@ from iscsitools.trace.views.sessions import sessions_report
 from iscsitools.trace.views.watch import WatchOptions
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=CommandGroup, invoke_without_command=True)
 @FILTER
 @SERVER
 @READ

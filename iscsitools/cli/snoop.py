@@ -13,7 +13,9 @@ from iscsitools.trace.views.snoop import SlowView, SnoopView
 @click.command()
 @source_options
 @click.option("--wide", is_flag=True, help="All fields, as name=value.")
-@click.option("--slower", type=Number(min=0, max=1e9), metavar="MS", help="Only commands that took so long, whole.")
+@click.option(
+    "--slower", type=Number("milliseconds", 0, 1e9), metavar="MS", help="Only commands that took so long, whole."
+)
 @click.option("--errors", is_flag=True, help="Only commands that failed, with all their events.")
 def command(watch: Watch, wide: bool, slower: float | None, errors: bool) -> None:
     """Print one line per event, as it happens.

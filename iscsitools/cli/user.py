@@ -10,11 +10,12 @@ import click
 
 from iscsitools.cli import complete
 from iscsitools.cli.changing import changing
+from iscsitools.cli.groups import CommandGroup
 from iscsitools.control import Applied, Control, InUse
 from iscsitools.errors import UsageError
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Add, change and remove CHAP users while a server runs."""
 

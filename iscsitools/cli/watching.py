@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from iscsitools.cli.options import FILTER, FORM, READ, SECONDS, SERVER, TIMES, take_source
+from iscsitools.cli.options import FILTER, FORM, READ, SECONDS, SERVER, TIMES, Reports, take_source
 from iscsitools.cli.output import take_any_name
 from iscsitools.errors import RunError, UsageError
 from iscsitools.trace.names import servers
@@ -94,7 +94,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that say what to watch, and the form of the output; it gets a :class:`Watch`."""
 
     @click.argument("interval", type=SECONDS, required=False)
-    @click.argument("count", type=click.IntRange(min=1), required=False)
+    @click.argument("count", type=Reports(), required=False)
     @FILTER
     @SERVER
     @READ

@@ -81,7 +81,7 @@ def resize_lun(document: Document, iqn: str, number: int, size: str | int, size_
 def move_lun(document: Document, iqn: str, number: int, to: int) -> None:
     """Give a LUN another number; who knows it by a map goes on knowing it by the same LUN."""
     lun = lun_of(document, iqn, number)
-    if any(other["number"] == to for other in _list(target_of(document, iqn), "lun")):
+    if any(other["number"] == to and other is not lun for other in _list(target_of(document, iqn), "lun")):
         raise ControlError(Code.REQUEST, f"there is a LUN {to} of {iqn} already")
     lun["number"] = to
     _remap(target_of(document, iqn), number, to)
@@ -197,8 +197,11 @@ def set_access(document: Document, iqn: str, states: Iterable[str], transition: 
 
 
 def add_portal(document: Document, portal: str) -> None:
-    """Listen at one more address."""
-    document.setdefault("portals", ["127.0.0.1:3260"]).append(portal)
+    """Listen at one more address. A second portal with port 0 at one address would be a change that nobody sees."""
+    portals = document.setdefault("portals", ["127.0.0.1:3260"])
+    if portal in portals:
+        raise ControlError(Code.REQUEST, f"there is a portal {portal} already")
+    portals.append(portal)
 
 
 def remove_portal(document: Document, portal: str) -> None:

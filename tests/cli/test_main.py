@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -52,6 +53,21 @@ def test_the_listed_help_is_the_commands_own(name: str) -> None:
     assert len(COMMANDS[name]) <= 85
 
 
+def test_help_cuts_no_sentence() -> None:
+    """Click would end the lines of commands that do not fit with three points."""
+    for group in ("sessions", *(name for name in built_in() if isinstance(load_command(name), click.Group))):
+        with click.Context(load_command(group), info_name=group, terminal_width=60) as ctx:
+            assert "..." not in ctx.get_help().partition("Commands:")[2]
+
+
+def test_every_command_stands_in_one_section(iscsitools: Any) -> None:
+    text = iscsitools("--help").out
+    places = [text.index(f"\n{heading}:\n") for heading in main.SECTIONS]
+    assert places == sorted(places)
+    for name in built_in():
+        assert len(re.findall(rf"^  {name} ", text, re.MULTILINE)) == 1
+
+
 def test_help_imports_no_command() -> None:
     code = (
         "import sys; from iscsitools.cli.main import run, COMMANDS; status = run(['--help']);"
@@ -64,7 +80,14 @@ def test_help_imports_no_command() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("nonsense",), "No such command 'nonsense'."),
+        (("nonsense",), "No such command 'nonsense'. (see iscsitools --help)"),
+        (("serv",), "No such command 'serv'. Did you mean 'serve'? (see iscsitools --help)"),
+        (("lun", "ad"), "No such command 'ad'. Did you mean 'add'? (see iscsitools lun --help)"),
+        (("top", "0"), "'0' is no number of seconds from 0.001 to 1000000000"),
+        (("top", "soon"), "'soon' is no number of seconds from 0.001 to 1000000000"),
+        (("top", "nan"), "'nan' is no number of seconds"),
+        (("top", "1", "0"), "'0' is no number of reports: 1 and more"),
+        (("snoop", "--slower", "-1"), "'-1' is no number of milliseconds from 0 to 1000000000"),
         (("plugins", "--nonsense"), "No such option"),
         (("plugins", "more"), "unexpected extra argument"),
         (("config", "check"), "Missing argument 'FILE'."),
@@ -146,6 +169,7 @@ def test_a_command_whose_library_is_missing(iscsitools: Any, monkeypatch: pytest
 
 def test_a_command_that_is_not_installed(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(main.COMMANDS, "absent", "Nothing.")
+    monkeypatch.setitem(main.SECTIONS["Serve"], "absent", "Nothing.")
     assert "absent" not in iscsitools("--help").out
     assert iscsitools("absent").status == 2
 
@@ -164,7 +188,7 @@ def test_commands_of_plugins(iscsitools: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(PluginManager, "add_commands", lambda manager, group: group.add_command(hello, "hello"))
     monkeypatch.setattr(main.cli, "plugin_commands", None)
     text = iscsitools("--help").out
-    assert "Commands of plugins:\n  hello  Say hello." in text
+    assert re.search(r"^Commands of plugins:\n  hello +Say hello\.$", text, re.MULTILINE)
     result = iscsitools("hello")
     assert (result.status, result.out) == (3, "hello\n")
 

@@ -33,6 +33,13 @@ def test_its_status_is_the_servers(command: str, status: int) -> None:
     assert serve(command).returncode == status
 
 
+def test_an_empty_command_is_refused() -> None:
+    """A variable of a script that is not set would be a run that passes."""
+    done = serve(" ")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "iscsitools: --run: the command is empty, and would end the server at once\n"
+
+
 def test_a_server_that_is_ended_ends_it() -> None:
     with subprocess.Popen([*SERVE, "echo go; exec sleep 1000"], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

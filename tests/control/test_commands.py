@@ -105,6 +105,7 @@ def test_users(served: Running, iscsitools: Run, tmp_path: Path) -> None:
         (("lun", "remove", IQN, "0", "--drain", "--force"), 2, "--drain and --force cannot be given together"),
         (("limit", "set", "max_sessions"), 2, "'max_sessions' is not KEY=VALUE"),
         (("limit", "set", "max_sesions=3"), 2, "limits.max_sesions: unknown key"),
+        (("portal", "add", "127.0.0.1:0"), 2, "there is a portal 127.0.0.1:0 already"),
         (("portal", "remove", "192.0.2.1:3260"), 1, "there is no portal 192.0.2.1:3260"),
         (("portal", "add", "192.0.2.1:3260"), 1, "portal 192.0.2.1:3260: Cannot assign requested address"),
         (("acl", "remove", IQN, "iqn.a*"), 1, f"iqn.a* is not in the access list of {IQN}"),

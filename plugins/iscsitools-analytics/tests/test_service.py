@@ -203,6 +203,29 @@ def test_what_cannot_be_is_said_in_one_line(place: Place) -> None:
         said = refused(place.folder, "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
     assert "already in use" in said
     assert refused(place.folder, "--read", "missing").count("\n") == 1
+    assert refused(place.folder, "--history", "no/a.db") == "iscsitools: no/a.db: No such file or directory\n"
+    assert not (place.folder / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "arguments", "line"),
+    [
+        ("", (), "no server runs: one that starts is attached to"),
+        ("disks", (), "no server is named 'disks': one that starts is attached to"),
+        ("disks", ("other",), "no server is named 'other': one that starts is attached to"),
+    ],
+)
+def test_whom_it_waits_for_is_said(tmp_path: Path, named: str, arguments: tuple[str, ...], line: str) -> None:
+    environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path), "ISCSITOOLS_NAME": named}
+    command = [sys.executable, "-m", "iscsitools", "analytics", "--listen", "127.0.0.1:0", "--history", "a.db"]
+    process = subprocess.Popen(
+        [*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=environment,
+    )  # fmt: skip
+    with process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"iscsitools: {line}\n"
+        process.terminate()
 
 
 def test_a_kill_keeps_the_history(place: Place) -> None:

@@ -70,8 +70,14 @@ class _Size(click.ParamType[int]):
 
 
 def _default_history() -> Path:
+    """Where it is kept when nobody says otherwise; its folder is made. Raises RunError."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "iscsitools" / "analytics.db"
+    folder = Path(state).expanduser() / "iscsitools"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: {error.strerror}; --history FILE keeps the history elsewhere") from None
+    return folder / "analytics.db"
 
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -114,10 +120,13 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 def command(**options: object) -> None:
     """Serve a page of live graphs, heat maps and history of the servers that run.
 
-    NAME is a server; without one all are watched, those that start later too.
+    NAME is a server; without one, and without the environment variable ISCSITOOLS_NAME, all are watched, those that
+    start later too.
     """
+    if not options["names"] and (name := os.environ.get("ISCSITOOLS_NAME")):
+        options["names"] = (name,)
     if options["history"] is None:
-        options["history"] = _default_history()
+        options["history"] = Path() if options["read"] is not None else _default_history()
     run(Options(**options))  # type: ignore[arg-type]
 
 
@@ -183,7 +192,6 @@ def _tls(options: Options) -> ssl.SSLContext | None:
 
 def _store(options: Options) -> Store:
     try:
-        options.history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Store(options.history, options.size)
     except OSError as error:
         raise RunError(f"{options.history}: {error.strerror}") from None
@@ -211,8 +219,17 @@ def _sources(options: Options, store: Store, recent: Recent) -> tuple[Watchers |
                 broken.add(str(error))
                 log.warning("%s; nothing is kept until it works again", error)
 
+    missed: set[str] = set()
+
     def find() -> list[ServerEntry]:
-        return [entry for entry in servers() if not options.names or entry.name in options.names]
+        running = {entry.name: entry for entry in servers()}
+        absent = {f"no server is named {name!r}" for name in options.names if name not in running}
+        if not options.names and not running:
+            absent = {"no server runs"}
+        for line in sorted(absent - missed):
+            log.info("%s: one that starts is attached to", line)
+        missed.update(absent)
+        return [entry for name, entry in running.items() if not options.names or name in options.names]
 
     kept = Buffer(options.commands * 60) if options.commands else None
     return Watchers(tell, find, kept), kept, 0
