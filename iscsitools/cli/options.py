@@ -21,35 +21,38 @@ from iscsitools.trace.views.watch import WatchOptions
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class Number(click.ParamType):
+class Number(click.FloatRange):
     """A number of ``what`` between two bounds; NaN, which no comparison keeps out of any, is outside."""
 
     def __init__(self, what: str, least: float, most: float) -> None:
-        """Units are plural, as ``seconds``; both bounds are allowed."""
-        self.name = what
-        self._least, self._most = least, most
+        """``what`` is plural, as ``seconds``; both bounds are allowed."""
+        super().__init__(least, most)
+        self._what = f"no number of {what} from {least:g} to {most:.0f}"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See click."""
         try:
             number = float(value)
         except ValueError:
             number = math.nan
-        if not self._least <= number <= self._most:
-            self.fail(f"{value!r} is no number of {self.name} from {self._least:g} to {self._most:.0f}.", param, ctx)
+        if not self.min <= number <= self.max:  # type: ignore[operator]
+            self.fail(f"{value!r} is {self._what}.", param, ctx)
         return number
 
 
-class Reports(click.ParamType):
-    """How many reports are wanted."""
+class Reports(click.IntRange):
+    """How many reports are wanted: one or more."""
 
-    name = "reports"
+    def __init__(self) -> None:
+        """There is no most."""
+        super().__init__(min=1)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See click."""
-        if not str(value).isascii() or not str(value).isdecimal() or int(value) < 1:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
             self.fail(f"{value!r} is no number of reports: 1 and more.", param, ctx)
-        return int(value)
 
 
 def _lun(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
