@@ -79,7 +79,7 @@ def test_what_is_written_behind_a_read_never_shows_in_it(target: RunningTarget, 
     """While a part of its data is on its way, another session writes there, and has its answer."""
     with connect(target) as reader, connect(target, isid=0x400001370009) as writer:
         sock = reader.wire.sock
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)  # less than that and Linux waits for seconds
         reader.start_command(read16(0, STEP), read=STEP)
         got = bytearray()
         while len(got) < 48 + cut:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from .removals import Removal, removals
+from .removals import REMOVALS, Removal
 
 
-@pytest.mark.parametrize("removal", removals(), ids=lambda removal: removal.name)
+@pytest.mark.parametrize("removal", REMOVALS, ids=lambda removal: removal.name)
 def test_a_removal_fits(removal: Removal, project: Path) -> None:
     assert removal.old in (project / removal.file).read_text()
     file, _, test = removal.test.partition("::")

@@ -97,7 +97,9 @@ class ServerConnection:
         finally:
             self._socket.setblocking(False)
 
-    def _wait(self, wanted: Callable[[Message], bool], seconds: float = _ANSWER_SECONDS) -> Message:
+    def _wait(self, wanted: Callable[[Message], bool], seconds: float | None = None) -> Message:
+        """The first message that is wanted. Raises TraceError where none comes: in 10 s, where nothing else is said."""
+        seconds = _ANSWER_SECONDS if seconds is None else seconds
         timeout = Timeout(seconds)
         seen = 0
         while True:
