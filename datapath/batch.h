@@ -29,7 +29,7 @@ struct batch {
     const uint8_t *in;
     uint8_t *out;
     size_t pos, end, head; /* head: a header and its digest */
-    size_t tail, full, room;
+    size_t tail, first, full, room; /* first: where the batch began to put its answers */
     uint64_t read, written;
     int fired; /* of the PDU at "pos": what a data thread has told of the first one before it gave it back */
     struct command command;
@@ -38,6 +38,12 @@ struct batch {
 
 /* Why there is no room for an answer that would end at "done" of the chunk. */
 enum stop no_room(const struct batch *batch, size_t done);
+
+/* Whether an answer may end at "done": within the budget, or it is the first one, however long. */
+static inline bool has_place(const struct batch *batch, size_t done)
+{
+    return done <= batch->full || (batch->tail == batch->first && done <= batch->room - BEHIND);
+}
 
 /* Whether the header at "pos", or the data from "data" to "done" of the receive buffer, has its digest behind it. */
 bool header_matches(const struct batch *batch);

@@ -162,8 +162,8 @@ struct batch batch_of(struct path *path, const struct buffers *buffers, size_t p
     batch.numbers_fit = batch.numbers.exp_cmdsn < SERIAL_LIMIT && batch.numbers.statsn < SERIAL_LIMIT
                         && batch.numbers.max_cmdsn < SERIAL_LIMIT;
     batch.in_step = path->in_order && batch.numbers_fit;
-    budget = least(budget, most);
-    batch.full = least(most, batch.tail + (budget > batch.head + LARGEST_READ ? budget : batch.head + LARGEST_READ));
+    batch.first = batch.tail;
+    batch.full = least(most, batch.tail + least(budget, most));
     return batch;
 }
 

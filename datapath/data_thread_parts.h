@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum { OUT_SIZE = 1 << 20 };
+enum { OUT_SIZE = SMALLEST_CHUNK };
 
 static inline void fd_signal(int fd)
 {

@@ -10,8 +10,8 @@
 #include "trace_marks.h"
 #include "transfers.h"
 
-/* Bytes of the largest READ that is answered here; and of the smallest chunk, which has room for it. */
-enum { LARGEST_READ = 512 << 10, SMALLEST_CHUNK = LARGEST_READ * 2 };
+/* Bytes of the largest READ that is answered here; and of the smallest chunk, which has room for it and its headers. */
+enum { LARGEST_READ = 1 << 20, SMALLEST_CHUNK = LARGEST_READ + (128 << 10) };
 
 struct path {
     PyObject_HEAD

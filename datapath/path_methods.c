@@ -59,6 +59,17 @@ static PyObject *continue_numbers(PyObject *self, PyObject *other)
     Py_RETURN_NONE;
 }
 
+/* Of a READ that is answered by several Data-Ins: as long as all of their headers have room in a chunk beside it. */
+static uint64_t largest_in_parts(const struct path *path, uint64_t max_send, uint64_t max_burst)
+{
+    uint64_t headers;
+
+    if (path->header_digest || path->data_digest || max_send & 3 || max_burst & 3 || path->largest_read == 0)
+        return path->largest_read;
+    headers = LARGEST_READ / max_send + LARGEST_READ / max_burst + 3;
+    return headers * BHS_LENGTH <= SMALLEST_CHUNK - LARGEST_READ ? LARGEST_READ : LARGEST_READ / 2;
+}
+
 static PyObject *agree(PyObject *self, PyObject *args, PyObject *named)
 {
     static char *names[] = {"max_send", "max_burst", "immediate", "first_burst", "initial_r2t", "outstanding", NULL};
@@ -73,9 +84,7 @@ static PyObject *agree(PyObject *self, PyObject *args, PyObject *named)
     path->largest_read = max_send < max_burst ? max_send : max_burst;
     if (path->largest_read > LARGEST_READ)
         path->largest_read = LARGEST_READ;
-    path->largest_in_parts = path->largest_read;
-    if (!path->header_digest && !path->data_digest && !(max_send & 3) && !(max_burst & 3) && path->largest_read)
-        path->largest_in_parts = LARGEST_READ;
+    path->largest_in_parts = largest_in_parts(path, max_send, max_burst);
     path->max_send = max_send;
     path->max_burst = max_burst;
     path->largest_write = immediate;

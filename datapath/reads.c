@@ -47,7 +47,7 @@ enum stop serve_read(struct batch *batch)
     enum attempt attempt;
     int raised = 0;
 
-    if (done > batch->full)
+    if (!has_place(batch, done))
         return no_room(batch, done);
     if (!header_intact(batch))
         return CLOSED;

@@ -30,7 +30,7 @@ def refused(call, *arguments):
 path = _native.DataPath(bytearray(262144), ConnectionInfo(1), Probes(lambda: 0))
 refused(path.consume, 0, 48, 1)
 class Chunk:
-    data = bytearray(1 << 20)
+    data = bytearray(9 << 17)
     view = memoryview(data)
 class Small:
     data = bytearray(100)
@@ -46,7 +46,7 @@ for arguments in ((99, Chunk, 0, 1, 1), (-1, Chunk, 0, 1, 1), (0, Small, 0, 1, 1
     refused(path.turn, *arguments)
 assert path.chunk is None
 path.chunk = Chunk
-path.tail = (1 << 20) + 1
+path.tail = (9 << 17) + 1
 refused(path.consume, 0, 48, 1)
 refused(path.write_in_place, bytes(48), memoryview(bytes(512)), 0)
 path.tail = 0

@@ -19,7 +19,7 @@ from iscsitools.scsi.core.gate import TASKS, TRANSFERS, make_gate, unit_words
 from . import harness
 from .harness import read10, write10
 
-ENOUGH = 1 << 20
+ENOUGH = CHUNK_SIZE
 
 
 class Failing(RamBackstore):
@@ -173,11 +173,13 @@ def test_the_output_that_a_call_may_add_is_bounded() -> None:
     for _ in range(100):
         bench.put(bench.read(0, 128))
     pos, stop = bench.consume(0, 1)
-    assert stop == Stop.BUDGET
-    assert 0 < pos <= 48 * 8  # as much as one long read has
+    assert (pos, stop) == (48, Stop.BUDGET)  # the first one, however long
+    first = bench.path.tail
+    pos, stop = bench.consume(pos, 3 * (48 + 65536))
+    assert (pos, bench.path.tail, stop) == (4 * 48, first + 3 * (48 + 65536), Stop.BUDGET)
     pos, stop = bench.consume(pos, ENOUGH)
     assert stop == Stop.OUTPUT_FULL
-    assert bench.path.tail <= CHUNK_SIZE
+    assert CHUNK_SIZE - 66000 < bench.path.tail <= CHUNK_SIZE
     bench.path.chunk, bench.path.tail = Chunk(CHUNK_SIZE), 0
     assert bench.consume(pos, ENOUGH)[0] > pos
 

@@ -170,6 +170,29 @@ def test_many_reads_in_parts_fill_the_output_and_go_on() -> None:
     assert b"".join(p.data for p in found) == b"".join(content(target, n * 512, 262144) for n in range(40))
 
 
+@pytest.mark.parametrize("segment", ["16777212", "262144", "1024", "512"])
+def test_a_mib_is_read_by_the_data_path(segment: str, monkeypatch) -> None:
+    target = filled()
+    wire = target.session({"MaxRecvDataSegmentLength": segment, "MaxBurstLength": "16777212"})
+    counting = Counting(target, monkeypatch)
+    for lba in (1, 2):
+        found = in_parts(wire, lba, 2048)
+        assert b"".join(p.data for p in found) == content(target, lba * 512, 1 << 20)
+        assert [p.status for p in found if p.bhs[1] & 1] == [0]
+    assert counting.count == 0
+    assert found[-1].stat_sn + 1 == wire.conn.path.statsn
+
+
+def test_headers_that_have_no_room_beside_their_data_are_a_tasks(monkeypatch) -> None:
+    target = filled()
+    wire = target.session({"MaxRecvDataSegmentLength": "512", "MaxBurstLength": "512", "FirstBurstLength": "512"})
+    counting = Counting(target, monkeypatch)
+    assert b"".join(p.data for p in in_parts(wire, 3, 2048)) == content(target, 3 * 512, 1 << 20)
+    assert counting.count == 1
+    assert b"".join(p.data for p in in_parts(wire, 3, 1024)) == content(target, 3 * 512, 512 << 10)
+    assert counting.count == 1
+
+
 def test_more_forms_than_are_remembered_are_answered_all_the_same(monkeypatch) -> None:
     target = filled()
     wire = target.session({"FirstBurstLength": "262144"})

@@ -8,13 +8,14 @@ from iscsitools.initiator import Opcode
 
 from .harness import ManualExecutor, Target, Wire, abort, read10, write10
 
-MIB = 1 << 20
-BLOCKS = MIB // 512
+LONG = (1 << 20) + 4096
+"""More than the data path answers."""
+BLOCKS = LONG // 512
 
 
 def in_stock(target: Target) -> bool:
-    """Whether there is a buffer for 1 MiB; it is taken out and put back."""
-    buffer = target.buffers.take(MIB)
+    """Whether there is a buffer for such a READ; it is taken out and put back."""
+    buffer = target.buffers.take(LONG)
     known = any(buffer)
     target.buffers.give(buffer)
     return known
@@ -22,16 +23,16 @@ def in_stock(target: Target) -> bool:
 
 @pytest.fixture
 def data() -> bytes:
-    return bytes(range(1, 256)) * (MIB // 255 + 1)
+    return bytes(range(1, 256)) * (LONG // 255 + 1)
 
 
 def filled(target: Target, data: bytes) -> None:
-    target.store.write(0, memoryview(data)[:MIB])
-    target.store.write(MIB, memoryview(data)[1 : MIB + 1])
+    target.store.write(0, memoryview(data)[:LONG])
+    target.store.write(LONG, memoryview(data)[1 : LONG + 1])
 
 
 def begin(wire: Wire, lba: int = 0) -> None:
-    wire.feed(wire.request(read10(lba, BLOCKS), read=MIB))
+    wire.feed(wire.request(read10(lba, BLOCKS), read=LONG))
 
 
 def taken(wire: Wire) -> bytes:
@@ -45,10 +46,10 @@ def test_it_is_used_again_when_the_data_has_left(data: bytes) -> None:
     begin(wire)
     assert not in_stock(target)
     begin(other, BLOCKS)  # while the first one's data waits
-    assert taken(wire) == data[:MIB]
+    assert taken(wire) == data[:LONG]
     assert in_stock(target)
     begin(wire, BLOCKS)
-    assert taken(other) == taken(wire) == data[1 : MIB + 1]
+    assert taken(other) == taken(wire) == data[1 : LONG + 1]
 
 
 def test_what_is_not_taken_goes_back_with_the_connection(data: bytes) -> None:

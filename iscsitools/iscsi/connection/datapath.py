@@ -21,6 +21,8 @@ from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, RECEIVE_SIZE
 from iscsitools.iscsi.connection.path_long import LongTransfers
 from iscsitools.iscsi.connection.path_state import LARGEST_READ
+=======
+from iscsitools.iscsi.connection.path_events import PathEvents
 from iscsitools.iscsi.connection.stops import (
     BUDGET,
     CLOSED,
@@ -91,7 +93,8 @@ class DataPath(LongTransfers):
         digests = header_digest or data_digest
         head = BHS_LENGTH + DIGEST_LENGTH if header_digest else BHS_LENGTH
         # Output is the measure of the budget: a test for it is there anyway, because of the chunk's end.
-        full = min(CHUNK_SIZE - BHS_LENGTH - 2 * DIGEST_LENGTH, tail + max(budget, head + LARGEST_READ))
+        first, most = tail, CHUNK_SIZE - BHS_LENGTH - 2 * DIGEST_LENGTH
+        full = min(most, tail + budget)
         unpack, pack = COMMAND.unpack_from, FAST_ANSWER.pack_into
         # What holds for the form of the last command, and for its length: most commands are like the one before.
         last_form, last_length, last_edtl, last_lba = b"", 0, 0, -1
@@ -165,7 +168,7 @@ class DataPath(LongTransfers):
                 elif not writes:
                     data = tail + head
                     done = data + edtl
-                    if done > full:
+                    if done > full and (tail != first or done > most):
                         stop = self._no_room(done)
                         break
                     if header_digest and not self.header_intact(pos, BHS_LENGTH):

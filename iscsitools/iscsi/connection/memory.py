@@ -1,7 +1,7 @@
 """The engine's memory: one receive buffer for a loop, output chunks, buffers for data, and the one account of it all.
 
 Nothing here is allocated for an I/O: a fresh 256 KiB of memory costs the kernel more than the copy into it. What lies
-in the stock for the next one who wants it (at most 8 MiB of chunks and 16 MiB of buffers) is not in the account.
+in the stock for the next one who wants it (at most 9 MiB of chunks and 16 MiB of buffers) is not in the account.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Final
 
 RECEIVE_SIZE: Final = (256 << 10) + 4096
 """Of the receive buffer: room for a whole PDU of the longest data segment that we declare (RFC 7143 13.12)."""
-CHUNK_SIZE: Final = 1 << 20
+CHUNK_SIZE: Final = (1 << 20) + (128 << 10)
+"""Of an output chunk: room for the longest READ of the data path and the headers of all its Data-Ins."""
 _SPARE_CHUNKS: Final = 8
 _SPARE_BYTES: Final = 16 << 20
 _SMALLEST: Final = 16

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import ClassVar, Final, Literal
 
 from iscsitools.backstores.base import Request
-from iscsitools.iscsi.connection.memory import Chunk, address_of
+from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Chunk, address_of
 from iscsitools.iscsi.connection.stops import NOT_HERE, Segment, Transfer, Turn
 from iscsitools.probes.firing import FIRED_NOTHING, Probes
 from iscsitools.probes.subscribers import ConnectionInfo, Mark
 from iscsitools.scsi.core.gate import Gate
 from iscsitools.wire.rfc7143 import (
     ATTRIBUTE,
+    BHS_LENGTH,
     FORM,
     HEAD_OF_QUEUE,
     READ_COMMAND,
@@ -21,8 +22,8 @@ from iscsitools.wire.rfc7143 import (
     WRITE_COMMAND,
 )
 
-LARGEST_READ: Final = 512 << 10
-"""Bytes of the largest READ that is answered here; half a chunk, so that two are under way."""
+LARGEST_READ: Final = 1 << 20
+"""Bytes of the largest READ that is answered here."""
 _MOST_FORMS: Final = 512
 """Forms that are remembered; one more takes the place of the oldest, so that no mixture of loads loses them all."""
 Form = tuple[bool, int, int, Gate | None]
@@ -114,8 +115,9 @@ class PathState:
         ``first_burst``, ``initial_r2t`` and ``outstanding`` (MaxOutstandingR2T) are for a path that takes data-out.
         """
         self._largest_read = self._largest_in_parts = min(max_send, max_burst, LARGEST_READ)
-        if not (self.header_digest or self.data_digest or max_send & 3 or max_burst & 3):
-            self._largest_in_parts = LARGEST_READ
+        if self._largest_read and not (self.header_digest or self.data_digest or max_send & 3 or max_burst & 3):
+            headers = (LARGEST_READ // max_send + LARGEST_READ // max_burst + 3) * BHS_LENGTH
+            self._largest_in_parts = LARGEST_READ if headers <= CHUNK_SIZE - LARGEST_READ else LARGEST_READ // 2
         self._max_send, self._max_burst = max_send, max_burst
         self._largest_write = immediate
         self._forms.clear()
