@@ -20,9 +20,6 @@ from typing import Final
 from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, RECEIVE_SIZE
 from iscsitools.iscsi.connection.path_long import LongTransfers
-from iscsitools.iscsi.connection.path_state import LARGEST_READ
-=======
-from iscsitools.iscsi.connection.path_events import PathEvents
 from iscsitools.iscsi.connection.stops import (
     BUDGET,
     CLOSED,
