@@ -53,11 +53,6 @@ class Case:
     bounds: tuple[str, ...] = ("bound",)
 
     @property
-    def is_read(self) -> bool:
-        """Whether what it sends are reads."""
-        return self.mode.endswith("read")
-
-    @property
     def least_seconds(self) -> float:
         """The shortest run that says something: each of a thousand connections has to have its turns."""
         return 1.0 if self.connections > 100 else 0.0

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from cases import CASES, CHAP, Case, Setting, families, wanted_cases
 from disk import check_pattern, chill, prepare, settle
 from loadgen import Endpoint, MissingError, Sample, build, cache_directory, run
-from peers import PEERS, USUAL, Before, Peer, Place
+from peer import Peer, Place
+from peers import PEERS, USUAL, Before
 from report import MARKS, has_marks, put_into, render, write_plot
 from results import REFERENCE, Results, write_json
 

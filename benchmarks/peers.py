@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import ClassVar
 
 from cases import CHAP, Setting
+from istgt import Istgt
 from loadgen import Endpoint, MissingError, build, pinned
+from peer import IQN, Peer, Place, Spawned, find, free_port
 from support.target import RunningTarget, start_target
 
 from iscsitools.config.model import Config, Limits
 
-IQN = "iqn.2026-11.example:bench"
 BURST = 262144
 LONGEST = 1 << 20
 CONNECTIONS = 2000
@@ -28,47 +25,6 @@ BUSY_POLL = 50
 """Microseconds."""
 KINDS = ("rdwr", "aio")
 """tgtd's backing stores that are tried."""
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def find(program: str, package: str) -> str:
-    """The path of a program, also of those in /usr/sbin; raises MissingError."""
-    path = shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
-    if path is None:
-        raise MissingError(f"{program} is not installed (Debian package {package})")
-    return path
-
-
-@dataclass(frozen=True)
-class Place:
-    """What is to be served and how: the file, the setting, a private directory, and the CPU to run on."""
-
-    disk: Path
-    directory: Path
-    cpu: int | None
-    setting: Setting = Setting.CACHED
-
-
-class Peer(ABC):
-    """A target under test. ``start`` serves the disk, ``stop`` ends it by its process id."""
-
-    name: str
-    settings = frozenset(Setting)
-
-    @abstractmethod
-    def start(self, place: Place) -> list[Endpoint]:
-        """Serve the disk; returns one endpoint for each way it can be had."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """End the process."""
 
 
 class Ours(Peer):
@@ -143,39 +99,6 @@ def table_of_busy_poll() -> str:
     raise MissingError("this version of iscsitools has no busy_poll")
 
 
-class Spawned(Peer):
-    """A peer that is a plain foreground process."""
-
-    process: subprocess.Popen[bytes]
-
-    def spawn(self, command: list[str], directory: Path, cpu: int | None, **env: str) -> None:
-        """Start the process, its output in a file."""
-        with (directory / f"{self.name}.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                pinned(cpu) + command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=os.environ | env
-            )
-
-    def wait_for_port(self, port: int) -> None:
-        """Return when the port takes connections; raises RuntimeError when the process ends or takes too long."""
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        self.stop()
-        raise RuntimeError(f"{self.name} did not start")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
 class Tgtd(Spawned):
     """tgt's daemon with one target for each of its backing stores that serves the setting."""
 
@@ -234,69 +157,6 @@ class Tgtd(Spawned):
     def stop(self) -> None:
         self.process.kill()  # it does not end at SIGTERM while it has targets
         self.process.wait()
-
-
-ISTGT_CONFIGURATION = """
-[Global]
-  NodeBase "iqn.2026-11.example"
-  PidFile {directory}/istgt.pid
-  AuthFile {directory}/istgt-auth.conf
-  MediaDirectory {directory}
-  LogFacility "local7"
-  Timeout 30
-  NopInInterval 20
-  DiscoveryAuthMethod None
-  MaxSessions 32
-  MaxConnections 4
-  MaxR2T 32
-  MaxOutstandingR2T 16
-  DefaultTime2Wait 2
-  DefaultTime2Retain 60
-  FirstBurstLength 262144
-  MaxBurstLength 262144
-  MaxRecvDataSegmentLength 262144
-  # istgt's own example says that No is not supported; whole writes go as immediate data here
-  InitialR2T Yes
-  ImmediateData Yes
-  DataPDUInOrder Yes
-  DataSequenceInOrder Yes
-  ErrorRecoveryLevel 0
-[UnitControl]
-  AuthMethod None
-  Portal UC1 127.0.0.1:{control_port}
-  Netmask 127.0.0.0/8
-[PortalGroup1]
-  Portal DA1 127.0.0.1:{port}
-[InitiatorGroup1]
-  InitiatorName "ALL"
-  Netmask 127.0.0.0/8
-[LogicalUnit1]
-  TargetName "{iqn}"
-  Mapping PortalGroup1 InitiatorGroup1
-  AuthMethod None
-  UseDigest Auto
-  UnitType Disk
-  QueueDepth 64
-  LUN0 Storage {disk} Auto
-"""
-
-
-class Istgt(Spawned):
-    """istgt in the foreground with a configuration of its own."""
-
-    name = "istgt"
-    settings = frozenset({Setting.CACHED, Setting.COLD})
-
-    def start(self, place: Place) -> list[Endpoint]:
-        port, directory, disk = free_port(), place.directory, place.disk
-        configuration = directory / "istgt.conf"
-        text = ISTGT_CONFIGURATION.format(directory=directory, port=port, control_port=free_port(), iqn=IQN, disk=disk)
-        configuration.write_text(text)
-        authentication = directory / "istgt-auth.conf"
-        authentication.touch(mode=0o600)
-        self.spawn([find("istgt", "istgt"), "-D", "-c", str(configuration)], directory, place.cpu)
-        self.wait_for_port(port)
-        return [Endpoint("127.0.0.1", port, IQN, 0, self.process.pid)]
 
 
 class Bound(Spawned):

@@ -34,7 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from cases import Case
 from disk import prepare, settle
 from loadgen import Endpoint, cache_directory, run
-from peers import IQN, Ours, Place
+from peer import IQN, Place
+from peers import Ours
 
 from iscsitools.initiator import Session
 

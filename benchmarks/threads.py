@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from cases import Case
 from disk import check_pattern, prepare, settle
 from loadgen import Endpoint, Sample, cache_directory, run
-from peers import Ours, Place
+from peer import Place
+from peers import Ours
 
 SIZE = 256 << 20
 WARM_UP = 0.3

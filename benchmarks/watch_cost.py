@@ -18,7 +18,8 @@ from cases import Case, wanted_cases
 from compare import processors, say
 from disk import prepare, settle
 from loadgen import Endpoint, MissingError, Sample, build, cache_directory, run
-from peers import Ours, Place
+from peer import Place
+from peers import Ours
 from readers import READERS, TARGETS, Watched, attached
 from report import ratio_text
 from results import machine

@@ -12,7 +12,6 @@ from typing import Final
 SYSFS: Final = "/sys/dev/block"
 _BY_PARTUUID: Final = "/dev/disk/by-partuuid"
 _BLKROGET: Final = 0x125E  # linux/fs.h
-_BLKSSZGET: Final = 0x1268
 _BLKPBSZGET: Final = 0x127B
 _BLKIOOPT: Final = 0x1279
 _BLKROTATIONAL: Final = 0x127E
@@ -21,11 +20,10 @@ _BLKROTATIONAL: Final = 0x127E
 class Device:
     """An open block device."""
 
-    __slots__ = ("_fd", "logical_block_size", "optimal_io_size", "physical_block_size", "rotational", "thin")
+    __slots__ = ("_fd", "optimal_io_size", "physical_block_size", "rotational", "thin")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.logical_block_size = _ioctl(fd, _BLKSSZGET, "I")
         self.physical_block_size = _ioctl(fd, _BLKPBSZGET, "I")
         self.optimal_io_size = _ioctl(fd, _BLKIOOPT, "I")
         self.rotational = bool(_ioctl(fd, _BLKROTATIONAL, "H"))

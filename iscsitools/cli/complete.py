@@ -6,7 +6,7 @@ A server that cannot be asked completes nothing, and never prints an error into 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from iscsitools.errors import UserError
 from iscsitools.trace import names
 from iscsitools.trace.protocol import TraceError
 
-Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
 Tree = dict[str, Any]
 
 

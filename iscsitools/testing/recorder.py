@@ -114,14 +114,13 @@ def _ring_allocate(_ring: Ring, fd: int, mode: int, offset: int, length: int, en
 
 
 class WriteRecorder:
-    """Records one folder, which has no folders in it. ``moments``: how many changes and syncs there were.
+    """Records one folder, which has no folders in it.
 
     ``at_moment`` is called after each change and before a sync has done its work, when it may write an image: so the
     power can fail within a call. What it does itself is not recorded.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.moments = 0
         self.at_moment: Callable[[], None] | None = None
         self._folder = os.path.realpath(folder)
         self._lock = threading.RLock()
@@ -179,7 +178,6 @@ class WriteRecorder:
         return watched
 
     def _moment(self) -> None:
-        self.moments += 1
         call, self.at_moment = self.at_moment, None  # not from within itself
         if call is not None:
             try:

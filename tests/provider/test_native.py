@@ -15,7 +15,6 @@ from support.native import needs_native
 from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.probes.table import PROVIDER_PROBES, XFER_PROBES, Probe, info_of
 
-PROTO = struct.Struct("=4QQ8I6Q")
 STRINGS = {"target": 16, "initiator": 24, "isid": 72, "tsih": 80, "transport": 88, "local": 96, "remote": 104}
 STRINGS["protocol"] = 112
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from iscsitools.iscsi.session.table import SessionTable
     from iscsitools.scsi.core.device import ScsiDevice
 
-DEFAULT_WINDOW: Final = 128
 _PDU_COST: Final = 512
 """Bytes that a PDU which is kept costs beside its data."""
 _MOST_DATA_OUTS: Final = 1024
