@@ -5,8 +5,8 @@ The order, all of it:
 1. Nobody is accepted any more. Sessions get an Asynchronous Message that asks for logout (RFC 7143 11.9, event 1);
    connections that are still logging in are closed.
 2. Initiators have 2 seconds to log out. Commands are served meanwhile.
-3. Nothing more is read. Backstore calls that run may return and their answers go out, until the limit
-   (``exit_timeout`` after the begin). Then all connections are closed, which aborts what is left.
+3. Nothing more is read. What was received is served, backstore calls that run may return, and their answers go out,
+   until the limit (``exit_timeout`` after the begin). Then all connections are closed, which aborts what is left.
 4. Every backstore is flushed and closed, each in a thread of its own, until the limit, and for a second at least.
 
 A second signal goes to the last step at once, and leaves it a second.
@@ -78,7 +78,7 @@ class Ending:
         self._wait_for_calls()
 
     def _wait_for_calls(self) -> None:
-        busy = self._running() or any(conn.out.unsent() for conn in self._tcp)
+        busy = self._running() or any(conn.is_at_work or conn.out.unsent() for conn in self._tcp)
         if busy and time.monotonic() < self.limit:
             self._loop.call_later(_LOOK_AGAIN, self._wait_for_calls)
             return

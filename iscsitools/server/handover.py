@@ -108,7 +108,7 @@ class Handover:
         found += [f"{where}: calls of its store have not returned" for where in running]
         if server.assembly.keeper is not None and server.assembly.keeper.running:
             found.append("reservations are being kept")
-        found += [f"commands of {conn.info.remote} are under way" for conn in server.connections.tcp if conn.unfinished]
+        found += [f"commands of {conn.info.remote} are under way" for conn in server.connections.tcp if conn.is_at_work]
         if seconds < _ANSWERS_SECONDS:
             found += [
                 f"answers to {conn.info.remote} are under way" for conn in server.connections.tcp if conn.out.unsent()

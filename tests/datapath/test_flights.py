@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from server.harness import eventually
+from server.harness import eventually, one_target, running
 from support.native import needs_data_path, needs_ring
 
 from iscsitools.backstores.shortcut import DURABLE_FLAGS, UNFLUSHED
@@ -96,6 +96,23 @@ def test_answers_come_as_the_disk_brings_them(session: Session, store: HeldDisk,
     held.release(PIPED)
     assert session.wait(slow).data == PIPED
     assert store.flights == 0
+
+
+def test_the_end_of_the_server_waits_for_what_is_in_the_ring(tmp_path: Path, disk: Path) -> None:
+    with running(tmp_path, one_target(f"held:{disk},block_size=4096"), held_disk) as target:
+        session = target.connect()
+        assert session.command(read16(9, 1), read=4096).data == b"o" * 4096
+        store = STORES[-1]
+        with store.held() as held:
+            task = begin_read(session, store, held, 0)
+            end = threading.Thread(target=target.end)
+            end.start()
+            eventually(lambda: not any(tcp._reads for tcp in list(target.server.connections.tcp.values())))
+            held.release(PIPED)
+            assert session.wait(task).data == PIPED
+            end.join()
+        session.close()
+        assert not target.server.shutdown.stuck
 
 
 def test_a_read_waits_for_the_write_that_waits(session: Session, store: HeldDisk, held: Held, disk: Path) -> None:

@@ -184,6 +184,11 @@ class Connection(Turns):
             or self.buffers.reserved > self.buffers.tight_from
         )
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its data path serves what was received: it waits for the disk, or for the connection's next turn."""
+        return bool(self.path.flights) or self.unfinished
+
     def leave_input(self) -> bytes:
         """The beginning of a PDU that has come, for a data thread that goes on with it.
 
