@@ -228,6 +228,22 @@ def test_whom_it_waits_for_is_said(tmp_path: Path, named: str, arguments: tuple[
         process.terminate()
 
 
+def test_seconds_that_were_told_at_once_are_told_apart(place: Place) -> None:
+    portal = place.target("0=ram:64M")
+    analytics = place.analytics()
+    attached(analytics, "disks")
+    load(portal, 1, 0)
+    begin = int(time.time())
+    analytics.process.send_signal(signal.SIGSTOP)
+    load(portal, 60, 0)
+    time.sleep(3.1)
+    analytics.process.send_signal(signal.SIGCONT)
+    eventually(lambda: total(since(analytics, begin - 5, "operations by:operation")).get("read") == 61, "the reads")
+    span = {"from": begin + 1, "to": begin + 3}
+    columns = analytics.ask("api/history", q="operations by:operation", **span, columns=10)["columns"]
+    assert all(0 < column["read"] < 60 for column in columns), "each has its share"
+
+
 def test_a_kill_keeps_the_history(place: Place) -> None:
     portal = place.target("0=ram:64M")
     analytics = place.analytics()

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from iscsitools_analytics.question import question_of
 from iscsitools_analytics.series import MOST, Roster, Series
 from iscsitools_analytics.store import Store, StoreError
 from iscsitools_analytics.tally import Tally, bucket_of, lower_bound, pack, percentile, unpack
+from iscsitools_analytics.watcher import spread
 
 HOUR = 1_795_000_000 // 3600 * 3600
 ONE = Series("s", "192.0.2.1", "iqn.example:host", "iqn.example:disks", "iqn.example:disks/0", "READ(16)")
@@ -233,3 +235,32 @@ def test_names_that_have_no_place_are_counted_together() -> None:
     roster.place(names[0], 4000)
     assert roster.place(names[4], 4001) == names[4]  # two have been silent for an hour
     assert MOST == 500
+
+
+def test_what_is_dealt_out_adds_up_and_each_part_agrees_in_itself() -> None:
+    rng = random.Random(16)
+    for _ in range(200):
+        ended, parts = rng.randrange(0, 40), rng.randrange(1, 31)
+        latencies = Counter(rng.randrange(4096, 4110) for _ in range(ended))
+        whole = Tally(ended + 3, ended, 3, ended * 1000, 5000 if ended else 0, ended * 4096, 512, errors={7: 2, 9: 1})
+        whole.phased, whole.backstore_sum = ended, ended * 800
+        whole.histograms = {"latency": Distribution(0, dict(latencies))} if ended else {}
+        dealt = whole.split(parts)
+        added = Tally()
+        for part in dealt:
+            assert part.latency_sum == part.ended * 1000
+            assert part.backstore_sum == part.phased * 800
+            assert sum(part.histograms["latency"].counts.values() if part.ended else ()) == part.ended
+            added.add(part)
+        assert added == whole
+        assert max(part.ended for part in dealt) - min(part.ended for part in dealt) <= 1
+
+
+@pytest.mark.parametrize(("first", "seconds"), [(100, 1), (100, 2), (100, 30), (100, 31), (100, 3600)])
+def test_a_silence_is_spread_over_its_seconds(first: int, seconds: int) -> None:
+    told = list(spread({ONE: counted(90)}, first, first + seconds - 1))
+    assert [since for _, _, since in told] == [first, *(second + 1 for second, _, _ in told[:-1])]
+    assert told[-1][0] == first + seconds - 1
+    assert len(told) == min(seconds, 30)
+    assert sum(part[ONE].commands for _, part, _ in told) == 90
+    assert max(part[ONE].commands for _, part, _ in told) == -(-90 // len(told))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -63,6 +63,47 @@ class Tally:
         for name, distribution in other.histograms.items():
             mine = self.histograms.get(name)
             self.histograms[name] = merged((mine, distribution)) if mine is not None else distribution
+
+    def split(self, parts: int) -> list[Tally]:
+        """Deal it out in equal parts, whose sum it is: one command after the other, so each part agrees in itself."""
+        return [self._part(parts, k) for k in range(parts)]
+
+    def _part(self, parts: int, k: int) -> Tally:
+        def dealt(count: int, before: int = 0) -> int:
+            """How many of ``count``, behind ``before`` others, the part gets."""
+            return (before + count - 1 - k) // parts - (before - 1 - k) // parts
+
+        def with_those(amount: int, count: int) -> int:
+            """What of ``amount`` belongs to the part's share of ``count``."""
+            if not count:
+                return 0 if k else amount
+            whole, more = divmod(count, parts)
+            until = [whole * end + min(end, more) for end in (k, k + 1)]
+            return amount * until[1] // count - amount * until[0] // count
+
+        part = Tally(dealt(self.commands), dealt(self.ended), dealt(self.failed))
+        part.latency_sum = with_those(self.latency_sum, self.ended)
+        part.maximum = self.maximum if part.ended else 0
+        part.in_bytes, part.out_bytes = (with_those(n, self.commands) for n in (self.in_bytes, self.out_bytes))
+        part.phased = dealt(self.phased)
+        for name in ("backstore_sum", "waiting_sum", "sending_sum"):
+            setattr(part, name, with_those(getattr(self, name), self.phased))
+        part.errors = _shares(self.errors, dealt)
+        for name, distribution in self.histograms.items():
+            if counts := _shares(distribution.counts, dealt):
+                part.histograms[name] = Distribution(distribution.width, counts)
+        return part
+
+
+def _shares(counts: Mapping[int, int], dealt: Callable[[int, int], int]) -> dict[int, int]:
+    """A part of a histogram: as many as the part gets of all that is in it."""
+    shares: dict[int, int] = {}
+    before = 0
+    for key in sorted(counts):
+        if share := dealt(counts[key], before):
+            shares[key] = share
+        before += counts[key]
+    return shares
 
 
 def tally_of(row: CommandRow) -> Tally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from iscsitools import trace
@@ -24,6 +24,8 @@ _LOOK: Final = 1.0
 _AFTER: Final = 0.002
 """Seconds, so that a timer that is early does not end a second before its time."""
 _LOGIN_RING: Final = 1 << 16
+_MOST_PARTS: Final = 30
+"""Into so many seconds a longer silence is divided."""
 Told = Callable[[str, int, Mapping[Series, Tally], int], None]
 """Called with the server's name, the second that has ended, what it counted, and since when."""
 
@@ -63,15 +65,17 @@ class Watcher:
         self._wait()
         sums.snapshot(reset=True)  # the part of a second is nobody's
         self._counts = True
-        begin = int(time.time())
+        begin, asked = int(time.time()), time.monotonic()
         while not self._wait():
             rows = sums.snapshot(reset=True).commands
-            t = int(time.time()) - 1
+            now, t = time.monotonic(), int(time.time()) - 1
             counted = self._counted(rows, t)
             self._add_logins(counted, logins, t)
-            # A server that answered late tells of several seconds at once.
-            self._tell(self._entry.name, t, counted, min(begin, t))
-            begin = t + 1
+            # What a clock that was set leaves out is no time in which anybody watched.
+            first = min(t, max(begin, t + 1 - round(now - asked)))
+            for second, part, since in spread(counted, first, t):
+                self._tell(self._entry.name, second, part, since)
+            begin, asked = t + 1, now
 
     def _wait(self) -> bool:
         """Until just after the next second begins; True: it is time to stop."""
@@ -96,6 +100,25 @@ class Watcher:
             if event.probe is Probe.LOGIN_RESPONSE and (status or header_fields.is_final_login(event)):
                 tally = Tally(1, 0 if status else 1, 1 if status else 0, errors={status: 1})
                 self._count(counted, logins_of(self._entry.name, event.conn), tally, t)
+
+
+def spread(counted: Mapping[Series, Tally], first: int, last: int) -> Iterator[tuple[int, Mapping[Series, Tally], int]]:
+    """Seconds, what each counted, and since when, of what was counted from ``first`` to ``last``.
+
+    A server that answered late, or a process that had to wait for its turn, tells of several seconds at once. Kept as
+    one of them they would be a rate that never was, beside seconds in which nothing seems to have been done.
+    """
+    seconds = last + 1 - first
+    parts = min(seconds, _MOST_PARTS)
+    if parts == 1:
+        yield last, counted, first
+        return
+    dealt = {series: tally.split(parts) for series, tally in counted.items()}
+    since = first
+    for k in range(parts):
+        second = first + (k + 1) * seconds // parts - 1
+        yield second, {series: tallies[k] for series, tallies in dealt.items() if tallies[k] != Tally()}, since
+        since = second + 1
 
 
 class Watchers:
