@@ -16,6 +16,8 @@ from typing import Any, Self
 from iscsitools.probes.firing import Probes
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.loop import Loop
+from iscsitools.trace.client.attach import attach
+from iscsitools.trace.client.recording import Recorder
 from iscsitools.trace.feed.service import TraceServer
 
 from .traffic import TARGET, Script, connection
@@ -119,6 +121,17 @@ class Stage:
     ) -> None:
         if self._thread.is_alive():
             self.stop()
+
+
+def record(stage: Stage, script: Script, path: Path) -> Path:
+    """What ``record`` does, with a ring large enough."""
+    with attach(socket=stage.watch) as trace, path.open("wb") as out:
+        recorder = Recorder(out, trace.server, {})
+        stage.play(script)
+        while trace.position < len(script.calls):
+            recorder.write(trace, trace.read_block(5))
+        recorder.finish(trace.drops)
+    return path
 
 
 def main(name: str) -> None:

@@ -10,38 +10,22 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support import alone
 
-from iscsitools.trace.client.attach import attach
-from iscsitools.trace.client.recording import Recorder
 from iscsitools.trace.views.sessions import KEYS
 
-from .stage import Stage
+from .stage import Stage, record
 from .traffic import Script, connection, mixed
 
 STARTED = "Tracing... Hit Ctrl-C to end.\n"
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
-    with Stage() as running:
-        yield running
-
-
-@pytest.fixture
 def recorded(stage: Stage, tmp_path: Path) -> Path:
-    script, path = mixed(101, 53), tmp_path / "trace"
-    with attach(socket=stage.watch) as trace, path.open("wb") as out:
-        recorder = Recorder(out, trace.server, {})
-        stage.play(script)
-        while trace.position < len(script.calls):
-            recorder.write(trace, trace.read_block(5))
-        recorder.finish(trace.drops)
-    return path
+    return record(stage, mixed(101, 53), tmp_path / "trace")
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from iscsitools.probes.table import ALL_MASK
 from iscsitools.trace.client.attach import Sums, attach
-from iscsitools.trace.client.recording import Recorder, open_file
+from iscsitools.trace.client.recording import open_file
 from iscsitools.trace.client.replay import Replay
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.snapshot import Snapshot
@@ -28,8 +28,8 @@ from iscsitools.trace.views.snoop import SlowView, SnoopView
 from iscsitools.trace.views.watch import EndRequest, WatchOptions
 from iscsitools.trace.views.who import WhoSums
 
-from .stage import Stage
-from .traffic import TARGET, Script, mixed
+from .stage import Stage, record
+from .traffic import TARGET, mixed
 
 ELAPSED = 2_500_000_000
 
@@ -50,26 +50,9 @@ class Quiet:
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
-    with Stage() as running:
-        yield running
-
-
-@pytest.fixture
 def recorded(stage: Stage, tmp_path: Path) -> Path:
     path = tmp_path / "trace"
     return record(stage, mixed(), path)
-
-
-def record(stage: Stage, script: Script, path: Path) -> Path:
-    """What ``record`` does, with a ring large enough."""
-    with attach(socket=stage.watch) as trace, path.open("wb") as out:
-        recorder = Recorder(out, trace.server, {})
-        stage.play(script)
-        while trace.position < len(script.calls):
-            recorder.write(trace, trace.read_block(5))
-        recorder.finish(trace.drops)
-    return path
 
 
 def who(snapshot: Snapshot, elapsed: int) -> Report:

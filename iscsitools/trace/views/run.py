@@ -6,7 +6,9 @@ Without an interval there is one piece, at the end: at Ctrl-C, at the end of the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from iscsitools.probes.table import ALL_MASK, BY_LABEL
@@ -53,21 +55,18 @@ def snapshots(
     one of them.
     """
     if source.read is not None:
-        return _replayed(source, listener, stop, commands, events, histograms, busy)
-    return _asked(source, listener, stop, commands, events, histograms, busy)
+        selection = source.selection(ALL_MASK)
+        replay = Replay(selection, commands=commands, events=events, histograms=histograms, busy=busy)
+        return _replayed(source.read, source, listener, stop, replay)
+    ask = partial(Sums, commands=commands, events=events, histograms=histograms, busy=busy, **source.live())
+    return _asked(source, listener, stop, ask, set(histograms))
 
 
 def _asked(
-    source: WatchOptions,
-    listener: Listener,
-    stop: EndRequest,
-    commands: bool,
-    events: bool,
-    histograms: Sequence[str],
-    busy: bool,
+    source: WatchOptions, listener: Listener, stop: EndRequest, ask: Callable[[], Sums], wanted: set[str]
 ) -> Iterator[tuple[Snapshot, int]]:
-    with Sums(commands=commands, events=events, histograms=histograms, busy=busy, **source.live()) as sums:
-        if older := set(histograms) - set(sums.kept):
+    with ask() as sums:
+        if older := wanted - set(sums.kept):
             raise TraceError(f"the server is an older one: it keeps no distribution of {', '.join(sorted(older))}")
         listener.started()
         pieces = Countdown(source)
@@ -94,18 +93,10 @@ def _asked(
 
 
 def _replayed(
-    source: WatchOptions,
-    listener: Listener,
-    stop: EndRequest,
-    commands: bool,
-    events: bool,
-    histograms: Sequence[str],
-    busy: bool,
+    file: Path, source: WatchOptions, listener: Listener, stop: EndRequest, replay: Replay
 ) -> Iterator[tuple[Snapshot, int]]:
-    assert source.read is not None
-    replay = Replay(source.selection(ALL_MASK), commands=commands, events=events, histograms=histograms, busy=busy)
     pieces = Countdown(source)
-    with open_file(source.read) as trace:
+    with open_file(file) as trace:
         cutter = Cutter(source.interval)
         for block, ends in cutter.cut(trace):
             if stop.asked:

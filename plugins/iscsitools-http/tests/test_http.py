@@ -13,6 +13,7 @@ from http_server import ImageServer
 from iscsitools.backstores.base import Backstore, BackstoreError
 from iscsitools.backstores.spec import build, parse_spec
 from iscsitools.plugins import PluginManager
+from iscsitools.testing.store_calls import read
 
 KIB = 1024
 CONTENT = os.urandom(1000 * KIB + 512)
@@ -47,12 +48,6 @@ def opened(manager: PluginManager) -> Iterator[Opened]:
     yield open_url
     for store in stores:
         store.close()
-
-
-def read(store: Backstore, offset: int, length: int) -> bytes:
-    buffer = bytearray(length)
-    store.read_into(offset, memoryview(buffer))
-    return bytes(buffer)
 
 
 def test_the_plugin_is_found_as_any_other(manager: PluginManager) -> None:
