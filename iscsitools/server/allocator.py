@@ -7,17 +7,17 @@ nothing leave 64 MiB the first time, and 560 MiB from the second time on. A size
 
 What is needed for each I/O lies in stock (:mod:`iscsitools.iscsi.connection.memory`) and is not allocated.
 
-Smaller blocks stay in the heap when they are free, and the next ones are taken from there. Measured: 50 initiators that
-leave out one command have 6,300 of 8 KiB held, 52 MiB in the account and 114 MiB resident. When they have gone, the
-account is at 0, the heap has 11 MiB in use as before and 44 MiB free, and 108 MiB are resident; after the second and
-third time 102 and 100 MiB. So this is bounded by ``buffer_memory`` and no leak. Of 200 connections that read nothing,
-263 MiB resident, only the stock of 8 MiB of chunks and 2 MiB of heap stay.
+Smaller blocks stay in the heap when they are free, and the next ones are taken from there: a flood of them leaves what
+it took resident, for the blocks that live lie between. So when what initiators make the server hold has fallen from a
+peak, the pages of free blocks are given back (malloc_trim(3)). Measured: 50 initiators that leave out one command have
+6,300 of 8 KiB held, 52 MiB in the account and 118 MiB resident. When they have gone 80 to 87 MiB are resident, of 61 before;
+giving back takes 2 ms of CPU once and leaves 66.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Final
+from typing import Any, Final
 
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
@@ -26,6 +26,8 @@ _MAPPED_FROM: Final = 128 << 10
 _HEAP_KEPT: Final = 1 << 20
 """Free bytes at the heap's end that are kept for the next allocations: without them it would grow and shrink all the
 time, for a size that was set sets glibc's own 128 KiB for this one, too."""
+_PEAK: Final = 16 << 20
+"""Bytes held by initiators that are a flood worth a look at the whole heap afterwards."""
 
 
 def give_back_freed_memory() -> bool:
@@ -33,8 +35,28 @@ def give_back_freed_memory() -> bool:
 
     That is where it is not glibc: others have no such threshold, or none that moves.
     """
+    mallopt = _function("mallopt")
+    return mallopt is not None and bool(mallopt(_MMAP_THRESHOLD, _MAPPED_FROM) and mallopt(_TRIM_THRESHOLD, _HEAP_KEPT))
+
+
+class HeapTrim:
+    """Gives back what a flood has left free in the heap, once it is over; nothing where the C library cannot."""
+
+    def __init__(self) -> None:
+        self._trim = _function("malloc_trim")
+        self._highest = 0
+
+    def look(self, held: int) -> None:
+        """``held``: bytes in the account now. Called every second or so."""
+        self._highest = max(self._highest, held)
+        if self._trim is not None and self._highest >= _PEAK and held <= self._highest // 4:
+            self._highest = held
+            self._trim(0)
+
+
+def _function(name: str) -> Any:
+    """One of the C library's; None: it has none of that name."""
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        return getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
-        return False
-    return bool(mallopt(_MMAP_THRESHOLD, _MAPPED_FROM) and mallopt(_TRIM_THRESHOLD, _HEAP_KEPT))
+        return None

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.config import Limits
+from iscsitools.server.allocator import HeapTrim
 from iscsitools.server.health import LimitWatch
 from iscsitools.server.sums_memory import SumsMemory
 
@@ -18,12 +19,13 @@ _LEAST_SECONDS: Final = 0.05
 
 
 class PeriodicWork:
-    """Timers of connections and units, the account of what sums hold, limits that are reached, the watch sockets."""
+    """Timers of connections and units, the account of what sums hold, the heap, limits, the watch sockets."""
 
     def __init__(self, server: Server) -> None:
         self.limit_watch = LimitWatch(server)
         self._server = server
         self._sums_memory = SumsMemory(server.buffers)
+        self._heap = HeapTrim()
         self._seconds = 1.0
 
     def take_timers(self, limits: Limits) -> None:
@@ -43,6 +45,7 @@ class PeriodicWork:
             for target in server.assembly.targets:
                 target.device.look()
         self._count_sums()
+        self._heap.look(server.buffers.reserved)
         self.limit_watch.look()
         if server.trace is not None and (line := server.trace.look_after()):
             log.warning(line)
