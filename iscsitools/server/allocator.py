@@ -10,8 +10,8 @@ What is needed for each I/O lies in stock (:mod:`iscsitools.iscsi.connection.mem
 Smaller blocks stay in the heap when they are free, and the next ones are taken from there: a flood of them leaves what
 it took resident, for the blocks that live lie between. So when what initiators make the server hold has fallen from a
 peak, the pages of free blocks are given back (malloc_trim(3)). Measured: 50 initiators that leave out one command have
-6,300 of 8 KiB held, 52 MiB in the account and 118 MiB resident. When they have gone 80 to 87 MiB are resident, of 61 before;
-giving back takes 2 ms of CPU once and leaves 66.
+6,300 of 8 KiB held, 52 MiB in the account and 118 MiB resident. When they have gone 80 to 87 MiB are resident, of 61
+before; giving back takes 2 ms of CPU once and leaves 66.
 """
 
 from __future__ import annotations
