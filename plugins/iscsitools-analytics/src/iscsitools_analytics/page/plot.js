@@ -2,6 +2,7 @@
 
 import { clock, times } from "./units.js";
 
+const ROOM_FOR_WORDS = 110;
 export const MARGIN = { left: 66, right: 10, slice: 90, narrow: 40, top: 8, bottom: 22 };
 
 export function theme() {
@@ -56,7 +57,10 @@ export class Frame {
       const gap = column < this.data.columns.length && this.data.columns[column] === null;
       if (gap && from === null) from = column;
       if (!gap && from !== null) {
-        surface.rect(this.edge(from), this.top, this.edge(column) - this.edge(from), this.bottom - this.top, colours.gap);
+        const [left, wide] = [this.edge(from), this.edge(column) - this.edge(from)];
+        surface.rect(left, this.top, wide, this.bottom - this.top, colours.gap);
+        // In the lowest line, where the fewest marks of an axis are.
+        if (wide > ROOM_FOR_WORDS) surface.text(left + wide / 2, this.bottom - 6, "nobody watched", colours.faint, "center");
         from = null;
       }
     }
