@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -75,12 +75,19 @@ def fixed_differences(before: Config, after: Config) -> list[str]:
     return [f"{name} cannot change while the server runs: restart it" for name in names]
 
 
-def plan(before: Config, after: Config, registry: Registry) -> tuple[Change, ...]:
-    """The changes that make one configuration of the other, in the order of the file."""
-    return tuple(_changes(before, after, Stacks(registry)))
+Sizes = Mapping[tuple[str, int], int]
+"""What LUNs hold that are served, in bytes, by target and number."""
 
 
-def _changes(before: Config, after: Config, stacks: Stacks) -> Iterator[Change]:
+def plan(before: Config, after: Config, registry: Registry, sizes: Sizes | None = None) -> tuple[Change, ...]:
+    """The changes that make one configuration of the other, in the order of the file.
+
+    ``sizes``: a configuration need not say how large a disk is, nor does one that was made of that size stay so.
+    """
+    return tuple(_changes(before, after, Stacks(registry), sizes or {}))
+
+
+def _changes(before: Config, after: Config, stacks: Stacks, sizes: Sizes) -> Iterator[Change]:
     yield from _portals(before, after)
     if before.log_level != after.log_level:
         yield Change(ChangeKind.LOG_LEVEL, f"log_level goes from {before.log_level} to {after.log_level}")
@@ -97,7 +104,7 @@ def _changes(before: Config, after: Config, stacks: Stacks) -> Iterator[Change]:
             yield Change(ChangeKind.TARGET_REMOVED, f"target {iqn} is removed, with {_luns(target)}", iqn)
     for iqn, target in new_targets.items():
         if iqn in old_targets:
-            yield from _target(old_targets[iqn], target, stacks)
+            yield from _target(old_targets[iqn], target, stacks, sizes)
         else:
             yield Change(ChangeKind.TARGET_ADDED, f"target {iqn} is added, with {_luns(target)}", iqn)
 
@@ -129,7 +136,7 @@ def _luns(target: TargetConfig) -> str:
     return f"{count} LUN{'s' if count != 1 else ''}" if count else "no LUN"
 
 
-def _target(before: TargetConfig, after: TargetConfig, stacks: Stacks) -> Iterator[Change]:
+def _target(before: TargetConfig, after: TargetConfig, stacks: Stacks, sizes: Sizes) -> Iterator[Change]:
     iqn = after.iqn
     texts = [f"alias of {iqn} becomes {after.alias!r}"] if before.alias != after.alias else []
     texts += [f"initiator {name} is let in to {iqn}" for name in after.initiators if name not in before.initiators]
@@ -147,7 +154,7 @@ def _target(before: TargetConfig, after: TargetConfig, stacks: Stacks) -> Iterat
     texts += _auth(before.auth, after.auth, iqn)
     for text in texts:
         yield Change(ChangeKind.TARGET_CHANGED, text, iqn)
-    yield from _units(before, after, stacks)
+    yield from _units(before, after, stacks, sizes)
 
 
 def _access(before: TargetConfig, after: TargetConfig) -> Iterator[str]:
@@ -204,7 +211,7 @@ def _auth(before: AuthConfig, after: AuthConfig, where: str) -> Iterator[str]:
         yield f"authenticator of {where} is {after.authenticator or 'none'}"
 
 
-def _units(before: TargetConfig, after: TargetConfig, stacks: Stacks) -> Iterator[Change]:
+def _units(before: TargetConfig, after: TargetConfig, stacks: Stacks, sizes: Sizes) -> Iterator[Change]:
     iqn = after.iqn
     old = {lun.number: lun for lun in before.luns}
     new = {lun.number: lun for lun in after.luns}
@@ -220,10 +227,10 @@ def _units(before: TargetConfig, after: TargetConfig, stacks: Stacks) -> Iterato
     for number, lun in come.items():
         yield Change(ChangeKind.LUN_ADDED, f"LUN {number} of {iqn} is added: {_shown(lun)}", iqn, number)
     for number in sorted(old.keys() & new.keys()):
-        yield from _unit(iqn, old[number], new[number], stacks)
+        yield from _unit(iqn, old[number], new[number], stacks, sizes.get((iqn, number), 0))
 
 
-def _unit(iqn: str, before: LunConfig, after: LunConfig, stacks: Stacks) -> Iterator[Change]:
+def _unit(iqn: str, before: LunConfig, after: LunConfig, stacks: Stacks, size: int) -> Iterator[Change]:
     number = after.number
     if stacks.same(before, after):
         return
@@ -231,8 +238,9 @@ def _unit(iqn: str, before: LunConfig, after: LunConfig, stacks: Stacks) -> Iter
     if stacks.same_but_size(before, after):
         if not new or new == old:
             return  # how large to make the file says nothing of one that is there
+        old = size or old
         how = f"gets the size {size_word(new)}"
-        if old:
+        if old not in (0, new):
             how = f"{'grows' if new > old else 'shrinks'} from {size_word(old)} to {size_word(new)}"
         yield Change(
             ChangeKind.LUN_RESIZED,

@@ -88,7 +88,14 @@ class Changer:
         self._check_generation(wish.generation)
         if lines := fixed_differences(before, wish.config):
             raise ControlError(Code.RESTART, *lines)
-        changes = plan(before, wish.config, self._server.plugins.registry)
+        sizes = self._calls.ask(
+            lambda: {
+                (target.name, number): unit.blocks * unit.block_size
+                for target in self._server.assembly.targets
+                for number, unit in target.device.units.items()
+            }
+        )
+        changes = plan(before, wish.config, self._server.plugins.registry, sizes)
         if wish.dry_run:
             return changes
         if not changes:

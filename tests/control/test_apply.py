@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server.harness import IQN, Running, one_target, plugin, running
+from server.harness import IQN, Running, eventually, one_target, plugin, running
 
 from iscsitools.control import Code, Control, ControlError
 from iscsitools.initiator.login import LoginError
@@ -122,7 +123,7 @@ def test_a_resize_is_told_to_initiators(served: tuple[Running, Control]) -> None
         luns_of(document)[1]["store"]["size"] = "3M"
         assert control.apply(document).lines == [
             f"LUN 0 of {IQN} grows from 1M to 2M",
-            f"LUN 1 of {IQN} gets the size 3M",
+            f"LUN 1 of {IQN} grows from 1M to 3M",
         ]
         assert attention(session, 0) == (0x2A, 0x09)  # CAPACITY DATA HAS CHANGED
         assert attention(session, 1) == (0x2A, 0x09)
@@ -154,6 +155,26 @@ def test_to_shrink_has_to_be_forced(served: tuple[Running, Control]) -> None:
     with pytest.raises(ControlError, match="shrinks from 1M to 512K: what lies beyond is lost"):
         control.apply(document)
     control.apply(document, in_use="force")
+
+
+def test_what_shrinks_is_the_disk_whatever_the_configuration_says_of_it(
+    served: tuple[Running, Control], tmp_path: Path
+) -> None:  # fmt: skip
+    """A file that is there needs no size in the configuration, and one that has it can be made longer beside it."""
+    server, control = served
+    disk = tmp_path / "disk"
+    with pytest.raises(ControlError, match="shrinks from 1M to 512K: what lies beyond is lost"):
+        control.resize_lun(IQN, 1, "512K")
+    assert control.resize_lun(IQN, 1, "1M").lines == [f"LUN 1 of {IQN} gets the size 1M"]
+    os.truncate(disk, 4 << 20)
+    server.server.read_sizes()
+    with server.connect() as session:
+        eventually(lambda: session.read_capacity(1) == (8192, 512))
+    with pytest.raises(ControlError, match="shrinks from 4M to 2M: what lies beyond is lost"):
+        control.resize_lun(IQN, 1, "2M")
+    assert disk.stat().st_size == 4 << 20
+    assert control.resize_lun(IQN, 1, "2M", in_use="force").lines == [f"LUN 1 of {IQN} shrinks from 4M to 2M"]
+    assert disk.stat().st_size == 2 << 20
 
 
 def test_a_lun_that_moves_keeps_content_and_identity(served: tuple[Running, Control]) -> None:
