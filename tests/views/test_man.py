@@ -49,6 +49,15 @@ def test_generated_parts_are_what_the_commands_say(project: Path) -> None:
     assert {path: path.exists() and path.read_text() for path in pages} == pages
 
 
+@pytest.mark.parametrize("command", built_in())
+def test_every_page_has_an_example_and_leads_to_others(project: Path, command: str) -> None:
+    text = page(project, command)
+    example, _, others = text.partition("\n## EXAMPLES\n")[2].partition("\n## SEE ALSO\n")
+    assert f"iscsitools {command}" in example
+    assert re.findall(r"[\w-]+\(\d\)", others)
+    assert f"iscsitools-{command}(1)" not in others
+
+
 @pytest.mark.parametrize("command", WATCHING)
 def test_every_page_has_every_part(project: Path, command: str) -> None:
     found = [line[3:] for line in page(project, command).splitlines() if line.startswith("## ")]
