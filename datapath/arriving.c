@@ -138,6 +138,7 @@ PyObject *path_take_segment(PyObject *self, PyObject *Py_UNUSED(unused))
 
     if (arriving->buffer == NULL)
         Py_RETURN_NONE;
+    ((struct path *)self)->alone = 0;
     view = view_of(arriving);
     found = view == NULL ? NULL
                          : Py_BuildValue("(y#NnIK)", arriving->bhs, (Py_ssize_t)BHS_LENGTH, view,

@@ -7,6 +7,7 @@
 #endif
 #include "carrier.h"
 #include "ring.h"
+#include "taker.h"
 #include "trace.h"
 
 /* checksum(data, by_table=False): for tests. */
@@ -44,7 +45,7 @@ PyMODINIT_FUNC PyInit__native(void)
     PyObject *module;
 
     crc32c_init();
-    if (tags_init() < 0 || gate_init() < 0 || (module = PyModule_Create(&definition)) == NULL)
+    if (tags_init() < 0 || gate_init() < 0 || taker_init() < 0 || (module = PyModule_Create(&definition)) == NULL)
         return NULL;
     if (PyModule_AddObjectRef(module, "Gate", (PyObject *)gate_type) < 0 || path_init(module) < 0
         || ring_init(module) < 0 || carrier_init(module) < 0 || trace_init(module) < 0)

@@ -40,6 +40,7 @@ struct path {
     uint64_t fired;
     uint64_t ttt, now; /* the last Target Transfer Tag; monotonic nanoseconds of the turn */
     uint64_t waiting;    /* commands that wait for data, at the end of the last batch */
+    uint64_t alone;      /* nothing but its last turn has had to do with it, and that has left nothing */
     uint64_t heard;      /* when a data thread last received something of it, in monotonic nanoseconds */
     struct guest *guest; /* what a data thread has of it; NULL: it is the loop's thread's */
     bool busy; /* inside of consume, or a data thread's: its buffers may not be exchanged now */

@@ -103,6 +103,7 @@ static struct word fired = {offsetof(struct path, fired), UINT64_MAX};
 
 static struct word ttt = {offsetof(struct path, ttt), UINT32_MAX - 1};
 static struct word now = {offsetof(struct path, now), UINT64_MAX};
+static struct word alone = {offsetof(struct path, alone), 1};
 static struct word heard = {offsetof(struct path, heard), UINT64_MAX};
 static struct word waiting = {offsetof(struct path, waiting), UINT64_MAX};
 static struct word flying = {offsetof(struct path, flights.count), UINT64_MAX};
@@ -130,6 +131,7 @@ PyGetSetDef path_attributes[] = {
     {"fired", word_get, word_set, NULL, &fired},
     {"ttt", word_get, word_set, NULL, &ttt},
     {"now", word_get, word_set, NULL, &now},
+    {"alone", flag_get, flag_set, NULL, &alone},
     {"heard", word_get, NULL, NULL, &heard},
     {"transfers", word_get, NULL, NULL, &pending},
     {"awaited", word_get, NULL, NULL, &awaited},

@@ -2,6 +2,7 @@
 #include "path.h"
 
 #include "crc32c.h"
+#include "taker.h"
 #include "wire.h"
 #include "words.h"
 
@@ -128,6 +129,7 @@ static PyObject *header_intact(PyObject *self, PyObject *const *args, Py_ssize_t
 PyMethodDef path_methods[] = {
     {"consume", (PyCFunction)(void (*)(void))path_consume, METH_FASTCALL, "Serve the PDUs of the receive buffer."},
     {"turn", (PyCFunction)(void (*)(void))path_turn, METH_FASTCALL, "Receive, serve and send."},
+    {"events", path_events, METH_VARARGS, "What takes the events of a socket while nothing else has to do with it."},
     {"write_in_place", (PyCFunction)(void (*)(void))path_write_in_place, METH_FASTCALL,
      "Answer a WRITE whose data was received elsewhere."},
     {"data_in_place", (PyCFunction)(void (*)(void))path_data_in_place, METH_FASTCALL,

@@ -7,8 +7,9 @@
  * The interpreter's lock is held throughout, over the two system calls too: neither waits, and whoever gets the lock in
  * between may keep it for five milliseconds.
  */
-#include "batch.h"
+#include "turn.h"
 
+#include "batch.h"
 #include "words.h"
 
 #include <errno.h>
@@ -168,44 +169,45 @@ static PyObject *result_of(const struct turn *turn)
                          (Py_ssize_t)(turn->budget < turn->of_python ? turn->budget : turn->of_python), kept ? Py_True : Py_False, turn->over ? Py_True : Py_False);
 }
 
-static int read_arguments(struct turn *turn, PyObject *const *args, Py_ssize_t count)
+static bool may_begin_turn(const struct path *path)
 {
-    uint64_t numbers[4];
-    static const uint64_t most[] = {INT_MAX, 0, UINT32_MAX, UINT64_MAX};
+    return !path->busy && path->chunk_object == NULL && path->chunk_begin + path->tail == path->sent;
+}
 
-    if (count != 5) {
-        PyErr_Format(PyExc_TypeError, "takes 5 arguments, not %zd", count);
-        return -1;
-    }
-    for (int i = 0; i < 4; i++) {
-        uint64_t limit = i == 1 ? (uint64_t)turn->path->receive.len : most[i];
-        if (number_of(args[i == 0 ? 0 : i + 1], limit, &numbers[i]) < 0)
-            return -1;
-    }
-    turn->fd = (int)numbers[0];
-    turn->chunk = args[1];
-    turn->end = (size_t)numbers[1];
-    turn->of_python = (size_t)numbers[2];
-    turn->budget = WORK;
-    turn->path->now = numbers[3];
-    word_store(&turn->path->heard, numbers[3]);
-    return 0;
+PyObject *turn_take(struct path *path, int fd, PyObject *chunk, size_t fill, size_t of_python, uint64_t now)
+{
+    struct turn turn = {.path = path, .chunk = chunk, .fd = fd, .end = fill, .of_python = of_python,
+                        .budget = WORK, .stop = INCOMPLETE};
+    PyObject *result;
+    int failed;
+
+    path->alone = 0;
+    if (!may_begin_turn(path))
+        Py_RETURN_FALSE;
+    path->now = now;
+    word_store(&path->heard, now);
+    if (path_enter_chunk(path, chunk) < 0)
+        return NULL;
+    path->chunk_begin += path->tail;
+    path->tail = 0;
+    failed = take(&turn);
+    if (path->chunk_object == chunk && path->tail == 0)
+        path_leave_chunk(path);
+    result = failed ? NULL : result_of(&turn);
+    path->alone = result == Py_None;
+    return result;
 }
 
 PyObject *path_turn(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct path *path = (struct path *)self;
-    struct turn turn = {.path = path, .stop = INCOMPLETE};
-    int failed;
+    const uint64_t most[] = {INT_MAX, (uint64_t)path->receive.len, UINT32_MAX, UINT64_MAX};
+    uint64_t numbers[4];
 
-    if (path->busy || path->chunk_object != NULL || path->chunk_begin + path->tail != path->sent)
-        Py_RETURN_FALSE;
-    if (read_arguments(&turn, args, count) < 0 || path_enter_chunk(path, turn.chunk) < 0)
-        return NULL;
-    path->chunk_begin += path->tail;
-    path->tail = 0;
-    failed = take(&turn);
-    if (path->chunk_object == turn.chunk && path->tail == 0)
-        path_leave_chunk(path);
-    return failed ? NULL : result_of(&turn);
+    if (count != 5)
+        return PyErr_Format(PyExc_TypeError, "takes 5 arguments, not %zd", count);
+    for (int i = 0; i < 4; i++)
+        if (number_of(args[i == 0 ? 0 : i + 1], most[i], &numbers[i]) < 0)
+            return NULL;
+    return turn_take(path, (int)numbers[0], args[1], (size_t)numbers[1], (size_t)numbers[2], numbers[3]);
 }

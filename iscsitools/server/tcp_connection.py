@@ -12,10 +12,12 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.connection.connection import Connection
-from iscsitools.iscsi.connection.turns import ALL_DONE, IS_OVER, TurnEnd
+from iscsitools.iscsi.connection.stops import Turn
+from iscsitools.iscsi.connection.turns import ALL_DONE, IS_OVER, TURN_WORK, TurnEnd
 from iscsitools.server.loop import Loop
 from iscsitools.server.poller import READ, WRITE
 
@@ -57,6 +59,8 @@ class TcpConnection:
         """The rest of its end waits for its turn."""
         self._own_socket = True
         """Its socket is to be closed here."""
+        self._hands_on = False
+        """Its data path takes events by itself."""
         self._threads = threads
         self._served_at = self._taken_at = 0
         """Commands and PDUs that were taken by the end of the last turn."""
@@ -119,10 +123,29 @@ class TcpConnection:
         if end == ALL_DONE:
             if self._threads is not None:
                 self._offer()
+            elif not self._hands_on:
+                self._hand_on()
         elif end == IS_OVER:
             self._end_in_turn("connection closed by the initiator")
         elif self._open:
             self.flush()
+
+    def _hand_on(self) -> None:
+        """Have its data path take the events to come that concern nobody else: most of them."""
+        self._hands_on = True
+        conn = self.conn
+        take = conn.path.events(self._fd, conn.buffers, TURN_WORK, self.on_event, self._on_left)
+        if take is not None:
+            self._loop.hand_on(self._fd, take)
+
+    def _on_left(self, left: Turn | BaseException, now: int) -> None:
+        """The data path has taken an event, and has left this."""
+        self._guard(partial(self._take_left, left, now))
+
+    def _take_left(self, left: Turn | BaseException, now: int) -> None:
+        if isinstance(left, BaseException):
+            raise left
+        self._after_turn(self.conn.rest_of_turn(left, now))
 
     def _receive(self) -> None:
         """Receive once, however much there is, so that the other connections get their turn.

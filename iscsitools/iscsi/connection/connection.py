@@ -157,6 +157,7 @@ class Connection(Turns):
 
         It waits for the end of what its data thread is at.
         """
+        self.path.alone = False
         if self.call_back is not None:
             self.call_back()
         if self.path.segment_by:

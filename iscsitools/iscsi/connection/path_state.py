@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final, Literal
 
 from iscsitools.backstores.base import Request
-from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Chunk, address_of
+from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Buffers, Chunk, address_of
 from iscsitools.iscsi.connection.stops import NOT_HERE, Segment, Transfer, Turn
 from iscsitools.probes.firing import FIRED_NOTHING, Probes
 from iscsitools.probes.subscribers import ConnectionInfo, Mark
@@ -39,9 +39,9 @@ class PathState:
 
     __slots__ = (
         "_forms", "_gates", "_largest_in_parts", "_largest_read", "_largest_write", "_max_burst", "_max_send",
-        "_receive_address", "chunk", "chunk_begin", "commands", "data_digest", "exp_cmdsn", "fired", "header_digest",
-        "in_order", "info", "marks", "now", "probes", "read_bytes", "receive", "receive_view", "sent", "statsn",
-        "tags", "tail", "ttt", "window", "written_bytes",
+        "_receive_address", "alone", "chunk", "chunk_begin", "commands", "data_digest", "exp_cmdsn", "fired",
+        "header_digest", "in_order", "info", "marks", "now", "probes", "read_bytes", "receive", "receive_view", "sent",
+        "statsn", "tags", "tail", "ttt", "window", "written_bytes",
     )  # fmt: skip
 
     def __init__(self, receive: bytearray, info: ConnectionInfo, probes: Probes) -> None:
@@ -81,6 +81,8 @@ class PathState:
         """The last Target Transfer Tag that was given."""
         self.now = 0
         """When this turn began, in monotonic nanoseconds."""
+        self.alone = False
+        """Its last turn has left nothing, and nobody else has done anything that a turn has to ask for."""
         self.fired = FIRED_NOTHING
         """What has fired of the PDU at which :meth:`consume` stopped with OTHER; whoever takes that resets it."""
 
@@ -140,6 +142,17 @@ class PathState:
         nothing was done. None: all was served and sent. Raises OSError where receiving fails.
         """
         raise NotImplementedError  # see turns
+
+    def events(
+        self, fd: int, buffers: Buffers, budget: int, on_event: Callable[[int], None],
+        left: Callable[[Turn | BaseException, int], None],
+    ) -> Callable[[int], None] | None:  # fmt: skip
+        """What takes the events of a socket in place of ``on_event``; None: the path has nothing like that.
+
+        While the path is :attr:`alone`, an event that there is something to read is a turn, with ``buffers``' chunk. If
+        that leaves anything, or raises, ``left`` is called with it and the time. Else ``on_event`` is.
+        """
+        return None
 
     segment_by: ClassVar[int] = 0
     """By when the long data segment has to be there that turns receive in its place; 0: there is none."""

@@ -118,9 +118,9 @@ class Turns(Framing):
             return NOT_NOW
         if fill:
             self._keep(b"")
-        return ALL_DONE if left is None else self._rest_of_turn(left, now)
+        return ALL_DONE if left is None else self.rest_of_turn(left, now)
 
-    def _rest_of_turn(self, left: Turn, now: int) -> TurnEnd:
+    def rest_of_turn(self, left: Turn, now: int) -> TurnEnd:
         """Go on where the data path has stopped."""
         pos, end, stop, self._budget, kept, over = left
         buffers = self.buffers
