@@ -136,6 +136,20 @@ def module_path(name: str) -> Path | None:
     return None
 
 
+def test_every_path_that_the_page_names_is_there() -> None:
+    """``room/file.py``, ``file.c`` or ``room/``: from the top, or in a room that the sentence is about."""
+    words = set(re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", PAGE.read_text()))
+    paths = {word for word in words if "/" in word or word.endswith((".py", ".c", ".h", ".md", ".toml"))}
+    roots = [PACKAGE.parent, PACKAGE, *(room for room in PACKAGE.rglob("*") if room.is_dir())]
+    assert sorted(path for path in paths if not any((root / path).exists() for root in roots)) == []
+
+
+@pytest.mark.parametrize("room", sorted({path.parent for path in PACKAGE.glob("*/**/*.py")}))
+def test_every_room_has_its_place_in_the_page(room: Path) -> None:
+    name = str(room.relative_to(PACKAGE))
+    assert re.search(rf"^\|[^|]*`{name}/`[^|]*\|", PAGE.read_text(), re.MULTILINE)
+
+
 def test_no_import_goes_in_a_circle() -> None:
     graph = {path: {module_path(name) for name in run_time_imports(path)} - {path} for path in PACKAGE.rglob("*.py")}
     while True:
