@@ -57,6 +57,14 @@ class Guest:
         if name:
             self.note(name, vars(totals))
 
+    def held(self, process: subprocess.Popen[bytes]) -> dict[str, int]:
+        """How many mappings and descriptors a process has: more and more, if it gives something not back."""
+        folder = Path("/proc", str(process.pid))
+        return {
+            "maps": len((folder / "maps").read_text().splitlines()),
+            "descriptors": len(list((folder / "fd").iterdir())),
+        }
+
     @contextmanager
     def traced(self, name: str, ports: Sequence[int], *words: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run a tracer around something, end it as Ctrl-C does, and note its status."""

@@ -140,8 +140,9 @@ def killed(guest: Guest, steady: Steady) -> None:
     guest.note("killed", {"before": before, "killed": at, "after": steady.done})
 
 
-def attached_again(guest: Guest, steady: Steady, cycles: int) -> None:
+def attached_again(guest: Guest, target: subprocess.Popen[bytes], steady: Steady, cycles: int) -> None:
     """Enable and disable probes many times."""
+    held = [guest.held(target)]
     steady.pause = 0.02  # what is shown are the cycles: the processor is theirs
     statuses: list[int] = []
     with few_symbols(), ThreadPoolExecutor(2) as pool:
@@ -149,16 +150,17 @@ def attached_again(guest: Guest, steady: Steady, cycles: int) -> None:
             if not len(statuses) % 10:
                 guest.step(f"cycle {len(statuses)}")
             statuses.append(status)
+    held.append(guest.held(target))
     steady.finish()
-    guest.note("cycles", {"statuses": statuses, "rounds": steady.done, "error": steady.error})
+    guest.note("cycles", {"statuses": statuses, "rounds": steady.done, "error": steady.error, "held": held})
 
 
-def disturbed(guest: Guest, port: int, cycles: int) -> None:
+def disturbed(guest: Guest, target: subprocess.Popen[bytes], port: int, cycles: int) -> None:
     """What must not hurt a target under load, and how it is afterwards."""
     steady = Steady(port, scene.TARGET)
     steady.start()
     killed(guest, steady)
-    attached_again(guest, steady, cycles)
+    attached_again(guest, target, steady, cycles)
     guest.load(port, 11, 7, "after-cycles")
     guest.command("after-cycles", TOOLS, "probes", "--name", "first")
 
@@ -177,7 +179,7 @@ def main() -> None:
     first, port = guest.serve("first")
     library(guest, port)
     two_targets(guest, first.pid, port)
-    disturbed(guest, port, int(sys.argv[2]))
+    disturbed(guest, first, port, int(sys.argv[2]))
     kernel_initiator(guest, port)
     first.terminate()
     guest.note("first", first.wait(PATIENCE))

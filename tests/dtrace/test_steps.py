@@ -108,6 +108,9 @@ def test_enabling_and_disabling_leaves_the_target_as_it_was(evidence: Path) -> N
     assert set(cycles["statuses"]) == {0}
     assert cycles["error"] == ""
     assert cycles["rounds"] > noted(evidence, "killed")["after"]
+    before, after = cycles["held"]
+    for what, number in before.items():
+        assert after[what] - number < len(cycles["statuses"]), f"{what}: more with each cycle"
     assert noted(evidence, "after-cycles") == done(11, 7)
     assert enabled(evidence, "after-cycles.txt") == []
     assert noted(evidence, "first") == 0
