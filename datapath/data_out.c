@@ -124,23 +124,35 @@ enum stop begin_transfer(struct batch *batch, const struct arrival *arrival)
     return SERVED;
 }
 
-/* Write all of the data, of which "arrival" is the last; false: not here, not now. */
+/* Whether "arrival" is the end of the data and lies elsewhere, and what is before it has been kept. */
+static bool is_apart(const struct transfer *transfer, size_t offset, const struct arrival *arrival)
+{
+    if (offset + arrival->length != transfer->wanted)
+        return false;
+    return offset == 0 || (transfer->data != NULL && arrival->data != transfer->data + offset);
+}
+
+/* Write all of the data, of which "arrival" is the last, from where it came to; false: not here, not now. */
 static bool write_all(struct batch *batch, struct transfer *transfer, size_t offset, const struct arrival *arrival)
 {
     struct gate *gate = transfer->gate;
     uint64_t place = transfer->lba * gate->block_size;
-    bool alone = transfer->data == NULL && arrival->length == transfer->wanted;
-    const uint8_t *data = arrival->data;
+    struct iovec places[2];
+    struct pieces pieces = {places, 0, transfer->wanted};
     enum attempt attempt;
 
     if (!gate_word(&gate->write_open) || !lba_fits(transfer->lba, transfer->wanted / gate->block_size, gate))
         return false;
-    if (!alone) {
+    if (is_apart(transfer, offset, arrival)) {
+        if (offset != 0)
+            places[pieces.count++] = (struct iovec){transfer->data, offset};
+        places[pieces.count++] = (struct iovec){(void *)(uintptr_t)arrival->data, arrival->length};
+    } else {
         if (!keep(batch, transfer, offset, arrival))
             return false;
-        data = transfer->data;
+        places[pieces.count++] = (struct iovec){transfer->data, transfer->wanted};
     }
-    attempt = shortcut_write(&gate->shortcut, batch->user, place, data, transfer->wanted);
+    attempt = shortcut_write_pieces(&gate->shortcut, batch->user, place, &pieces);
     if (attempt == ASK && !batch->user->threaded) { /* it takes a view of an object */
         PyObject *view;
         if (!keep(batch, transfer, offset, arrival))

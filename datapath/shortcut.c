@@ -61,11 +61,8 @@ static bool may_enter(const struct shortcut *shortcut, const struct user *user, 
     return offset + length <= (uint64_t)shortcut_word(shortcut, SIZE);
 }
 
-static enum attempt ram_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset, uint8_t *to,
-                             size_t length)
+static void ram_fill(const struct shortcut *shortcut, uint64_t offset, uint8_t *to, size_t length)
 {
-    if (!may_enter(shortcut, user, offset, length))
-        return ASK;
     while (length > 0) {
         size_t part = length;
         const uint8_t *from = chunk_at(shortcut, offset, &part);
@@ -77,24 +74,52 @@ static enum attempt ram_read(const struct shortcut *shortcut, const struct user 
         offset += part;
         length -= part;
     }
+}
+
+static enum attempt ram_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset,
+                             const struct pieces *pieces)
+{
+    if (!may_enter(shortcut, user, offset, pieces->length))
+        return ASK;
+    for (size_t i = 0; i < pieces->count; i++) {
+        ram_fill(shortcut, offset, pieces->first[i].iov_base, pieces->first[i].iov_len);
+        offset += pieces->first[i].iov_len;
+    }
     return DONE;
 }
 
-static enum attempt ram_write(const struct shortcut *shortcut, const struct user *user, uint64_t offset,
-                              const uint8_t *from, size_t length)
+static bool ram_put(const struct shortcut *shortcut, uint64_t offset, const uint8_t *from, size_t length)
 {
-    if (!may_enter(shortcut, user, offset, length))
-        return ASK;
     while (length > 0) {
         size_t part = length;
         uint8_t *to = chunk_at(shortcut, offset, &part);
         if (to == NULL)
-            return ASK; /* it makes the chunk, and writes what is written already once more */
+            return false;
         memcpy(to, from, part);
         from += part;
         offset += part;
         length -= part;
     }
+    return true;
+}
+
+static enum attempt ram_write(const struct shortcut *shortcut, const struct user *user, uint64_t offset,
+                              const struct pieces *pieces)
+{
+    if (!may_enter(shortcut, user, offset, pieces->length))
+        return ASK;
+    for (size_t i = 0; i < pieces->count; i++) {
+        if (!ram_put(shortcut, offset, pieces->first[i].iov_base, pieces->first[i].iov_len))
+            return ASK; /* it makes the chunk, and writes what is written already once more */
+        offset += pieces->first[i].iov_len;
+    }
+    return DONE;
+}
+
+static enum attempt null_read(const struct pieces *pieces)
+{
+    for (size_t i = 0; i < pieces->count; i++)
+        memset(pieces->first[i].iov_base, 0, pieces->first[i].iov_len);
     return DONE;
 }
 
@@ -105,17 +130,16 @@ int shortcut_unflushed(const struct shortcut *shortcut)
     return shortcut->kind == SHORTCUT_FILE ? shortcut_word(shortcut, UNFLUSHED) != 0 : -1;
 }
 
-static enum attempt read_kind(const struct shortcut *shortcut, const struct user *user, uint64_t offset, uint8_t *to,
-                              size_t length)
+static enum attempt read_kind(const struct shortcut *shortcut, const struct user *user, uint64_t offset,
+                              const struct pieces *pieces)
 {
     switch (shortcut->kind) {
     case SHORTCUT_FILE:
-        return file_read(shortcut, user, offset, to, length);
+        return file_read(shortcut, user, offset, pieces);
     case SHORTCUT_RAM:
-        return ram_read(shortcut, user, offset, to, length);
+        return ram_read(shortcut, user, offset, pieces);
     case SHORTCUT_NULL:
-        memset(to, 0, length);
-        return DONE;
+        return null_read(pieces);
     case SHORTCUT_CARRIER:
         return CANNOT;
     case SHORTCUT_NONE:
@@ -124,14 +148,14 @@ static enum attempt read_kind(const struct shortcut *shortcut, const struct user
     return ASK;
 }
 
-static enum attempt write_kind(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
-                               size_t length)
+static enum attempt write_kind(const struct shortcut *shortcut, struct user *user, uint64_t offset,
+                               const struct pieces *pieces)
 {
     switch (shortcut->kind) {
     case SHORTCUT_FILE:
-        return file_write(shortcut, user, offset, from, length);
+        return file_write(shortcut, user, offset, pieces);
     case SHORTCUT_RAM:
-        return ram_write(shortcut, user, offset, from, length);
+        return ram_write(shortcut, user, offset, pieces);
     case SHORTCUT_NULL:
         return DONE;
     case SHORTCUT_CARRIER:
@@ -160,25 +184,43 @@ static bool claim(const struct shortcut *shortcut, struct user *user, uint64_t o
     return true;
 }
 
-enum attempt shortcut_read(const struct shortcut *shortcut, struct user *user, uint64_t offset, uint8_t *to, size_t length)
+enum attempt shortcut_read_pieces(const struct shortcut *shortcut, struct user *user, uint64_t offset,
+                                  const struct pieces *pieces)
 {
-    bool claimed = claim(shortcut, user, offset, length, false);
-    enum attempt attempt = read_kind(shortcut, user, offset, to, length);
+    bool claimed = claim(shortcut, user, offset, pieces->length, false);
+    enum attempt attempt = read_kind(shortcut, user, offset, pieces);
 
     if (claimed)
         user_release(user);
     return attempt;
 }
 
-enum attempt shortcut_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
-                            size_t length)
+enum attempt shortcut_write_pieces(const struct shortcut *shortcut, struct user *user, uint64_t offset,
+                                   const struct pieces *pieces)
 {
-    bool claimed = claim(shortcut, user, offset, length, true);
-    enum attempt attempt = write_kind(shortcut, user, offset, from, length);
+    bool claimed = claim(shortcut, user, offset, pieces->length, true);
+    enum attempt attempt = write_kind(shortcut, user, offset, pieces);
 
     if (claimed)
         user_release(user);
     return attempt;
+}
+
+enum attempt shortcut_read(const struct shortcut *shortcut, struct user *user, uint64_t offset, uint8_t *to, size_t length)
+{
+    struct iovec piece = {to, length};
+    const struct pieces one = {&piece, 1, length};
+
+    return shortcut_read_pieces(shortcut, user, offset, &one);
+}
+
+enum attempt shortcut_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
+                            size_t length)
+{
+    struct iovec piece = {(void *)(uintptr_t)from, length};
+    const struct pieces one = {&piece, 1, length};
+
+    return shortcut_write_pieces(shortcut, user, offset, &one);
 }
 
 void shortcut_count_flight(const struct shortcut *shortcut, bool writes, int more)

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct air;
 
@@ -43,10 +44,20 @@ int shortcut_open(struct shortcut *shortcut, PyObject *store);
 /* Whether something that was written may not be durable; -1: its "unflushed" says so. */
 int shortcut_unflushed(const struct shortcut *shortcut);
 
+/* Bytes that belong side by side in a store and lie in several pieces here; "length": of all of them. */
+struct pieces {
+    struct iovec *first;
+    size_t count, length;
+};
+
 /* Move bytes for a user, who is inside if he is a data thread. To a data thread that is told to ask, nothing else is left. */
 enum attempt shortcut_read(const struct shortcut *shortcut, struct user *user, uint64_t offset, uint8_t *to, size_t length);
 enum attempt shortcut_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
                             size_t length);
+enum attempt shortcut_read_pieces(const struct shortcut *shortcut, struct user *user, uint64_t offset,
+                                  const struct pieces *pieces);
+enum attempt shortcut_write_pieces(const struct shortcut *shortcut, struct user *user, uint64_t offset,
+                                   const struct pieces *pieces);
 
 /*
  * Count a call that is about to be in the ring, so that data threads see it: who of them was at the same bytes has ended

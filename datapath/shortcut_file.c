@@ -23,24 +23,52 @@
 enum { PAGE = 4096, PAGE_MASK = PAGE - 1 };
 #define SLOW_NS INT64_C(20000000)
 
-#ifdef __linux__
-static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64_t flags)
-{
-    struct iovec piece = {to, length};
+enum { MOST_AT_ONCE = 1024 }; /* pieces that a call of the kernel takes */
 
+#ifdef __linux__
+static ssize_t read_at(int fd, const struct iovec *pieces, size_t count, int64_t offset, int64_t flags)
+{
 #if HAS_PREADV2
-    return preadv2(fd, &piece, 1, offset, (int)flags);
+    return preadv2(fd, pieces, (int)count, offset, (int)flags);
 #else /* the kernel takes the offset in halves */
-    return syscall(SYS_preadv2, fd, &piece, 1L, (long)offset, (long)(offset >> 32), (int)flags);
+    return syscall(SYS_preadv2, fd, pieces, (long)count, (long)offset, (long)(offset >> 32), (int)flags);
 #endif
 }
 #else
-static ssize_t read_at(int fd, uint8_t *to, size_t length, int64_t offset, int64_t flags)
+static ssize_t read_at(int fd, const struct iovec *pieces, size_t count, int64_t offset, int64_t flags)
 {
     errno = ENOSYS;
-    return flags == 0 ? pread(fd, to, length, (off_t)offset) : -1;
+    return flags == 0 ? preadv(fd, pieces, (int)count, (off_t)offset) : -1;
 }
 #endif
+
+static size_t length_of(const struct iovec *pieces, size_t count)
+{
+    size_t length = 0;
+
+    for (size_t i = 0; i < count; i++)
+        length += pieces[i].iov_len;
+    return length;
+}
+
+/* Read all of them; what cannot be read, or not without waiting, ends it: how many bytes there are, or -1. */
+static ssize_t read_pieces(int fd, const struct pieces *pieces, int64_t offset, int64_t flags)
+{
+    ssize_t all = 0;
+
+    if (pieces->count <= MOST_AT_ONCE)
+        return read_at(fd, pieces->first, pieces->count, offset, flags);
+    for (size_t i = 0; i < pieces->count; i += MOST_AT_ONCE) {
+        size_t count = pieces->count - i < MOST_AT_ONCE ? pieces->count - i : MOST_AT_ONCE;
+        ssize_t taken = read_at(fd, pieces->first + i, count, offset + all, flags);
+        if (taken < 0)
+            return taken;
+        all += taken;
+        if (taken != (ssize_t)length_of(pieces->first + i, count))
+            break;
+    }
+    return all;
+}
 
 /* The descriptor by which a user reads: a data thread's own, where it has one. */
 static int file_of(const struct shortcut *shortcut, const struct user *user)
@@ -60,9 +88,10 @@ static bool may_meet(const struct shortcut *shortcut, const struct user *user, u
     return flights_in_the_way(shortcut, offset, length, writes);
 }
 
-enum attempt file_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset, uint8_t *to,
-                       size_t length)
+enum attempt file_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset,
+                       const struct pieces *pieces)
 {
+    size_t length = pieces->length;
     int64_t flags = shortcut_word(shortcut, READ_FLAGS);
     ssize_t count;
 
@@ -70,7 +99,7 @@ enum attempt file_read(const struct shortcut *shortcut, const struct user *user,
         return CANNOT;
     if (shortcut_word(shortcut, WRITERS) != 0)
         return ASK;
-    count = read_at(file_of(shortcut, user), to, length, (int64_t)offset, flags);
+    count = read_pieces(file_of(shortcut, user), pieces, (int64_t)offset, flags);
     if (count == (ssize_t)length)
         return DONE;
     return count >= 0 || errno == EAGAIN ? CANNOT : ASK;
@@ -101,8 +130,9 @@ static void was_slow(const struct shortcut *shortcut, struct user *user, int64_t
 static bool is_there(const struct shortcut *shortcut, uint64_t offset, size_t length)
 {
     uint8_t bytes[2];
+    struct iovec piece = {bytes, length};
 
-    return read_at((int)shortcut_word(shortcut, FD), bytes, length, (int64_t)offset, shortcut_word(shortcut, READ_FLAGS))
+    return read_at((int)shortcut_word(shortcut, FD), &piece, 1, (int64_t)offset, shortcut_word(shortcut, READ_FLAGS))
            == (ssize_t)length;
 }
 
@@ -125,9 +155,9 @@ static bool edges_cached(const struct shortcut *shortcut, uint64_t start, uint64
     return !last || (first && last_page <= start) || is_there(shortcut, last_page, 1);
 }
 
-enum attempt file_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
-                        size_t length)
+enum attempt file_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const struct pieces *pieces)
 {
+    size_t length = pieces->length;
     int fd = (int)shortcut_word(shortcut, FD);
     int64_t begin = (int64_t)monotonic_now();
     ssize_t count;
@@ -143,7 +173,7 @@ enum attempt file_write(const struct shortcut *shortcut, struct user *user, uint
         return CANNOT; /* somebody has cut the file: write() says so */
     if (user->threaded)
         shortcut_set_word(shortcut, UNFLUSHED, 1); /* somebody may read with FUA as soon as it is written */
-    count = pwrite(fd, from, length, (off_t)offset);
+    count = pwritev(fd, pieces->first, (int)pieces->count, (off_t)offset);
     if (count > 0)
         shortcut_set_word(shortcut, UNFLUSHED, 1); /* a flush may have begun and ended in between */
     if (count != (ssize_t)length)

@@ -1,4 +1,4 @@
-/* READs and WRITEs of the "file" backstore: one system call each on the page cache, or nothing. */
+/* READs and WRITEs of the "file" backstore: one system call each on the page cache (for 1024 pieces), or nothing. */
 #ifndef SHORTCUT_FILE_H
 #define SHORTCUT_FILE_H
 
@@ -17,9 +17,8 @@ static inline void shortcut_set_word(const struct shortcut *shortcut, int number
         __atomic_store_n((int64_t *)shortcut->words.buf + number, value, __ATOMIC_RELAXED);
 }
 
-enum attempt file_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset, uint8_t *to,
-                       size_t length);
-enum attempt file_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const uint8_t *from,
-                        size_t length);
+enum attempt file_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset,
+                       const struct pieces *pieces);
+enum attempt file_write(const struct shortcut *shortcut, struct user *user, uint64_t offset, const struct pieces *pieces);
 
 #endif
