@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -264,3 +265,25 @@ def test_a_silence_is_spread_over_its_seconds(first: int, seconds: int) -> None:
     assert len(told) == min(seconds, 30)
     assert sum(part[ONE].commands for _, part, _ in told) == 90
     assert max(part[ONE].commands for _, part, _ in told) == -(-90 // len(told))
+
+
+def test_what_did_not_fit_on_the_disk_costs_nothing_that_comes_later(tmp_path: Path) -> None:
+    """A disk that is full says so when the journal is written, at the end of a transaction."""
+    store = Store(tmp_path / "h.db")
+    store.add("s", HOUR, {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "h.db-wal").stat().st_size, hard))
+    try:
+        for t in (1, 2):
+            with pytest.raises(StoreError):
+                store.add("s", HOUR + t, {ONE: counted(5)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    store.add("s", HOUR + 3, {TWO: counted(7)})
+    store.add("s", HOUR + 4, {ONE: counted(9)})
+    expected = [{}, None, None, {"192.0.2.2": 7}, {"192.0.2.1": 9}]
+    for _ in range(2):
+        assert History(store).answer(question_of("operations"), HOUR, HOUR + 5, 5)["columns"] == expected
+        store.close()
+        store = Store(tmp_path / "h.db")
+    store.close()

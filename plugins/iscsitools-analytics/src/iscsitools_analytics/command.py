@@ -213,6 +213,8 @@ def _sources(options: Options, store: Store, recent: Recent) -> tuple[Watchers |
         recent.add(server, t, counted)
         try:
             store.add(server, t, counted, since)
+            if broken:
+                log.info("%s: the history is kept again", options.history)
             broken.clear()
         except StoreError as error:
             if str(error) not in broken:  # what is live goes on

@@ -55,6 +55,8 @@ class Store:
         self._all: list[sqlite3.Connection] = []
         self._ids: dict[Series, int] = {}
         self._spans: dict[str, list[int]] = {}
+        self._doubtful = False
+        """Whether a transaction failed since these two were read."""
         with self._told():
             # A file is one process's: two that add the same servers up would count everything twice.
             self._lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -80,10 +82,7 @@ class Store:
             db.executescript(schema.renewal())
         elif version != schema.VERSION:
             raise StoreError(f"{self.path}: not a history of this version")
-        for number, *texts in db.execute("SELECT * FROM series"):
-            self._ids[Series(*texts)] = number
-        for server, begin, end in db.execute("SELECT server, max(begin), end FROM watched GROUP BY server"):
-            self._spans[server] = [begin, end]
+        self._recall(db)
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -114,12 +113,23 @@ class Store:
             db = self._db
             db.execute("BEGIN IMMEDIATE")
             try:
+                if self._doubtful:
+                    self._recall(db)
                 yield db
+                # Where a full disk is noticed, and a failure that has ended the transaction by itself.
+                db.execute("COMMIT")
             except BaseException:
-                db.execute("ROLLBACK")
-                self._ids = {Series(*texts): number for number, *texts in db.execute("SELECT * FROM series")}
+                self._doubtful = True
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
                 raise
-            db.execute("COMMIT")
+
+    def _recall(self, db: sqlite3.Connection) -> None:
+        """Have what is known of the file by heart be what is in it."""
+        self._ids = {Series(*texts): number for number, *texts in db.execute("SELECT * FROM series")}
+        found = db.execute("SELECT server, max(begin), end FROM watched GROUP BY server")
+        self._spans = {server: [begin, end] for server, begin, end in found}
+        self._doubtful = False
 
     def add(self, server: str, t: int, tallies: Mapping[Series, Tally], since: int | None = None) -> None:
         """Keep what a server counted in the second that begins at ``t``, or from ``since`` on; then thin out.
