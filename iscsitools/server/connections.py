@@ -20,7 +20,7 @@ from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.callers import MOST_REFUSED, Callers
 from iscsitools.server.data_threads import DataThreads
 from iscsitools.server.draining import Draining
-from iscsitools.server.listeners import connection_info, prepare
+from iscsitools.server.listeners import prepare
 from iscsitools.server.log_queue import wanted
 from iscsitools.server.loop import Loop
 from iscsitools.server.tcp_connection import TcpConnection
@@ -67,31 +67,31 @@ class Connections:
         self._data_path = data_path
         self.threads = threads
 
-    def adopt(self, sock: socket.socket) -> None:
-        """Take a connection that was accepted."""
+    def adopt(self, sock: socket.socket, local: str, remote: str) -> None:
+        """Take a connection that was accepted, from ``remote`` at ``local``."""
         try:
             prepare(sock)
-            info = connection_info(self._number + 1, sock)
         except OSError:
             sock.close()  # gone before we came to it
             return
         if self.callers.full:
             self._make_room()
-        refusal = self.callers.refusal(info.remote)
+        refusal = self.callers.refusal(remote)
         if refusal:
             self.refused += 1
         if refusal and self.callers.refused >= MOST_REFUSED:
-            log.warning("connection closed unanswered: %s", refusal, extra={"remote": info.remote})
+            log.warning("connection closed unanswered: %s", refusal, extra={"remote": remote})
             sock.close()
             return
         self._number += 1
+        info = ConnectionInfo(self._number, local, remote, "ipv6" if local.startswith("[") else "ipv4")
         tcp = TcpConnection(self._loop, sock, self._gone, self._draining.take, self.threads)
         now = time.monotonic_ns()
         conn = Connection(
             info, self._buffers, self._probes, self._dispatcher, now, self._timers, self._wake, self._data_path
         )
         conn.refusal = refusal
-        self.callers.add(info.remote, bool(refusal))
+        self.callers.add(remote, bool(refusal))
         self.tcp[conn] = tcp
         tcp.start(conn)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
+import select
 import socket
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -14,7 +16,6 @@ from typing import Any, Final
 from iscsitools.config import PortalConfig
 from iscsitools.errors import RunError
 from iscsitools.iscsi.login.policy import Portal
-from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.server.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -31,12 +32,15 @@ _PEERS_FAULT: Final = frozenset(
 
 
 class Listeners:
-    """The listening sockets of all portals. ``accepted`` is called on the loop with each socket that came in."""
+    """The listening sockets of all portals.
+
+    ``accepted`` is called on the loop with each socket that came in, and the addresses of its two ends.
+    """
 
     def __init__(
         self,
         loop: Loop,
-        accepted: Callable[[socket.socket], None],
+        accepted: Callable[[socket.socket, str, str], None],
         inherited: Mapping[PortalConfig, list[socket.socket]],
     ) -> None:
         """``inherited``: portals that somebody else has opened for this process."""
@@ -46,6 +50,8 @@ class Listeners:
         self._sockets: dict[PortalConfig, list[socket.socket]] = {}
         self._in_line: set[socket.socket] = set()
         """Those whose turn has been asked for."""
+        self._own: dict[socket.socket, str] = {}
+        """The address of each, where it is that of all that come in by it: it listens on one only."""
         self._paused = False
 
     def open(self, portals: Collection[PortalConfig]) -> None:
@@ -61,6 +67,10 @@ class Listeners:
     def add(self, portal: PortalConfig, sockets: list[socket.socket]) -> None:
         """Take the sockets of :func:`listen` for a portal; nobody is accepted before ``start``."""
         self._sockets.setdefault(portal, []).extend(sockets)
+        for sock in sockets:
+            _have_inherited(sock)
+            address = address_text(sock.getsockname(), scoped=True)
+            self._own[sock] = "" if address.startswith(("0.0.0.0:", "[::]:")) or "%" in address else address
 
     def remove(self, portal: PortalConfig) -> None:
         """Accept nobody at a portal any more; connections that came by it go on."""
@@ -114,6 +124,7 @@ class Listeners:
         self._inherited = {}
 
     def _close(self, sock: socket.socket) -> None:
+        self._own.pop(sock, None)
         self._loop.remove_reader(sock.fileno())
         sock.close()
 
@@ -131,9 +142,11 @@ class Listeners:
         self._in_line.discard(listener)
         if listener.fileno() < 0 or self._paused:
             return
-        for _ in range(ACCEPTS_AT_ONCE):
+        for number in range(ACCEPTS_AT_ONCE):
+            if number and not _waits(listener):
+                return
             try:
-                sock, _ = listener.accept()
+                sock, peer = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -144,7 +157,24 @@ class Listeners:
                 self._loop.remove_reader(listener.fileno())
                 self._loop.call_later(_PAUSE, partial(self._watch, listener))
                 return
-            self._accepted(sock)
+            local = self._own[listener] or address_text(sock.getsockname(), scoped=True)
+            self._accepted(sock, local, address_text(peer))
+
+
+def _waits(listener: socket.socket) -> bool:
+    """Whether somebody waits to be accepted.
+
+    A tenth of what accept() takes where nobody does: the system makes a socket before it looks.
+    """
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _have_inherited(listener: socket.socket) -> None:
+    """Set what accepted sockets take over: answers leave at once, and a peer that vanished is noticed."""
+    if sys.platform == "linux":
+        _set_options(listener)
 
 
 def _by_socket(portal: PortalConfig, sock: socket.socket) -> Portal:
@@ -198,14 +228,13 @@ def address_text(address: Any, scoped: bool = False) -> str:
     return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
 
 
-def connection_info(ident: int, sock: socket.socket) -> ConnectionInfo:
-    """What the probes say of an accepted socket. Raises OSError when it is gone already."""
-    local, remote = address_text(sock.getsockname(), scoped=True), address_text(sock.getpeername())
-    return ConnectionInfo(ident, local, remote, "ipv6" if local.startswith("[") else "ipv4")
-
-
 def prepare(sock: socket.socket) -> None:
-    """Set the options of an accepted socket: answers leave at once, and a peer that vanished is noticed."""
+    """Set the options of an accepted socket, beside those that it has from its listener."""
     sock.setblocking(False)
+    if sys.platform != "linux":
+        _set_options(sock)
+
+
+def _set_options(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,21 @@ def test_a_wildcard_portal_is_shown_as_the_address_one_came_to(tmp_path: Path) -
         for host in ("127.0.0.1", "127.0.0.3"):
             with Session.connect((host, port), discovery=True) as session:
                 assert session.send_targets() == [("TargetName", IQN), ("TargetAddress", f"{host}:{port},1")]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_answers_leave_at_once_and_a_peer_that_vanished_is_noticed(tmp_path: Path, host: str) -> None:
+    """Also where an accepted socket has its options from the one that listens."""
+    with running(tmp_path, one_target("ram:1M", more=f'portals = ["{host}:0"]')) as target:
+        port = target.address[1]
+        with Session.connect(("127.0.0.1", port), IQN) as session:
+            (conn,) = target.server.connections.tcp
+            sock = target.server.connections.tcp[conn].sock
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert not sock.getblocking()
+            assert conn.info.local == f"127.0.0.1:{port}"
+            assert conn.info.remote == "{}:{}".format(*session.wire.sock.getsockname())
 
 
 def test_access_is_per_target(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_sessions_that_end_at_once(scene):
 def test_connections_that_come_at_once(scene):
     (good,) = scene.log_in(1)
 
-    def accepted(sock: socket.socket) -> None:
+    def accepted(sock: socket.socket, _local: str, _remote: str) -> None:
         scene.connect(sock)
         scene.note("accept")
 
