@@ -115,7 +115,7 @@ class Changer:
                 raise
             lines = list(error.lines) if isinstance(error, UserError) else [str(error)]
             raise ControlError(Code.FAILED, *lines) from None
-        self._finish(wish.config, changes, taken)
+        self._finish(before, wish.config, changes, taken)
         return changes
 
     # -- steps 1 and 2
@@ -188,13 +188,15 @@ class Changer:
 
     # -- steps 5 and 6
 
-    def _finish(self, config: Config, changes: Sequence[Change], taken: Sequence[_Taken]) -> None:
+    def _finish(self, before: Config, config: Config, changes: Sequence[Change], taken: Sequence[_Taken]) -> None:
         problems: list[str] = []
+        failed: list[Change] = []
         back = {(c.target, c.lun): c for c in changes if c.kind in (ChangeKind.LUN_MOVED, ChangeKind.LUN_REPLACED)}
         targets = {target.iqn: target for target in config.targets}
         for iqn, number, unit, store in taken:
             idle = self._wait_for_calls(store)
             change = back.get((iqn, number))
+            closed = False
             try:
                 if change is not None and change.kind is ChangeKind.LUN_MOVED and idle:
                     self._move(config, targets[iqn], change.to, unit, store)
@@ -202,17 +204,36 @@ class Changer:
                 if not idle:
                     raise BackstoreError("calls of its backstore do not return; it stays open")
                 _close(store)
+                closed = True
                 if change is not None:
                     self._open_anew(config, targets[iqn], number)
             except (UserError, BackstoreError, OSError) as error:
-                problems.append(f"{place(iqn, number)}: {error}")
+                where = place(iqn, number)
+                problems.append(f"{where}: {str(error).removeprefix(f'{where}: ')}")
                 if change is not None:
+                    failed.append(change)
                     gone = change.to if change.kind is ChangeKind.LUN_MOVED else number
-                    self._server.config = self._server.config.without_lun(iqn, gone)
-        self._record(self._server.config, changes)
+                    if closed:
+                        problems.append(f"{where} {self._open_as_before(before, iqn, number)}")
+                    else:
+                        self._server.config = self._server.config.without_lun(iqn, gone)
+        done = [change for change in changes if change not in failed]
+        self._record(self._server.config, done)
+        if failed and not done:
+            self._keep(self._server.config)
         if problems:
-            done = [f"done: {change.text}" for change in changes]
-            raise ControlError(Code.FAILED, *problems, *done)
+            raise ControlError(Code.FAILED, *problems, *(f"done: {change.text}" for change in done))
+
+    def _open_as_before(self, before: Config, iqn: str, number: int) -> str:
+        """Serve a LUN as it was, which cannot be opened as was wished; what became of it."""
+        target = next(target for target in before.targets if target.iqn == iqn)
+        try:
+            self._open_anew(before, target, number)
+        except (UserError, BackstoreError, OSError) as error:
+            self._server.config = self._server.config.without_lun(iqn, number)
+            return f"cannot be opened as before either: {str(error).removeprefix(f'{place(iqn, number)}: ')}"
+        self._server.config = self._server.config.with_lun(iqn, target.lun(number))
+        return "is served as before"
 
     def _rearrange(self, wish: Wish, changes: Sequence[Change], prepared: Prepared) -> list[_Taken]:
         """Step 5, on the loop's thread; returns the stores that were taken."""

@@ -217,6 +217,35 @@ def test_what_cannot_be_opened_changes_nothing(served: tuple[Running, Control], 
     assert len(control.apply(before.document).changes) == 1, "what had been opened is still locked"
 
 
+def test_what_cannot_be_opened_anew_is_served_as_before(served: tuple[Running, Control], tmp_path: Path) -> None:
+    server, control = served
+    with server.connect() as session:
+        session.write(5, b"k" * 512, 1)
+        session.logout()
+    (tmp_path / "small").write_bytes(b"no block")
+    document = control.get().document
+    luns_of(document)[1]["store"] = f"file:{tmp_path / 'small'}"
+    luns_of(document)[0]["serial"] = "other"
+    with pytest.raises(ControlError, match="its size, 8 bytes, is no multiple") as caught:
+        control.apply(document)
+    assert caught.value.lines[1:] == (
+        f"{IQN} LUN 1 is served as before",
+        f"done: LUN 0 of {IQN} is opened anew: serial is other",
+    )
+    after = control.get()
+    assert [lun["number"] for lun in luns_of(after.document)] == [0, 1]
+    assert control.apply(after.document).lines == []
+    with server.connect() as session:
+        assert session.read(5, 1, 1) == b"k" * 512
+        session.logout()
+    (tmp_path / "disk").unlink()
+    luns_of(after.document)[1]["store"] = f"file:{tmp_path / 'small'}"
+    with pytest.raises(ControlError, match="its size, 8 bytes, is no multiple") as caught:
+        control.apply(after.document)
+    assert "LUN 1 cannot be opened as before either: " in caught.value.lines[1]
+    assert [lun["number"] for lun in luns_of(control.get().document)] == [0]
+
+
 def test_targets_and_users_come_and_go(served: tuple[Running, Control]) -> None:
     server, control = served
     other = "iqn.2026-11.example:other"
