@@ -137,7 +137,7 @@ static PyObject *carrier_reap(PyObject *self, PyObject *Py_UNUSED(unused))
 
     if (next == NULL)
         return NULL;
-    carrier->air.reaps++;
+    flights_reapings++;
     while ((flight = take_ended(carrier)) != NULL)
         while (flight != NULL) {
             struct flight *after = flight->next_ended;

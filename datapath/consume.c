@@ -28,7 +28,7 @@ bool header_matches(const struct batch *batch)
     return memcmp(digest, bhs + BHS_LENGTH, DIGEST_LENGTH) == 0;
 }
 
-bool is_plain(const struct command *command, const struct gate *gate, bool watched, bool threaded)
+bool is_plain(const struct command *command, const struct gate *gate, bool watched, const struct user *user)
 {
     int unflushed;
 
@@ -37,10 +37,10 @@ bool is_plain(const struct command *command, const struct gate *gate, bool watch
     if (!command->fua)
         return true;
     if (command->writes)
-        return gate->shortcut.air != NULL && !watched && !threaded; /* it flies */
+        return flights_air(&gate->shortcut, user) != NULL && !watched; /* it flies */
     unflushed = shortcut_unflushed(&gate->shortcut); /* SBC-3 5.11: then the cache is what the medium is */
     if (unflushed < 0)
-        return !threaded && !store_unflushed(gate->store);
+        return !user->threaded && !store_unflushed(gate->store);
     return !unflushed;
 }
 
@@ -80,7 +80,7 @@ bool is_next(struct batch *batch, const uint8_t *bhs)
         return false;
     if (command->attribute == ATTRIBUTE_ORDERED && (batch->user->threaded || gate_is_busy(batch->gate)))
         return false; /* it has to wait for the others */
-    if (!is_plain(command, batch->gate, batch->watch.mask != 0 && batch->watch.tracers == NULL, batch->user->threaded))
+    if (!is_plain(command, batch->gate, batch->watch.mask != 0 && batch->watch.tracers == NULL, batch->user))
         return false;
     return command->cmdsn == batch->numbers.exp_cmdsn && tag_is_free(path, command->itt);
 }
@@ -98,10 +98,10 @@ bool take_off(struct batch *batch, size_t after, const uint8_t *data)
 {
     const struct command *command = &batch->command;
 
-    if (batch->user->threaded || batch->watch.mask || command->attribute > ATTRIBUTE_SIMPLE)
+    if (batch->watch.mask || command->attribute > ATTRIBUTE_SIMPLE)
         return false;
-    if (!flight_begin(batch->path, batch->gate, batch->in + batch->pos, command->itt,
-                      command->lba * batch->gate->block_size, command->edtl, data, command->fua && command->writes))
+    if (!flight_begin(batch->path, batch->user, batch->gate, batch->in + batch->pos, command->itt,
+                      command->lba * batch->gate->block_size, command->edtl, data, command->fua))
         return false;
     count_served(batch);
     batch->pos = after;

@@ -11,7 +11,7 @@
 enum stop { INCOMPLETE, OTHER, OUTPUT_FULL, BUDGET, CLOSED, STOPS, SERVED, RAISED };
 
 /* Whether a command means no more than its blocks: no FUA that would have to flush, and nothing the watchers do not know. */
-bool is_plain(const struct command *command, const struct gate *gate, bool watched, bool threaded);
+bool is_plain(const struct command *command, const struct gate *gate, bool watched, const struct user *user);
 
 /* Whether so many blocks from "lba" on are inside the unit. */
 bool lba_fits(uint64_t lba, uint64_t count, const struct gate *gate);

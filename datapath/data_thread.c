@@ -49,17 +49,23 @@ static void *run(void *argument)
     while (goes_on) {
         int count = wait_for_events(thread, events, &found);
         int first = anywhere(thread, count);
-        bool woken = false;
+        bool woken = false, landed = false;
         for (int i = 0; i < count; i++) {
             struct guest *guest = events[(first + i) % count].data.ptr;
             if (guest == NULL)
                 woken = true; /* later: who goes back now may have another event here */
+            else if ((void *)guest == thread)
+                landed = true;
             else
                 guest_on_event(thread, guest);
         }
+        if (landed)
+            data_thread_reap(thread);
         line_serve(thread);
+        data_thread_take_off(thread);
         if (woken) {
             fd_clear(thread->wake);
+            data_thread_discard_spent(thread);
             goes_on = data_thread_meet(thread);
         }
     }
@@ -88,6 +94,9 @@ int data_thread_start(struct data_thread *thread)
         return errno;
     if (thread->in == NULL || thread->out == NULL || thread->user == NULL)
         return ENOMEM;
+    error = data_thread_open_ring(thread);
+    if (error != 0)
+        return error;
     sigfillset(&all); /* signals are for Python's threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(&thread->thread, NULL, run, thread);
@@ -108,12 +117,15 @@ static void end_run(struct data_thread *thread)
     thread->running = false;
 }
 
-void data_thread_end(struct data_thread *thread)
+bool data_thread_end(struct data_thread *thread)
 {
     const int fds[] = {thread->poller, thread->wake, thread->ready};
+    bool returned;
 
     if (thread->running)
         end_run(thread);
+    data_thread_discard_spent(thread);
+    returned = data_thread_close_ring(thread);
     for (int i = 0; i < 3; i++)
         if (fds[i] >= 0)
             close(fds[i]);
@@ -122,9 +134,10 @@ void data_thread_end(struct data_thread *thread)
     free(thread->out);
     thread->in = thread->out = NULL;
     pool_end(&thread->pool);
-    if (thread->user != NULL)
-        users_remove(thread->user);
+    if (thread->user != NULL && returned)
+        users_remove(thread->user); /* else what flies is still seen by others */
     thread->user = NULL;
+    return returned;
 }
 
 #endif

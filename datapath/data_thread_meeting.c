@@ -2,6 +2,8 @@
 /* Where a data thread and the loop's thread meet: the lists of those that come, are called back, and go. */
 #include "data_thread_parts.h"
 
+#include "flights.h"
+
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -50,12 +52,18 @@ void data_thread_recall(struct data_thread *thread, struct guest *guest)
 
 struct guest *data_thread_gone(struct data_thread *thread)
 {
+    struct flight **place;
     struct guest *list;
 
     fd_clear(thread->ready);
     pthread_mutex_lock(&thread->lock);
     list = thread->going;
     thread->going = NULL;
+    for (place = &thread->landed; *place != NULL; place = &(*place)->next_ended)
+        ; /* what landed behind them, and behind who was called, in the same look */
+    *place = thread->home;
+    thread->home = thread->landed;
+    thread->landed = NULL;
     pthread_mutex_unlock(&thread->lock);
     return list;
 }
@@ -85,12 +93,14 @@ void data_thread_give_back(struct data_thread *thread, struct guest *guest)
     line_leave(thread, guest);
     thread->kept -= guest_kept(guest);
     put_input_together(thread, guest);
+    guest_take_flights_home(guest);
     guest->slow_store = thread->user->slow_store;
     memcpy(guest->slow, thread->user->slow, sizeof guest->slow);
     thread->user->slow_store = NULL;
     pthread_mutex_lock(&thread->lock);
     take_out(&thread->coming, guest); /* it is called back just now */
-    tells = thread->going == NULL && !guest->called;
+    tells = guest_hand_over_landed(thread, guest);
+    tells = (thread->going == NULL && !guest->called) || tells;
     if (!guest->called)
         push(&thread->going, guest);
     guest->stage = GOING;

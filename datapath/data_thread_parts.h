@@ -1,4 +1,4 @@
-/* What the files of a data thread have of each other: data_thread.c, data_thread_turn.c and data_thread_meeting.c. */
+/* What the files of a data thread have of each other: data_thread.c and data_thread_*.c. */
 #ifndef DATA_THREAD_PARTS_H
 #define DATA_THREAD_PARTS_H
 
@@ -7,7 +7,10 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum { OUT_SIZE = SMALLEST_CHUNK };
+enum {
+    OUT_SIZE = SMALLEST_CHUNK,
+    MOST_KEPT = 32 << 20, /* of all guests; who needs more goes back, where all memory is counted */
+};
 
 static inline void fd_signal(int fd)
 {
@@ -50,5 +53,28 @@ void line_serve(struct data_thread *thread);
 
 /* The socket of a guest has something, or takes something. */
 void guest_on_event(struct data_thread *thread, struct guest *guest);
+
+/* Have its socket tell when it has something, or takes more of what is kept of the guest's output. */
+void guest_wait(struct data_thread *thread, struct guest *guest);
+
+/* There is no memory for bytes of its stream: it cannot go on. Whoever takes it home finds it closed. */
+void guest_break(const struct guest *guest);
+
+/* -- data_thread_flights.c */
+
+/* Open the ring, if there can be one; 0, or an errno. And close it; false: something of it has never returned. */
+int data_thread_open_ring(struct data_thread *thread);
+bool data_thread_close_ring(struct data_thread *thread);
+
+/* The ring has something: answer what has landed. And hand over to the kernel what was begun. A guest may go back by both. */
+void data_thread_reap(struct data_thread *thread);
+void data_thread_take_off(struct data_thread *thread);
+
+/* Have memory back that the loop's thread has done with. */
+void data_thread_discard_spent(struct data_thread *thread);
+
+/* A guest goes back: what flies of it is handed over when it lands; what has landed, now (under the lock; whether it tells). */
+void guest_take_flights_home(struct guest *guest);
+bool guest_hand_over_landed(struct data_thread *thread, struct guest *guest);
 
 #endif

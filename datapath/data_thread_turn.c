@@ -14,7 +14,6 @@
 enum {
     TURN_WORK = 512 << 10, /* the budget of a turn, as in turns.py */
     RECEIVES = 4,          /* in one turn, while the rest of a long PDU is there */
-    MOST_KEPT = 32 << 20,  /* of all guests; who needs more goes back, where all memory is counted */
 };
 
 /* -- the line of those that have input */
@@ -69,11 +68,14 @@ static bool keep_input(struct data_thread *thread, struct guest *guest, size_t e
     return true;
 }
 
-/* There is no memory for bytes of its stream: it cannot go on. Whoever takes it finds it closed. */
-static void abandon(struct data_thread *thread, struct guest *guest)
+void guest_wait(struct data_thread *thread, struct guest *guest)
+{
+    wait_for_socket(thread, guest, guest->output != NULL);
+}
+
+void guest_break(const struct guest *guest)
 {
     shutdown(guest->fd, SHUT_RDWR);
-    data_thread_give_back(thread, guest);
 }
 
 /* Whether the PDU at the buffer's beginning, which has not all come, will ever fit into it. */
@@ -192,14 +194,15 @@ static bool receive(struct data_thread *thread, struct guest *guest, size_t *end
 static void end_turn(struct data_thread *thread, struct guest *guest, enum turn turn, size_t end)
 {
     if (!keep_input(thread, guest, end) || turn == BROKEN) {
-        abandon(thread, guest);
+        guest_break(guest);
+        data_thread_give_back(thread, guest);
         return;
     }
     if (turn == LEAVES) {
         data_thread_give_back(thread, guest);
         return;
     }
-    wait_for_socket(thread, guest, guest->output != NULL);
+    guest_wait(thread, guest);
     if (turn == WAITS && guest->output == NULL)
         line_join(thread, guest);
 }

@@ -2,6 +2,8 @@
 #ifdef __linux__ /* by epoll and eventfd */
 #include "data_thread.h"
 
+#include "ring.h"
+
 #include "words.h"
 
 #include <errno.h>
@@ -102,6 +104,33 @@ static PyObject *take_back(PyObject *self, PyObject *Py_UNUSED(unused))
     return list;
 }
 
+/* landed(): commands of connections that have gone back before, which the disk has done with; as what Ring.reap returns. */
+static PyObject *landed(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    struct data_thread *thread = (struct data_thread *)self;
+    PyObject *results, *next = PyList_New(0);
+
+    if (next == NULL || thread->ring == NULL)
+        return next;
+    data_thread_settle(thread);
+    results = thread->ring->air.results;
+    thread->ring->air.results = next;
+    return results;
+}
+
+/* forget(fd): a file is going to be closed, and no thread is at it. */
+static PyObject *forget(PyObject *self, PyObject *args)
+{
+    struct data_thread *thread = (struct data_thread *)self;
+    int fd;
+
+    if (!PyArg_ParseTuple(args, "i:forget", &fd))
+        return NULL;
+    if (thread->ring != NULL)
+        ring_forget(thread->ring, fd);
+    Py_RETURN_NONE;
+}
+
 static PyObject *fileno_of(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     return PyLong_FromLong(((struct data_thread *)self)->ready);
@@ -109,7 +138,8 @@ static PyObject *fileno_of(PyObject *self, PyObject *Py_UNUSED(unused))
 
 static PyObject *end(PyObject *self, PyObject *Py_UNUSED(unused))
 {
-    data_thread_end((struct data_thread *)self);
+    if (!data_thread_end((struct data_thread *)self))
+        Py_INCREF(self);
     Py_RETURN_NONE;
 }
 
@@ -139,8 +169,8 @@ static void dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
 
-    data_thread_end((struct data_thread *)self);
-    PyObject_Free(self);
+    if (data_thread_end((struct data_thread *)self))
+        PyObject_Free(self);
     Py_DECREF(type);
 }
 
@@ -148,6 +178,8 @@ static PyMethodDef methods[] = {
     {"lend", lend, METH_VARARGS, "Serve a connection from now on."},
     {"recall", recall, METH_O, "Call a connection back."},
     {"take_back", take_back, METH_NOARGS, "The connections that have gone back."},
+    {"landed", landed, METH_NOARGS, "Calls to be made for commands that have ended behind such connections."},
+    {"forget", forget, METH_VARARGS, "A file is going to be closed."},
     {"fileno", fileno_of, METH_NOARGS, "A descriptor that can be read when connections have gone back."},
     {"end", end, METH_NOARGS, "End the thread, which has no connections any more."},
     {NULL, NULL, 0, NULL},

@@ -4,15 +4,23 @@
  * a task of Python's reads or writes, the gate is closed for what would be in its way; before one begins, all flights of
  * its unit become tasks (TaskSet.enter). Threads that hold ranges of the file keep flights off by its words, and wait
  * for those in the air.
+ *
+ * Each air is of one thread, which begins its flights and is told of their ends. One of a data thread refers to its path and its
+ * gate for nothing as long as that thread has the path; when the path goes back while it flies, it holds them, and when it
+ * lands it is handed to the loop's thread (data_thread_flights.c). What both know of it in between, neither changes.
  */
 #include "flights.h"
 
 #include "batch.h"
 #include "crc32c.h"
 #include "shortcut_file.h"
+#include "words.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
+
+uint64_t flights_reapings;
 
 static bool overlap(const struct flight *flight, int fd, uint64_t offset, size_t length, bool writes)
 {
@@ -22,16 +30,41 @@ static bool overlap(const struct flight *flight, int fd, uint64_t offset, size_t
            && other->offset < offset + length;
 }
 
-bool flights_in_the_way(const struct shortcut *shortcut, uint64_t offset, size_t length, bool writes)
+struct air *flights_air(const struct shortcut *shortcut, const struct user *user)
 {
-    const int64_t *words = shortcut->words.buf;
+    if (!user->threaded)
+        return shortcut->air;
+    return shortcut->kind == SHORTCUT_FILE && shortcut->air != NULL ? user->air : NULL; /* it allows a ring */
+}
 
-    if (words[writes ? FLIGHTS : WRITE_FLIGHTS] == 0)
-        return false;
-    for (const struct flight *each = shortcut->air->first; each != NULL; each = each->after)
-        if (overlap(each, (int)words[FD], offset, length, writes))
+/* Whether there are any of this store that may be in the way of who reads, or writes. */
+static bool are_there(const struct shortcut *shortcut, bool writes)
+{
+    return shortcut_word(shortcut, writes ? FLIGHTS : WRITE_FLIGHTS) != 0;
+}
+
+static bool in_own_air(const struct air *air, const struct shortcut *shortcut, uint64_t offset, size_t length, bool writes)
+{
+    int fd = (int)shortcut_word(shortcut, FD);
+
+    for (const struct flight *each = air == NULL ? NULL : air->first; each != NULL; each = each->after)
+        if (overlap(each, fd, offset, length, writes))
             return true;
     return false;
+}
+
+static bool in_another(const struct air *air, const struct shortcut *shortcut, uint64_t offset, size_t length, bool writes)
+{
+    return airspace_is_taken(air == NULL ? NULL : air->space, shortcut->words.buf, offset, offset + length, writes);
+}
+
+bool flights_in_the_way(const struct shortcut *shortcut, const struct user *user, uint64_t offset, size_t length,
+                        bool writes)
+{
+    const struct air *air = flights_air(shortcut, user);
+
+    return are_there(shortcut, writes)
+           && (in_own_air(air, shortcut, offset, length, writes) || in_another(air, shortcut, offset, length, writes));
 }
 
 /* -- lists */
@@ -46,7 +79,7 @@ static void join_air(struct air *air, struct flight *flight)
     air->last = flight;
 }
 
-static void leave_air(struct air *air, struct flight *flight)
+static void leave_list(struct air *air, struct flight *flight)
 {
     if (flight->before != NULL)
         flight->before->after = flight->after;
@@ -62,7 +95,8 @@ static void join_path(struct path *path, struct flight *flight)
 {
     struct flights *flights = &path->flights;
 
-    Py_INCREF((PyObject *)path);
+    if (flight->home)
+        Py_INCREF((PyObject *)path);
     flight->path = path;
     flight->before_of_path = flights->last;
     if (flights->last != NULL)
@@ -70,7 +104,7 @@ static void join_path(struct path *path, struct flight *flight)
     else
         flights->first = flight;
     flights->last = flight;
-    flights->count++;
+    word_store(&flights->count, flights->count + 1);
     gate_count_flight(flight->gate, 1);
 }
 
@@ -87,10 +121,11 @@ void flight_leave_path(struct flight *flight)
         flight->after_of_path->before_of_path = flight->before_of_path;
     else
         flights->last = flight->before_of_path;
-    flights->count--;
+    word_store(&flights->count, flights->count - 1);
     gate_count_flight(flight->gate, -1);
     flight->path = NULL;
-    Py_DECREF((PyObject *)path);
+    if (flight->home)
+        Py_DECREF((PyObject *)path);
 }
 
 struct flight *flights_find(const struct flights *flights, uint32_t itt)
@@ -102,14 +137,32 @@ struct flight *flights_find(const struct flights *flights, uint32_t itt)
     return flight;
 }
 
-void flight_free(struct flight *flight)
+void flights_come_home(struct path *path)
+{
+    for (struct flight *each = path->flights.first; each != NULL; each = each->after_of_path) {
+        Py_INCREF((PyObject *)path);
+        Py_INCREF((PyObject *)each->gate);
+    }
+}
+
+void flight_discard(struct flight *flight)
 {
     operation_release(&flight->operation);
+    free(flight);
+}
+
+void flight_free(struct flight *flight)
+{
+    struct air *air = flight->air;
+
     if (flight->lent.obj != NULL)
         PyBuffer_Release(&flight->lent);
     Py_XDECREF(flight->taker);
     Py_DECREF((PyObject *)flight->gate);
-    PyMem_Free(flight);
+    if (air->give_back != NULL)
+        air->give_back(air, flight);
+    else
+        flight_discard(flight);
 }
 
 /* -- landing */
@@ -136,40 +189,47 @@ static bool make_room(struct path *path, size_t needed)
     return result != NULL && path->chunk_object != NULL && path->tail + needed <= (uint64_t)path->chunk.len;
 }
 
-/* Put the answer of one that went well into the open chunk. */
-static bool put_answer(struct path *path, const struct flight *flight)
+size_t flight_answer_size(const struct flight *flight)
 {
-    size_t length = flight->writes ? 0 : flight->operation.length;
-    struct numbers numbers = {(uint32_t)path->statsn, (uint32_t)path->exp_cmdsn, max_cmdsn_of(path)};
-    uint8_t *bhs;
+    return BHS_LENGTH + (flight->writes ? 0 : flight->operation.length) + 2 * DIGEST_LENGTH;
+}
 
-    if (path->busy || !make_room(path, BHS_LENGTH + length + 2 * DIGEST_LENGTH))
-        return false;
-    bhs = (uint8_t *)path->chunk.buf + path->tail;
+size_t flight_put_answer(struct path *path, const struct flight *flight, uint8_t *bhs)
+{
+    size_t length = flight->writes ? 0 : flight->operation.length, put = BHS_LENGTH;
+    struct numbers numbers = {(uint32_t)path->statsn, (uint32_t)path->exp_cmdsn, max_cmdsn_of(path)};
+
     if (flight->writes)
         put_response(bhs, flight->itt, &numbers);
     else
         put_data_in(bhs, (uint32_t)length, flight->itt, &numbers);
     path->statsn = (uint32_t)(path->statsn + 1);
-    path->tail += BHS_LENGTH;
     if (path->header_digest) {
-        put_digest(bhs + BHS_LENGTH, crc32c(0, bhs, BHS_LENGTH));
-        path->tail += DIGEST_LENGTH;
+        put_digest(bhs + put, crc32c(0, bhs, BHS_LENGTH));
+        put += DIGEST_LENGTH;
     }
-    memcpy((uint8_t *)path->chunk.buf + path->tail, flight->operation.memory, length);
-    path->tail += length;
+    memcpy(bhs + put, flight->operation.memory, length);
+    put += length;
     if (path->data_digest && length) {
-        put_digest((uint8_t *)path->chunk.buf + path->tail, crc32c(0, flight->operation.memory, length));
-        path->tail += DIGEST_LENGTH;
+        put_digest(bhs + put, crc32c(0, flight->operation.memory, length));
+        put += DIGEST_LENGTH;
     }
-    path->read_bytes += length;
-    path->written_bytes += flight->writes ? flight->operation.length : 0;
-    gate_count_moved(flight->gate, false, flight->writes ? UNIT_WRITES : UNIT_READS, flight->operation.length);
+    word_store(&path->read_bytes, path->read_bytes + length);
+    word_store(&path->written_bytes, path->written_bytes + (flight->writes ? flight->operation.length : 0));
+    gate_count_moved(flight->gate, !flight->home, flight->writes ? UNIT_WRITES : UNIT_READS, flight->operation.length);
+    return put;
+}
+
+/* Put the answer of one that went well into the open chunk. */
+static bool put_answer(struct path *path, const struct flight *flight)
+{
+    if (path->busy || !make_room(path, flight_answer_size(flight)))
+        return false;
+    path->tail += flight_put_answer(path, flight, (uint8_t *)path->chunk.buf + path->tail);
     return true;
 }
 
-/* Begin those that waited for others, and need wait no longer. */
-static void begin_waiting(struct air *air)
+void flights_begin_waiting(struct air *air)
 {
     for (struct flight *each = air->first; each != NULL && air->waiting != 0; each = each->after) {
         const struct operation *operation = &each->operation;
@@ -192,15 +252,29 @@ static void leave_unflushed(const struct flight *flight)
         shortcut_set_word(&flight->gate->shortcut, UNFLUSHED, 1);
 }
 
-void flight_land(struct operation *operation, int64_t result)
+/* Others see it no more. */
+static void forget(const struct flight *flight)
 {
-    struct flight *flight = (struct flight *)operation;
+    const struct air *air = flight->air;
+
+    if (air->space != NULL)
+        airspace_forget(air->space, (unsigned)flight->operation.slot);
+    shortcut_count_flight(&flight->gate->shortcut, flight->writes, -1);
+}
+
+void flight_leave_air(struct flight *flight)
+{
+    leave_list(flight->air, flight);
+    leave_unflushed(flight);
+    forget(flight);
+}
+
+void flight_settle(struct flight *flight, int64_t result)
+{
+    struct operation *operation = &flight->operation;
     struct air *air = flight->air;
     struct path *path = flight->path;
 
-    leave_air(air, flight);
-    shortcut_count_flight(&flight->gate->shortcut, flight->writes, -1);
-    leave_unflushed(flight);
     if (flight->taker != NULL) {
         if (!flight->writes && result > 0)
             memcpy(flight->lent.buf, operation->memory, (size_t)result);
@@ -211,16 +285,24 @@ void flight_land(struct operation *operation, int64_t result)
         PyObject *itt = PyLong_FromUnsignedLong(flight->itt);
         tell(air, path->flights.landed, itt == NULL ? Py_None : itt, 0);
         Py_XDECREF(itt);
-        begin_waiting(air);
         return; /* whoever takes it over frees it */
     } else if (path != NULL) {
-        if (path->landed_in != air->reaps)
+        if (path->landed_in != flights_reapings)
             tell(air, path->flights.landed, Py_None, 0);
-        path->landed_in = air->reaps;
+        path->landed_in = flights_reapings;
         flight_leave_path(flight);
     }
     flight_free(flight);
-    begin_waiting(air);
+}
+
+void flight_land(struct operation *operation, int64_t result)
+{
+    struct flight *flight = (struct flight *)operation;
+    struct air *air = flight->air;
+
+    flight_leave_air(flight);
+    flight_settle(flight, result);
+    flights_begin_waiting(air);
 }
 
 /* -- taking off */
@@ -228,62 +310,115 @@ void flight_land(struct operation *operation, int64_t result)
 static bool may_fly(const struct path *path, const struct gate *gate, uint64_t offset, size_t length, bool writes)
 {
     const struct shortcut *shortcut = &gate->shortcut;
-    const int64_t *words = shortcut->words.buf;
 
-    if (shortcut->air == NULL || path->flights.landed == NULL || length == 0 || length > SLOT_LENGTH)
+    if (path->flights.landed == NULL || length == 0 || length > SLOT_LENGTH)
         return false;
-    if (words[writes ? HOLDS : WRITERS] != 0 || !gate_has_room(gate))
+    if (shortcut_word(shortcut, writes ? HOLDS : WRITERS) != 0 || !gate_has_room(gate))
         return false;
     return !writes || shortcut->kind != SHORTCUT_FILE
-           || (words[NO_WRITE_BEFORE] != NO_WRITES && (int64_t)(offset + length) <= lseek((int)words[FD], 0, SEEK_END));
+           || (shortcut_word(shortcut, NO_WRITE_BEFORE) != NO_WRITES
+               && (int64_t)(offset + length) <= lseek((int)shortcut_word(shortcut, FD), 0, SEEK_END));
 }
 
-bool flight_begin(struct path *path, struct gate *gate, const uint8_t *bhs, uint32_t itt, uint64_t offset, size_t length,
-                  const uint8_t *data, bool durable)
+/* A flight with memory for its bytes; NULL: there is none. */
+static struct flight *make(struct air *air, struct gate *gate, size_t length)
 {
-    const int64_t *words = gate->shortcut.words.buf;
-    struct air *air = gate->shortcut.air;
-    struct flight *flight;
-    struct operation *operation;
-    bool waits;
+    struct flight *flight = calloc(1, sizeof *flight);
 
-    if (!may_fly(path, gate, offset, length, data != NULL) || (flight = PyMem_Calloc(1, sizeof *flight)) == NULL)
-        return false;
-    Py_INCREF((PyObject *)gate);
-    flight->gate = gate;
-    flight->itt = itt;
-    flight->writes = data != NULL;
-    flight->durable = durable;
-    memcpy(flight->bhs, bhs, BHS_LENGTH);
-    operation = &flight->operation;
-    operation->opcode = data != NULL ? URING_WRITE : URING_READ;
-    operation->fd = (int)words[FD];
-    operation->direct = words[DIRECT] != 0;
-    operation->flags = durable ? (uint32_t)words[DURABLE_FLAGS] : 0;
-    operation->offset = offset;
-    operation->length = length;
-    operation->ended = flight_land;
-    operation->slot = NO_SLOT;
+    if (flight == NULL)
+        return NULL;
     flight->air = air;
+    flight->gate = gate;
+    flight->home = air->thread == NULL;
+    flight->operation.length = length;
+    flight->operation.slot = NO_SLOT;
     if (!air->find_memory(air, flight)) {
-        flight_free(flight);
-        return false;
+        flight_discard(flight);
+        return NULL;
     }
+    if (flight->home)
+        Py_INCREF((PyObject *)gate);
+    return flight;
+}
+
+/* It cannot be after all. */
+static void give_up(struct flight *flight)
+{
+    if (flight->home)
+        Py_DECREF((PyObject *)flight->gate);
+    flight_discard(flight);
+}
+
+static void fill_in(struct flight *flight, uint64_t offset, const uint8_t *data, bool durable)
+{
+    const struct shortcut *shortcut = &flight->gate->shortcut;
+    struct operation *operation = &flight->operation;
+
+    flight->writes = data != NULL;
+    flight->durable = flight->writes && durable;
+    operation->opcode = data != NULL ? URING_WRITE : URING_READ;
+    operation->fd = (int)shortcut_word(shortcut, FD);
+    operation->direct = shortcut_word(shortcut, DIRECT) != 0;
+    operation->flags = flight->durable ? (uint32_t)shortcut_word(shortcut, DURABLE_FLAGS) : 0;
+    operation->offset = offset;
+    operation->ended = flight->air->ended;
     if (data != NULL)
-        memcpy(operation->memory, data, length);
-    waits = flights_in_the_way(&gate->shortcut, offset, length, flight->writes);
-    shortcut_announce_flight(&gate->shortcut, offset, length, flight->writes);
-    if (!waits && air->start(air, flight) < 0) {
-        shortcut_count_flight(&gate->shortcut, flight->writes, -1);
-        flight_free(flight);
+        memcpy(operation->memory, data, operation->length);
+}
+
+/*
+ * Tell others of it, and count it: who of them was at the same bytes has ended when this returns. False: it may not be
+ * now, for what flies elsewhere; or it would wait for a write, and what it then read with FUA might not be durable.
+ */
+static bool announce(struct flight *flight, struct user *user, bool fua)
+{
+    const struct shortcut *shortcut = &flight->gate->shortcut;
+    const struct operation *operation = &flight->operation;
+    const struct air *air = flight->air;
+    bool claimed = shortcut_claim(shortcut, user, operation->offset, operation->length, flight->writes);
+    bool there = are_there(shortcut, flight->writes), waits, may;
+
+    waits = there && in_own_air(air, shortcut, operation->offset, operation->length, flight->writes);
+    may = !(waits && fua && !flight->writes)
+          && !(there && in_another(air, shortcut, operation->offset, operation->length, flight->writes));
+    if (may) {
+        flight->begun = !waits;
+        leave_unflushed(flight);
+        shortcut_count_flight(shortcut, flight->writes, 1);
+        if (air->space != NULL)
+            airspace_tell(air->space, (unsigned)operation->slot, shortcut->words.buf, operation->offset,
+                          operation->offset + operation->length, flight->writes);
+    }
+    if (claimed)
+        user_release(user);
+    return may;
+}
+
+bool flight_begin(struct path *path, struct user *user, struct gate *gate, const uint8_t *bhs, uint32_t itt,
+                  uint64_t offset, size_t length, const uint8_t *data, bool durable)
+{
+    struct air *air = flights_air(&gate->shortcut, user);
+    struct flight *flight;
+
+    if (air == NULL || !may_fly(path, gate, offset, length, data != NULL)
+        || (flight = make(air, gate, length)) == NULL)
+        return false;
+    flight->itt = itt;
+    memcpy(flight->bhs, bhs, BHS_LENGTH);
+    fill_in(flight, offset, data, durable);
+    if (!announce(flight, user, durable)) {
+        give_up(flight);
         return false;
     }
-    flight->begun = !waits;
-    air->waiting += waits;
+    if (flight->begun && air->start(air, flight) < 0) {
+        forget(flight);
+        give_up(flight);
+        return false;
+    }
+    air->waiting += !flight->begun;
     join_air(air, flight);
     join_path(path, flight);
-    leave_unflushed(flight);
-    if (air->submit != NULL)
+    if (air->submit != NULL && !user->threaded)
         path->departing = gate;
     return true;
 }

@@ -13,7 +13,9 @@ struct path;
 
 /*
  * One command. "path": whose answer it is going to be; NULL once another has taken it over. "taker": what that one wants
- * told; "lent": the buffer that it wants filled. "call", "next_ended": of a carrier.
+ * told; "lent": the buffer that it wants filled. "call": of a carrier; "next_ended": of that, or of a data thread.
+ * "home": its path is the loop's thread's, and only then it holds references; a data thread sets that when it gives the
+ * path back.
  */
 struct flight {
     struct operation operation;
@@ -24,8 +26,8 @@ struct flight {
     struct gate *gate;
     uint8_t bhs[BHS_LENGTH];
     uint32_t itt;
-    bool writes, durable, begun, failed;
-    int64_t result; /* of one that has ended and was not landed, or taken over, yet */
+    bool writes, durable, begun, failed, home;
+    int64_t result; /* of one that has ended and was not settled, or taken over, yet */
     PyObject *taker;
     Py_buffer lent;
     struct flight *before, *after;           /* those of its air, oldest first */
@@ -40,27 +42,52 @@ struct flights {
     PyObject *make_room, *landed;
 };
 
-/* Whether a range may not be read (or written) at once, for what is under way. */
-bool flights_in_the_way(const struct shortcut *shortcut, uint64_t offset, size_t length, bool writes);
+/* How often the loop's thread has looked for completions, of whatever air; under the interpreter's lock. */
+extern uint64_t flights_reapings;
+
+/* By what a user may have the disk read and write for a store; NULL: not at all. */
+struct air *flights_air(const struct shortcut *shortcut, const struct user *user);
 
 /*
- * Begin: a READ, or a WRITE of "data". False: it cannot be done so, or not now, and nothing has been done. What is on
- * the same blocks, and was there before, is waited for.
+ * Whether a user may not read (or write) a range at once, for what is under way; he has claimed it, where others may be at
+ * the same bytes.
  */
-bool flight_begin(struct path *path, struct gate *gate, const uint8_t *bhs, uint32_t itt, uint64_t offset, size_t length,
-                  const uint8_t *data, bool durable);
+bool flights_in_the_way(const struct shortcut *shortcut, const struct user *user, uint64_t offset, size_t length,
+                        bool writes);
+
+/*
+ * Begin: a READ, or a WRITE of "data", "durable" or with FUA. False: it cannot be done so, or not now, and nothing has
+ * been done. What is on the same blocks, and was there before, is waited for, if it is of the same air.
+ */
+bool flight_begin(struct path *path, struct user *user, struct gate *gate, const uint8_t *bhs, uint32_t itt,
+                  uint64_t offset, size_t length, const uint8_t *data, bool durable);
 
 /* Hand over to the kernel what was begun since the last time. Not while the path is being served. */
 void flights_take_off(struct path *path);
 
 struct flight *flights_find(const struct flights *flights, uint32_t itt);
 
-/* It has ended, as "operation.ended" says it too: put its answer into the output, or tell who has taken it over. */
+/* It has ended, as "operation.ended" says it too, and what that takes for one of the loop's thread: all of the following. */
 void flight_land(struct operation *operation, int64_t result);
 
-/* The path's side of one is over; and it is over altogether. */
+/* The disk has done with it: its blocks are free. Then those begin that have waited for them. For the thread of the air. */
+void flight_leave_air(struct flight *flight);
+void flights_begin_waiting(struct air *air);
+
+/* Put its answer into the output, or tell who has taken it over how it ended. For the loop's thread. */
+void flight_settle(struct flight *flight, int64_t result);
+
+/* Put the answer of one that went well at "bhs"; returns how long it is. There is room for flight_answer_size. */
+size_t flight_put_answer(struct path *path, const struct flight *flight, uint8_t *bhs);
+size_t flight_answer_size(const struct flight *flight);
+
+/* Those of a path come home with it: they hold what they refer to. */
+void flights_come_home(struct path *path);
+
+/* The path's side of one is over; and it is over altogether, where it is home, or by the thread of its air. */
 void flight_leave_path(struct flight *flight);
 void flight_free(struct flight *flight);
+void flight_discard(struct flight *flight);
 
 /* Who else has to see or take over one; see path_flights.c. */
 PyObject *path_land_by(PyObject *self, PyObject *args);

@@ -58,10 +58,8 @@ void gate_count_transfer(struct gate *gate, int more)
 
 void gate_count_flight(struct gate *gate, int more)
 {
-    int64_t *words = gate->words.buf;
-
     gate_count_transfer(gate, more);
-    words[UNIT_FLIGHTS] += more;
+    __atomic_fetch_add((int64_t *)gate->words.buf + UNIT_FLIGHTS, more, __ATOMIC_SEQ_CST);
 }
 
 void gate_add_up(struct gate *gate)
@@ -195,6 +193,7 @@ static struct word read_open = {offsetof(struct gate, read_open), 1};
 static struct word write_open = {offsetof(struct gate, write_open), 1};
 
 static struct word transfers = {offsetof(struct gate, transfers), UINT64_MAX};
+static struct word lent = {offsetof(struct gate, lent), UINT64_MAX};
 
 static PyGetSetDef attributes[] = {
     {"number", word_get, NULL, "The unit number.", &number},
@@ -203,6 +202,7 @@ static PyGetSetDef attributes[] = {
     {"words", get_words, NULL, "The unit's.", NULL},
     {"busy", get_busy, NULL, "Whether the unit has tasks, or commands that will be.", NULL},
     {"transfers", word_get, NULL, "How many of its WRITEs wait for data in data paths.", &transfers},
+    {"lent", word_get, NULL, "How many paths that lead through it data threads have.", &lent},
     {"blocks", word_get, set_number, "Blocks of the unit now.", &blocks},
     {"read_open", flag_get, set_flag, "Whether a READ needs no look at the unit's state.", &read_open},
     {"write_open", flag_get, set_flag, "The same of a WRITE.", &write_open},

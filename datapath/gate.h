@@ -28,7 +28,7 @@ struct gate {
     Py_buffer words; /* the unit's, see UNIT_TASKS */
     uint64_t number, block_size, blocks;
     uint64_t read_open, write_open;
-    unsigned lent;      /* how many paths that data threads have lead through it */
+    uint64_t lent;      /* how many paths that data threads have lead through it */
 };
 
 /* A word of a gate as it is now: who closes it waits for those who are inside (users.h). */

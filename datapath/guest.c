@@ -43,11 +43,27 @@ static ssize_t send_some(int fd, const uint8_t *from, size_t count)
     return (ssize_t)sent;
 }
 
+/* Keep more behind what is kept of its output. */
+static bool keep_more(struct guest *guest, const uint8_t *from, size_t count)
+{
+    uint8_t *longer = realloc(guest->output, guest->output_length + count);
+
+    if (longer == NULL)
+        return false;
+    memcpy(longer + guest->output_length, from, count);
+    guest->output = longer;
+    guest->output_length += count;
+    return true;
+}
+
 bool guest_send(struct guest *guest, const uint8_t *from, size_t count)
 {
-    ssize_t sent = send_some(guest->fd, from, count);
+    ssize_t sent;
 
     guest->put += count;
+    if (guest->output != NULL)
+        return keep_more(guest, from, count);
+    sent = send_some(guest->fd, from, count);
     guest->output_sent = 0;
     if (sent < 0) /* its poller tells of it too, and then it goes back */
         sent = 0;
@@ -73,7 +89,7 @@ static void lend_gates(struct path *path, int more)
         struct gate *gate = path->gates.entries[i].gate;
         if (gate == NULL)
             continue;
-        gate->lent += (unsigned)more;
+        gate->lent += (uint64_t)(int64_t)more;
         gate_add_up(gate);
     }
 }
@@ -189,6 +205,7 @@ PyObject *guest_take_home(struct guest *guest)
     PyObject *result;
 
     return_transfers(guest);
+    flights_come_home(path);
     input = guest->input == NULL ? "" : (const char *)guest->input;
     result = Py_BuildValue("(Oy#y#K)", guest->owner, input, (Py_ssize_t)guest->input_length, output,
                            (Py_ssize_t)(sent ? 0 : guest->output_length - guest->output_sent),

@@ -24,6 +24,9 @@ struct guest {
     struct segment segment; /* of its input, before what is kept: a long data segment on its way */
     uint64_t since; /* no command that waits for data has come, or got what it had asked for last, before this */
     uint64_t put; /* bytes of output that were made here */
+    struct flight *landed, *landed_last; /* commands that have landed, in order, and are not answered yet */
+    struct guest *next_landing;          /* of those who have such */
+    bool lands;                          /* it is among them */
     const struct shortcut *slow_store; /* a store whose write was slow, and when; NULL: none was */
     int64_t slow[2];
     struct watch watch; /* who looks at what is done here; with a mask of 0: nobody */
@@ -37,7 +40,7 @@ bool guest_keep(uint8_t **place, size_t *length, const uint8_t *from, size_t cou
 /* Forget kept bytes. */
 void guest_forget(uint8_t **place, size_t *length);
 
-/* Send answers, of which what the socket does not take is kept. false: there is no memory to keep it. */
+/* Send answers, of which what the socket does not take is kept, behind what is. False: there is no memory to keep it. */
 bool guest_send(struct guest *guest, const uint8_t *from, size_t count);
 
 /* Send what was kept of them, as far as the socket takes it; false: it is broken. */

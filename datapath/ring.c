@@ -26,7 +26,7 @@ static bool open_slots(struct ring *ring)
     ring->memory = memory;
     ring->memory_registered = uring_register_memory(&ring->uring, memory, (size_t)RING_SLOTS * SLOT_LENGTH) == 0;
     for (int i = 0; i < RING_SLOTS; i++)
-        ring->free_slots[i] = i;
+        ring->free_slots[i] = RING_SLOTS - 1 - i; /* the first ones first: others look at fewer */
     ring->free_count = RING_SLOTS;
     return true;
 }
@@ -65,16 +65,27 @@ static int place_of(struct ring *ring, int fd)
     int empty = -1;
 
     for (int i = 0; ring->places_registered && i < FILE_PLACES; i++) {
-        if (ring->files[i] == fd)
+        int known = __atomic_load_n(&ring->files[i], __ATOMIC_ACQUIRE);
+        if (known == fd)
             return i;
-        if (ring->files[i] < 0 && empty < 0)
+        if (known < 0 && empty < 0)
             empty = i;
     }
     if (empty >= 0 && uring_register_file(&ring->uring, (uint32_t)empty, fd) == 0)
-        ring->files[empty] = fd;
+        __atomic_store_n(&ring->files[empty], fd, __ATOMIC_RELEASE);
     else
         empty = -1;
     return empty;
+}
+
+/* The place is empty for its thread once the kernel has let go of the file. */
+void ring_forget(struct ring *ring, int fd)
+{
+    for (int i = 0; i < FILE_PLACES; i++)
+        if (fd >= 0 && __atomic_load_n(&ring->files[i], __ATOMIC_ACQUIRE) == fd) {
+            (void)uring_register_file(&ring->uring, (uint32_t)i, -1);
+            __atomic_store_n(&ring->files[i], -1, __ATOMIC_RELEASE);
+        }
 }
 
 /* -- calls */
@@ -180,7 +191,6 @@ void ring_reap(struct ring *ring)
 {
     struct uring_cqe completion;
 
-    ring->air.reaps++;
     while (uring_reap(&ring->uring, &completion)) {
         struct operation *operation = (struct operation *)(uintptr_t)completion.data;
         if (operation == NULL)

@@ -1,4 +1,7 @@
-/* A ring and what is under way in it. It serves the loop of one thread; the interpreter's lock is held throughout. */
+/*
+ * A ring and what is under way in it. It serves the loop of one thread: the loop's, which holds the interpreter's lock
+ * throughout, or a data thread, which does not.
+ */
 #ifndef RING_H
 #define RING_H
 
@@ -33,7 +36,7 @@ struct ring {
     uint8_t *memory; /* RING_SLOTS of SLOT_LENGTH; NULL: none yet */
     int free_slots[RING_SLOTS], free_count;
     bool memory_registered, places_registered;
-    int files[FILE_PLACES]; /* the descriptor in each place, or -1 */
+    int files[FILE_PLACES]; /* the descriptor in each place, or -1, atomic: another thread may empty one */
     struct air air;
 };
 
@@ -54,6 +57,12 @@ void ring_submit(struct ring *ring);
 
 /* End what is done. */
 void ring_reap(struct ring *ring);
+
+/* A ring, or NULL with an exception. "thread": the data thread whose it is, or NULL. */
+struct ring *ring_make(struct data_thread *thread);
+
+/* A descriptor is going to be closed, and nothing of it is under way: from any thread. */
+void ring_forget(struct ring *ring, int fd);
 
 /* Make the type and put it into the module; 0, or -1 with an exception. */
 int ring_init(PyObject *module);

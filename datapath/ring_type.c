@@ -182,6 +182,7 @@ static PyObject *ring_reap_all(PyObject *self, PyObject *Py_UNUSED(unused))
 
     if (next == NULL)
         return NULL;
+    flights_reapings++;
     if (ring->uring.fd >= 0)
         ring_reap(ring);
     ring->air.results = next;
@@ -215,18 +216,13 @@ static PyObject *ring_cancel(PyObject *self, PyObject *cookie)
     Py_RETURN_NONE;
 }
 
-static PyObject *ring_forget(PyObject *self, PyObject *args)
+static PyObject *ring_forget_file(PyObject *self, PyObject *args)
 {
-    struct ring *ring = (struct ring *)self;
     int fd;
 
     if (!PyArg_ParseTuple(args, "i:forget", &fd))
         return NULL;
-    for (int i = 0; i < FILE_PLACES; i++)
-        if (ring->files[i] == fd && fd >= 0) {
-            ring->files[i] = -1;
-            (void)uring_register_file(&ring->uring, (uint32_t)i, -1);
-        }
+    ring_forget((struct ring *)self, fd);
     Py_RETURN_NONE;
 }
 
@@ -236,6 +232,9 @@ static void give_back(struct ring *ring)
     if (ring->memory != NULL && ring->count == 0)
         munmap(ring->memory, (size_t)RING_SLOTS * SLOT_LENGTH);
     ring->memory = NULL; /* and what is under way keeps its memory: the kernel may still write there */
+    if (ring->count == 0)
+        airspace_give(ring->air.space);
+    ring->air.space = NULL;
 }
 
 static PyObject *ring_close(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -257,7 +256,7 @@ static struct ring *ring_of(struct air *air)
 
 static bool find_slot(struct air *air, struct flight *flight)
 {
-    return operation_memory(ring_of(air), &flight->operation) && flight->operation.slot != NO_SLOT;
+    return air->space != NULL && operation_memory(ring_of(air), &flight->operation) && flight->operation.slot != NO_SLOT;
 }
 
 static int start_flight(struct air *air, struct flight *flight)
@@ -275,21 +274,18 @@ static void submit_flights(struct air *air)
     ring_submit(ring_of(air));
 }
 
-static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *named)
+struct ring *ring_make(struct data_thread *thread)
 {
-    static char *names[] = {NULL};
     struct uring uring;
     struct ring *ring;
-    int failed;
+    int failed = uring_open(&uring, ENTRIES);
 
-    if (!PyArg_ParseTupleAndKeywords(args, named, ":Ring", names))
-        return NULL;
-    failed = uring_open(&uring, ENTRIES);
     if (failed) {
         errno = -failed;
-        return PyErr_SetFromErrno(PyExc_OSError);
+        PyErr_SetFromErrno(PyExc_OSError);
+        return NULL;
     }
-    ring = (struct ring *)PyType_GenericAlloc(type, 0);
+    ring = (struct ring *)PyType_GenericAlloc(ring_type, 0);
     if (ring == NULL) {
         uring_close(&uring);
         return NULL;
@@ -300,11 +296,20 @@ static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *named)
     ring->places_registered = uring_register_places(&ring->uring, FILE_PLACES) == 0;
     ring->air = (struct air){
         .results = PyList_New(0), .find_memory = find_slot, .start = start_flight, .start_waiting = start_waiting,
-        .submit = submit_flights,
+        .submit = submit_flights, .ended = flight_land, .space = airspace_take(), .thread = thread,
     };
     if (ring->air.results == NULL)
         Py_CLEAR(ring);
-    return (PyObject *)ring;
+    return ring;
+}
+
+static PyObject *ring_new(PyTypeObject *Py_UNUSED(type), PyObject *args, PyObject *named)
+{
+    static char *names[] = {NULL};
+
+    if (!PyArg_ParseTupleAndKeywords(args, named, ":Ring", names))
+        return NULL;
+    return (PyObject *)ring_make(NULL);
 }
 
 static void ring_dealloc(PyObject *self)
@@ -336,7 +341,7 @@ static PyMethodDef methods[] = {
     {"submit", ring_submit_all, METH_NOARGS, "Hand over what was asked for; whether something has ended at once."},
     {"reap", ring_reap_all, METH_NOARGS, "What has ended: pairs of a cookie, and bytes or a negative errno."},
     {"cancel", ring_cancel, METH_O, "Have a call end soon, if it can be ended."},
-    {"forget", ring_forget, METH_VARARGS, "A descriptor is going to be closed."},
+    {"forget", ring_forget_file, METH_VARARGS, "A descriptor is going to be closed."},
     {"close", ring_close, METH_NOARGS, "Give the ring back."},
     {NULL, NULL, 0, NULL},
 };

@@ -173,8 +173,7 @@ static bool is_shared(const struct shortcut *shortcut, const struct user *user)
            && (shortcut->kind == SHORTCUT_FILE || shortcut->kind == SHORTCUT_RAM);
 }
 
-/* Have the bytes for the time of a call, unless nobody else is there, or they were claimed ahead: then false. */
-static bool claim(const struct shortcut *shortcut, struct user *user, uint64_t offset, size_t length, bool changes)
+bool shortcut_claim(const struct shortcut *shortcut, struct user *user, uint64_t offset, size_t length, bool changes)
 {
     const void *store = shortcut->words.buf;
 
@@ -187,7 +186,7 @@ static bool claim(const struct shortcut *shortcut, struct user *user, uint64_t o
 enum attempt shortcut_read_pieces(const struct shortcut *shortcut, struct user *user, uint64_t offset,
                                   const struct pieces *pieces)
 {
-    bool claimed = claim(shortcut, user, offset, pieces->length, false);
+    bool claimed = shortcut_claim(shortcut, user, offset, pieces->length, false);
     enum attempt attempt = read_kind(shortcut, user, offset, pieces);
 
     if (claimed)
@@ -198,7 +197,7 @@ enum attempt shortcut_read_pieces(const struct shortcut *shortcut, struct user *
 enum attempt shortcut_write_pieces(const struct shortcut *shortcut, struct user *user, uint64_t offset,
                                    const struct pieces *pieces)
 {
-    bool claimed = claim(shortcut, user, offset, pieces->length, true);
+    bool claimed = shortcut_claim(shortcut, user, offset, pieces->length, true);
     enum attempt attempt = write_kind(shortcut, user, offset, pieces);
 
     if (claimed)
@@ -225,18 +224,11 @@ enum attempt shortcut_write(const struct shortcut *shortcut, struct user *user, 
 
 void shortcut_count_flight(const struct shortcut *shortcut, bool writes, int more)
 {
-    shortcut_set_word(shortcut, FLIGHTS, shortcut_word(shortcut, FLIGHTS) + more);
+    int64_t *words = shortcut->words.buf;
+
+    __atomic_fetch_add(&words[FLIGHTS], more, __ATOMIC_SEQ_CST);
     if (writes)
-        shortcut_set_word(shortcut, WRITE_FLIGHTS, shortcut_word(shortcut, WRITE_FLIGHTS) + more);
-}
-
-void shortcut_announce_flight(const struct shortcut *shortcut, uint64_t offset, size_t length, bool writes)
-{
-    bool claimed = claim(shortcut, loop_user, offset, length, writes);
-
-    shortcut_count_flight(shortcut, writes, 1);
-    if (claimed)
-        user_release(loop_user);
+        __atomic_fetch_add(&words[WRITE_FLIGHTS], more, __ATOMIC_SEQ_CST);
 }
 
 /* The kind by its name, and how many words it has at least. */

@@ -59,11 +59,10 @@ enum attempt shortcut_read_pieces(const struct shortcut *shortcut, struct user *
 enum attempt shortcut_write_pieces(const struct shortcut *shortcut, struct user *user, uint64_t offset,
                                    const struct pieces *pieces);
 
-/*
- * Count a call that is about to be in the ring, so that data threads see it: who of them was at the same bytes has ended
- * when this returns, and whom it may be in the way of leaves the file to the loop's thread. And count one more, or less.
- */
-void shortcut_announce_flight(const struct shortcut *shortcut, uint64_t offset, size_t length, bool writes);
+/* Have bytes claimed for the time of a call, unless nobody else is there, or they were claimed ahead: then false. */
+bool shortcut_claim(const struct shortcut *shortcut, struct user *user, uint64_t offset, size_t length, bool changes);
+
+/* Count a call that waits for the disk, or one less. */
 void shortcut_count_flight(const struct shortcut *shortcut, bool writes, int more);
 
 /* Tell the store of a write that was slow. */

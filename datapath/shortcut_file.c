@@ -80,14 +80,6 @@ static int file_of(const struct shortcut *shortcut, const struct user *user)
     return (int)(fd >= 0 ? fd : shortcut_word(shortcut, FD));
 }
 
-/* Whether something that waits for the disk may be in the way. Where those are, only the loop's thread knows. */
-static bool may_meet(const struct shortcut *shortcut, const struct user *user, uint64_t offset, size_t length, bool writes)
-{
-    if (user->threaded)
-        return shortcut_word(shortcut, writes ? FLIGHTS : WRITE_FLIGHTS) != 0;
-    return flights_in_the_way(shortcut, offset, length, writes);
-}
-
 enum attempt file_read(const struct shortcut *shortcut, const struct user *user, uint64_t offset,
                        const struct pieces *pieces)
 {
@@ -95,7 +87,7 @@ enum attempt file_read(const struct shortcut *shortcut, const struct user *user,
     int64_t flags = shortcut_word(shortcut, READ_FLAGS);
     ssize_t count;
 
-    if (flags < 0 || may_meet(shortcut, user, offset, length, false))
+    if (flags < 0 || flights_in_the_way(shortcut, user, offset, length, false))
         return CANNOT;
     if (shortcut_word(shortcut, WRITERS) != 0)
         return ASK;
@@ -163,7 +155,7 @@ enum attempt file_write(const struct shortcut *shortcut, struct user *user, uint
     ssize_t count;
 
     if (begin < shortcut_word(shortcut, NO_WRITE_BEFORE) || shortcut_word(shortcut, DIRECT) != 0
-        || may_meet(shortcut, user, offset, length, true))
+        || flights_in_the_way(shortcut, user, offset, length, true))
         return CANNOT;
     if (((offset | length) & PAGE_MASK) != 0 && !edges_cached(shortcut, offset, offset + length))
         return CANNOT;

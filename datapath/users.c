@@ -19,6 +19,7 @@ struct user *users_add(void)
         user->threaded = true;
         user->number = number;
         user->slow_store = NULL;
+        user->air = NULL;
         pthread_mutex_init(&user->counts, NULL);
         users_threads++;
         if (number > highest)

@@ -33,6 +33,8 @@ enum { MOST_THREADS = 64, MOST_USERS = MOST_THREADS + 1, APART = 128 };
 /* How many ranges a claim has at most: those that find room in two lines, with what is told of them all. */
 enum { MOST_RANGES = 7 };
 
+struct air;
+
 /* Bytes of a store that are claimed together. */
 struct claim {
     const void *store;
@@ -59,6 +61,7 @@ struct user {
     bool threaded;          /* it has no interpreter's lock */
     int64_t slow[2];        /* when its last slow write began and ended, for who can tell the store */
     const void *slow_store; /* its shortcut, or NULL */
+    struct air *air;        /* of a data thread: where it has the disk read and write; NULL: it cannot */
     pthread_mutex_t counts; /* held while it fires probes, and by who reads what it has counted */
 };
 

@@ -89,6 +89,9 @@ class RangeLock:
             self.holds.append(hold)
             self._count(hold, 1)
         settle()
+        if self._words[self._flights(hold)]:  # a data thread has begun one in between
+            self.leave(hold)
+            return None
         return hold
 
     def in_the_way(self, offset: int, length: int, changes: bool) -> bool:

@@ -38,8 +38,8 @@ DIRECT: Final = 6
 DURABLE_FLAGS: Final = 7
 """Flags for pwritev2(2) that make a write durable; 0: there are none."""
 FLIGHTS: Final = 8
-"""How many calls of a data path are under way in the ring, beside those that ``submit`` began. While there are any, who
-would change the file has to see that they are not in his way."""
+"""How many calls of data paths are under way in rings, beside those that ``submit`` began. While there are any, who would
+change the file has to see that they are not in his way."""
 WRITE_FLIGHTS: Final = 9
 """How many of them write; while there are any, who would read has to see that."""
 OWN_FDS: Final = 10
@@ -53,18 +53,28 @@ ALONE: Final = 1
 """How many calls want to be alone with the bytes; while there are any, no data thread touches them."""
 
 Settle = Callable[[], None]
+Forget = Callable[[int], None]
 _settle: Settle | None = None
 _threads = 0
 
 
-def share(settle: Settle | None, threads: int = 0) -> None:
+def _nobody(_fd: int) -> None:
+    """No data thread has the file."""
+
+
+_forget: Forget = _nobody
+
+
+def share(settle: Settle | None, threads: int = 0, forget: Forget = _nobody) -> None:
     """So many data threads use shortcuts from now on; None: they do so no more.
 
-    ``settle`` returns when each of them has ended what it was at when that was called.
+    ``settle`` returns when each of them has ended what it was at when that was called; ``forget`` has their rings let go of
+    a descriptor.
     """
-    global _settle, _threads
+    global _settle, _threads, _forget
     _settle = settle
     _threads = threads
+    _forget = forget
 
 
 def is_shared() -> bool:
@@ -81,6 +91,11 @@ def settle() -> None:
     """Wait until data threads have ended what they began before words were changed. From any thread of Python."""
     if _settle is not None:
         _settle()
+
+
+def forget(fd: int) -> None:
+    """A descriptor is going to be closed: have the rings of data threads let go of its file. They use it no more."""
+    _forget(fd)
 
 
 class Alone:

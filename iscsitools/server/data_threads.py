@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any, Final, Protocol
@@ -65,8 +66,14 @@ class DataThread(Protocol):
     def take_back(self) -> list[Rest]:
         """Those that have come back by themselves."""
 
+    def landed(self) -> list[tuple[tuple[Callable[[Any, int], None], Any], int]]:
+        """Calls to be made, with an argument and a result, for commands that were in the disk when they came back."""
+
+    def forget(self, fd: int) -> None:
+        """A file is going to be closed, which no connection is at."""
+
     def fileno(self) -> int:
-        """A descriptor that can be read when there are such."""
+        """A descriptor that can be read when there are such connections or commands."""
 
     def end(self) -> None:
         """End the thread, which has no connections any more."""
@@ -97,7 +104,7 @@ class DataThreads:
             thread: DataThread = module.DataThread()
             self.threads.append(thread)
             loop.watch(thread.fileno(), READ, partial(self._returned, thread))
-        share(module.settle, count)
+        share(module.settle, count, self._forget_file)
         probes.threads = count
         probes.when_changed = self.call_all_back
 
@@ -117,13 +124,24 @@ class DataThreads:
         stay = self._stays.get(tcp)
         return stay is None or time.monotonic_ns() >= stay.again
 
-    def lend(self, tcp: TcpConnection, fd: int) -> None:
-        """Have a thread serve a connection: the one that had it before, else the one with the fewest."""
+    def _stay_of(self, tcp: TcpConnection) -> _Stay:
+        """What is known of it: its thread is the one that had it before, else the one with the fewest."""
         stay = self._stays.get(tcp)
         if stay is None:
             counts = [sum(other.thread is thread for other in self._stays.values()) for thread in self.threads]
             number = counts.index(min(counts))
             stay = self._stays[tcp] = _Stay(self.threads[number], number)
+        return stay
+
+    def put_off(self, tcp: TcpConnection) -> None:
+        """A connection could not be lent: not again for a while, longer each time."""
+        stay = self._stay_of(tcp)
+        stay.pause = min(2 * stay.pause, _LONGEST_PAUSE)
+        stay.again = time.monotonic_ns() + stay.pause
+
+    def lend(self, tcp: TcpConnection, fd: int) -> None:
+        """Have a thread serve a connection: the one that had it before, else the one with the fewest."""
+        stay = self._stay_of(tcp)
         conn = tcp.conn
         stay.since = time.monotonic_ns()
         sets = self._probes.of_threads
@@ -138,6 +156,8 @@ class DataThreads:
     def _returned(self, thread: DataThread, _what: int) -> None:
         for rest in thread.take_back():
             self._take(rest)
+        for (ended, what), result in thread.landed():
+            ended(what, result)
 
     def _take(self, rest: Rest) -> None:
         tcp, received, unsent, put = rest
@@ -146,6 +166,10 @@ class DataThreads:
         stay.pause = min(2 * stay.pause, _LONGEST_PAUSE) if now - stay.since < _SHORT_STAY else _FIRST_PAUSE
         stay.again = now + stay.pause
         tcp.come_back(received, unsent, put)
+
+    def _forget_file(self, fd: int) -> None:
+        for thread in self.threads:
+            thread.forget(fd)
 
     def call_all_back(self) -> None:
         """Have all connections served by the loop's thread for now: who looks at them has changed."""
@@ -163,6 +187,7 @@ class DataThreads:
         share(None)
         for thread in self.threads:
             self._loop.unwatch(thread.fileno())
+            self._returned(thread, READ)
             thread.end()
 
 

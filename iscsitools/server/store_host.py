@@ -85,7 +85,7 @@ class StoreHost(Host):
                 itl_nexus.attention(asc)
         if aborts:
             gone = {port for port, asc in told.items() if asc is not Asc.RESERVATIONS_RELEASED}
-            for task in unit.tasks.abort([task for task in unit.tasks if Port.of(task.nexus) in gone]):
+            for task in unit.tasks.abort([task for task in unit.tasks.all() if Port.of(task.nexus) in gone]):
                 task.dropped()
 
 

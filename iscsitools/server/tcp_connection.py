@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RECEIVES: Final = 4
+_LANDING: Final = 0.01
+"""Seconds that commands which wait for the disk have to land in, when a data thread is to get their connection."""
 _LINGER_NS: Final = 5_000_000_000
 """How long a connection that is to be closed may take to accept its last output."""
 
@@ -64,6 +66,8 @@ class TcpConnection:
         self._threads = threads
         self._served_at = self._taken_at = 0
         """Commands and PDUs that were taken by the end of the last turn."""
+        self._leaves = False
+        """A data thread gets it when its commands that wait for the disk have landed; until then nothing is read."""
 
     def start(self, conn: Connection) -> None:
         """Begin to serve ``conn`` with this socket: in its turn, when mostly the first request is there already."""
@@ -121,10 +125,12 @@ class TcpConnection:
     def _after_turn(self, end: TurnEnd) -> None:
         """The data path has received and sent by itself."""
         if end == ALL_DONE:
-            if self._threads is not None:
-                self._offer()
-            elif not self._hands_on:
-                self._hand_on()
+            if self._threads is None:
+                if not self._hands_on:
+                    self._hand_on()
+            elif not self._offer() and self._leaves:
+                self._interest = 0
+                self._loop.change(self._fd, 0)
         elif end == IS_OVER:
             self._end_in_turn("connection closed by the initiator")
         elif self._open:
@@ -198,27 +204,43 @@ class TcpConnection:
             if conn.unfinished and not self._in_line:
                 self._in_line = True
                 self._loop.next_turn(self._go_on)
-            reading = READ if self._reads and not (conn.stalled or conn.unfinished or conn.close_reason) else 0
+            if self._threads is not None and self._offer():
+                return
+            stays = self._reads and not self._leaves
+            reading = READ if stays and not (conn.stalled or conn.unfinished or conn.close_reason) else 0
             interest = reading | (WRITE if unsent or conn.stalled else 0)
             if interest != self._interest:
                 self._interest = interest
                 if self._watched:
                     self._loop.change(self._fd, interest)
-            if self._threads is not None:
-                self._offer()
             return
 
     # -- a data thread serves it
 
-    def _offer(self) -> None:
-        """Let a data thread serve it, if in its last turn only its data path had to do with it."""
+    def _offer(self) -> bool:
+        """Let a data thread serve it, if in its last turn only its data path had to do with it; whether it does now."""
         conn, threads = self.conn, self._threads
         served, taken = conn.path.commands, conn.taken
-        undisturbed = served != self._served_at and taken == self._taken_at
+        leaves, self._leaves = self._leaves, False
+        undisturbed = (served != self._served_at or leaves) and taken == self._taken_at
         self._served_at, self._taken_at = served, taken
-        if undisturbed and self._reads and conn.is_quiet and threads is not None and threads.takes(self):
-            self._loop.unwatch(self._fd)
-            threads.lend(self, self._fd)
+        if not (undisturbed and self._reads and conn.is_quiet and threads is not None and threads.takes(self)):
+            return False
+        if conn.path.flights:
+            if not leaves:
+                self._loop.call_later(_LANDING, self._stay)
+            self._leaves = True
+            return False
+        self._loop.unwatch(self._fd)
+        threads.lend(self, self._fd)
+        return True
+
+    def _stay(self) -> None:
+        """If it still waits for its commands to land, then something of them takes long: go on here."""
+        if self._leaves and self._threads is not None:
+            self._leaves = False
+            self._threads.put_off(self)
+            self.flush_safely()
 
     def come_back(self, received: bytes, unsent: bytes, put: int) -> None:
         """Serve it here again: a data thread has stopped, or was asked to. Its next turn is here."""

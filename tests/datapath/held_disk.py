@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.file_ring import NOTHING
-from iscsitools.backstores.shortcut import FLIGHTS, NO_WRITE_BEFORE, READ_FLAGS, Shortcut
+from iscsitools.backstores.shortcut import FLIGHTS, NO_WRITE_BEFORE, READ_FLAGS, Shortcut, forget
 from iscsitools.hookspecs import hookimpl
 
 ISCSITOOLS_API = 1
@@ -74,15 +74,21 @@ class Held:
         """What is begun now reads from the pipe: the descriptor's number is that of the pipe for a moment."""
         store = self._store
         self._real = os.dup(store._fd)
-        store._calls.native.forget(store._fd)  # type: ignore[union-attr]
+        self._forget()
         os.dup2(self._out, store._fd)
 
     def back(self) -> None:
         """And what is begun from now on goes to the file."""
         store = self._store
-        store._calls.native.forget(store._fd)  # type: ignore[union-attr]
+        self._forget()
         os.dup2(self._real, store._fd)
         os.close(self._real)
+
+    def _forget(self) -> None:
+        """No ring has the file registered under its number."""
+        store = self._store
+        store._calls.native.forget(store._fd)  # type: ignore[union-attr]
+        forget(store._fd)
 
     def release(self, data: bytes = b"") -> None:
         """The read gets these bytes; none: it finds the end of the file."""

@@ -165,7 +165,10 @@ class Connection(Turns):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether only its data path has to do with it now: nothing is under way beside it, or waits to be sent."""
+        """Whether only its data path has to do with it now: nothing is under way beside it, or waits to be sent.
+
+        Commands of the data path that wait for the disk may be.
+        """
         session, path = self.session, self.path
         return not (
             session is None
@@ -179,7 +182,6 @@ class Connection(Turns):
             or self.unfinished
             or session.held
             or path.awaited > _MOST_LENT
-            or path.flights
             or path.chunk is not None
             or self.out.unsent()
             or self.buffers.reserved > self.buffers.tight_from

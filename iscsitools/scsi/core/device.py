@@ -56,7 +56,7 @@ class ScsiDevice:
 
         Threads may still work for these tasks: the backstore may be closed once each is released.
         """
-        tasks = list(self.units[number].tasks)
+        tasks = list(self.units[number].tasks.all())
         unit = self.units.pop(number)
         unit.removed = True
         ended = unit.tasks.abort(tasks)

@@ -52,6 +52,8 @@ class Gate:
     write_open: bool = False
     transfers: int = 0
     """How many of the unit's transfers are of this nexus."""
+    lent: int = 0
+    """How many data paths that lead through it are with data threads; here there are none."""
 
     @property
     def busy(self) -> bool:

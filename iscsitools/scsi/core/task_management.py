@@ -50,7 +50,7 @@ def _abort_task(unit: LogicalUnit, nexus: Nexus, tag: int) -> Result:
 
 def _clear_task_set(unit: LogicalUnit, nexus: Nexus) -> list[QueuedTask]:
     """End all tasks; other nexuses that lost one get COMMANDS CLEARED BY ANOTHER INITIATOR (SAM-5 5.6, TAS 0)."""
-    ended = unit.tasks.abort(unit.tasks)
+    ended = unit.tasks.abort(unit.tasks.all())
     for other in {task.nexus for task in ended} - {nexus}:
         unit.attach(other).attention(Asc.COMMANDS_CLEARED_BY_ANOTHER_INITIATOR)
     return ended

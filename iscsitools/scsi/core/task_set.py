@@ -79,7 +79,8 @@ class QueuedTask:
 class TaskSet:
     """The tasks of a unit.
 
-    ``gather`` is called before somebody looks at the tasks: what a data path has begun enters now.
+    ``gather`` is called before somebody looks at the tasks: what a data path has begun enters now. With True it has data
+    threads begin nothing more until the loop's next turn, too.
     ``changed`` is called when one of ``barriers``, ``reading`` or ``writing`` becomes 0 or stops being 0. The latter
     count the tasks at work that read or write blocks.
     """
@@ -87,7 +88,7 @@ class TaskSet:
     __slots__ = ("_at_work", "_changed", "_gather", "_in_order", "_pumping", "_tasks", "_waiting", "barriers",
                  "reading", "words", "writing")  # fmt: skip
 
-    def __init__(self, depth: int, changed: Callable[[], None], gather: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, depth: int, changed: Callable[[], None], gather: Callable[[bool], None] = lambda everybody: None) -> None:
         self.words = unit_words(depth)
         self.barriers = self.reading = self.writing = 0
         self._tasks: dict[QueuedTask, None] = {}
@@ -100,7 +101,12 @@ class TaskSet:
 
     def __iter__(self) -> Iterator[QueuedTask]:
         """The tasks, oldest first; they may leave meanwhile."""
-        self._gather()
+        self._gather(False)
+        return iter(list(self._tasks))
+
+    def all(self) -> Iterator[QueuedTask]:
+        """The same for who ends those of others: no data thread begins another before the loop's next turn."""
+        self._gather(True)
         return iter(list(self._tasks))
 
     @property
@@ -123,7 +129,7 @@ class TaskSet:
         """
         if self.words[TASKS] + self.words[TRANSFERS] < self.words[DEPTH]:
             return True
-        self._gather()
+        self._gather(False)
         own_places = max(1, self.depth // 16)
         own = [task for task in self._tasks if task.nexus is nexus]
         if len(own) < own_places:
@@ -135,7 +141,7 @@ class TaskSet:
         task.alone = task.attribute == Attribute.ORDERED or task.command.exclusive
         task.barrier = task.alone or task.attribute == Attribute.HEAD_OF_QUEUE
         if task.barrier and self.words[FLIGHTS]:
-            self._gather()  # they came before it; from now on the gates let no others begin
+            self._gather(False)  # they came before it; from now on the gates let no others begin
         self._tasks[task] = None
         self.words[TASKS] += 1
         if task.barrier:
@@ -147,7 +153,7 @@ class TaskSet:
         """The task has its data-out: start it now, or as soon as the order allows."""
         task.has_data = True
         if self.words[FLIGHTS] and (task.blocks or task.command.exclusive):
-            self._gather()  # it may be kept off by them
+            self._gather(False)  # it may be kept off by them
         if not self.barriers and not self._waiting and not self._is_kept_off(task, ()):
             self._in_order[task] = None
             task.started = True
@@ -256,7 +262,7 @@ class TaskSet:
         if not self._waiting:
             return None
         if self.words[FLIGHTS]:
-            self._gather()  # those that began since it waits
+            self._gather(False)  # those that began since it waits
         oldest, blocked = True, False
         earlier: list[QueuedTask] = []
         for task in self._in_order:

@@ -148,7 +148,7 @@ class LogicalUnit(UnitState):
 
         Returns the tasks that it ended.
         """
-        ended = self.tasks.abort(self.tasks)
+        ended = self.tasks.abort(self.tasks.all())
         self.reservations.holder = None
         for part in self._parts.values():
             part.reset()

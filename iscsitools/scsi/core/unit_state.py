@@ -128,9 +128,9 @@ class UnitState:
             gate.read_open = read and itl_nexus.may_read
             gate.write_open = write and itl_nexus.may_write
 
-    def _gather(self) -> None:
+    def _gather(self, everybody: bool) -> None:
         for nexus, itl_nexus in list(self.itl_nexuses.items()):
-            if itl_nexus.gate.transfers:
+            if itl_nexus.gate.transfers or (everybody and itl_nexus.gate.lent):
                 nexus.gather()
 
     @property

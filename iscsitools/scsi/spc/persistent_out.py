@@ -246,7 +246,7 @@ def preempt_and_abort(task: Task) -> None:
     """PREEMPT AND ABORT: the tasks of those who were preempted end too, without status as TAS is 0."""
     lost = _preempt(task, aborts=True)
     unit, own = task.unit, task.nexus
-    others = [other for other in unit.tasks if other.nexus is not own and Port.of(other.nexus) in lost]
+    others = [other for other in unit.tasks.all() if other.nexus is not own and Port.of(other.nexus) in lost]
     for other in unit.tasks.abort(others):
         other.dropped()
 
