@@ -88,6 +88,8 @@ PyObject *path_take_flight(PyObject *self, PyObject *args)
         Py_RETURN_FALSE;
     if (ask_taker(flight, take) < 0)
         return NULL;
+    if (flight->taker != NULL) /* it counts as begun, as other tasks do */
+        gate_count_moved(flight->gate, false, flight->writes ? UNIT_WRITES : UNIT_READS, flight->operation.length);
     flight_leave_path(flight);
     if (flight->failed) { /* it has ended already */
         told = flight->taker == NULL ? Py_None

@@ -29,7 +29,16 @@ from iscsitools.backstores.file_clone import FileClone
 from iscsitools.backstores.file_open import OpenFile
 from iscsitools.backstores.file_ring import RingCalls
 from iscsitools.backstores.holes import file_extents, punch_hole, zero_range
-from iscsitools.backstores.shortcut import DIRECT, DURABLE_FLAGS, FD, NO_WRITE_BEFORE, NO_WRITES, READ_FLAGS, forget, settle
+from iscsitools.backstores.shortcut import (
+    DIRECT,
+    DURABLE_FLAGS,
+    FD,
+    NO_WRITE_BEFORE,
+    NO_WRITES,
+    READ_FLAGS,
+    forget,
+    settle,
+)
 from iscsitools.backstores.syscalls import RWF_DSYNC, RWF_NOWAIT, is_in_memory, read_fully, sync_data, write_fully
 from iscsitools.backstores.values import MAX_SIZE
 

@@ -38,8 +38,8 @@ DIRECT: Final = 6
 DURABLE_FLAGS: Final = 7
 """Flags for pwritev2(2) that make a write durable; 0: there are none."""
 FLIGHTS: Final = 8
-"""How many calls of data paths are under way in rings, beside those that ``submit`` began. While there are any, who would
-change the file has to see that they are not in his way."""
+"""How many calls of data paths are under way in rings, beside those that ``submit`` began. While there are any, who
+would change the file has to see that they are not in his way."""
 WRITE_FLIGHTS: Final = 9
 """How many of them write; while there are any, who would read has to see that."""
 OWN_FDS: Final = 10
@@ -68,8 +68,8 @@ _forget: Forget = _nobody
 def share(settle: Settle | None, threads: int = 0, forget: Forget = _nobody) -> None:
     """So many data threads use shortcuts from now on; None: they do so no more.
 
-    ``settle`` returns when each of them has ended what it was at when that was called; ``forget`` has their rings let go of
-    a descriptor.
+    ``settle`` returns when each of them has ended what it was at when that was called; ``forget`` has their rings let
+    go of a descriptor.
     """
     global _settle, _threads, _forget
     _settle = settle

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import random
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from support.native import needs_data_path, needs_ring
 
 from iscsitools.backstores.shortcut import DURABLE_FLAGS, UNFLUSHED
 from iscsitools.initiator import Session, Task
-from iscsitools.testing.fixtures import served as served
-from iscsitools.testing.serving import IQN, serve
+from iscsitools.server import data_threads
+from iscsitools.testing.serving import IQN, Served, serve
 from iscsitools.wire.scsi import ManagementFunction
 
 from . import held_disk
@@ -41,12 +42,35 @@ def disk(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(params=["loop", "thread"])
+def in_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Who serves: the event loop, or a data thread beside it."""
+    if request.param == "thread" and sys.platform != "linux":
+        pytest.skip("data threads need epoll")
+    monkeypatch.setattr(data_threads, "useful", lambda module, memory: 1 + (request.param == "thread"))
+    return bool(request.param == "thread")
+
+
 @pytest.fixture
-def session(served: Callable[..., Session], disk: Path) -> Session:
-    session = served(f"held:{disk},block_size=4096", plugins=(held_disk,))
-    session.command(TUR)
-    assert session.command(read16(9, 1), read=4096).data == b"o" * 4096  # its gate is open
-    return session
+def session(in_thread: bool, disk: Path) -> Iterator[Session]:
+    with serve(f"held:{disk},block_size=4096", plugins=(held_disk,)) as served, served.connect() as session:
+        session.command(TUR)
+        assert session.command(read16(9, 1), read=4096).data == b"o" * 4096  # its gate is open
+        if in_thread:
+            be_lent(served, session)
+        yield session
+
+
+def be_lent(served: Served, session: Session) -> None:
+    """A data thread has the connection."""
+    threads = served._server.connections.threads
+    assert threads is not None
+
+    def is_lent() -> bool:
+        session.command(read16(9, 1), read=4096)
+        return sum(thread.guests for thread in threads.threads) == 1
+
+    eventually(is_lent)
 
 
 @pytest.fixture
@@ -260,7 +284,7 @@ def test_a_cut_file_is_not_made_longer(session: Session, store: HeldDisk, disk: 
 
 @pytest.mark.parametrize("digests", ["None", "CRC32C"])
 @pytest.mark.parametrize("direct", ["", ",direct=yes"])
-def test_many_at_a_time_are_what_a_model_says(disk: Path, digests: str, direct: str) -> None:
+def test_many_at_a_time_are_what_a_model_says(in_thread: bool, disk: Path, digests: str, direct: str) -> None:
     kind = "file" if direct else "held"
     with serve(f"{kind}:{disk},block_size=4096{direct}", plugins=(held_disk,)) as served:
         content = [b"o" * 4096] * 256

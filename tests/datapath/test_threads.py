@@ -17,7 +17,7 @@ from iscsitools.backstores.base import Backstore
 from iscsitools.backstores.file import FileBackstore
 from iscsitools.backstores.null import NullBackstore
 from iscsitools.backstores.ram import RamBackstore
-from iscsitools.backstores.shortcut import FLIGHTS, OWN_FDS, THREAD_FILES, WRITE_FLIGHTS
+from iscsitools.backstores.shortcut import OWN_FDS, THREAD_FILES
 
 from .bench import BLOCK, NOP_OUT, SIZE, Wire, returned
 
@@ -326,30 +326,6 @@ def test_two_threads_never_mix_what_they_write(module: ModuleType, threads: list
     keeper.end()
     for wire in (*wires, reader):
         wire.close()
-
-
-@pytest.mark.parametrize(("word", "writes"), [(FLIGHTS, True), (WRITE_FLIGHTS, False)])
-def test_a_file_is_left_alone_where_something_waits_for_the_disk(
-    module: ModuleType, threads: list[Any], tmp_path: Path, word: int, writes: bool
-) -> None:
-    """A WRITE while anything does, a READ while a write does: where those are, only the loop's thread knows."""
-    (tmp_path / "disk").write_bytes(bytes(SIZE))
-    store = FileBackstore(str(tmp_path / "disk"))
-    store.open()
-    wire = Wire(module, store)
-    command = wire.write(0, b"w" * 4096) if writes else wire.read(0, 8)
-    store._words[word] = 1
-    wire.lend(threads[0])
-    wire.ours.sendall(command)
-    (rest,) = returned(threads[0])
-    wire.take(rest)
-    assert wire.received == command
-    store._words[word] = 0
-    wire.lend(threads[0])
-    assert wire.answers(1)[0][0][0] == (0x21 if writes else 0x25)
-    wire.take(threads[0].recall(wire.path))
-    wire.close()
-    store.close()
 
 
 def test_a_path_that_is_lent_is_nobody_elses(module: ModuleType, threads: list[Any], ram: RamBackstore) -> None:

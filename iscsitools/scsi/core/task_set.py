@@ -79,8 +79,8 @@ class QueuedTask:
 class TaskSet:
     """The tasks of a unit.
 
-    ``gather`` is called before somebody looks at the tasks: what a data path has begun enters now. With True it has data
-    threads begin nothing more until the loop's next turn, too.
+    ``gather`` is called before somebody looks at the tasks: what a data path has begun enters now. With True it also
+    has data threads begin nothing more until the loop's next turn.
     ``changed`` is called when one of ``barriers``, ``reading`` or ``writing`` becomes 0 or stops being 0. The latter
     count the tasks at work that read or write blocks.
     """
@@ -88,7 +88,9 @@ class TaskSet:
     __slots__ = ("_at_work", "_changed", "_gather", "_in_order", "_pumping", "_tasks", "_waiting", "barriers",
                  "reading", "words", "writing")  # fmt: skip
 
-    def __init__(self, depth: int, changed: Callable[[], None], gather: Callable[[bool], None] = lambda everybody: None) -> None:
+    def __init__(
+        self, depth: int, changed: Callable[[], None], gather: Callable[[bool], None] = lambda everybody: None
+    ) -> None:
         self.words = unit_words(depth)
         self.barriers = self.reading = self.writing = 0
         self._tasks: dict[QueuedTask, None] = {}

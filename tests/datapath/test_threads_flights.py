@@ -1,0 +1,404 @@
+"""What waits for the disk in the rings of data threads: two threads over one file, and connections that come and go."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from server.harness import eventually
+from support.native import needs_data_path, needs_ring
+
+from iscsitools.backstores.file import FileBackstore
+from iscsitools.backstores.shortcut import FLIGHTS, HOLDS, NO_WRITE_BEFORE, READ_FLAGS, UNFLUSHED, WRITERS
+from iscsitools.initiator import Session
+from iscsitools.scsi.core.gate import FLIGHTS as UNIT_FLIGHTS
+from iscsitools.scsi.core.gate import READS, WRITES
+from iscsitools.server import data_threads
+from iscsitools.testing.serving import Served, serve
+
+from .bench import BLOCK, NOP_OUT, SIZE, Wire, returned
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
+PAGE = 4096
+BLOCKS = PAGE // BLOCK
+HOUR = 3600 * 10**9
+FUA = 0x08
+
+
+@pytest.fixture(autouse=True)
+def ring() -> None:
+    needs_data_path()
+    needs_ring()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FileBackstore]:
+    """A file of which nothing is read or written at once."""
+    (tmp_path / "disk").write_bytes(b"o" * SIZE)
+    made = FileBackstore(str(tmp_path / "disk"))
+    made.open()
+    made._words[READ_FLAGS] = -1
+    made._words[NO_WRITE_BEFORE] = time.monotonic_ns() + HOUR
+    yield made
+    made.close()
+
+
+class FlyingWire(Wire):
+    """A connection whose commands may wait for the disk. ``landed``: those that the loop's thread has been told of."""
+
+    def __init__(self, module: ModuleType, store: FileBackstore, number: int = 1) -> None:
+        super().__init__(module, store, number)
+        self.landed: list[int | None] = []
+        self.path.land_by(lambda needed: None, lambda itt, result: self.landed.append(itt))
+
+    def command(self, cdb: bytes, data: bytes = b"", length: int = 0) -> bytes:
+        return self.pdu(cdb, data, length)
+
+
+class Pipe:
+    """A file whose next reads wait: they are begun from a pipe."""
+
+    def __init__(self, store: FileBackstore, threads: list[Any]) -> None:
+        self.store, self.threads = store, threads
+        self.out, self.into = os.pipe()
+
+    def __enter__(self) -> Pipe:
+        self.real = os.dup(self.store._fd)
+        self._forget()
+        os.dup2(self.out, self.store._fd)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._forget()
+        os.dup2(self.real, self.store._fd)
+        os.close(self.real)
+
+    def _forget(self) -> None:
+        for thread in self.threads:
+            thread.forget(self.store._fd)
+
+    def end(self, data: bytes) -> None:
+        """The reads that wait get these bytes."""
+        os.write(self.into, data)
+        os.close(self.into)
+        os.close(self.out)
+
+
+def test_commands_are_begun_and_answered_by_the_thread(
+    module: ModuleType, threads: list[Any], store: FileBackstore
+) -> None:
+    wires = [FlyingWire(module, store, number) for number in (1, 2)]
+    for wire, thread in zip(wires, threads, strict=True):
+        wire.lend(thread)
+    for number, wire in enumerate(wires):
+        first = number * 1024
+        data = [bytes([17 * number + each]) * PAGE for each in range(16)]
+        stream = b"".join(wire.write(first + 8 * each, data[each]) for each in range(16))
+        wire.ours.sendall(stream + wire.read(first, 128) + wire.read(first + 512, 8))
+        answers = wire.answers(18)
+        assert sorted(bhs[16:20] for bhs, _ in answers) == [each.to_bytes(4, "big") for each in range(1, 19)]
+        assert [bhs[24:28] for bhs, _ in answers] == [each.to_bytes(4, "big") for each in range(1, 19)]  # StatSN
+        got = {bhs[16:20]: data for bhs, data in answers}
+        assert got[(17).to_bytes(4, "big")] == b"".join(data)  # it has waited for all of them
+        assert got[(18).to_bytes(4, "big")] == b"o" * PAGE
+    for wire, thread in zip(wires, threads, strict=True):
+        wire.take(thread.recall(wire.path))
+        wire.gate.add_up()
+        assert (wire.gate.words[WRITES], wire.gate.words[READS], wire.path.commands) == (16, 2, 18)
+        assert (wire.path.written_bytes, wire.path.read_bytes) == (16 * PAGE, 17 * PAGE)
+        assert (wire.received, wire.unsent, wire.landed, wire.path.flights) == (b"", b"", [], 0)
+        wire.close()
+    assert store._words[FLIGHTS] == 0
+    assert store._words[UNFLUSHED] == 1
+
+
+def test_who_is_in_the_way_of_another_threads_flight_goes_back(
+    module: ModuleType, threads: list[Any], store: FileBackstore
+) -> None:
+    """A READ of one thread is in the disk: another writes beside it, and not there."""
+    slow, other = FlyingWire(module, store, 1), FlyingWire(module, store, 2)
+    pipe = Pipe(store, threads)
+    with pipe:
+        slow.lend(threads[0])
+        slow.ours.sendall(slow.read(64, BLOCKS))
+        eventually(lambda: store._words[FLIGHTS] == 1)
+    other.lend(threads[1])
+    other.ours.sendall(other.write(72, b"w" * PAGE) + other.read(64, BLOCKS) + other.read(72, BLOCKS))
+    got = {bhs[16:20]: data for bhs, data in other.answers(3)}
+    assert got[(2).to_bytes(4, "big")] == b"o" * PAGE
+    assert got[(3).to_bytes(4, "big")] == b"w" * PAGE
+    command = other.write(71, b"x" * PAGE)
+    other.ours.sendall(command)
+    (rest,) = returned(threads[1])
+    other.take(rest)
+    assert other.received == command
+    pipe.end(b"p" * PAGE)
+    assert slow.answers(1)[0][1] == b"p" * PAGE
+    other.lend(threads[1])
+    assert other.answers(1)[0][0][0] == 0x21
+    for wire, thread in zip((slow, other), threads, strict=True):
+        wire.take(thread.recall(wire.path))
+        wire.close()
+
+
+@pytest.mark.parametrize(("word", "writes"), [(HOLDS, True), (WRITERS, False)])
+def test_none_begins_while_somebody_holds_a_range(
+    module: ModuleType, threads: list[Any], store: FileBackstore, word: int, writes: bool
+) -> None:
+    wire = FlyingWire(module, store)
+    command = wire.write(0, b"w" * PAGE) if writes else wire.read(0, BLOCKS)
+    store._words[word] = 1
+    wire.lend(threads[0])
+    wire.ours.sendall(command)
+    (rest,) = returned(threads[0])
+    wire.take(rest)
+    assert wire.received == command
+    store._words[word] = 0
+    wire.close()
+
+
+def test_it_flies_on_when_its_connection_has_gone_back(
+    module: ModuleType, threads: list[Any], store: FileBackstore
+) -> None:
+    wire = FlyingWire(module, store)
+    pipe = Pipe(store, threads)
+    with pipe:
+        wire.lend(threads[0])
+        wire.ours.sendall(wire.read(64, BLOCKS) + NOP_OUT)
+        (rest,) = returned(threads[0])
+    wire.take(rest)
+    assert (wire.received, wire.path.flights, wire.path.flying()) == (NOP_OUT, 1, [(1, 0)])
+    assert wire.gate.words[UNIT_FLIGHTS] == 1
+    with pytest.raises(ValueError, match="in the disk"):
+        wire.lend(threads[1])
+    assert threads[0].landed() == []
+    pipe.end(b"p" * PAGE)
+    assert returned(threads[0]) == []
+    for (ended, what), result in threads[0].landed():
+        ended(what, result)
+    assert wire.landed == [1]  # there is no room for its answer here: a task is made of it
+    taken: list[Any] = []
+    assert wire.path.take_flight(1, lambda *flight: taken.append(flight))
+    assert [(flight[0][:2], flight[1:]) for flight in taken] == [(b"\x01\xc1", (None, False))]
+    assert (wire.path.flights, store._words[FLIGHTS], wire.gate.words[UNIT_FLIGHTS]) == (0, 0, 0)
+    wire.close()
+
+
+def test_what_the_disk_refuses_goes_back_behind_its_connection(
+    module: ModuleType, threads: list[Any], store: FileBackstore
+) -> None:
+    wire = FlyingWire(module, store)
+    pipe = Pipe(store, threads)
+    with pipe:
+        wire.lend(threads[0])
+        wire.ours.sendall(wire.read(64, BLOCKS))
+        eventually(lambda: store._words[FLIGHTS] == 1)
+    pipe.end(b"")  # it finds the end
+    (rest,) = returned(threads[0])
+    wire.take(rest)
+    for (ended, what), result in threads[0].landed():
+        ended(what, result)
+    assert (wire.landed, wire.path.flights) == ([1], 1)
+    assert wire.path.take_flight(1, lambda *flight: None)
+    wire.close()
+
+
+def test_a_fua_read_does_not_wait_for_what_is_not_durable(
+    module: ModuleType, threads: list[Any], store: FileBackstore
+) -> None:
+    """A flush has ended since that WRITE began: what it writes may not be on the medium when the READ has it."""
+    wire = FlyingWire(module, store)
+    pipe = Pipe(store, threads)
+    with pipe:
+        wire.lend(threads[0])
+        wire.ours.sendall(wire.read(64, BLOCKS))
+        eventually(lambda: store._words[FLIGHTS] == 1)
+    wire.ours.sendall(wire.write(64, b"w" * PAGE))
+    eventually(lambda: store._words[FLIGHTS] == 2)
+    store._words[UNFLUSHED] = 0
+    command = wire.command(b"\x28\x08" + (64).to_bytes(4, "big") + b"\0\0\x08\0", length=PAGE)
+    wire.ours.sendall(command)
+    (rest,) = returned(threads[0])
+    wire.take(rest)
+    assert wire.received == command
+    assert len(wire.path.flying()) == 2
+    pipe.end(b"p" * PAGE)
+    ends: list[int] = []
+    while len(ends) < 2:
+        returned(threads[0])
+        for (ended, what), result in threads[0].landed():
+            ended(what, result)
+            ends.append(result)
+    assert sorted(itt for itt in wire.landed if itt is not None) == [1, 2]
+    for itt in (1, 2):
+        wire.path.take_flight(itt, lambda *flight: None)
+    wire.close()
+
+
+# -- over sockets
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_threads, "useful", lambda module, memory: 2)
+
+
+def served_threads(served: Served) -> list[Any]:
+    found = served._server.connections.threads
+    assert found is not None
+    return list(found.threads)
+
+
+def transfer(code: int, flags: int, lba: int, blocks: int) -> bytes:
+    return struct.pack(">BBIBHB", code, flags, lba, 0, blocks, 0)
+
+
+def run(sessions: list[Session], work: Callable[[int, Session], None]) -> None:
+    """Each in a thread of its own."""
+    errors: list[BaseException] = []
+
+    def guarded(number: int, session: Session) -> None:
+        try:
+            work(number, session)
+        except BaseException as error:
+            errors.append(error)
+
+    helpers = [threading.Thread(target=guarded, args=each) for each in enumerate(sessions)]
+    for helper in helpers:
+        helper.start()
+    for helper in helpers:
+        helper.join()
+    assert not errors, errors
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_connections_come_and_go_with_what_flies(tmp_path: Path) -> None:
+    """Each session keeps eight commands in the disk, and sends now and then what brings its connection to the loop."""
+    (tmp_path / "disk").write_bytes(bytes(SIZE))
+    own = SIZE // 4 // PAGE
+
+    def work(number: int, session: Session) -> None:
+        rng, known, wanted = random.Random(number), dict[int, bytes](), list[Any]()
+        for _ in range(600):
+            page = number * own + rng.randrange(own)
+            flags = FUA * (rng.random() < 0.1)
+            if rng.random() < 0.5:
+                known[page] = rng.randbytes(16) * (PAGE // 16)
+                task = session.start_command(transfer(0x2A, flags, page * 8, 8), write=known[page])
+            else:
+                task = session.start_command(transfer(0x28, flags, page * 8, 8), read=PAGE)
+            wanted.append((page, task, known.get(page, bytes(PAGE))))
+            while len(wanted) > 8 or (wanted and any(page == each[0] for each in wanted[:-1])):
+                _, first, data = wanted.pop(0)
+                result = session.wait(first)
+                assert result.good
+                assert not result.data or result.data == data
+            if rng.random() < 0.02:
+                session.command(bytes(6))
+        assert all(session.wait(task).good for _, task, _ in wanted)
+
+    with serve(f"file:{tmp_path}/disk,direct=yes") as served:
+        sessions = [served.connect(name) for name in "abcd"]
+        unit = served._server.assembly.units[0][1]
+        run(sessions, work)
+        assert unit.counts[READS] + unit.counts[WRITES] == 4 * 600
+        assert all(thread.cpu > 0 for thread in served_threads(served))
+        eventually(lambda: unit.counts[UNIT_FLIGHTS] == 0)
+        for session in sessions:
+            session.logout()
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("options", [",direct=yes", ""])
+def test_what_flies_is_no_mixture(tmp_path: Path, options: str) -> None:
+    """Two sessions rewrite the same bytes, more than a page of them, and two read them; some with FUA."""
+    (tmp_path / "disk").write_bytes(bytes(SIZE))
+    blocks = 14
+
+    def work(number: int, session: Session) -> None:
+        rng = random.Random(number)
+        for turn in range(150):
+            lba = rng.choice((0, 3, 7))
+            if number < 2:
+                data = bytes([number + 2 * turn % 250]) * (blocks * BLOCK)
+                flags = FUA if options == "" or rng.random() < 0.1 else 0
+                assert session.command(transfer(0x2A, flags, lba, blocks), write=data).good
+            else:
+                result = session.command(transfer(0x28, 0, 7, 7), read=7 * BLOCK)  # all of them write it
+                assert result.good
+                assert len(set(result.data)) == 1
+
+    with serve(f"file:{tmp_path}/disk{options}") as served:
+        sessions = [served.connect(name) for name in "abcd"]
+        run(sessions, work)
+        for session in sessions:
+            session.logout()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_disk_shrinks_and_ends_under_what_flies(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(SIZE))
+    ends = threading.Event()
+
+    def work(number: int, session: Session) -> None:
+        rng = random.Random(number)
+        while not ends.is_set():
+            lbas = rng.sample(range(0, SIZE // BLOCK, 8), 8)
+            tasks = [session.start_command(transfer(0x2A, 0, lba, 8), write=b"w" * PAGE) for lba in lbas]
+            for task in tasks:
+                session.wait(task)
+
+    with serve(f"file:{disk},direct=yes") as served:
+        sessions = [served.connect(name) for name in "ab"]
+        unit, store = served._server.assembly.units[0][1], served.stores[0]
+        helper = threading.Thread(target=run, args=(sessions, work))
+        helper.start()
+        eventually(lambda: all(thread.cpu > 10**7 for thread in served_threads(served)))
+        for turn in range(6):
+            size = SIZE // (1 + (turn + 1) % 2)
+            store.resize(size)  # as the control thread does
+            served._server.loop.call_soon(unit.capacity_changed)
+            assert disk.stat().st_size == store.size == size
+        ends.set()
+        helper.join()
+        for session in sessions:
+            session.close()
+    assert not [fd for fd in os.listdir("/proc/self/fd") if _is(fd, disk)]
+
+
+def _is(fd: str, path: Path) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") == str(path)
+    except OSError:
+        return False
+
+
+def test_a_file_is_let_go_of_when_it_is_closed(module: ModuleType, threads: list[Any], tmp_path: Path) -> None:
+    """A place of a ring keeps a file open, and its lock; and the next file may get its number."""
+    from iscsitools.backstores import shortcut
+
+    shortcut.share(module.settle, 2, lambda fd: [thread.forget(fd) for thread in threads] and None)
+    for number in range(3):
+        path = tmp_path / f"{number}"
+        path.write_bytes(bytes([65 + number]) * SIZE)
+        for _ in range(2):
+            store = FileBackstore(str(path))
+            store.open()  # which fails where the one before it still has the lock
+            store._words[READ_FLAGS] = -1
+            wire = FlyingWire(module, store)
+            wire.lend(threads[0])
+            wire.ours.sendall(wire.read(0, BLOCKS))
+            assert wire.answers(1)[0][1] == bytes([65 + number]) * PAGE
+            wire.take(threads[0].recall(wire.path))
+            wire.close()
+            store.close()
