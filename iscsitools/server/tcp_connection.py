@@ -237,7 +237,7 @@ class TcpConnection:
 
     def _stay(self) -> None:
         """If it still waits for its commands to land, then something of them takes long: go on here."""
-        if self._leaves and self._threads is not None:
+        if self._open and self._leaves and self._threads is not None:
             self._leaves = False
             self._threads.put_off(self)
             self.flush_safely()
