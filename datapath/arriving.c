@@ -143,7 +143,9 @@ PyObject *path_take_segment(PyObject *self, PyObject *Py_UNUSED(unused))
     found = view == NULL ? NULL
                          : Py_BuildValue("(y#NnIK)", arriving->bhs, (Py_ssize_t)BHS_LENGTH, view,
                                          (Py_ssize_t)arriving->have, arriving->reserved, (unsigned long long)arriving->by);
-    if (found != NULL)
+    if (found != NULL) {
+        memory_pass_on(&((struct path *)self)->memory, arriving->reserved);
         Py_CLEAR(arriving->buffer);
+    }
     return found;
 }

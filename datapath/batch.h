@@ -22,7 +22,7 @@ struct buffers {
 struct batch {
     struct path *path;
     struct user *user;
-    const struct memory *memory;
+    struct memory *memory;
     struct watch watch;
     struct numbers numbers;
     bool numbers_fit, in_step;

@@ -226,5 +226,6 @@ PyObject *path_consume(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return PyErr_Format(PyExc_ValueError, "positions outside of the receive buffer");
     pos = (size_t)numbers[0];
     stop = path_serve(path, &pos, (size_t)numbers[1], numbers[2] < 0 ? 0 : (size_t)numbers[2]);
+    memory_settle(&path->memory);
     return stop == RAISED ? NULL : Py_BuildValue("(nO)", (Py_ssize_t)pos, stop_object(stop));
 }

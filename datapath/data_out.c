@@ -98,7 +98,7 @@ enum stop begin_transfer(struct batch *batch, const struct arrival *arrival)
 {
     struct path *path = batch->path;
     const struct command *command = &batch->command;
-    const struct memory *memory = batch->memory;
+    struct memory *memory = batch->memory;
     struct transfer *transfer;
 
     if (!memory_reserve(memory, command->edtl))

@@ -176,6 +176,7 @@ struct guest *guest_new(struct path *path, int fd, PyObject *owner, const Py_buf
         PyErr_NoMemory();
         return give_up(guest);
     }
+    memory_pass_on(&path->memory, path->memory.used); /* what its commands wait for, the thread holds */
     word_store(&path->waiting, path->transfers.count);
     guest->since = path->transfers.count != 0 ? transfers_since(&path->transfers) : path->now;
     Py_INCREF((PyObject *)path);
@@ -206,6 +207,7 @@ PyObject *guest_take_home(struct guest *guest)
 
     return_transfers(guest);
     flights_come_home(path);
+    path->memory.held = path->memory.used = path->transfers.awaited; /* take_back claims it */
     input = guest->input == NULL ? "" : (const char *)guest->input;
     result = Py_BuildValue("(Oy#y#K)", guest->owner, input, (Py_ssize_t)guest->input_length, output,
                            (Py_ssize_t)(sent ? 0 : guest->output_length - guest->output_sent),

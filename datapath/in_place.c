@@ -171,6 +171,7 @@ static PyObject *alone(struct path *path, PyObject *const *args, int (*serve)(st
     PyBuffer_Release(&opened.bhs);
     if (result > 0)
         batch_commit(&batch);
+    memory_settle(&path->memory);
     return result < 0 ? NULL : PyLong_FromLong(result);
 }
 

@@ -83,8 +83,10 @@ PyObject *path_take_over(PyObject *self, PyObject *tag)
     found = Py_BuildValue("(y#OIIIIKN)", transfer->bhs, (Py_ssize_t)BHS_LENGTH,
                           transfer->buffer == NULL ? Py_None : transfer->buffer, transfer->wanted, transfer->received,
                           transfer->asked, transfer->r2tsn, (unsigned long long)transfer->since, sequences);
-    if (found != NULL)
+    if (found != NULL) {
+        memory_pass_on(&path->memory, transfer->wanted);
         transfers_remove(&path->transfers, transfer);
+    }
     return found;
 }
 

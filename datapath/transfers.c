@@ -113,31 +113,67 @@ void transfer_end_sequence(struct transfer *transfer, struct sequence *sequence)
     memmove(sequence, sequence + 1, after * sizeof *sequence);
 }
 
-bool memory_reserve(const struct memory *memory, uint32_t length)
-{
-    PyObject *result;
-    int fits;
+enum { MOST_AHEAD = 256 << 10 /* bytes that are held and not used */ };
 
-    if (memory->pool != NULL)
-        return true; /* its thread sees to it after each batch */
-    result = memory->reserve == NULL ? NULL : PyObject_CallFunction(memory->reserve, "I", length);
-    fits = result == NULL ? -1 : PyObject_IsTrue(result);
+static bool hold(struct memory *memory, uint64_t length)
+{
+    PyObject *result = memory->reserve == NULL
+                           ? NULL
+                           : PyObject_CallFunction(memory->reserve, "K", (unsigned long long)length);
+    int fits = result == NULL ? -1 : PyObject_IsTrue(result);
+
     Py_XDECREF(result);
     if (fits < 0)
         PyErr_Clear(); /* the task's way meets it again */
+    if (fits > 0)
+        memory->held += length;
     return fits > 0;
 }
 
-void memory_release(const struct memory *memory, uint32_t length)
+bool memory_reserve(struct memory *memory, uint32_t length)
 {
-    PyObject *result;
+    uint64_t ahead = 3 * memory->asked < MOST_AHEAD ? 3 * memory->asked : MOST_AHEAD;
+    uint64_t missing;
 
     if (memory->pool != NULL)
+        return true; /* its thread sees to it after each batch */
+    if (memory->used + length > memory->held) {
+        missing = memory->used + length - memory->held;
+        if (!(ahead != 0 && hold(memory, missing + ahead)) && !hold(memory, missing))
+            return false;
+        memory->asked += missing;
+    }
+    memory->used += length;
+    return true;
+}
+
+void memory_release(struct memory *memory, uint32_t length)
+{
+    if (memory->pool == NULL)
+        memory->used -= length;
+}
+
+void memory_settle(struct memory *memory)
+{
+    PyObject *type, *value, *traceback, *result;
+    uint64_t unused = memory->held - memory->used;
+
+    memory->asked = 0;
+    if (unused == 0)
         return;
-    result = PyObject_CallFunction(memory->release, "I", length);
+    PyErr_Fetch(&type, &value, &traceback);
+    memory->held = memory->used;
+    result = PyObject_CallFunction(memory->release, "K", (unsigned long long)unused);
     if (result == NULL)
         PyErr_WriteUnraisable(memory->release);
     Py_XDECREF(result);
+    PyErr_Restore(type, value, traceback);
+}
+
+void memory_pass_on(struct memory *memory, uint64_t length)
+{
+    memory->held -= length;
+    memory->used -= length;
 }
 
 PyObject *memory_take(const struct memory *memory, uint32_t length)
@@ -177,7 +213,7 @@ bool transfer_open_buffer(struct transfer *transfer, const struct memory *memory
     return place != NULL;
 }
 
-void transfer_end(struct transfers *transfers, struct transfer *transfer, const struct memory *memory)
+void transfer_end(struct transfers *transfers, struct transfer *transfer, struct memory *memory)
 {
     if (memory->pool != NULL) { /* nothing of it is Python's */
         take_out(transfers, place_of(transfers, transfer->itt));

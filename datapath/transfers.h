@@ -36,10 +36,16 @@ struct transfers {
     uint64_t count, begun, awaited;
 };
 
-/* The memory of the connection, as four functions of Python; or that of its data thread, a pool. */
+/*
+ * The memory of the connection, as four functions of Python; or that of its data thread, a pool. The account is Python's,
+ * and to ask it for each command costs as much as all else that a short one takes here. So within a turn more is held
+ * than is used, which grows with what the turn has asked for, and what is not used at its end is given back: between two
+ * turns the account says what is used. "asked": bytes, in this turn.
+ */
 struct memory {
     PyObject *reserve, *release, *take, *give;
     struct pool *pool;
+    uint64_t held, used, asked;
 };
 
 /* The transfer of a tag, or NULL. */
@@ -73,13 +79,19 @@ void transfer_end_sequence(struct transfer *transfer, struct sequence *sequence)
 bool transfer_open_buffer(struct transfer *transfer, const struct memory *memory, PyObject *place);
 
 /* The command has ended: give back what was reserved and lent for it, and forget it. */
-void transfer_end(struct transfers *transfers, struct transfer *transfer, const struct memory *memory);
+void transfer_end(struct transfers *transfers, struct transfer *transfer, struct memory *memory);
 
-/* Hold so many bytes more; false: they do not fit. */
-bool memory_reserve(const struct memory *memory, uint32_t length);
+/* Use so many bytes more; false: they do not fit. */
+bool memory_reserve(struct memory *memory, uint32_t length);
 
-/* Hold so many bytes less. */
-void memory_release(const struct memory *memory, uint32_t length);
+/* Use so many bytes less. */
+void memory_release(struct memory *memory, uint32_t length);
+
+/* The end of a turn: hold what is used. An exception that is set stays. */
+void memory_settle(struct memory *memory);
+
+/* Another holds so many of the bytes that are used here from now on. */
+void memory_pass_on(struct memory *memory, uint64_t length);
 
 /* A bytearray of at least so many bytes, or NULL, with no exception; and give one back to its stock. */
 PyObject *memory_take(const struct memory *memory, uint32_t length);

@@ -191,6 +191,7 @@ PyObject *turn_take(struct path *path, int fd, PyObject *chunk, size_t fill, siz
     path->chunk_begin += path->tail;
     path->tail = 0;
     failed = take(&turn);
+    memory_settle(&path->memory);
     if (path->chunk_object == chunk && path->tail == 0)
         path_leave_chunk(path);
     result = failed ? NULL : result_of(&turn);

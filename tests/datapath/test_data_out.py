@@ -148,3 +148,37 @@ def test_memory_is_the_bound() -> None:
     answers = wire.receive()
     assert {pdu.status for pdu in answers if pdu.opcode == Opcode.SCSI_RESPONSE} == {8}  # BUSY
     assert wire.conn.memory.held == 131072 * sum(pdu.opcode == Opcode.R2T for pdu in answers) <= 1 << 20
+
+
+def test_the_account_is_asked_seldom_and_says_what_waits() -> None:
+    wire = Target().session({"ImmediateData": "No", "InitialR2T": "Yes"})
+    conn, asked_for, released = wire.conn, [], []
+
+    def reserve(length: int) -> bool:
+        asked_for.append(length)
+        return conn.memory.reserve(length)
+
+    def release(length: int) -> None:
+        released.append(length)
+        conn.memory.release(length)
+
+    conn.path.lend_by(reserve, release, conn.buffers.take, conn.buffers.give)
+    wire.feed(b"".join(wire.request(write10(8 * n, 8), edtl=4096, writes=1) for n in range(32)))
+    requests = wire.receive()
+    assert conn.memory.held == wire.target.buffers.reserved == conn.path.awaited == 32 * 4096
+    assert len(asked_for) + len(released) <= 6
+    wire.feed(b"".join(wire.data_out(r2t.itt, bytes(4096), 0, ttt=r2t.ttt) for r2t in requests[:31]))
+    assert [pdu.status for pdu in wire.receive()] == [0] * 31
+    assert conn.memory.held == wire.target.buffers.reserved == 4096
+    wire.feed(abort(requests[31].itt, wire.cmd_sn - 1, wire.cmd_sn))
+    wire.receive()
+    assert (conn.memory.held, wire.target.buffers.reserved, conn.path.transfers) == (0, 0, 0)
+
+
+def test_what_a_turn_holds_ahead_keeps_nobody_out() -> None:
+    """The account has room for 15 of these and no more, and all that has room is taken: half of it for one alone."""
+    wire = Target(memory=31 * 4096).session({"ImmediateData": "No", "InitialR2T": "Yes"})
+    wire.feed(b"".join(wire.request(write10(8 * n, 8), edtl=4096, writes=1) for n in range(20)))
+    answers = wire.receive()
+    assert sum(pdu.opcode == Opcode.R2T for pdu in answers) == 15
+    assert wire.conn.memory.held == 15 * 4096
