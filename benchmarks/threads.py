@@ -2,8 +2,8 @@
 
 usage: threads.py [--threads N] [--rounds N] [--seconds S] [--cases NAME;...] [--json FILE] [--markdown]
 
-Both serve a file of their own, all of it in the page cache; nothing is pinned, and the generator runs on the same
-processors. In each round one load after the other meets first one server, then the other. ``us``: processor time of the
+Both serve a file of their own, all of it in the page cache, with ``O_DIRECT``, or (``cold``) with nothing of it there when a
+run begins; nothing is pinned, and the generator runs on the same processors. In each round one load after the other meets first one server, then the other. ``us``: processor time of the
 server for an I/O, the kernel's work in its system calls included. ``busy``: what each of the threads that took part did
 of it, in hundredths. ``ratio``: several threads over one, of ``us`` or (QD1) of the median latency; the median of the
 rounds, with the lowest and the highest.
@@ -24,8 +24,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from cases import Case
-from disk import check_pattern, prepare, settle
+from cases import Case, Setting
+from disk import check_pattern, chill, prepare, settle
 from loadgen import Endpoint, Sample, cache_directory, run
 from peer import Place
 from peers import Ours
@@ -41,6 +41,11 @@ CASES = (
     Case("4K read, one connection of QD32", "one", "randread"),
     Case("4K write, one connection of QD32", "one", "randwrite"),
     Case("4K read, one connection of QD1", "one", "randread", depth=1, metric="p50_us"),
+    Case("4K read O_DIRECT, 4 connections of QD8", "many", "randread", 4096, 8, 4, setting=Setting.DIRECT),
+    Case("4K write O_DIRECT, 4 connections of QD8", "many", "randwrite", 4096, 8, 4, setting=Setting.DIRECT),
+    Case("4K read O_DIRECT, one connection of QD32", "one", "randread", setting=Setting.DIRECT),
+    Case("4K read O_DIRECT, one connection of QD1", "one", "randread", 4096, 1, metric="p50_us", setting=Setting.DIRECT),
+    Case("4K read cold, 4 connections of QD8", "many", "randread", 4096, 8, 4, setting=Setting.COLD),
 )  # fmt: skip
 
 
@@ -66,17 +71,18 @@ def shares(before: dict[str, int], after: dict[str, int]) -> list[float]:
 
 
 @contextmanager
-def servers(threads: int, folder: Path) -> Iterator[tuple[Endpoint, Endpoint]]:
+def servers(threads: int, setting: Setting) -> Iterator[tuple[Endpoint, Endpoint]]:
     """One with one thread, and one with several, each with a file of its own."""
     with ExitStack() as stack:
-        found = []
+        found: list[Endpoint] = []
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for count in (1, threads):
             disk = cache_directory() / f"threads-{count > 1:d}"
             prepare(disk, SIZE)
             own = folder / str(count)
             own.mkdir()
             ours = Ours("--threads", str(count))
-            found += ours.start(Place(disk, own, None))
+            found += ours.start(Place(disk, own, None, setting))
             stack.callback(ours.stop)
             check_pattern(found[-1], f"threads {count}", None)
         yield found[0], found[1]
@@ -85,7 +91,7 @@ def servers(threads: int, folder: Path) -> Iterator[tuple[Endpoint, Endpoint]]:
 def measure(case: Case, ends: Sequence[Endpoint], seconds: float, found: Found) -> None:
     """One round of a load."""
     for number in (0, 1):
-        settle(cache_directory() / f"threads-{number}")
+        (settle if case.setting is Setting.CACHED else chill)(cache_directory() / f"threads-{number}")
         before = spent(ends[number].pid)
         sample = run(case, ends[number], seconds, WARM_UP, None)
         if number:
@@ -144,11 +150,12 @@ def main() -> None:
     wanted = parser.parse_args()
     cases = [case for case in CASES if any(part in case.name for part in wanted.cases.split(";"))]
     found = {case: Found() for case in cases}
-    with tempfile.TemporaryDirectory() as made, servers(wanted.threads, Path(made)) as ends:
-        for number in range(wanted.rounds):
-            print(f"round {number + 1} of {wanted.rounds}", file=sys.stderr, flush=True)
-            for case in cases:
-                measure(case, ends, wanted.seconds, found[case])
+    for setting in sorted({case.setting for case in cases}, key=lambda each: each.value):
+        with servers(wanted.threads, setting) as ends:
+            for number in range(wanted.rounds):
+                print(f"{setting.value}, round {number + 1} of {wanted.rounds}", file=sys.stderr, flush=True)
+                for case in (case for case in cases if case.setting is setting):
+                    measure(case, ends, wanted.seconds, found[case])
     rows = [row(case, found[case]) for case in cases]
     print(render(rows, wanted.threads, wanted.markdown))
     if wanted.json:

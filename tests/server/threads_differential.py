@@ -112,7 +112,7 @@ def _steps(seed: int, folder: Path) -> int:
             own.mkdir()
             # Written, so that its pages are there: a connection that waits for the disk goes back to the loop.
             (own / "disk").write_bytes(bytes(SIZE))
-            store = "ram:8M" if seed % 2 else f"file:{own}/disk"
+            store = (f"file:{own}/disk", "ram:8M", f"file:{own}/disk,direct=yes")[seed % 3]
             text = one_target(store, more=f'{more}\nname = "twin{number}-{os.getpid()}"')
             servers.append(Running(make_server(own, text)))
             stack.callback(servers[-1].end)
