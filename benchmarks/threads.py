@@ -2,11 +2,11 @@
 
 usage: threads.py [--threads N] [--rounds N] [--seconds S] [--cases NAME;...] [--json FILE] [--markdown]
 
-Both serve a file of their own, all of it in the page cache, with ``O_DIRECT``, or (``cold``) with nothing of it there when a
-run begins; nothing is pinned, and the generator runs on the same processors. In each round one load after the other meets first one server, then the other. ``us``: processor time of the
-server for an I/O, the kernel's work in its system calls included. ``busy``: what each of the threads that took part did
-of it, in hundredths. ``ratio``: several threads over one, of ``us`` or (QD1) of the median latency; the median of the
-rounds, with the lowest and the highest.
+Both serve a file of their own, all of it in the page cache, with ``O_DIRECT``, or (``cold``) with nothing of it there
+when a run begins; nothing is pinned, and the generator runs on the same processors. In each round one load after the
+other meets first one server, then the other. ``us``: processor time of the server for an I/O, the kernel's work in its
+system calls included. ``busy``: what each of the threads that took part did of it, in hundredths. ``ratio``: several
+threads over one, of ``us`` or (QD1) of the median latency; the median of the rounds, with the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ CASES = (
     Case("4K read O_DIRECT, 4 connections of QD8", "many", "randread", 4096, 8, 4, setting=Setting.DIRECT),
     Case("4K write O_DIRECT, 4 connections of QD8", "many", "randwrite", 4096, 8, 4, setting=Setting.DIRECT),
     Case("4K read O_DIRECT, one connection of QD32", "one", "randread", setting=Setting.DIRECT),
-    Case("4K read O_DIRECT, one connection of QD1", "one", "randread", 4096, 1, metric="p50_us", setting=Setting.DIRECT),
+    Case("4K read O_DIRECT, one connection of QD1", "one", "randread", 4096, 1, metric="p50_us",
+         setting=Setting.DIRECT),
     Case("4K read cold, 4 connections of QD8", "many", "randread", 4096, 8, 4, setting=Setting.COLD),
 )  # fmt: skip
 
