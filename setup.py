@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "provider")]
 import table  # noqa: E402  (these are found only with the path above)
 from parts import FLAGS, LIBUSDT, LIMITED_API, NATIVE  # noqa: E402
 
+from iscsitools import sources  # noqa: E402
 from iscsitools.provider import building  # noqa: E402
 from iscsitools.provider.errors import ProviderError  # noqa: E402
 
@@ -46,7 +47,7 @@ def modules() -> list[Extension]:
             depends=native.headers(),
             extra_compile_args=[*FLAGS, *shlex.split(os.environ.get("ISCSITOOLS_CFLAGS", ""))],
             extra_link_args=shlex.split(os.environ.get("ISCSITOOLS_CFLAGS", "")),
-            define_macros=macros,
+            define_macros=[*macros, ("ISCSITOOLS_SOURCES", f'"{sources.digest(ROOT / native.room)}"')],
             py_limited_api=LIMITED,
             optional=True,
         )

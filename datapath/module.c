@@ -40,6 +40,11 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_native", "The data path in C.", -1, methods, NULL, NULL, NULL, NULL,
 };
 
+/* What it was built of (iscsitools/sources.py); whoever builds it otherwise need not tell. */
+#ifndef ISCSITOOLS_SOURCES
+#define ISCSITOOLS_SOURCES ""
+#endif
+
 PyMODINIT_FUNC PyInit__native(void)
 {
     PyObject *module;
@@ -47,7 +52,8 @@ PyMODINIT_FUNC PyInit__native(void)
     crc32c_init();
     if (tags_init() < 0 || gate_init() < 0 || taker_init() < 0 || (module = PyModule_Create(&definition)) == NULL)
         return NULL;
-    if (PyModule_AddObjectRef(module, "Gate", (PyObject *)gate_type) < 0 || path_init(module) < 0
+    if (PyModule_AddStringConstant(module, "SOURCES", ISCSITOOLS_SOURCES) < 0
+        || PyModule_AddObjectRef(module, "Gate", (PyObject *)gate_type) < 0 || path_init(module) < 0
         || ring_init(module) < 0 || carrier_init(module) < 0 || trace_init(module) < 0)
         Py_CLEAR(module);
 #ifdef __linux__

@@ -262,13 +262,19 @@ static int add_calls(PyObject *module)
     return result;
 }
 
+/* What it was built of (iscsitools/sources.py); whoever builds it otherwise need not tell. */
+#ifndef ISCSITOOLS_SOURCES
+#define ISCSITOOLS_SOURCES ""
+#endif
+
 PyMODINIT_FUNC PyInit__native(void)
 {
     PyObject *module;
 
     if (connections_init() < 0 || (module = PyModule_Create(&definition)) == NULL)
         return NULL;
-    if (add_calls(module) < 0 || PyModule_AddIntConstant(module, "HAVE_SDT", HAVE_SDT) < 0
+    if (add_calls(module) < 0 || PyModule_AddStringConstant(module, "SOURCES", ISCSITOOLS_SOURCES) < 0
+        || PyModule_AddIntConstant(module, "HAVE_SDT", HAVE_SDT) < 0
         || PyModule_AddIntConstant(module, "CONVENTION_NONE", CONVENTION_NONE) < 0
         || PyModule_AddIntConstant(module, "CONVENTION_LIBUSDT", CONVENTION_LIBUSDT) < 0
         || PyModule_AddIntConstant(module, "CONVENTION_LINUX", CONVENTION_LINUX) < 0) {

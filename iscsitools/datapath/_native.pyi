@@ -5,6 +5,9 @@ from typing import Any
 from iscsitools.iscsi.connection.datapath import DataPath as DataPath
 from iscsitools.scsi.core.gate import Gate as Gate
 
+SOURCES: str
+"""The digest of what it was built of (``iscsitools.sources``), or empty."""
+
 def checksum(data: bytes | bytearray | memoryview, by_table: bool = False, /) -> int:
     """The CRC32C of ``data``; ``by_table``: without the processor's instruction."""
 

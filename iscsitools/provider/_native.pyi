@@ -6,6 +6,7 @@ HAVE_SDT: int
 CONVENTION_NONE: int
 CONVENTION_LIBUSDT: int
 CONVENTION_LINUX: int
+SOURCES: str
 
 calls: object
 """A capsule with what the data path in C calls."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.provider import registration as dtrace
 from iscsitools.provider.errors import NotBuiltError, ProviderError
+from iscsitools.sources import outdated
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -51,6 +52,8 @@ def native_module() -> ModuleType:
         from iscsitools.provider import _native
     except ImportError as error:
         raise ProviderError(f"the native module does not load: {error}") from error
+    if reason := outdated(_native, "provider"):
+        raise ProviderError(reason)
     return _native
 
 

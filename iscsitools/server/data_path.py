@@ -17,6 +17,7 @@ from iscsitools.backstores.ring import refusal
 from iscsitools.config import Config
 from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.datapath import DataPath
+from iscsitools.sources import outdated
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,10 @@ _MISSING: Final = Path(iscsitools.datapath.__file__).parent / "_native.missing"
 
 class NoNativeError(Exception):
     """There is no data path in C here: why, in one line."""
+
+
+class OutdatedError(NoNativeError):
+    """It was built of other sources than those beside it: neither it nor what stores have of the module can be used."""
 
 
 def native() -> type[DataPath]:
@@ -42,20 +47,22 @@ def native() -> type[DataPath]:
         from iscsitools.datapath import _native
     except ImportError as error:
         raise NoNativeError(f"the data path in C does not load: {error}") from error
+    if reason := outdated(_native, "datapath"):
+        raise OutdatedError(reason)
     return _native.DataPath
 
 
 def choose(choice: str) -> tuple[type[DataPath], str]:
     """The data path for a value of ``data_path``, and a line to log, empty if all is as well as it can be.
 
-    Raises NoNativeError where ``native`` is asked for and is not to be had.
+    Raises NoNativeError where ``native`` is asked for and is not to be had, and where it is an old one.
     """
     if choice == "python":
         return DataPath, ""
     try:
         return native(), ""
     except NoNativeError as error:
-        if choice == "native":
+        if choice == "native" or isinstance(error, OutdatedError):
             raise
         return DataPath, f"{error}; {COST}"
 
@@ -65,7 +72,7 @@ def data_path_of(config: Config) -> type[DataPath]:
     try:
         data_path, line = choose(config.data_path)
     except NoNativeError as error:
-        raise RunError(f"data_path native: {error}") from None
+        raise RunError(str(error) if isinstance(error, OutdatedError) else f"data_path native: {error}") from None
     if line:
         log.info(line)
     if reason := refusal():

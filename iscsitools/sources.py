@@ -1,0 +1,34 @@
+"""What the modules in C were built of: where a package stands beside its sources, an older build of them is noticed.
+
+The two sides of a module call each other by names and layouts that change together. After a change of the sources, by
+a pull or an editor, the module that was built before would load, and fail where it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+_ROOT: Final = Path(__file__).parents[1]
+_DIGEST_BYTES: Final = 8
+
+
+def digest(folder: Path) -> str:
+    """What the C sources of a folder are, in hexadecimal: ``setup.py`` has the compiler put it into the module."""
+    found = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for path in sorted(folder.glob("*.[ch]")):
+        found.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return found.hexdigest()
+
+
+def outdated(module: ModuleType, room: str, root: Path = _ROOT) -> str:
+    """Why a module in C is not to be used, in one line: ``root`` has other sources in the folder ``room``; else empty.
+
+    A module whose builder has told it no digest, or that has no sources beside it, is taken as it is.
+    """
+    told, folder = getattr(module, "SOURCES", ""), root / room
+    if not told or not folder.is_dir() or told == digest(folder):
+        return ""
+    return f"{module.__name__} was built of other sources than {room}/ has now: install again (make venv)"
