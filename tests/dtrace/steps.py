@@ -18,6 +18,7 @@ from pathlib import Path
 from dtrace import scene
 from dtrace.guest import BIN, HERE, PATIENCE, Guest
 from dtrace.steady import Steady
+from dtrace.threads import data_threads
 from iscsitools.dtrace.variants import DSCRIPTS
 
 TOOLS = str(BIN / "iscsitools")
@@ -179,6 +180,7 @@ def main() -> None:
     first, port = guest.serve("first")
     library(guest, port)
     two_targets(guest, first.pid, port)
+    data_threads(guest)
     disturbed(guest, first, port, int(sys.argv[2]))
     kernel_initiator(guest, port)
     first.terminate()

@@ -11,7 +11,8 @@ import pytest
 
 from iscsitools.probes.table import PROVIDER_PROBES
 
-from .reports import rows
+from .reports import quantized, read, rows
+from .threads import THREADS
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
@@ -89,6 +90,30 @@ def test_one_of_two_targets(evidence: Path) -> None:
     text = (evidence / "one.txt").read_text()
     found = re.findall(r"^   127\.0\.0\.1 +(read|write) +(\d+) +(\d+)$", text, re.M)
     assert sorted(found) == [("read", "32", "1"), ("read", "4096", "3"), ("write", "4096", "2")]
+
+
+def test_data_threads_fire_with_the_right_arguments(evidence: Path) -> None:
+    """Two threads serve two sessions: what they fire adds up to what the initiators sent and received."""
+    text = read(evidence, "threads-sums")
+    found = noted(evidence, "threads")
+    sessions = {name: told for name, told in found.items() if name.startswith("iqn")}
+    by_thread = {int(tid): int(count) for tid, count in re.findall(r"^thread (\d+) (\d+)$", text, re.M)}
+    assert sum(by_thread.values()) == sum(told["commands"] for told in sessions.values())
+    assert len(by_thread.keys() - {found["pid"]}) == THREADS, by_thread
+    for name, told in sessions.items():
+        sums = {what: int(number) for what, number in re.findall(rf"^(\S+ \S+) {re.escape(name)} (\d+)$", text, re.M)}
+        assert sums == told["sums"]
+    io = {key: numbers[:2] for key, numbers in rows(read(evidence, "threads-iscsiio"), 2).items()}
+    clients = {name: told for name, told in found.items() if name not in {"pid", *sessions}}
+    assert io == {
+        (client, event): (count, size // 1024)
+        for client, told in clients.items()
+        for event, (count, size) in told["io"].items()
+    }
+    for event, title in (("read", "Read Latency (ns),"), ("write", "Write Latency (ns),")):
+        assert quantized(read(evidence, "threads-iscsirwlat"), title) == {
+            client: told["ended"][event] for client, told in clients.items()
+        }
 
 
 def test_a_target_killed_with_dtrace_attached_hurts_no_other(evidence: Path) -> None:

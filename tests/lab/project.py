@@ -25,6 +25,7 @@ PARTS: Final = (
     "LICENSE",
     "MANIFEST.in",
     "provider",
+    "datapath",
     "dscripts",
     "iscsitools",
 )
@@ -39,7 +40,7 @@ pip="{BIN}/pip install -q --disable-pip-version-check --root-user-action=ignore"
 # python-usdt before the project, whose installation then makes libusdt of it.
 $pip "$(sed -n 's/^dtrace = \["\(.*\)"\]/\1/p' /tmp/source/pyproject.toml)"
 {BIN}/pip uninstall -q -y iscsitools
-$pip '/tmp/source[dtrace]'
+ISCSITOOLS_REQUIRE_NATIVE=1 $pip "/tmp/source[dtrace]"
 """
 
 
