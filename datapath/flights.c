@@ -12,15 +12,10 @@
 #include "flights.h"
 
 #include "batch.h"
-#include "crc32c.h"
 #include "shortcut_file.h"
-#include "words.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-uint64_t flights_reapings;
 
 static bool overlap(const struct flight *flight, int fd, uint64_t offset, size_t length, bool writes)
 {
@@ -67,167 +62,7 @@ bool flights_in_the_way(const struct shortcut *shortcut, const struct user *user
            && (in_own_air(air, shortcut, offset, length, writes) || in_another(air, shortcut, offset, length, writes));
 }
 
-/* -- lists */
-
-static void join_air(struct air *air, struct flight *flight)
-{
-    flight->before = air->last;
-    if (flight->before != NULL)
-        flight->before->after = flight;
-    else
-        air->first = flight;
-    air->last = flight;
-}
-
-static void leave_list(struct air *air, struct flight *flight)
-{
-    if (flight->before != NULL)
-        flight->before->after = flight->after;
-    else
-        air->first = flight->after;
-    if (flight->after != NULL)
-        flight->after->before = flight->before;
-    else
-        air->last = flight->before;
-}
-
-static void join_path(struct path *path, struct flight *flight)
-{
-    struct flights *flights = &path->flights;
-
-    if (flight->home)
-        Py_INCREF((PyObject *)path);
-    flight->path = path;
-    flight->before_of_path = flights->last;
-    if (flights->last != NULL)
-        flights->last->after_of_path = flight;
-    else
-        flights->first = flight;
-    flights->last = flight;
-    word_store(&flights->count, flights->count + 1);
-    gate_count_flight(flight->gate, 1);
-}
-
-void flight_leave_path(struct flight *flight)
-{
-    struct path *path = flight->path;
-    struct flights *flights = &path->flights;
-
-    if (flight->before_of_path != NULL)
-        flight->before_of_path->after_of_path = flight->after_of_path;
-    else
-        flights->first = flight->after_of_path;
-    if (flight->after_of_path != NULL)
-        flight->after_of_path->before_of_path = flight->before_of_path;
-    else
-        flights->last = flight->before_of_path;
-    word_store(&flights->count, flights->count - 1);
-    gate_count_flight(flight->gate, -1);
-    flight->path = NULL;
-    if (flight->home)
-        Py_DECREF((PyObject *)path);
-}
-
-struct flight *flights_find(const struct flights *flights, uint32_t itt)
-{
-    struct flight *flight = flights->first;
-
-    while (flight != NULL && flight->itt != itt)
-        flight = flight->after_of_path;
-    return flight;
-}
-
-void flights_come_home(struct path *path)
-{
-    for (struct flight *each = path->flights.first; each != NULL; each = each->after_of_path) {
-        Py_INCREF((PyObject *)path);
-        Py_INCREF((PyObject *)each->gate);
-    }
-}
-
-void flight_discard(struct flight *flight)
-{
-    operation_release(&flight->operation);
-    free(flight);
-}
-
-void flight_free(struct flight *flight)
-{
-    struct air *air = flight->air;
-
-    if (flight->lent.obj != NULL)
-        PyBuffer_Release(&flight->lent);
-    Py_XDECREF(flight->taker);
-    Py_DECREF((PyObject *)flight->gate);
-    if (air->give_back != NULL)
-        air->give_back(air, flight);
-    else
-        flight_discard(flight);
-}
-
-/* -- landing */
-
-static void tell(struct air *air, PyObject *callable, PyObject *argument, int64_t result)
-{
-    PyObject *pair = Py_BuildValue("((OO)L)", callable, argument, (long long)result);
-
-    if (pair == NULL || PyList_Append(air->results, pair) < 0)
-        PyErr_WriteUnraisable(callable); /* there is no memory for a pair */
-    Py_XDECREF(pair);
-}
-
-static bool make_room(struct path *path, size_t needed)
-{
-    PyObject *result;
-
-    if (path->chunk_object != NULL && path->tail + needed <= (uint64_t)path->chunk.len)
-        return true;
-    result = PyObject_CallFunction(path->flights.make_room, "K", (unsigned long long)needed);
-    if (result == NULL)
-        PyErr_WriteUnraisable(path->flights.make_room);
-    Py_XDECREF(result);
-    return result != NULL && path->chunk_object != NULL && path->tail + needed <= (uint64_t)path->chunk.len;
-}
-
-size_t flight_answer_size(const struct flight *flight)
-{
-    return BHS_LENGTH + (flight->writes ? 0 : flight->operation.length) + 2 * DIGEST_LENGTH;
-}
-
-size_t flight_put_answer(struct path *path, const struct flight *flight, uint8_t *bhs)
-{
-    size_t length = flight->writes ? 0 : flight->operation.length, put = BHS_LENGTH;
-    struct numbers numbers = {(uint32_t)path->statsn, (uint32_t)path->exp_cmdsn, max_cmdsn_of(path)};
-
-    if (flight->writes)
-        put_response(bhs, flight->itt, &numbers);
-    else
-        put_data_in(bhs, (uint32_t)length, flight->itt, &numbers);
-    path->statsn = (uint32_t)(path->statsn + 1);
-    if (path->header_digest) {
-        put_digest(bhs + put, crc32c(0, bhs, BHS_LENGTH));
-        put += DIGEST_LENGTH;
-    }
-    memcpy(bhs + put, flight->operation.memory, length);
-    put += length;
-    if (path->data_digest && length) {
-        put_digest(bhs + put, crc32c(0, flight->operation.memory, length));
-        put += DIGEST_LENGTH;
-    }
-    word_store(&path->read_bytes, path->read_bytes + length);
-    word_store(&path->written_bytes, path->written_bytes + (flight->writes ? flight->operation.length : 0));
-    gate_count_moved(flight->gate, !flight->home, flight->writes ? UNIT_WRITES : UNIT_READS, flight->operation.length);
-    return put;
-}
-
-/* Put the answer of one that went well into the open chunk. */
-static bool put_answer(struct path *path, const struct flight *flight)
-{
-    if (path->busy || !make_room(path, flight_answer_size(flight)))
-        return false;
-    path->tail += flight_put_answer(path, flight, (uint8_t *)path->chunk.buf + path->tail);
-    return true;
-}
+/* -- leaving the air */
 
 void flights_begin_waiting(struct air *air)
 {
@@ -264,45 +99,9 @@ static void forget(const struct flight *flight)
 
 void flight_leave_air(struct flight *flight)
 {
-    leave_list(flight->air, flight);
+    air_leave(flight->air, flight);
     leave_unflushed(flight);
     forget(flight);
-}
-
-void flight_settle(struct flight *flight, int64_t result)
-{
-    struct operation *operation = &flight->operation;
-    struct air *air = flight->air;
-    struct path *path = flight->path;
-
-    if (flight->taker != NULL) {
-        if (!flight->writes && result > 0)
-            memcpy(flight->lent.buf, operation->memory, (size_t)result);
-        tell(air, flight->gate->shortcut.ended, flight->taker, result);
-    } else if (path != NULL && (result != (int64_t)operation->length || !put_answer(path, flight))) {
-        flight->failed = true;
-        flight->result = result;
-        PyObject *itt = PyLong_FromUnsignedLong(flight->itt);
-        tell(air, path->flights.landed, itt == NULL ? Py_None : itt, 0);
-        Py_XDECREF(itt);
-        return; /* whoever takes it over frees it */
-    } else if (path != NULL) {
-        if (path->landed_in != flights_reapings)
-            tell(air, path->flights.landed, Py_None, 0);
-        path->landed_in = flights_reapings;
-        flight_leave_path(flight);
-    }
-    flight_free(flight);
-}
-
-void flight_land(struct operation *operation, int64_t result)
-{
-    struct flight *flight = (struct flight *)operation;
-    struct air *air = flight->air;
-
-    flight_leave_air(flight);
-    flight_settle(flight, result);
-    flights_begin_waiting(air);
 }
 
 /* -- taking off */
@@ -416,8 +215,8 @@ bool flight_begin(struct path *path, struct user *user, struct gate *gate, const
         return false;
     }
     air->waiting += !flight->begun;
-    join_air(air, flight);
-    join_path(path, flight);
+    air_join(air, flight);
+    flight_join_path(path, flight);
     if (air->submit != NULL && !user->threaded)
         path->departing = gate;
     return true;

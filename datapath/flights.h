@@ -84,6 +84,11 @@ size_t flight_answer_size(const struct flight *flight);
 /* Those of a path come home with it: they hold what they refer to. */
 void flights_come_home(struct path *path);
 
+/* Their lists: flight_lists.c. An air has its flights in the order in which they came. */
+void air_join(struct air *air, struct flight *flight);
+void air_leave(struct air *air, struct flight *flight);
+void flight_join_path(struct path *path, struct flight *flight);
+
 /* The path's side of one is over; and it is over altogether, where it is home, or by the thread of its air. */
 void flight_leave_path(struct flight *flight);
 void flight_free(struct flight *flight);

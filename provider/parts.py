@@ -51,6 +51,8 @@ NATIVE = (
             "pool",
             "airspace",
             "flights",
+            "flight_lists",
+            "flight_answers",
             "path_flights",
             "in_place",
             "arriving",
