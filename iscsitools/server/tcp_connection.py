@@ -304,7 +304,13 @@ class TcpConnection:
     def _broken(self) -> None:
         """A defect of ours, or a backstore that raises on the loop what it must not: it ends this connection only."""
         log.exception("internal error", extra={"remote": self.conn.info.remote})
-        self._end_in_turn("internal error")
+        try:
+            self._end_in_turn("internal error")
+        except Exception:  # not even that: its events would be reported for ever
+            log.exception("internal error", extra={"remote": self.conn.info.remote})
+            self._open, self._ending, self._own_socket = False, True, True
+            self._loop.unwatch(self._fd)
+            self._loop.next_turn(self._finish)
 
     def close(self, reason: str) -> None:
         """Close the socket and tell the engine, now."""

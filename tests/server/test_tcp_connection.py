@@ -205,6 +205,21 @@ def test_whatever_is_raised_ends_this_connection_only(parts, error, way):
     assert engine.close_reason == ("Connection reset by peer" if isinstance(error, OSError) else "internal error")
 
 
+@pytest.mark.parametrize("step", ["own", "close", "closed"])
+def test_an_end_that_raises_is_an_end(parts, monkeypatch, step):
+    """Else its socket would be reported, and raise, for ever."""
+
+    def defect(*_: object) -> None:
+        raise AttributeError("a defect")
+
+    tcp, loop, sock, engine, gone = parts
+    engine.raises = ValueError("another")
+    monkeypatch.setattr(engine, step, defect)
+    tcp.on_event(WRITE)
+    loop.run_turns()
+    assert (loop.interest, sock.closed, gone) == (-1, True, [tcp])
+
+
 def test_a_link_that_stopped_reading_still_sends(parts):
     tcp, loop, sock, engine, _ = parts
     engine.stalled, engine.waiting, sock.full = False, 500, True
