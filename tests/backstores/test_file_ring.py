@@ -241,4 +241,4 @@ def test_without_a_ring_it_serves_and_says_so(tmp_path: Path, disk: Path, option
             assert session.command(bytes([0x28]) + cdb[1:], read=4096).data == bytes([fua + 1]) * 4096
         assert session.command(bytes([0x35]) + bytes(9)).good
         session.close()
-        assert target.output.count("no io_uring (Operation not permitted)") == 1
+        assert target.stop().count("no io_uring (Operation not permitted)") == 1

@@ -213,7 +213,7 @@ def test_a_verified_load_runs_through_applies_and_takeovers(tmp_path: Path, monk
             for load in loads:
                 load.session.close()
             assert first.process.wait(60) == 0
-            assert "rror" not in after.output
+            assert "rror" not in after.stop()
 
 
 def test_qemu_runs_through_a_takeover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

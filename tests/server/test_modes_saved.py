@@ -47,7 +47,7 @@ def test_saved_pages_survive_a_kill(tmp_path: Path) -> None:
         assert save(session, UNCACHED)
         target.kill()
     with serve(tmp_path) as target, connect(target) as session:
-        assert "its mode is back" in target.output
+        assert target.says("its mode is back")
         assert page(session, 0, 0x0A).hex() == page(session, 3, 0x0A).hex() == "8a" + PROTECTED[2:]
         assert page(session, 0, 0x08)[2] == 0
         assert session.command(bytes.fromhex("2a000000000000000100"), write=bytes(512)).sense[2] == 7

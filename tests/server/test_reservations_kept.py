@@ -56,7 +56,7 @@ def test_a_fenced_node_stays_fenced_through_kill_and_restart(tmp_path: Path) -> 
         assert out(a, PREEMPT, 1, 2).good
         target.kill()
     with serve(tmp_path) as target, connect(target, 1) as a, connect(target, 2) as b:
-        assert "1 registrations are back" in target.output
+        assert target.says("1 registrations are back")
         assert read_keys(b) == [1]
         assert write(b) == CONFLICT
         assert write(a) == 0

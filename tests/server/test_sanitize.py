@@ -59,10 +59,10 @@ def test_a_server_that_ends_goes_on_at_the_next_start(tmp_path: Path, killed: bo
             assert "have not returned" not in target.stop()
     assert (tmp_path / "disk.img").read_bytes()[-4096:] == bytes(4096), "it was not done yet"
     with serve(tmp_path) as target:
-        assert "its sanitize is back" in target.output
+        assert target.says("its sanitize is back")
         finish(target)
     with serve(tmp_path) as target:
-        assert "its sanitize is back" not in target.output
+        assert "its sanitize is back" not in target.stop()
 
 
 def test_a_unit_that_is_removed_meanwhile_goes_on_when_it_is_served_again(

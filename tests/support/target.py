@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _PORTAL = re.compile(r"(?:(\d+\.\d+\.\d+\.\d+)|\[([0-9a-fA-F:]+)\]):(\d+)")
 READY = " listens on "
 START_SECONDS = 60
 STOP_SECONDS = 30
+SAYS_SECONDS = 30
 
 
 class RunningTarget:
@@ -46,6 +48,15 @@ class RunningTarget:
     @property
     def output(self) -> str:
         return "".join(self._lines)
+
+    def says(self, text: str) -> bool:
+        """Whether it prints this in time: its lines are written by a thread of their own, behind what they tell of."""
+        until = time.monotonic() + SAYS_SECONDS
+        while text not in self.output:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.005)
+        return True
 
     def _read(self) -> None:
         assert self.process.stdout is not None
