@@ -17,6 +17,7 @@ import pytest
 from iscsitools.initiator import Session
 from iscsitools.trace import WatchedServer
 from page_lab import IQN, Analytics, Place, eventually
+from support import alone
 
 
 def since(analytics: Analytics, begin: int, question: str) -> list[Any]:
@@ -217,7 +218,7 @@ def test_what_cannot_be_is_said_in_one_line(place: Place) -> None:
 )
 def test_whom_it_waits_for_is_said(tmp_path: Path, named: str, arguments: tuple[str, ...], line: str) -> None:
     environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path), "ISCSITOOLS_NAME": named}
-    command = [sys.executable, "-m", "iscsitools", "analytics", "--listen", "127.0.0.1:0", "--history", "a.db"]
+    command = [*alone.COMMAND, "analytics", "--listen", "127.0.0.1:0", "--history", "a.db"]
     process = subprocess.Popen(
         [*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         env=environment,
