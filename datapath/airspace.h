@@ -16,7 +16,10 @@ enum { AIRSPACE_PLACES = 128 };
 /* What one ring tells. */
 struct airspace;
 
-/* One that nobody has, under the interpreter's lock; NULL: there are too many. And let go of it, or of NULL, when it is empty. */
+/*
+ * One that nobody has, under the interpreter's lock; NULL: there are too many. And let go of it, or of NULL, when it is
+ * empty.
+ */
 struct airspace *airspace_take(void);
 void airspace_give(struct airspace *space);
 

@@ -150,8 +150,8 @@ struct buffers own_buffers(const struct path *path)
 
 struct batch batch_of(struct path *path, const struct buffers *buffers, size_t pos, size_t end, size_t budget)
 {
-    struct batch batch = {.path = path, .user = loop_user, .memory = &path->memory, .pos = pos, .end = end, .tail = buffers->tail,
-                          .fired = (int)path->fired};
+    struct batch batch = {.path = path, .user = loop_user, .memory = &path->memory, .pos = pos, .end = end,
+                          .tail = buffers->tail, .fired = (int)path->fired};
     size_t most = buffers->room - BEHIND;
 
     batch.in = buffers->in;

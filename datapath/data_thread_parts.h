@@ -73,7 +73,10 @@ void data_thread_take_off(struct data_thread *thread);
 /* Have memory back that the loop's thread has done with. */
 void data_thread_discard_spent(struct data_thread *thread);
 
-/* A guest goes back: what flies of it is handed over when it lands; what has landed, now (under the lock; whether it tells). */
+/*
+ * A guest goes back: what flies of it is handed over when it lands; what has landed, now (under the lock; whether it
+ * tells).
+ */
 void guest_take_flights_home(struct guest *guest);
 bool guest_hand_over_landed(struct data_thread *thread, struct guest *guest);
 

@@ -162,11 +162,12 @@ static PyObject *result_of(const struct turn *turn)
 {
     const struct path *path = turn->path;
     bool kept = path->chunk_begin + path->tail != path->sent || path->chunk_object != NULL;
+    size_t budget = turn->budget < turn->of_python ? turn->budget : turn->of_python;
 
     if (turn->pos == turn->end && !turn->over && !kept && turn->stop == INCOMPLETE && path->marks->count == 0)
         Py_RETURN_NONE;
     return Py_BuildValue("(nnOnOO)", (Py_ssize_t)turn->pos, (Py_ssize_t)turn->end, stop_object(turn->stop),
-                         (Py_ssize_t)(turn->budget < turn->of_python ? turn->budget : turn->of_python), kept ? Py_True : Py_False, turn->over ? Py_True : Py_False);
+                         (Py_ssize_t)budget, kept ? Py_True : Py_False, turn->over ? Py_True : Py_False);
 }
 
 static bool may_begin_turn(const struct path *path)
