@@ -23,6 +23,7 @@ from iscsitools.scsi.spc import commands as spc
 from iscsitools.scsi.spc import no_unit, reserve
 from iscsitools.scsi.spc.diagnostics import DiagnosticBuffers, SelfTests
 from iscsitools.scsi.spc.mode_pages import ModePages
+from iscsitools.scsi.spc.reservation_changes import ReservationChanges
 from iscsitools.scsi.spc.timestamp import Timestamp
 
 _MEDIUM = (
@@ -37,6 +38,7 @@ _MEDIUM = (
 """Commands of SBC-3 and SPC-4 of which the exceptions from a reservation are SPC-4's."""
 _PARTS = (
     ModePages, Medium, Timestamp, DiagnosticBuffers, SelfTests, Sanitation, Copies, Thresholds, Formatting, CacheFlush,
+    ReservationChanges,
 )  # fmt: skip
 
 _ALWAYS = spc.COMMANDS + sbc.COMMANDS + _MEDIUM

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from iscsitools.backstores.syscalls import replace_file, sync_directory
@@ -29,14 +30,24 @@ class KeptFile:
             return ""
 
     def keep(self, number: int, text: str) -> None:
-        """Keep this text instead, durable when this returns. Raises OSError."""
+        """Keep this text instead, durable when this returns. Raises OSError, and what was there stays."""
         with self._lock:
             if number <= self._kept:
                 return
-            if text:
-                replace_file(str(self.path), text.encode())
-            else:
-                self.path.unlink(missing_ok=True)
-                if self.path.parent.is_dir():
-                    sync_directory(str(self.path))
+            before = self.load()
+            try:
+                self._write(text)
+            except OSError:
+                with suppress(OSError):  # it may be in its place, and not known to be durable
+                    if self.load() != before:
+                        self._write(before)
+                raise
             self._kept = number
+
+    def _write(self, text: str) -> None:
+        if text:
+            replace_file(str(self.path), text.encode())
+        else:
+            self.path.unlink(missing_ok=True)
+            if self.path.parent.is_dir():
+                sync_directory(str(self.path))

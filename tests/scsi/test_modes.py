@@ -230,25 +230,66 @@ def test_with_sp_all_pages_are_saved_without_a_list_too():
     assert with_place(place).unit.software_write_protect
 
 
-def test_a_cache_that_is_turned_off_is_written_out_before_that_is_saved():
-    for blocking in (False, True):
-        place = Place()
-        bench = with_place(place, store=MemoryStore(blocking=blocking))
-        a = bench.initiator()
-        data = bytes.fromhex("00000000" + NOT_CACHED)
-        bench.store.error = OSError(errno.EIO, "lost")
-        task = a.send(bytes([0x15, 0x11, 0, 0, len(data), 0]), data)
-        bench.finish()
-        assert (task.status, bench.store.calls, place.text) == (2, ["flush"], "")
+@pytest.mark.parametrize("blocking", [False, True])
+@pytest.mark.parametrize("saves", [0, 1])
+def test_a_cache_that_cannot_be_written_out_is_not_turned_off(blocking, saves):
+    """What is only in it must not pass for durable; with SP nothing is saved either."""
+    place = Place()
+    bench = with_place(place, store=MemoryStore(blocking=blocking))
+    a, b = bench.initiator(), bench.initiator("bb")
+    data = bytes.fromhex("00000000" + NOT_CACHED)
+    bench.store.error = OSError(errno.EIO, "lost")
+    task = a.send(bytes([0x15, 0x10 | saves, 0, 0, len(data), 0]), data)
+    bench.finish()
+    assert (task.status, bench.store.calls, place.text) == (2, ["flush"], "")
+    assert bench.unit.write_cache
+    assert a.run("1a080800ff00").data[4:].hex() == "88" + CACHING[2:]
+    assert b.run("000000000000").good, "nothing has changed"
 
 
-def test_where_nothing_can_be_kept_the_command_fails_and_the_values_hold():
+def test_a_cache_that_is_turned_off_meanwhile_aborted_stays_on():
+    bench = Bench(MemoryStore(blocking=True))
+    a = bench.initiator()
+    data = bytes.fromhex("00000000" + NOT_CACHED)
+    task = a.send(bytes([0x15, 0x10, 0, 0, len(data), 0]), data)
+    bench.device.detach(a.nexus)
+    bench.finish()
+    assert a.released == [task]
+    assert bench.unit.write_cache
+
+
+def test_where_nothing_can_be_kept_the_command_changes_nothing():
     place = Place()
     bench = with_place(place)
+    a, b = bench.initiator(), bench.initiator("bb")
     place.error = OSError(errno.ENOSPC, "full")
-    assert save(bench.initiator(), "0a0a00100800000000000000").code == (7, 0x2707)
+    assert save(a, "0a0a00100800000000000000").code == (7, 0x2707)
+    assert not bench.unit.software_write_protect
+    for control in ("0a", "ca"):
+        assert a.run(f"1a08{control}00ff00").data[4:].hex() == "8a0a00100000000000000000"
+    assert b.run("2a000000000000000100", bytes(512)).good
+    bench.device.manage(5, a.nexus, 0, 0)
+    assert not bench.unit.software_write_protect
+    place.error = None
+    a.run("000000000000")
+    assert save(a, "0a0a00100800000000000000").good
     assert bench.unit.software_write_protect
-    assert not with_place(Place()).unit.software_write_protect
+
+
+def test_a_reset_while_values_are_saved_leaves_what_is_saved():
+    place = Place()
+    bench = with_place(place)
+    place.executor = bench.executor
+    a = bench.initiator()
+    data = bytes.fromhex("00000000" + "0a0a00100800000000000000")
+    task = a.send(bytes([0x15, 0x11, 0, 0, len(data), 0]), data)
+    bench.device.manage(5, a.nexus, 0, 0)
+    assert not bench.unit.software_write_protect
+    bench.finish()
+    assert a.released == [task]
+    a.run("000000000000")
+    for control in ("0a", "ca"):
+        assert a.run(f"1a08{control}00ff00").data[4:].hex() == "8a0a00100800000000000000"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from iscsitools.scsi.spc.transport_id import encode_transport_id
 
 from .support import Bench, Initiator
 
-REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, AND_IGNORE, MOVE = 0, 1, 2, 3, 4, 6, 7
+REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT_AND_ABORT, AND_IGNORE, MOVE = range(8)
 APTPL, ALL_TG_PT, SPEC_I_PT = 0x01, 0x04, 0x08
 CONFLICT = 0x18
 
@@ -181,23 +181,91 @@ def test_a_unit_may_keep_them_unasked():
     assert list(Registrations.from_text(bench.unit.reservation_place.text).keys.values()) == [7]
 
 
-def test_a_place_that_fails_is_told(bench):
-    a = bench.initiator()
-    bench.unit.reservation_place.fails = OSError(5, "the disk is broken")
-    assert out(a, REGISTER, 0, 7, APTPL).status == 2
+@pytest.mark.parametrize(
+    ("action", "key", "new", "kind"),
+    [
+        (REGISTER, 7, 9, 0), (REGISTER, 7, 0, 0), (AND_IGNORE, 7, 9, 0), (RESERVE, 7, 0, 1), (CLEAR, 7, 0, 0),
+        (PREEMPT, 7, 8, 5), (PREEMPT_AND_ABORT, 7, 8, 5),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_kept_changes_nothing(bench, action, key, new, kind):
+    """Neither the registrations, nor what others are told, nor their tasks."""
+    a, b = bench.initiator(), bench.initiator("bb")
+    assert out(a, REGISTER, 0, 7, APTPL).good
+    assert out(b, REGISTER, 0, 8, APTPL).good
+    place, state = bench.unit.reservation_place, bench.unit.reservations.persistent
+    before = state.to_text(), state.generation, place.text
+    reading = b.task("28000000000000000100")
+    assert bench.device.accept(reading)
+    place.fails = OSError(28, "full")
+    assert out(a, action, key, new, APTPL, kind).code == (7, 0x2707)
+    assert (state.to_text(), state.generation, place.text) == before
+    assert (b.dropped, bench.unit.itl_nexuses[b.nexus].attentions) == ([], [])
+    place.fails = None
+    assert out(a, action, key, new, APTPL, kind).good
+    assert place.text != before[2]
 
 
 def test_a_hung_place_stops_nobody_else(bench):
-    """PERSISTENT RESERVE OUT waits for its place; what it changed holds already."""
+    """PERSISTENT RESERVE OUT waits for its place, and is true when it is kept: others go on as before."""
     a, b = bench.initiator(), bench.initiator("bb")
     assert out(b, REGISTER, 0, 8, APTPL).good
     bench.unit.reservation_place.executor = bench.executor
     waiting = a.send(struct.pack(">BBBxxIx", 0x5F, REGISTER, 0, 24), struct.pack(">QQ4xBxxx", 0, 7, APTPL))
     assert waiting not in a.ended
     assert b.run("2a000000000000000100", bytes(512)).good
-    assert b.run("5e000000000000001000").data[7] == 16
+    assert b.run("5e000000000000001000").data[7] == 8
     bench.finish()
     assert waiting.status == 0
+    assert b.run("5e000000000000001000").data[7] == 16
+
+
+def send(initiator: Initiator, action: int, key: int, new: int, kind: int = 0):
+    cdb = struct.pack(">BBBxxIx", 0x5F, action, kind, 24)
+    return initiator.send(cdb, struct.pack(">QQ4xBxxx", key, new, APTPL))
+
+
+def test_changes_are_made_one_after_the_other(bench):
+    """Each by what is true when it is its turn: the one before it may have failed, or have taken its registration."""
+    a, b, c = bench.initiator(), bench.initiator("bb"), bench.initiator("ccc")
+    assert out(a, REGISTER, 0, 7, APTPL).good
+    assert out(b, REGISTER, 0, 8, APTPL).good
+    place = bench.unit.reservation_place
+    place.executor = bench.executor
+    place.fails = OSError(28, "full")
+    failing = send(c, REGISTER, 0, 9)
+    place.fails = None
+    unregistered = send(c, RESERVE, 9, 0, kind=5)
+    assert (len(a.ended), len(b.ended), c.ended[1:]) == (2, 2, [])
+    bench.finish()
+    assert (failing.status, unregistered.status) == (2, CONFLICT)
+    fencing, fenced, after = send(a, PREEMPT, 7, 8, kind=5), send(b, RESERVE, 8, 0, kind=5), send(c, REGISTER, 0, 9)
+    bench.finish()
+    assert (fencing.status, fenced.status, after.status) == (0, CONFLICT, 0)
+    assert list(Registrations.from_text(place.text).keys.values()) == [7, 9]
+
+
+def test_one_that_was_aborted_before_its_turn_changes_nothing(bench):
+    a, b = bench.initiator(), bench.initiator("bb")
+    assert out(b, REGISTER, 0, 8, APTPL).good
+    bench.unit.reservation_place.executor = bench.executor
+    first, second = send(b, REGISTER, 8, 9), send(a, REGISTER, 0, 7)
+    bench.device.detach(a.nexus)
+    bench.finish()
+    assert (first.status, a.ended, a.released) == (0, a.ended[:1], [second])
+    assert list(keys(bench).values()) == [9]
+    assert bench.unit.in_flight == 0
+
+
+def test_ending_a_registration_that_is_not_there_leaves_aptpl_as_it_is(bench):
+    """SPC-4 5.13.7: nothing but GOOD."""
+    a, b = bench.initiator(), bench.initiator("bb")
+    assert out(b, REGISTER, 0, 8, APTPL).good
+    for action in (REGISTER, AND_IGNORE):
+        assert out(a, action, 0, 0).good
+    assert bench.unit.reservations.persistent.aptpl
+    assert out(b, RESERVE, 8, kind=1).good
+    assert Registrations.from_text(bench.unit.reservation_place.text).kind == 1
 
 
 PORTS = st.builds(Port, st.text(max_size=20), st.integers(1, 65535))

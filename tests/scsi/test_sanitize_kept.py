@@ -103,6 +103,24 @@ def test_what_cannot_be_kept_is_not_begun():
     assert a.run(TUR).good
 
 
+def test_what_cannot_be_kept_leaves_the_failure_of_the_one_before():
+    """Else half of what was to be made unreadable could be read again, by a command that has failed."""
+    place = Place()
+    bench = kept_bench(place)
+    a = bench.initiator()
+    a.send(sanitize(IMMED | AUSE | BLOCK_ERASE))
+    bench.store.error = OSError(5, "broken")
+    bench.finish()
+    bench.store.error = None
+    assert a.run(TUR).code == FAILED
+    place.error = OSError(28, "full")
+    assert a.send(sanitize(IMMED | BLOCK_ERASE)).sense[12:14] == b"\x27\x07"
+    bench.finish()
+    assert (a.run(TUR).code, a.run(READ).code) == (FAILED, FAILED)
+    place.error = None
+    assert a.run(sanitize(EXIT)).good, "as AUSE of the first one says"
+
+
 def test_what_cannot_be_forgotten_has_failed():
     """Else the next start would erase what is written after it."""
     place = Place()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 import struct
 import threading
 from pathlib import Path
@@ -127,6 +128,26 @@ def test_what_stops_half_way_leaves_the_old_state(tmp_path: Path, monkeypatch: p
     assert place.load() == new
     place.keep(3, "")
     assert place.load() == ""
+
+
+@pytest.mark.parametrize("new", ["new", ""])
+def test_what_is_in_its_place_and_cannot_be_made_durable_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: str
+) -> None:
+    """Else a command that has failed had its effect at the next start."""
+    place = KeptFile(tmp_path / "a" / "b.json", InlineExecutor())
+    place.keep(1, "old")
+    fsync = os.fsync
+
+    def fails(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(5, "broken")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="broken"):
+        place.keep(2, new)
+    assert place.load() == "old"
 
 
 def test_what_is_kept_was_made_durable_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

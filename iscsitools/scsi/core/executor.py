@@ -60,6 +60,27 @@ class Elsewhere:
     """An abort of the task takes it back, if nobody has begun it."""
 
 
+class Then:
+    """An executor that does something on the loop's thread when the call has succeeded, before it reports that.
+
+    So what a command changes is true when its work is done, and not at all when that fails.
+    """
+
+    def __init__(self, executor: CallExecutor, then: Callable[[], None]) -> None:
+        self._executor = executor
+        self._then = then
+
+    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> Withdraw:
+        """Have the call made."""
+
+        def finished(error: BaseException | None) -> None:
+            if error is None:
+                self._then()
+            done(error)
+
+        return self._executor.submit(work, finished)
+
+
 Work = Callable[[], object] | Request | Steps | Elsewhere
 """Medium work: touches the backstore and the task's buffers only.
 

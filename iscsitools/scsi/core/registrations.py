@@ -59,6 +59,18 @@ class Registrations:
         self.aptpl = False
         self.aborts = False
 
+    def copy(self) -> Registrations:
+        """The same state, to try a change on."""
+        made = Registrations()
+        made.become(self)
+        made.keys = dict(self.keys)
+        return made
+
+    def become(self, other: Registrations) -> None:
+        """Be as ``other``, which nobody uses any more."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
+
     @property
     def for_all(self) -> bool:
         """Whether every registrant holds the reservation."""

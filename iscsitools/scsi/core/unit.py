@@ -87,8 +87,6 @@ class LogicalUnit(UnitState):
         self.device: DomainMember | None = None
         self.reservation_place: Place | None = None
         """Where registrations can be kept; None: nowhere, so PTPL_C is 0."""
-        self.kept_states = 0
-        """How many states of the registrations were given to that place."""
         self.later: Callable[[float, Callable[[], None]], object] = lambda _seconds, call: call()
         """Calls on the loop's thread so many seconds later."""
         self.clock: Callable[[], int] = lambda: 0

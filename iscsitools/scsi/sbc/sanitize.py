@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from iscsitools.scsi.core.background import Background
 from iscsitools.scsi.core.cdb import u16
 from iscsitools.scsi.core.errors import check_condition, illegal_request, invalid_field, invalid_parameter
-from iscsitools.scsi.core.executor import CallExecutor, Elsewhere, Steps, Withdraw, Work
+from iscsitools.scsi.core.executor import Elsewhere, Steps, Then, Withdraw, Work
 from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.core.unit import LogicalUnit, Part
 from iscsitools.scsi.sbc.medium import Medium
@@ -36,6 +36,8 @@ class Sanitation(Part):
     def __init__(self, unit: LogicalUnit) -> None:
         super().__init__(unit)
         self.running = self.failed = self.may_leave = False
+        self._before = (False, False)
+        """``failed`` and ``may_leave`` as they were before the operation that is about to begin."""
         self._unfinished: SanitizeJob | None = None
 
     def begin(self, task: Task, job: SanitizeJob) -> Work | None:
@@ -50,6 +52,7 @@ class Sanitation(Part):
         return Elsewhere(_Beginning(self, job, immediate), keep, withdrawable=True)
 
     def _run(self, job: SanitizeJob) -> None:
+        self._before = self.failed, self.may_leave
         self.running, self.failed, self.may_leave = True, False, job.may_leave
         self.unit.not_ready, self.unit.occupied = in_progress(Asc.SANITIZE_IN_PROGRESS), True
         self.unit.refresh()
@@ -73,17 +76,19 @@ class Sanitation(Part):
         return Background(unit, command, steps(), self._ended)
 
     def _ended(self, error: BaseException | None) -> None:
-        self.running, self.failed = False, error is not None
+        self._stop(failed=error is not None)
+
+    def _stop(self, failed: bool) -> None:
+        self.running, self.failed = False, failed
         self.unit.not_ready, self.unit.occupied = None, False
         if self.failed:
             self.unit.not_ready = check_condition(SenseKey.MEDIUM_ERROR, Asc.SANITIZE_FAILED)
         self.unit.refresh()
 
     def not_begun(self) -> None:
-        """It could not be kept, and no block has changed."""
-        self.running = False
-        self.unit.not_ready, self.unit.occupied = None, False
-        self.unit.refresh()
+        """It could not be kept, and no block has changed: a unit that has failed before stays as that left it."""
+        failed, self.may_leave = self._before
+        self._stop(failed)
 
     # Over a restart
 
@@ -115,25 +120,7 @@ class Sanitation(Part):
         if self.place is None or not self._keeps:
             self._ended(None)
             return None
-        return Elsewhere(_Then(self.place.executor, partial(self._ended, None)), self.keeping(""))
-
-
-class _Then:
-    """An executor that does something on the loop when the call has succeeded, before it reports that."""
-
-    def __init__(self, executor: CallExecutor, then: Callable[[], None]) -> None:
-        self._executor = executor
-        self._then = then
-
-    def submit(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> Withdraw:
-        """Have the call made."""
-
-        def finished(error: BaseException | None) -> None:
-            if error is None:
-                self._then()
-            done(error)
-
-        return self._executor.submit(work, finished)
+        return Elsewhere(Then(self.place.executor, partial(self._ended, None)), self.keeping(""))
 
 
 class _Beginning:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from iscsitools.scsi.copy import extended_copy, results, token_commands
 from iscsitools.scsi.core.command import Command, Flags
 from iscsitools.scsi.core.command_rows import ANY, ASKS, READ, SHARED, STANDBY, WRITE, Check, Run, row
-from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.spc import (
     diagnostics,
     inquiry,
@@ -22,6 +20,7 @@ from iscsitools.scsi.spc import (
     reserve,
     timestamp,
 )
+from iscsitools.scsi.spc.reservation_changes import Action, changing
 
 _PRIMARY = (
     row("REQUEST SENSE", "03 01 00 00 ff 00", request_sense.request_sense, ANY),
@@ -160,12 +159,12 @@ def _in(name: str, action: int, run: Run) -> Command:
     )
 
 
-def _out(name: str, action: int, run: Callable[[Task], None], check: Check) -> Command:
+def _out(name: str, action: int, run: Action, check: Check) -> Command:
     usage = "5f 1f ff 00 00 ff ff ff ff 00"
     return row(
         f"PERSISTENT RESERVE OUT, {name}",
         usage,
-        persistent_out.kept(run),
+        changing(run),
         SHARED | Flags.ESSENTIAL | STANDBY,
         check,
         action,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import partial
 
-from iscsitools.backstores.asynchronous import flush_request
+from iscsitools.backstores.caller import call_for
 from iscsitools.scsi.core.cdb import u16, u24, u32, u64
 from iscsitools.scsi.core.errors import illegal_request, invalid_field, invalid_parameter, parameter_list_length_error
-from iscsitools.scsi.core.executor import Work
+from iscsitools.scsi.core.executor import Elsewhere, Then, Work
 from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.scsi.spc.mode_list import decode, encode
-from iscsitools.scsi.spc.mode_pages import ModePages, PageCode, Values
+from iscsitools.scsi.spc.mode_pages import ModePages, PageCode, Values, caches
 from iscsitools.wire.sense import Asc
 
 _ALL_PAGES, _ALL_SUBPAGES = 0x3F, 0xFF
@@ -80,17 +82,43 @@ def mode_select(task: Task) -> Work | None:
     """MODE SELECT(6), (10): other nexuses learn of a change by MODE PARAMETERS CHANGED.
 
     It runs alone and, when it turns WCE off, writes out the cache before its status (SBC-3 6.5.5): from then on every
-    write that was answered is durable. With SP all pages' values are saved, durable before the status too.
+    write that was answered is durable. With SP all pages' values are saved, durable before the status too. The values
+    are current when all that has succeeded, and as before when it has not.
     """
+    unit, pages = task.unit, ModePages.of(task.unit)
+    values = dict(pages.current)
+    if task.data_out_length:
+        values |= _read_list(task, pages)
+    saves, flushes = bool(task.cdb[1] & _SP), unit.write_cache and not caches(values)
+    then = partial(_take, task, values, saves)
+    keep = pages.keeping(pages.text_of(values)) if saves else _nothing
+    if flushes and unit.store.blocking:
+        return Elsewhere(
+            Then(unit.executor, then), partial(call_for, task.nexus.initiator, partial(_flush, unit, keep))
+        )
+    if flushes:
+        unit.store.flush()
+    if pages.place is not None and saves:
+        return Elsewhere(Then(pages.place.executor, then), keep)
+    then()
+    return None
+
+
+def _take(task: Task, values: Values, saved: bool) -> None:
+    """The values are current from now on; those of a command that was aborted only if they are saved already."""
     unit = task.unit
-    pages, cached = ModePages.of(unit), unit.write_cache
-    if task.data_out_length and pages.take(_read_list(task, pages)):
+    if (saved or not task.aborted) and ModePages.of(unit).take(values, saved):
         unit.attention(Asc.MODE_PARAMETERS_CHANGED, but=task.nexus)
         unit.refresh()
-    flush = cached and not unit.write_cache
-    if task.cdb[1] & _SP:
-        return pages.save(flush)
-    return flush_request() if flush else None
+
+
+def _flush(unit: LogicalUnit, keep: Callable[[], None]) -> None:
+    unit.store.flush()
+    keep()
+
+
+def _nothing() -> None:
+    """Nothing is kept."""
 
 
 def _read_list(task: Task, pages: ModePages) -> Values:

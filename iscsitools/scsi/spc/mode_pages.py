@@ -11,7 +11,6 @@ import json
 from typing import Any, ClassVar, Final, NamedTuple
 
 from iscsitools.scsi.core.cdb import u32
-from iscsitools.scsi.core.executor import Elsewhere, Work
 from iscsitools.scsi.core.thresholds import Resource, Threshold
 from iscsitools.scsi.core.unit import LogicalUnit, Part
 
@@ -66,6 +65,11 @@ PAGES: Final[dict[PageCode, _Page]] = {
 }
 
 
+def caches(values: Values) -> bool:
+    """WCE of the Caching mode page."""
+    return bool(values[CACHING][0] & _WCE)
+
+
 class ModePages(Part):
     """Current, saved and default values. WCE can be set where the backstore's cache is volatile."""
 
@@ -87,7 +91,7 @@ class ModePages(Part):
 
     def _set(self, values: Values) -> None:
         self.current = values
-        self.unit.write_cache = bool(values[CACHING][0] & _WCE)
+        self.unit.write_cache = caches(values)
         self.unit.software_write_protect = bool(values[CONTROL][2] & _SWP)
         self.unit.thresholds = _thresholds(values) if values[RECOVERY][5] & _LBPERE else ()
 
@@ -116,22 +120,9 @@ class ModePages(Part):
             raise ValueError(f"these are no mode pages ({type(error).__name__}: {error})") from None
         self._set(dict(self._saved))
 
-    def save(self, flush: bool) -> Work:
-        """Save the current values. ``flush``: the cache is written out first, for it was turned off."""
-        assert self.place is not None
-        unit = self.unit
-        self._saved = dict(self.current)
-        keep = self.keeping(json.dumps({"pages": _to_document(self._saved)}))
-        if flush and unit.store.blocking:
-
-            def flush_and_keep() -> None:
-                unit.store.flush()
-                keep()
-
-            return flush_and_keep
-        if flush:
-            unit.store.flush()
-        return Elsewhere(self.place.executor, keep)
+    def text_of(self, values: Values) -> str:
+        """What is kept of these values of all pages."""
+        return json.dumps({"pages": _to_document(values)})
 
     def _merged(self, values: Values, document: Any) -> Values:
         """``values`` with the changeable bits of a document's pages."""
@@ -151,11 +142,12 @@ class ModePages(Part):
             kept[CACHING] = self.current[CACHING]
         self._set({**self._saved, **kept})
 
-    def take(self, chosen: Values) -> bool:
-        """Make these pages the current ones, which have been checked; True if a value changed."""
-        values = {**self.current, **chosen}
+    def take(self, values: Values, saved: bool) -> bool:
+        """Make these values of all pages the current ones, and the ``saved`` ones too; True if a value changed."""
         changed = values != self.current
         self._set(values)
+        if saved:
+            self._saved = dict(values)
         return changed
 
 

@@ -1,9 +1,10 @@
-"""PERSISTENT RESERVE OUT (SPC-4 6.16, 5.13)."""
+"""PERSISTENT RESERVE OUT (SPC-4 6.16, 5.13).
+
+What a service action changes is true when it is kept: see :mod:`iscsitools.scsi.spc.reservation_changes`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from iscsitools.scsi.core.cdb import u16, u32, u64
@@ -14,10 +15,10 @@ from iscsitools.scsi.core.errors import (
     parameter_list_length_error,
     reservation_conflict,
 )
-from iscsitools.scsi.core.executor import Elsewhere, Work
 from iscsitools.scsi.core.registrations import FOR_REGISTRANTS, Port, Registrations, ReservationType
 from iscsitools.scsi.core.task import Task
 from iscsitools.scsi.spc.persistent_in import check_persistent
+from iscsitools.scsi.spc.reservation_changes import RegistrationChange
 from iscsitools.scsi.spc.transport_id import decode_transport_id, split_transport_ids
 from iscsitools.wire.sense import Asc
 
@@ -73,55 +74,25 @@ def _kind(task: Task) -> ReservationType:
     return ReservationType(value)
 
 
-def kept(action: Callable[[Task], None]) -> Callable[[Task], Work | None]:
-    """The service action, after which what is to outlive a restart is written down, before the status.
-
-    The new state holds for other commands at once; what an initiator is told of it is on stable storage.
-    """
-
-    def run(task: Task) -> Work | None:
-        unit = task.unit
-        place, state = unit.reservation_place, unit.reservations.persistent
-        was_kept = state.aptpl
-        before = state.generation, state.kind, state.holder
-        action(task)
-        wanted = state.aptpl or unit.options.keep_reservations
-        changed = before != (state.generation, state.kind, state.holder)
-        if place is None or not changed or not (wanted or was_kept):
-            return None
-        unit.kept_states += 1
-        text = state.to_text() if wanted and state.keys else ""
-        return Elsewhere(place.executor, partial(place.keep, unit.kept_states, text))
-
-    return run
-
-
-def _request(task: Task) -> _Request:
+def _request(task: Task, change: RegistrationChange) -> _Request:
     """The parameter list's keys; for this nexus."""
     check_persistent(task)
     data = task.parameters()
-    return _Request(task.unit.reservations.persistent, Port.of(task.nexus), u64(data, 0), u64(data, 8))
+    return _Request(change.state, Port.of(task.nexus), u64(data, 0), u64(data, 8))
 
 
-def _registered(task: Task) -> _Request:
+def _registered(task: Task, change: RegistrationChange) -> _Request:
     """As _request; raises RESERVATION CONFLICT unless this nexus is registered with the key that it says."""
-    request = _request(task)
+    request = _request(task, change)
     if request.state.keys.get(request.port) != request.key:
         raise reservation_conflict()
     return request
 
 
-def _notify(task: Task, ports: list[Port], asc: Asc) -> None:
-    """A unit attention for those of ``ports`` that are there now, this nexus left out."""
-    for nexus, itl_nexus in task.unit.itl_nexuses.items():
-        if nexus is not task.nexus and Port.of(nexus) in ports:
-            itl_nexus.attention(asc)
-
-
-def _released(task: Task, state: Registrations, kind: ReservationType | None) -> None:
+def _released(change: RegistrationChange, kind: ReservationType | None) -> None:
     """RESERVATIONS RELEASED for the other registrants, if the type was one for registrants (SPC-4 5.13.11.2.2)."""
     if kind in FOR_REGISTRANTS:
-        _notify(task, list(state.keys), Asc.RESERVATIONS_RELEASED)
+        change.tell(list(change.state.keys), Asc.RESERVATIONS_RELEASED)
 
 
 def _check_aptpl(task: Task, byte: int) -> bool:
@@ -139,28 +110,29 @@ def _ports(task: Task, request: _Request, names: list[str]) -> list[Port]:
     return [Port(name, port) for name in [request.port.initiator_port, *names] for port in at]
 
 
-def _register(task: Task, request: _Request, names: list[str]) -> None:
+def _register(task: Task, change: RegistrationChange, request: _Request, names: list[str]) -> None:
     state = request.state
     aptpl = _check_aptpl(task, 20)
     # Of the ports that SPEC_I_PT lists, those that are registered keep their keys (SPC-4 5.13.7).
     ports = [p for p in _ports(task, request, names) if p.initiator_port not in names or p not in state.keys]
+    if not request.action_key and state.keys.keys().isdisjoint(ports):
+        return  # nothing but GOOD (SPC-4 5.13.7): APTPL stays as it is, too
     if request.action_key:
         if len({*state.keys, *ports}) > _MOST_REGISTRATIONS:
             raise illegal_request(Asc.INSUFFICIENT_REGISTRATION_RESOURCES)
         state.register(ports, request.action_key)
     else:
         for kind in state.unregister([port for port in ports if port in state.keys]):
-            _released(task, state, kind)
+            _released(change, kind)
     state.aptpl = aptpl
-    task.unit.refresh()
 
 
-def register(task: Task) -> None:
+def register(task: Task, change: RegistrationChange) -> None:
     """REGISTER: make, change or (service action key 0) end this nexus's registration; the key must be its own, or 0.
 
     With SPEC_I_PT a nexus that is not registered yet registers the ports that it lists beside itself.
     """
-    request = _request(task)
+    request = _request(task, change)
     known = request.state.keys.get(request.port)
     if (known or 0) != request.key:
         raise reservation_conflict()
@@ -171,7 +143,7 @@ def register(task: Task) -> None:
         names = _listed(task)
     elif len(task.data_out) != _BASIC_LENGTH:
         raise parameter_list_length_error()
-    _register(task, request, names)
+    _register(task, change, request, names)
 
 
 def _listed(task: Task) -> list[str]:
@@ -185,75 +157,67 @@ def _listed(task: Task) -> list[str]:
     return names
 
 
-def register_and_ignore(task: Task) -> None:
+def register_and_ignore(task: Task, change: RegistrationChange) -> None:
     """REGISTER AND IGNORE EXISTING KEY: SPEC_I_PT has no place in it."""
-    request = _request(task)
+    request = _request(task, change)
     if task.data_out[20] & _SPEC_I_PT:
         raise invalid_parameter(20, 3)
-    _register(task, request, [])
+    _register(task, change, request, [])
 
 
-def reserve(task: Task) -> None:
+def reserve(task: Task, change: RegistrationChange) -> None:
     """RESERVE: once more by a holder is GOOD when the type is the same."""
-    request, kind = _registered(task), _kind(task)
+    request, kind = _registered(task, change), _kind(task)
     state = request.state
     if state.kind is not None and not (state.holds(request.port) and state.kind == kind):
         raise reservation_conflict()
     state.reserve(request.port, kind)
-    task.unit.refresh()
 
 
-def release(task: Task) -> None:
+def release(task: Task, change: RegistrationChange) -> None:
     """RELEASE: by a registrant that does not hold it, GOOD and without effect; of another type, an error."""
-    request, kind = _registered(task), _kind(task)
+    request, kind = _registered(task, change), _kind(task)
     state = request.state
     if not state.holds(request.port):
         return
     if state.kind != kind:
         raise illegal_request(Asc.INVALID_RELEASE_OF_PERSISTENT_RESERVATION)
     state.release()
-    _released(task, state, kind)
-    task.unit.refresh()
+    _released(change, kind)
 
 
-def clear(task: Task) -> None:
+def clear(task: Task, change: RegistrationChange) -> None:
     """CLEAR: reservation and all registrations end; the others get RESERVATIONS PREEMPTED."""
-    _notify(task, _registered(task).state.clear(), Asc.RESERVATIONS_PREEMPTED)
-    task.unit.refresh()
+    change.tell(_registered(task, change).state.clear(), Asc.RESERVATIONS_PREEMPTED)
 
 
-def preempt(task: Task) -> None:
+def preempt(task: Task, change: RegistrationChange) -> None:
     """PREEMPT: take registrations away by their key, and the reservation if its holder's is among them."""
-    _preempt(task)
+    _preempt(task, change)
 
 
-def _preempt(task: Task, aborts: bool = False) -> list[Port]:
-    request, kind = _registered(task), _kind(task)
+def _preempt(task: Task, change: RegistrationChange, aborts: bool = False) -> list[Port]:
+    request, kind = _registered(task, change), _kind(task)
     state, before = request.state, request.state.kind
     if request.action_key == 0 and not state.for_all:
         raise invalid_parameter(8, 7)
     if request.action_key and request.action_key not in state.keys.values():
         raise reservation_conflict()
     lost = state.preempt(request.port, request.action_key, kind, aborts)
-    _notify(task, lost, Asc.REGISTRATIONS_PREEMPTED)
+    change.tell(lost, Asc.REGISTRATIONS_PREEMPTED)
     if state.kind != before:
-        _released(task, state, before)
-    task.unit.refresh()
+        _released(change, before)
     return lost
 
 
-def preempt_and_abort(task: Task) -> None:
+def preempt_and_abort(task: Task, change: RegistrationChange) -> None:
     """PREEMPT AND ABORT: the tasks of those who were preempted end too, without status as TAS is 0."""
-    lost = _preempt(task, aborts=True)
-    unit, own = task.unit, task.nexus
-    others = [other for other in unit.tasks.all() if other.nexus is not own and Port.of(other.nexus) in lost]
-    for other in unit.tasks.abort(others):
-        other.dropped()
+    change.ends = _preempt(task, change, aborts=True)
 
 
-def register_and_move(task: Task) -> None:
+def register_and_move(task: Task, change: RegistrationChange) -> None:
     """REGISTER AND MOVE: the holder gives the reservation to another initiator port (SPC-4 5.13.8)."""
-    request = _registered(task)
+    request = _registered(task, change)
     data, state = task.data_out, request.state
     if len(data) < _BASIC_LENGTH + u32(data, 20):
         raise parameter_list_length_error()
@@ -270,4 +234,3 @@ def register_and_move(task: Task) -> None:
         raise reservation_conflict()
     state.move(request.port, to, request.action_key, bool(data[17] & _UNREG))
     state.aptpl = aptpl
-    task.unit.refresh()

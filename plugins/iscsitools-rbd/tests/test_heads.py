@@ -166,6 +166,18 @@ def test_reservations_are_those_of_all_heads(image: Image, head: Any) -> None:
     assert two.reservations == "text of one"
 
 
+def test_what_is_written_down_is_true_of_this_head_though_the_active_one_does_not_answer(
+    image: Image, head: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = image()
+    head(name, 1)
+    two = head(name, 2)
+    monkeypatch.setattr(two._head._shared, "tell", lambda *_: False)
+    with pytest.raises(OSError, match="does not answer"):
+        two.keep_reservations("text of two")
+    assert two.host.reservations == ["text of two"]
+
+
 def test_who_changes_at_the_same_time_as_another_learns_it(image: Image, head: Any) -> None:
     name = image()
     one, two = head(name, 1), head(name, 2)

@@ -292,6 +292,7 @@ class Head:
             if isinstance(error, OSError) and error.errno == errno.EBUSY:
                 raise
             raise OSError(errno.EBUSY, f"the reservations cannot be shared: {reason(error)}") from None
+        self._owner.reservations_changed()  # they are written down, so they are those of this head as well
         raise OSError(errno.EBUSY, "the active head does not answer")
 
 
