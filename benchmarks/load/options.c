@@ -139,7 +139,7 @@ static void parse_number(int letter, const char *value) {
 void parse_options(int argc, char **argv) {
     const char *mode = NULL;
     int letter;
-    while ((letter = getopt(argc, argv, "H:p:n:l:m:b:q:c:t:w:P:s:f:C:jDIRM:F:B:i:Ng:")) != -1) {
+    while ((letter = getopt(argc, argv, "H:p:n:l:m:b:q:c:t:w:P:s:f:C:jDIRM:F:B:i:Ng:h")) != -1) {
         switch (letter) {
         case 'H':
             opt.host = optarg;
@@ -177,6 +177,9 @@ void parse_options(int argc, char **argv) {
         case 'N':
             opt.nodelay = 0;
             break;
+        case 'h':
+        case '?': /* an unknown letter, or a value that is missing: getopt has said so */
+            usage();
         default:
             parse_number(letter, optarg);
         }

@@ -6,7 +6,6 @@ OUT_OF_RESOURCES (RFC 7143 11.13.5), so that an initiator knows that it may try 
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 from iscsitools.iscsi.login.brake import network_of
@@ -28,7 +27,7 @@ class Callers:
 
     def __init__(self, most: int, most_of_one: int, free: int) -> None:
         self.change(most, most_of_one, free)
-        self._by_address: Counter[str] = Counter()
+        self._by_address: dict[str, int] = {}
         self._served = 0
         self.refused = 0
         """Connections that wait for their refusal."""
@@ -65,7 +64,8 @@ class Callers:
             self.refused += 1
         else:
             self._served += 1
-            self._by_address[network_of(remote)] += 1
+            network = network_of(remote)
+            self._by_address[network] = self._by_address.get(network, 0) + 1
 
     def remove(self, remote: str, refused: bool) -> None:
         """A connection has gone."""

@@ -7,6 +7,7 @@ the slow path reads single fields through :class:`Pdu`.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -159,6 +160,8 @@ WRITE_DONE: Final = ANSWER_FORM.pack(0x21800000, 0)
 # Residual Count, Residual Count. R2T (11.8): R2TSN, Buffer Offset, Desired Data Transfer Length.
 ANSWER: Final = struct.Struct(">BBBBIQIIIIIIII")
 
+_word: Final[Callable[[bytes, int], tuple[int]]] = struct.Struct(">I").unpack_from
+
 assert COMMAND.size == ANSWER.size == FAST_ANSWER.size == BHS_LENGTH
 
 
@@ -216,31 +219,31 @@ class Pdu:
     @property
     def lun(self) -> int:
         """The LUN field, all 8 bytes of it."""
-        return self.word(8) << 32 | self.word(12)
+        return int.from_bytes(self.bhs[8:16], "big")
 
     @property
     def itt(self) -> int:
         """The Initiator Task Tag."""
-        return self.word(16)
+        return _word(self.bhs, 16)[0]
 
     @property
     def ttt(self) -> int:
         """The Target Transfer Tag, or the Referenced Task Tag."""
-        return self.word(20)
+        return _word(self.bhs, 20)[0]
 
     @property
     def cmdsn(self) -> int:
         """CmdSN."""
-        return self.word(24)
+        return _word(self.bhs, 24)[0]
 
     @property
     def expstatsn(self) -> int:
         """ExpStatSN."""
-        return self.word(28)
+        return _word(self.bhs, 28)[0]
 
     def word(self, offset: int) -> int:
         """The 32-bit number at ``offset`` of the BHS."""
-        return int.from_bytes(self.bhs[offset : offset + 4], "big")
+        return _word(self.bhs, offset)[0]
 
 
 def split_ahs(ahs: bytes) -> list[tuple[int, bytes]]:

@@ -49,7 +49,9 @@ class Connection(Turns):
         ``requests``: who takes the PDUs off the data path. ``wake``: called when an answer is ready that no received
         byte caused, so that the loop sends it. ``data_path``: this class, or its twin.
         """
-        memory = Holding(buffers, info.remote.rpartition(":")[0])
+        self.address = info.remote.rpartition(":")[0].strip("[]")
+        """The initiator's IP address, with its scope."""
+        memory = Holding(buffers, self.address)
         path = data_path(buffers.receive, info, probes)
         path.lend_by(memory.reserve, memory.release, buffers.take, buffers.give)
         super().__init__(buffers, memory, path, Output(buffers, memory, path), probes, now)

@@ -18,7 +18,7 @@ from iscsitools.iscsi.connection.digest import crc32c_wire
 from iscsitools.iscsi.connection.memory import CHUNK_SIZE, Buffers, Chunk, Holding
 from iscsitools.probes.firing import XFER_DONE, XFER_READ
 from iscsitools.probes.table import Probe
-from iscsitools.wire.rfc7143 import DIGEST_LENGTH, RESERVED_TAG, padding
+from iscsitools.wire.rfc7143 import RESERVED_TAG, padding
 
 OUTPUT_LIMIT: Final = 4 << 20
 """Bytes of unsent output above which a connection's input waits."""
@@ -77,27 +77,21 @@ class Output:
         """Add a PDU of a 48-byte header and a data segment. Long data must not change until it was sent."""
         path = self._path
         length = len(data)
-        pad = padding(length)
-        inline = length <= _INLINE
-        need = len(header) + 2 * DIGEST_LENGTH + ((length + pad) if inline else 0) + 3
-        if path.tail + need > CHUNK_SIZE:
-            self._leave_chunk()
-        chunk = self.open_chunk()
-        self._append(chunk, header)
         if path.header_digest:
-            self._append(chunk, crc32c_wire(header))
+            header += crc32c_wire(header)
         if not length:
+            self._append(header)
             return
-        filler = bytes(pad)
-        if inline:
-            self._append(chunk, data)
-        else:
-            self._close_segment()
-            self._queue.append(memoryview(data))
-            path.chunk_begin += length
-        self._append(chunk, filler)
-        if path.data_digest:
-            self._append(chunk, crc32c_wire(data, filler))
+        filler = bytes(padding(length))
+        trailer = filler + crc32c_wire(data, filler) if path.data_digest else filler
+        if length <= _INLINE:
+            self._append(b"".join((header, data, trailer)))
+            return
+        self._append(header)
+        self._close_segment()
+        self._queue.append(memoryview(data))
+        path.chunk_begin += length
+        self._append(trailer)
 
     def go_on(self, put: int, unsent: bytes) -> None:
         """Go on behind ``put`` bytes of a data thread; ``unsent`` of them wait. Nothing waits before them."""
@@ -116,10 +110,14 @@ class Output:
         if path.marks:
             self._fire_marks()
 
-    def _append(self, chunk: Chunk, data: bytes | bytearray | memoryview) -> None:
+    def _append(self, data: bytes) -> None:
+        """Add bytes that lie in one chunk."""
         path = self._path
         end = path.tail + len(data)
-        chunk.view[path.tail : end] = data
+        if end > CHUNK_SIZE:
+            self._leave_chunk()
+            end = len(data)
+        self.open_chunk().view[path.tail : end] = data
         path.tail = end
 
     def _close_segment(self) -> None:
@@ -165,7 +163,8 @@ class Output:
             self._fire_marks()
         while self._releases and self._releases[0][0] <= path.sent:
             self._releases.popleft()[1]()
-        self._release_held()
+        if self._held:
+            self._release_held()
         self._return_chunks()
 
     def sent(self, count: int) -> None:
@@ -218,9 +217,9 @@ class Output:
             self._held = 0
 
     def _return_chunks(self) -> None:
-        chunk = self._path.chunk
-        if chunk is not None:
-            self._buffers.return_chunk(chunk)
+        path = self._path
+        if path.chunk is not None:
+            self._buffers.return_chunk(path.chunk)
             self._forget_chunk()
         while self._full:
             self._buffers.return_chunk(self._full.popleft()[1])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.iscsi.login.admission import SessionAdmission
@@ -38,12 +39,13 @@ LOGIN_WORK: Final = 96 << 10
 
 @dataclass(slots=True, eq=False)
 class _Login:
-    """A login under way: its engine, and the request that is being answered."""
+    """A login under way: its engine, and of the request that is being answered the header and when it came."""
 
     engine: LoginEngine
     admission: SessionAdmission
     local: Portal
-    pdu: Pdu
+    bhs: bytes
+    now: int
 
 
 @dataclass(slots=True)
@@ -105,7 +107,7 @@ class LoginPhase:
         login = self._logins.get(conn)
         if login is None:
             admission = SessionAdmission(self.table, self._brake, conn.info.remote, pdu.now)
-            local = _portal(conn)
+            local = _portal(conn.info.local)
             engine = LoginEngine(
                 self.directory,
                 self._limits,
@@ -113,14 +115,14 @@ class LoginPhase:
                 local,
                 self._hooks.random_bytes,
                 self._challenges,
-                _address(conn),
+                conn.address,
             )
-            login = self._logins[conn] = _Login(engine, admission, local, pdu)
+            login = self._logins[conn] = _Login(engine, admission, local, pdu.bhs, pdu.now)
             conn.path.statsn = pdu.expstatsn
             conn.path.exp_cmdsn = pdu.cmdsn
             conn.path.window = self._window
-        login.admission.now = pdu.now
-        login.pdu = Pdu(pdu.bhs, b"", memoryview(b""), pdu.now)
+        login.admission.now = login.now = pdu.now
+        login.bhs = pdu.bhs
         return login
 
     def secret_found(self, conn: Connection, secret: bytes | None) -> None:
@@ -153,9 +155,9 @@ class LoginPhase:
             info.target = engine.target.name if engine.target is not None else ""
             info.generation += 1
         session = self._open(conn, login, reply.result) if reply.result is not None else None
-        isid = int.from_bytes(login.pdu.bhs[8:14], "big")
+        isid, itt = int.from_bytes(login.bhs[8:14], "big"), int.from_bytes(login.bhs[16:20], "big")
         header = ANSWER.pack(
-            Opcode.LOGIN_RESPONSE, reply.flags, 0, 0, len(reply.data), isid << 16 | reply.tsih, login.pdu.itt, 0,
+            Opcode.LOGIN_RESPONSE, reply.flags, 0, 0, len(reply.data), isid << 16 | reply.tsih, itt, 0,
             conn.path.next_statsn(), conn.path.exp_cmdsn, conn.path.max_cmdsn, reply.status << 16, 0, 0,
         )  # fmt: skip
         if conn.probes.mask & LOGIN_RESPONSE:
@@ -191,11 +193,11 @@ class LoginPhase:
                 self.drop_session(old, "session reinstated")
         session = Session(
             self.table.opened + 1, result.initiator, result.isid, result.tsih, result.target, result.parameters,
-            login.pdu.now, conn.path, result.chap_user, result.initiator_alias,
+            login.now, conn.path, result.chap_user, result.initiator_alias,
             table=self.table,
         )  # fmt: skip
         if result.target is not None:
-            address = _address(conn)
+            address = conn.address
             seen = result.target.map_for(result.initiator, address)
             port = f"{result.initiator},i,0x{result.isid.hex()}"
             session.nexus = Nexus(result.initiator, port, result.group, {} if seen is None else seen.luns, address)
@@ -213,14 +215,14 @@ class LoginPhase:
         conn.max_receive = own.max_recv_data_segment_length
         conn.max_send = own.initiator_max_recv_data_segment_length
         conn.responder = TextResponder(
-            self.directory, session.initiator, session.target, login.local, own, _address(conn)
+            self.directory, session.initiator, session.target, login.local, own, conn.address
         )
         conn.start_full_feature(session, own.header_digest, own.data_digest)
         if opened:
             self._hooks.session_opened(session)
 
     def _tell_of_another_address(self, session: Session, old: Connection, new: Connection) -> None:
-        if old.info.remote.rpartition(":")[0] != new.info.remote.rpartition(":")[0]:
+        if old.address != new.address:
             self._hooks.taken_over(session, old.info.remote, new.info.remote)
 
     @staticmethod
@@ -257,12 +259,8 @@ def _nothing_more() -> None:
     """What a lost nexus has begun and not handed over."""
 
 
-def _address(conn: Connection) -> str:
-    """The initiator's IP address."""
-    return conn.info.remote.rpartition(":")[0].strip("[]")
-
-
-def _portal(conn: Connection) -> Portal:
-    """The address at which a connection came in."""
-    address, _, port = conn.info.local.rpartition(":")
+@lru_cache(maxsize=64)
+def _portal(local: str) -> Portal:
+    """The address at which a connection came in: for many it is the same."""
+    address, _, port = local.rpartition(":")
     return Portal(address.strip("[]"), int(port))

@@ -46,6 +46,8 @@ LOGIN_DATA: Final = 8192
 
 _WHEN: Final[dict[int, int]] = {0: When.SECURITY, 1: When.OPERATIONAL}
 """Keys of which time belong into each stage."""
+_STAGES: Final = {stage.value: stage for stage in Stage}
+"""By number: a class of numbers that is called for a member takes six times as long."""
 _OPEN: Final = AuthPolicy()
 """The policy of a login that has not said yet what it wants."""
 
@@ -102,7 +104,12 @@ class LoginEngine:
         if self._ended or self._pending is not None:
             raise ProtocolError("a Login Request where none is expected")
         request = LoginRequest.parse(bhs)
-        return self._guarded(request, lambda: self._on_request(request, data))
+        reply: LoginReply | LoginPending
+        try:
+            reply = self._on_request(request, data)
+        except (TextError, LoginError) as error:
+            reply = _failure(request, error)
+        return reply if isinstance(reply, LoginPending) else self._replied(reply)
 
     def provide_secret(self, secret: bytes | None) -> LoginReply:
         """Go on after LoginPending; None: there is no such user."""
@@ -110,33 +117,22 @@ class LoginEngine:
             raise ProtocolError("no secret is wanted")
         request, answers = self._pending
         self._pending = None
-        reply = self._guarded(request, lambda: self._compose(request, answers + self._judge(secret)))
-        assert isinstance(reply, LoginReply)
-        return reply
-
-    def _guarded(
-        self, request: LoginRequest, step: Callable[[], LoginReply | LoginPending]
-    ) -> LoginReply | LoginPending:
-        """The one place where an error becomes its reply."""
         try:
-            reply = step()
-        except TextError as error:
-            reply = self._failed(request, LoginStatus.INITIATOR_ERROR, error)
-        except LoginError as error:
-            reply = self._failed(request, error.status, error)
-        if isinstance(reply, LoginReply):
-            reply.user = self._auth.user
-            if reply.done:
-                self.end()
+            reply = self._compose(request, answers + self._judge(secret))
+        except (TextError, LoginError) as error:
+            reply = _failure(request, error)
+        return self._replied(reply)
+
+    def _replied(self, reply: LoginReply) -> LoginReply:
+        reply.user = self._auth.user
+        if reply.done:
+            self.end()
         return reply
 
     def end(self) -> None:
         """The login is over: it succeeded, failed, or its connection is gone."""
         self._ended = True
         self._auth.end()
-
-    def _failed(self, request: LoginRequest, status: LoginStatus, error: Exception) -> LoginReply:
-        return LoginReply(csg=request.csg, tsih=request.tsih, status=status, message=str(error))
 
     def _on_request(self, request: LoginRequest, data: bytes) -> LoginReply | LoginPending:
         self._check(request)
@@ -164,7 +160,7 @@ class LoginEngine:
             if request.csg not in _WHEN:
                 raise bad(f"a login cannot begin at stage {request.csg}")
             self._first = request
-            self._stage = Stage(request.csg)
+            self._stage = _STAGES[request.csg]
         elif (request.isid, request.tsih, request.cid) != (first.isid, first.tsih, first.cid):
             raise bad("ISID, TSIH or CID changed during login")
         if request.csg != self._stage:
@@ -274,7 +270,7 @@ class LoginEngine:
         elif self._agreed and request.transit:
             reply.transit = True
             reply.nsg = request.nsg
-            self._stage = Stage(request.nsg)
+            self._stage = _STAGES[request.nsg]
             if self._stage is Stage.FULL_FEATURE:
                 reply.result = self._result(request)
                 reply.tsih = reply.result.tsih
@@ -301,3 +297,9 @@ class LoginEngine:
 
     def _new_tsih(self, request: LoginRequest) -> int:
         return self._admission.new_tsih(self.initiator, request.isid, self.target, self._auth.user, self._group)
+
+
+def _failure(request: LoginRequest, error: TextError | LoginError) -> LoginReply:
+    """The one place where an error becomes its reply."""
+    status = error.status if isinstance(error, LoginError) else LoginStatus.INITIATOR_ERROR
+    return LoginReply(csg=request.csg, tsih=request.tsih, status=status, message=str(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from iscsitools.iscsi.session.session import Session
@@ -21,7 +20,8 @@ class SessionTable:
         self._by_tsih: dict[int, Session] = {}
         self._by_port: dict[tuple[str, bytes, str, int], Session] = {}
         """Those with targets, by initiator name, ISID, target name and portal group."""
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
+        """Sessions by initiator name. Not a Counter, whose methods in Python take a login as long as half a PDU."""
         self.last = 0
         """The TSIH that was given last."""
         self.opened = 0
@@ -68,7 +68,7 @@ class SessionTable:
     def add(self, session: Session) -> None:
         """Enter a session whose login is complete."""
         self._by_tsih[session.tsih] = session
-        self._counts[session.initiator] += 1
+        self._counts[session.initiator] = self._counts.get(session.initiator, 0) + 1
         if session.target is not None:
             self._by_port[_port(session)] = session
         self.opened += 1
