@@ -115,6 +115,7 @@ def _described(notice: SessionNotice) -> dict[str, Any]:
 
 
 def _notice(session: Session) -> SessionNotice:
-    remote = next((conn.info.remote for conn in session.connections.values()), "")
+    connections = list(session.connections.values())
+    remote = connections[0].info.remote if connections else ""
     target = session.target.name if session.target is not None else ""
     return SessionNotice(target, session.initiator, session.isid.hex(), session.tsih, remote)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _MOST_LENT: Final = 8 << 20
 """Bytes that commands may wait for on a connection that a data thread takes: what has come of them is copied."""
+_UNTIL_LOGIN: Final = Parameters()
 
 
 class Connection(Turns):
@@ -67,7 +68,7 @@ class Connection(Turns):
         """How many of them have ended and wait for the rest of their data (RFC 7143 11.4.2)."""
         self.text: TextExchange | None = None
         self.responder: TextResponder | None = None
-        self.parameters = Parameters()
+        self.parameters = _UNTIL_LOGIN
         """What this connection's login agreed to; what belongs to the session is in ``session.parameters``."""
         self.max_send = 8192
         self.opened = now

@@ -119,14 +119,14 @@ class ChapExchange:
         except TextError as error:
             raise failure(str(error)) from error
         # The target takes any one of the list (RFC 7143 12.1.3), so our order decides: the configured one, best first.
-        self._algorithm = next((ours for ours in self._policy.algorithms if str(ours.value) in offered), None)
+        self._algorithm = next((ours for ours in self._policy.algorithms if f"{ours:d}" in offered), None)
         if self._algorithm is None:
             raise failure(f"no CHAP algorithm of {keys['CHAP_A'][:80]} is allowed")
         self._identifier = self._random(1)[0]
         self._challenge = self._random(CHALLENGE_LENGTH)
         self._challenges.add(self._challenge)
         return [
-            ("CHAP_A", str(self._algorithm.value)),
+            ("CHAP_A", f"{self._algorithm:d}"),
             ("CHAP_I", str(self._identifier)),
             ("CHAP_C", text.encode_binary(self._challenge)),
         ]

@@ -26,6 +26,7 @@ from iscsitools.iscsi.login.parameters import (
     result_of,
     values_of,
 )
+from iscsitools.iscsi.login.precedents import Outcome
 from iscsitools.wire.keys import KEYS, Rule, Side, TextKey
 from iscsitools.wire.rfc7143 import LoginStatus
 
@@ -41,6 +42,9 @@ _OBSOLETE: Final = Rule.OBSOLETE
 _AUTHENTICATION: Final = Rule.AUTHENTICATION
 
 
+_NOTHING_SAID: Final[Outcome] = (), {}, frozenset(), values_of(Parameters())
+
+
 def bad(message: str) -> LoginError:
     """The error for a negotiation that breaks the rules (RFC 7143 7.12)."""
     return LoginError(LoginStatus.INITIATOR_ERROR, message)
@@ -50,21 +54,42 @@ class Negotiator:
     """The operational keys of one connection's login. ``leading``: it is the first connection of its session."""
 
     __slots__ = (
-        "_declared_length", "_limits", "_offered", "_said", "_seen", "declared", "discovery", "leading", "parameters",
+        "_declared", "_declared_length", "_limits", "_offered", "_outcome", "_parameters", "_said", "_seen",
+        "discovery", "leading",
     )  # fmt: skip
 
     def __init__(self, limits: NegotiationLimits, *, discovery: bool = False, leading: bool = True) -> None:
-        self.parameters = Parameters()
-        self.declared: dict[str, str] = {}
-        """What the initiator declared, by key: names, aliases, session type."""
+        self._outcome: Outcome | None = _NOTHING_SAID
+        """What has come of all that was said, where the three below do not have it yet (:meth:`_unfold`)."""
+        self._declared: dict[str, str]
+        self._seen: set[str]
+        self._parameters: Parameters
         self.discovery = discovery
         self.leading = leading
         self._limits = limits
         self._offered: dict[str, Value] = {}
-        self._seen: set[str] = set()
         self._said: tuple[object, ...] | None = (discovery, leading)
         """All that has decided what was agreed on so far; None: offers of ours, too."""
         self._declared_length = False
+
+    def _unfold(self) -> None:
+        """Have the outcome at hand as objects of this negotiation, which may change them."""
+        if self._outcome is not None:
+            _, declared, seen, values = self._outcome
+            self._declared, self._seen, self._parameters = declared.copy(), set(seen), Parameters(*values)
+            self._outcome = None
+
+    @property
+    def declared(self) -> dict[str, str]:
+        """What the initiator declared, by key: names, aliases, session type."""
+        self._unfold()
+        return self._declared
+
+    @property
+    def parameters(self) -> Parameters:
+        """What was agreed on so far."""
+        self._unfold()
+        return self._parameters
 
     @property
     def settled(self) -> bool:
@@ -86,13 +111,13 @@ class Negotiator:
         known = self._limits.precedents.find(self._said)
         if known is None:
             answers = self._negotiate(pairs, stage)
-            known = tuple(answers), self.declared.copy(), frozenset(self._seen), values_of(self.parameters)
+            known = tuple(answers), self._declared.copy(), frozenset(self._seen), values_of(self._parameters)
             self._limits.precedents.keep(self._said, known)
-        else:
-            self.declared, self._seen, self.parameters = known[1].copy(), set(known[2]), Parameters(*known[3])
+        self._outcome = known
         return list(known[0])
 
     def _negotiate(self, pairs: list[tuple[str, str]], stage: int) -> list[tuple[str, str]]:
+        self._unfold()
         answers: dict[str, str | None] = {}
         first_burst = None
         for name, value in pairs:
@@ -128,10 +153,10 @@ class Negotiator:
     def _declare(self, key: TextKey, value: str, stage: int) -> None:
         if not key.when & stage:
             raise bad(f"{key.name} may not be sent at this stage")
-        if self.declared.setdefault(key.name, value) != value:
+        if self._declared.setdefault(key.name, value) != value:
             raise bad(f"{key.name} is declared a second time, differently")
         if key.name == "MaxRecvDataSegmentLength":
-            self.parameters.initiator_max_recv_data_segment_length = declared_length(value)
+            self._parameters.initiator_max_recv_data_segment_length = declared_length(value)
 
     def _answer(self, key: TextKey, value: str, stage: int) -> str:
         if key.rule is _OBSOLETE:
@@ -153,7 +178,7 @@ class Negotiator:
     def _irrelevant(self, key: TextKey) -> bool:
         if key.normal_only and self.discovery:
             return True
-        p = self.parameters
+        p = self._parameters
         return key.name == "FirstBurstLength" and p.initial_r2t and not p.immediate_data
 
     def _refuse(self, key: TextKey) -> str:
@@ -165,11 +190,14 @@ class Negotiator:
     def _store(self, key: TextKey, result: Value) -> None:
         if key.attribute in ("header_digest", "data_digest"):
             result = result != "None"
-        setattr(self.parameters, key.attribute, result)
+        setattr(self._parameters, key.attribute, result)
 
     @property
     def unsettled(self) -> list[str]:
         """The keys that :meth:`offer` would offer: what the initiator left at a default beyond our limits."""
+        if not self._limits.beyond:
+            return []
+        self._unfold()
         return [
             key.name
             for key in self._limits.beyond

@@ -212,9 +212,13 @@ class Directory:
 
     def group_at(self, target: TargetNode, local: Portal) -> int:
         """The portal group of the target at which a connection came in at ``local``."""
-        portals = self._portals_of(target)
-        exact = [portal for portal in portals if not portal.wildcard and portal.accepts(local)]
-        return next((portal.group for portal in (*exact, *portals) if portal.accepts(local)), 1)
+        wide = 0
+        for portal in self._portals_of(target):
+            if portal.accepts(local):
+                if not portal.wildcard:
+                    return portal.group
+                wide = wide or portal.group
+        return wide or 1
 
     def visible(self, initiator: str, address: str = "") -> list[TargetNode]:
         """The targets that SendTargets=All shows to an initiator at an IP address: those that it may log in to."""

@@ -69,8 +69,8 @@ class Dispatcher:
 
     def take(self, conn: Connection, pdu: Pdu) -> None:
         """Serve one whole PDU, or say what is wrong with it."""
-        session = conn.session
-        if conn.path.transfers and pdu.opcode == Opcode.DATA_OUT:
+        session, opcode = conn.session, pdu.opcode
+        if opcode == Opcode.DATA_OUT and conn.path.transfers:
             adopt(conn, pdu.itt)  # the data path left it: something of it is not as it should be
         if pdu.fault is Fault.TOO_LONG:
             self._oversized(conn, pdu)
@@ -78,7 +78,7 @@ class Dispatcher:
         if pdu.fault is Fault.DATA_DIGEST:
             self._data_digest_failed(conn, pdu)
             return
-        if session is None and pdu.opcode == Opcode.LOGIN_REQUEST:
+        if session is None and opcode == Opcode.LOGIN_REQUEST:
             conn.info.isid, conn.info.tsih = pdu.bhs[8:14].hex(), f"0x{pdu.word(12) & 0xFFFF:04x}"
             conn.info.generation += 1
         if conn.probes.mask and not pdu.fired:
@@ -247,16 +247,17 @@ class Dispatcher:
 
 
 def _serve(conn: Connection, session: Session, pdu: Pdu) -> None:
-    if pdu.fault is Fault.NO_MEMORY and pdu.opcode != Opcode.SCSI_COMMAND:
+    opcode = pdu.opcode
+    if pdu.fault is Fault.NO_MEMORY and opcode != Opcode.SCSI_COMMAND:
         raise RejectError(RejectReason.LONG_OPERATION_REJECT, "no memory for its data")
     if session.target is None and not _discovers(pdu):
-        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {pdu.opcode:#04x} in a discovery session")
-    if pdu.opcode == Opcode.SCSI_COMMAND:
+        raise RejectError(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode {opcode:#04x} in a discovery session")
+    if opcode == Opcode.SCSI_COMMAND:
         if conn.path.transfers:
             adopt_before(conn, pdu)
         if conn.path.flights:
             adopt_flight(conn, pdu.itt)
-    _SERVE[pdu.opcode](conn, session, pdu)
+    _SERVE[opcode](conn, session, pdu)
 
 
 def _probe_lun(conn: Connection, pdu: Pdu) -> int:
