@@ -61,6 +61,14 @@ class Arrangement:
                 session.nexus.used.discard(number)
         return store
 
+    def resizing(self, iqn: str, number: int, size: int) -> None:
+        """A store is about to get another size, in another thread."""
+        self.target(iqn).device.units[number].resizing(size)
+
+    def not_resized(self, iqn: str, number: int) -> None:
+        """It could not."""
+        self.target(iqn).device.units[number].end_of_resize = None
+
     def resized(self, iqn: str, number: int) -> None:
         """A store has another size, which it has told and tells without hanging; initiators hear of it by now."""
         take_size(place(iqn, number), self.target(iqn).device.units[number])

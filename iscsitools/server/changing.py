@@ -180,11 +180,17 @@ class Changer:
 
     def _resize_store(self, change: Change, store: Backstore) -> None:
         """A store that never blocks belongs to the loop's thread; another may hang here, when its size is read too."""
-        if store.blocking:
-            store.resize(change.size)
-            _ = store.size
-        else:
-            self._calls.ask(lambda: store.resize(change.size))
+        arrangement = self._arrangement
+        self._calls.ask(lambda: arrangement.resizing(change.target, change.lun, change.size))
+        try:
+            if store.blocking:
+                store.resize(change.size)
+                _ = store.size
+            else:
+                self._calls.ask(lambda: store.resize(change.size))
+        except BaseException:
+            self._calls.ask(lambda: arrangement.not_resized(change.target, change.lun))
+            raise
 
     # -- steps 5 and 6
 

@@ -148,6 +148,39 @@ def test_a_resize_is_told_before_its_answer_though_the_disk_is_at_work(tmp_path:
             session.wait(reads)
 
 
+def test_what_comes_while_a_disk_shrinks_is_beyond_its_end(
+    served: tuple[Running, Control], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is shorter already, and initiators have not been told yet: that is no error of the medium."""
+    server, control = served
+    store = next(store for where, store, _ in server.server.assembly.stores if where.endswith("LUN 1"))
+    shorter, go = threading.Event(), threading.Event()
+    resize = store.resize
+
+    def slow(size: int) -> None:
+        resize(size)
+        shorter.set()
+        go.wait()
+
+    monkeypatch.setattr(store, "resize", slow)
+    with server.connect() as session:
+        attention(session, 1)
+        helper = threading.Thread(target=lambda: control.resize_lun(IQN, 1, "512K", in_use="force"))
+        helper.start()
+        shorter.wait()
+        try:
+            write, read = bytes.fromhex("2a000000040000000100"), bytes.fromhex("28000000040000000100")
+            for result in (session.command(write, 1, write=bytes(512)), session.command(read, 1, read=512)):
+                assert (result.sense[2] & 15, result.sense[12:14]) == (5, b"\x21\0")
+            assert session.command(write[:4] + b"\3" + write[5:], 1, write=bytes(512)).good
+        finally:
+            go.set()
+            helper.join()
+        assert attention(session, 1) == (0x2A, 0x09)  # CAPACITY DATA HAS CHANGED
+        result = session.command(write, 1, write=bytes(512))
+        assert (result.sense[2] & 15, result.sense[12:14]) == (5, b"\x21\0")
+
+
 def test_to_shrink_has_to_be_forced(served: tuple[Running, Control]) -> None:
     _, control = served
     document = control.get().document

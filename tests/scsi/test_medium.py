@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from iscsitools.backstores.base import MediumError
 from iscsitools.scsi.commands import DISK
 from iscsitools.scsi.core.executor import InlineExecutor
 from iscsitools.scsi.core.options import UnitOptions
@@ -75,11 +76,83 @@ def test_locks():
 def test_resize():
     bench = Bench()
     a = bench.initiator()
-    bench.unit.resize(512 * 512)
+    done = []
+    bench.unit.resize(512 * 512, done.append)
+    assert done == [None]
     assert a.run(TUR).code == (6, 0x2A09)
     assert a.run("25000000000000000000").data.hex() == "000001ff00000200"
     bench.unit.capacity_changed()
     assert a.run(TUR).good
+
+
+def test_a_disk_that_blocks_is_resized_in_a_thread():
+    """It may wait for commands in the disk, of which only this thread learns that they have ended."""
+    bench = Bench(MemoryStore(blocking=True))
+    bench.executor.begins = False
+    a, done = bench.initiator(), []
+    bench.unit.resize(512 * 512, done.append)
+    assert (bench.store.size, done) == (256 * 512, [])
+    bench.finish()
+    assert (bench.store.size, done) == (512 * 512, [None])
+    assert a.run(TUR).code == (6, 0x2A09)
+    bench.store.resize = failing(OSError(28, "full"))
+    bench.unit.resize(1024 * 512, done.append)
+    bench.finish()
+    assert (bench.unit.blocks, done[1].errno, bench.unit.end_of_resize) == (512, 28, None)
+    assert a.run(TUR).good
+
+
+def failing(error):
+    def fails(*_):
+        raise error
+
+    return fails
+
+
+OUT_OF_RANGE, WRITE_ERROR, READ_ERROR = (5, 0x2100), (3, 0x0C00), (3, 0x1100)
+
+
+@pytest.mark.parametrize(
+    ("cdb", "out"),
+    [
+        ("2a000000000f00000200", bytes(1024)), ("28000000000f00000200", b""), ("2a080000001000000100", bytes(512)),
+        ("9300000000000000000f000000040000", bytes(512)),
+    ],
+    ids=["WRITE", "READ", "FUA", "WRITE SAME"],
+)  # fmt: skip
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("error", [MediumError("it ends", 16 * 512), OSError(22, "invalid")], ids=["medium", "errno"])
+def test_what_is_at_work_beyond_the_end_of_a_disk_that_shrinks_is_out_of_range(cdb, out, told, error, caplog):
+    """Whether initiators know of the new size already, when it fails, or not."""
+    store = MemoryStore(blocking=True)
+    bench = Bench(store)
+    a = bench.initiator()
+    bench.executor.begins = False
+    task = a.send(cdb, out)
+    bench.unit.resizing(16 * 512)
+    store.resize(16 * 512)
+    if told:
+        bench.unit.capacity_changed()
+    store.error = error
+    bench.finish()
+    assert (task.sense[2], task.sense[12] << 8 | task.sense[13]) == OUT_OF_RANGE
+    assert (caplog.records, sum(bench.unit.failures.values())) == ([], 0)
+
+
+@pytest.mark.parametrize("offset", [0, 15 * 512])
+def test_what_fails_within_a_disk_that_shrinks_is_the_mediums(offset):
+    bench = Bench(MemoryStore(blocking=True))
+    a = bench.initiator()
+    bench.unit.resizing(16 * 512)
+    bench.store.error = MediumError("broken", offset)
+    a_write = a.send("2a000000000f00000200", bytes(1024))
+    bench.finish()
+    assert (a_write.sense[2], a_write.sense[12] << 8) == WRITE_ERROR
+    bench.store.error = MediumError("it ends", 16 * 512)
+    bench.unit.capacity_changed()  # it was not made smaller after all
+    a_read = a.send("28000000000f00000200")
+    bench.finish()
+    assert (a_read.sense[2], a_read.sense[12] << 8) == READ_ERROR
 
 
 def test_units_come_and_go():

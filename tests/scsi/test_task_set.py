@@ -274,7 +274,7 @@ def test_a_write_that_was_fenced_while_its_data_was_on_the_way_conflicts(bench, 
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda bench, a: bench.unit.resize(8 * 512), (5, 0x2100)),
+        (lambda bench, a: bench.unit.resize(8 * 512, print), (5, 0x2100)),
         (lambda bench, a: a.send("1b0000000200"), (2, 0x3A00)),
         (lambda bench, a: a.run("151000001000", bytes.fromhex("000000000a0a00100800000000000000")), (7, 0x2702)),
     ],

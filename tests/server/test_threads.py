@@ -228,7 +228,10 @@ def test_resets_and_resizes_beside_a_load(tmp_path: Path, disk: str) -> None:
         for turn in range(20):
             assert other.manage(ManagementFunction.LOGICAL_UNIT_RESET).bhs[2] == 0
             size = sizes[turn % 2]
-            on_loop(server, partial(unit.resize, size))
+            done: list[BaseException | None] = []
+            on_loop(server, partial(unit.resize, size, done.append))
+            eventually(done.__len__)
+            assert done == [None]
             other.command(TEST_UNIT_READY)
             other.command(TEST_UNIT_READY)
             assert unit.store.size == size

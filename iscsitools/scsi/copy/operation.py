@@ -186,7 +186,7 @@ class CopyOperation:
             assert piece.source is not None
             self._hold(piece.source, READING, piece.source_offset, self._read)
         elif error is not None:
-            self._fail(unit, error if isinstance(error, ScsiError) else unit.failed(held, error))
+            self._fail(unit, error if isinstance(error, ScsiError) else unit.answer(held, error))
         elif held.command is READING:
             self._let_go()
             self._write()

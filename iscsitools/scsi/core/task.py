@@ -149,7 +149,7 @@ class Task(QueuedTask):
         except ScsiError as error:
             self._end(error)
         except BaseException as error:
-            self._end(unit.failed(self, error))
+            self._end(unit.answer(self, error))
         else:
             if work is None:
                 self._end()
@@ -276,7 +276,7 @@ class Task(QueuedTask):
         elif isinstance(error, MiscompareError):
             self._end(miscompare(error.index))
         else:
-            self._end(self.unit.failed(self, error))
+            self._end(self.unit.answer(self, error))
 
     def _end(self, error: ScsiError | None = None) -> None:
         """The status goes to the transport, and those that waited for this task start."""

@@ -16,8 +16,8 @@ from iscsitools.backstores.base import Backstore, MediumError, stack_name
 from iscsitools.repeats import RepeatLimit
 from iscsitools.scsi.core.command import CommandSet, CommandTable, Flags
 from iscsitools.scsi.core.domain import Domain, DomainMember
-from iscsitools.scsi.core.errors import ScsiError, backstore_error, is_protected
-from iscsitools.scsi.core.executor import Executor
+from iscsitools.scsi.core.errors import ScsiError, backstore_error, illegal_request, is_protected
+from iscsitools.scsi.core.executor import Executor, InlineExecutor
 from iscsitools.scsi.core.identity import Identity, derive_identity
 from iscsitools.scsi.core.nexus import Nexus
 from iscsitools.scsi.core.options import TransferLimits, UnitOptions
@@ -69,6 +69,8 @@ class LogicalUnit(UnitState):
         """Whether it is known what the unit takes of its medium and what is left, so that there can be thresholds."""
         self.thresholds: tuple[Threshold, ...] = ()
         """Those that are enabled, by the mode pages."""
+        self.end_of_resize: int | None = None
+        """While a resize is under way, in another thread: the blocks that it leaves."""
         self.failures: Counter[str] = Counter()
         """How often a command of that name failed because the backstore did."""
         self._failures = object()  # its name among the lines that repeat
@@ -156,6 +158,7 @@ class LogicalUnit(UnitState):
 
     def capacity_changed(self) -> None:
         """Read the backstore's size again; initiators learn of a new one by CAPACITY DATA HAS CHANGED."""
+        self.end_of_resize = None
         self.read_capabilities()
         blocks = self.store.size // self.block_size
         if blocks != self.blocks:
@@ -171,10 +174,33 @@ class LogicalUnit(UnitState):
             itl_nexus.gate = itl_nexus.new_gate()
         self.read_capabilities()
 
-    def resize(self, size: int) -> None:
-        """Resize the backstore to ``size`` bytes; raises what it raises."""
-        self.store.resize(size)
-        self.capacity_changed()
+    def resize(self, size: int, done: Callable[[BaseException | None], None]) -> None:
+        """Resize the backstore to ``size`` bytes, tell the initiators, and call ``done`` with what it raised, or None.
+
+        A backstore that blocks does it in a thread: it may have to wait for commands whose ends this thread takes.
+        """
+        self.resizing(size)
+
+        def finished(error: BaseException | None) -> None:
+            self.end_of_resize = None
+            if error is None:
+                self.capacity_changed()
+            done(error)
+
+        executor = self.executor if self.store.blocking else InlineExecutor()
+        executor.submit(partial(self.store.resize, size), finished)
+
+    def resizing(self, size: int) -> None:
+        """Somebody begins to resize the backstore: what fails from now on beyond the new end is beyond the end."""
+        self.end_of_resize = size // self.block_size
+
+    def answer(self, task: QueuedTask, error: BaseException) -> ScsiError:
+        """The answer to a command that raised this: a failure, unless the disk became smaller under it."""
+        if isinstance(error, OSError | MediumError) and task.blocks:
+            last = error.offset // self.block_size if isinstance(error, MediumError) else task.lba + task.blocks - 1
+            if last >= (self.blocks if self.end_of_resize is None else min(self.blocks, self.end_of_resize)):
+                return illegal_request(Asc.LBA_OUT_OF_RANGE)
+        return self.failed(task, error)
 
     def failed(self, task: QueuedTask, error: BaseException) -> ScsiError:
         """The sense data for what the backstore (or a command's own code) raised; logged, at a limited rate."""
