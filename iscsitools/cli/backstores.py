@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from iscsitools.backstores.base import Backstore, Option
-from iscsitools.cli.output import echo_json, echo_table, json_option
+from iscsitools.cli.output import NO_BREAK, echo_json, echo_wrapped_table, json_option
 from iscsitools.plugins import PluginManager
 
 
@@ -43,10 +43,10 @@ def _entry(name: str, cls: type[Backstore], filters: bool) -> dict[str, Any]:
 
 def _rows(entries: Iterable[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
     for entry in entries:
-        yield entry["spec"], "", "", entry["summary"]
+        yield entry["spec"], "", entry["summary"]
         prefix = f"{entry['name']}." if entry["type"] == "filter" else ""
         for option in entry["options"]:
-            yield "", f"{prefix}{option['name']}={option['value']}", option["default"], option["help"]
+            yield f"{2 * NO_BREAK}{prefix}{option['name']}={option['value']}", option["default"], option["help"]
 
 
 @click.command()
@@ -63,4 +63,4 @@ def command(as_json: bool) -> None:
     if as_json:
         echo_json(entries)
     else:
-        echo_table(("BACKSTORE", "OPTION", "DEFAULT", "WHAT IT IS"), _rows(entries))
+        echo_wrapped_table(("BACKSTORE, OPTIONS", "DEFAULT", "WHAT IT IS"), _rows(entries))

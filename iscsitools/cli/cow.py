@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
@@ -57,17 +57,28 @@ def _sure(question: str, yes: bool) -> None:
 @command.command()
 @click.argument("overlay", type=click.Path())
 @json_option
-def info(overlay: str, as_json: bool) -> None:
-    """Say how large OVERLAY's disk is and how much of it OVERLAY holds."""
+def info(overlay: str, as_json: bool) -> int:
+    """Say how large OVERLAY's disk is and how much of it OVERLAY holds.
+
+    Exit status 1: it is no sound overlay of that disk; what is wrong is said in one line each. The rest: see check.
+    """
     with _plain_errors(overlay):
         found = overlay_info(overlay)
     if as_json:
         echo_json(dataclasses.asdict(found))
-        return
+        return _report(found.problems)
     click.echo(f"disk       {size_text(found.size)} ({found.size} bytes)")
     click.echo(f"held       {size_text(found.held)}, {100 * found.held / found.size:.1f} % of it")
     click.echo(f"allocated  {size_text(found.allocated)}")
     click.echo(f"flushed    {'not all of it' if found.unflushed else 'all of it'}")
+    return _report(found.problems)
+
+
+def _report(problems: Sequence[str]) -> int:
+    """Say what is wrong; the exit status."""
+    for problem in problems:
+        click.echo(f"iscsitools: {problem}", err=True)
+    return 1 if problems else 0
 
 
 @command.command()
@@ -81,11 +92,9 @@ def check(overlay: str) -> int:
         with _progress("checking", opened.held) as progress:
             problems = opened.check(progress)
         held = opened.held
-    for problem in problems:
-        click.echo(f"iscsitools: {problem}", err=True)
     if not problems:
         click.echo(f"{overlay}: no error; it holds {size_text(held)}")
-    return 1 if problems else 0
+    return _report(problems)
 
 
 @command.command()

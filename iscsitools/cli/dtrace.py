@@ -10,7 +10,7 @@ import click
 
 from iscsitools.cli import complete
 from iscsitools.cli.groups import CommandGroup
-from iscsitools.cli.output import echo_json, echo_table, json_option
+from iscsitools.cli.output import echo_json, echo_wrapped_table, json_option
 from iscsitools.dtrace import library
 from iscsitools.dtrace.arguments import parse
 from iscsitools.dtrace.running import command_line, programs
@@ -116,7 +116,7 @@ def list_scripts(as_json: bool) -> None:
     if as_json:
         echo_json([{"name": name, "summary": about, "file": str(file)} for name, (file, about) in found.items()])
         return
-    echo_table(("SCRIPT", "WHAT IT DOES"), [(name, about) for name, (_, about) in found.items()])
+    echo_wrapped_table(("SCRIPT", "WHAT IT DOES"), [(name, about) for name, (_, about) in found.items()])
     click.echo(f"\nThey are in {DSCRIPTS}")
 
 

@@ -6,7 +6,8 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
-from typing import Any
+from textwrap import wrap
+from typing import Any, Final
 
 import click
 from tabulate import tabulate
@@ -22,10 +23,34 @@ def echo_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
 
 
+_WIDTH: Final = 80
+_GAP: Final = 2
+_HEAD: Final = 2
+"""What tabulate puts between columns, and adds to the width of their headers."""
+_NARROWEST: Final = 24
+NO_BREAK: Final = "\ue000"
+"""Printed as a space, where a wrapped table must not break a line nor drop one at the begin."""
+
+
 def echo_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table without lines; texts stay as they are, numbers too."""
-    text = tabulate([list(row) for row in rows], headers, tablefmt="plain", disable_numparse=True)
-    click.echo("\n".join(line.rstrip() for line in text.splitlines()))
+    click.echo(_table(headers, [list(row) for row in rows]))
+
+
+def echo_wrapped_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """The same of texts for people: the last column goes on below itself, so that lines are of 80 columns at most."""
+    cells = [list(row) for row in rows]
+    left = _WIDTH
+    for header, *texts in zip(headers[:-1], *(row[:-1] for row in cells), strict=True):
+        left -= max(len(header) + _HEAD, *map(len, texts), 0) + _GAP
+    for row in cells:
+        row[-1] = "\n".join(wrap(row[-1], max(left, _NARROWEST), break_long_words=False, break_on_hyphens=False))
+    click.echo(_table(headers, cells).replace(NO_BREAK, " "))
+
+
+def _table(headers: Sequence[str], cells: list[list[Any]]) -> str:
+    text = tabulate(cells, headers, tablefmt="plain", disable_numparse=True)
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def take_any_name(exact: bool) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from iscsitools.cli.backstores import describe_option
 from iscsitools.cli.main import COMMANDS
-from iscsitools.cli.output import echo_json, echo_table, json_option
+from iscsitools.cli.output import NO_BREAK, echo_json, echo_wrapped_table, json_option
 from iscsitools.plugins import PluginManager
 
 
@@ -28,10 +30,10 @@ def command(as_json: bool) -> None:
         echo_json([{**plugin.as_dict(), "options": options.get(plugin.name, [])} for plugin in manager.plugins])
         return
     rows = [
-        (p.name, p.distribution or "-", p.version or "-", p.status, ", ".join([*p.provides, *filter(None, [p.error])]))
+        (p.name, f"{p.distribution or '-'} {p.version or '-'}", p.status, _provides(p.provides, p.error))
         for p in manager.plugins
     ]
-    echo_table(("PLUGIN", "DISTRIBUTION", "VERSION", "STATUS", "PROVIDES"), rows)
+    echo_wrapped_table(("PLUGIN", "DISTRIBUTION", "STATUS", "PROVIDES"), rows)
     if options:
         click.echo()
         lines = [
@@ -39,4 +41,9 @@ def command(as_json: bool) -> None:
             for name in sorted(options)
             for option in options[name]
         ]
-        echo_table(("PLUGIN", "OPTION", "DEFAULT", "WHAT IT IS"), lines)
+        echo_wrapped_table(("PLUGIN", "OPTION", "DEFAULT", "WHAT IT IS"), lines)
+
+
+def _provides(provides: Sequence[str], error: str) -> str:
+    """What a plugin brought, each kept in one line, and why it failed."""
+    return ", ".join([*(text.replace(" ", NO_BREAK) for text in provides), *filter(None, [error])])

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from iscsitools.cli.options import SERVER, take_source
-from iscsitools.cli.output import echo_json, echo_table, json_option
+from iscsitools.cli.output import echo_json, echo_table, echo_wrapped_table, json_option
 from iscsitools.errors import RunError
 from iscsitools.probes.table import BY_LABEL, PROVIDER_PROBES
 from iscsitools.provider.backend import attach_path, survey
@@ -67,7 +67,7 @@ def _echo(found: dict[str, Any]) -> None:
     )
     click.echo()
     rows = [(b["name"], words[b["available"]], b["reason"] or "-") for b in found["backends"]]
-    echo_table(("BACKEND", "FOUND", "WHY NOT"), rows)
+    echo_wrapped_table(("BACKEND", "FOUND", "WHY NOT"), rows)
     if found["path"]:
         click.echo(f"\nbpftrace, perf and SystemTap attach to {found['path']}")
 

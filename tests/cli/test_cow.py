@@ -68,6 +68,21 @@ def test_info(changed: tuple[Path, bytes], capsys: pytest.CaptureFixture[str]) -
     assert f"held       {held / 1024:.4g} KiB, {100 * held / (MIB + 512):.1f} % of it\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("length", [0, MIB // 2, 2 * MIB])
+def test_info_of_one_that_was_cut(changed: tuple[Path, bytes], capsys: pytest.CaptureFixture[str], length: int) -> None:
+    """The disk's size is the map's, and that the file has another one is said."""
+    overlay, _ = changed
+    os.truncate(overlay, length)
+    problem = f"{overlay} has {length} bytes, and its map is for {MIB + 512}"
+    assert run(["cow", "info", str(overlay)]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith(f"disk       1 MiB ({MIB + 512} bytes)\n")
+    assert err == f"iscsitools: {problem}\n"
+    assert run(["cow", "info", "--json", str(overlay)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["size"], found["problems"]) == (MIB + 512, [problem])
+
+
 def test_info_of_one_that_is_served(
     base: Path, changed: tuple[Path, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:

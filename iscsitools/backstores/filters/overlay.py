@@ -22,13 +22,15 @@ Progress = Callable[[int], object]
 class OverlayInfo:
     """``size``: the disk's, in bytes; ``held``: bytes that the overlay holds; ``allocated``: bytes of its file system.
 
-    ``unflushed``: a server that was killed, or still serves, left changes that no flush has made durable.
+    ``unflushed``: a server that was killed, or still serves, left changes that no flush has made durable. ``problems``:
+    what is wrong with it, as far as its length and its map tell, each in one line.
     """
 
     size: int
     held: int
     allocated: int
     unflushed: bool
+    problems: tuple[str, ...] = ()
 
 
 def map_path(path: str) -> str:
@@ -43,7 +45,19 @@ def overlay_info(path: str) -> OverlayInfo:
         status = os.stat(path)
     except OSError as error:
         raise BackstoreError(f"{path}: {error.strerror}") from None
-    return OverlayInfo(status.st_size, min(bits.held * GRANULE, status.st_size), status.st_blocks * 512, bits.recovered)
+    held = min(bits.held * GRANULE, bits.size)
+    problems = tuple(_problems(path, status.st_size, bits))
+    return OverlayInfo(bits.size, held, status.st_blocks * 512, bits.recovered, problems)
+
+
+def _problems(path: str, length: int, bits: OverlayMap) -> list[str]:
+    """What is wrong with an overlay's file of this length, or with its map."""
+    found = []
+    if length != bits.size:
+        found.append(f"{path} has {length} bytes, and its map is for {bits.size}")
+    if bits.held > -(-bits.size // GRANULE):
+        found.append(f"{map_path(path)} has bits beyond the end of the disk")
+    return found
 
 
 def _read_map(path: str) -> OverlayMap:
@@ -99,13 +113,9 @@ class Overlay:
 
     def problems(self, base: FileBackstore | None = None) -> list[str]:
         """What is wrong with it, each in one line; ``base``: opened, to be compared with."""
-        found = []
-        if self._file.size != self._bits.size:
-            found.append(f"{self.path} has {self._file.size} bytes, and its map is for {self._bits.size}")
+        found = _problems(self.path, self._file.size, self._bits)
         if base is not None and base.size != self._bits.size:
             found.append(f"{base.path} has {base.size} bytes, and the map is for {self._bits.size}")
-        if self._bits.held > -(-self._bits.size // GRANULE):
-            found.append(f"{map_path(self.path)} has bits beyond the end of the disk")
         return found
 
     def check(self, progress: Progress) -> list[str]:
