@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import os
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -133,12 +135,43 @@ class TargetNode:
         return self.access.keeps_out(initiator, address) or unseen
 
 
+class _Secrets:
+    """Secrets by owner, to be asked whether one is among them at one cost, however many there are.
+
+    They are known by keyed digests: how long a look takes tells nobody how near a secret was to another.
+    """
+
+    def __init__(self) -> None:
+        self._key = os.urandom(32)
+        self._of: dict[str, bytes] = {}
+        self._owners: Counter[bytes] = Counter()
+
+    def put(self, owner: str, secret: bytes) -> None:
+        """The owner has this one from now on; empty: none."""
+        before = self._of.pop(owner, None)
+        if before is not None:
+            self._owners[before] -= 1
+            if not self._owners[before]:
+                del self._owners[before]
+        if secret:
+            digest = self._of[owner] = self._digest(secret)
+            self._owners[digest] += 1
+
+    def __contains__(self, secret: bytes) -> bool:
+        return self._digest(secret) in self._owners
+
+    def _digest(self, secret: bytes) -> bytes:
+        return hmac.digest(self._key, secret, "sha256")
+
+
 class Directory:
     """The targets of this server, in the order in which they were added."""
 
     def __init__(self, portals: Iterable[Portal] = (), discovery_auth: AuthPolicy | None = None) -> None:
         self.portals = tuple(portals)
         self.discovery_auth = discovery_auth or AuthPolicy()
+        self._mutual_secrets = _Secrets()
+        self._mutual_secrets.put("", self.discovery_auth.mutual_secret)
         self._targets: dict[str, TargetNode] = {}
         self._removed: dict[str, TargetNode] = {}
         """Targets that were taken out, for what they let in."""
@@ -152,6 +185,7 @@ class Directory:
         """Put a target in; it takes the place of one of the same name."""
         name = fold_name(target.name)
         self._targets[name] = target
+        self._mutual_secrets.put(name, target.auth.mutual_secret)
         self._removed.pop(name, None)
         self._forget_answers()
 
@@ -160,12 +194,14 @@ class Directory:
         target = self._targets.pop(fold_name(name), None)
         if target is not None:
             self._removed[fold_name(name)] = target
+            self._mutual_secrets.put(fold_name(name), b"")
         self._forget_answers()
 
     def change(self, portals: Iterable[Portal], discovery_auth: AuthPolicy) -> None:
         """Take other portals and another policy for discovery; logins under way go on with the one that they began."""
         self.portals = tuple(portals)
         self.discovery_auth = discovery_auth
+        self._mutual_secrets.put("", discovery_auth.mutual_secret)
         self._forget_answers()
 
     def kept_answer(self, question: Hashable, answer: Callable[[], bytes]) -> bytes:
@@ -183,9 +219,7 @@ class Directory:
 
     def is_mutual_secret(self, secret: bytes) -> bool:
         """Whether a target of this server, or discovery, proves itself to initiators with this secret."""
-        policies = [self.discovery_auth, *(target.auth for target in self._targets.values())]
-        ours = {policy.mutual_secret for policy in policies if policy.mutual_secret}
-        return any(hmac.compare_digest(secret, mutual) for mutual in ours)
+        return secret in self._mutual_secrets
 
     def find(self, name: str) -> TargetNode | None:
         """The target of that name; names are compared after normalisation."""
