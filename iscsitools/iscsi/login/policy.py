@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
-import os
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -138,11 +137,10 @@ class TargetNode:
 class _Secrets:
     """Secrets by owner, to be asked whether one is among them at one cost, however many there are.
 
-    They are known by keyed digests: how long a look takes tells nobody how near a secret was to another.
+    They are known by digests: how long a look takes tells nobody how near a secret was to another.
     """
 
     def __init__(self) -> None:
-        self._key = os.urandom(32)
         self._of: dict[str, bytes] = {}
         self._owners: Counter[bytes] = Counter()
 
@@ -154,14 +152,15 @@ class _Secrets:
             if not self._owners[before]:
                 del self._owners[before]
         if secret:
-            digest = self._of[owner] = self._digest(secret)
+            digest = self._of[owner] = _digest(secret)
             self._owners[digest] += 1
 
     def __contains__(self, secret: bytes) -> bool:
-        return self._digest(secret) in self._owners
+        return _digest(secret) in self._owners
 
-    def _digest(self, secret: bytes) -> bytes:
-        return hmac.digest(self._key, secret, "sha256")
+
+def _digest(secret: bytes) -> bytes:
+    return hashlib.sha256(secret, usedforsecurity=False).digest()
 
 
 class Directory:
