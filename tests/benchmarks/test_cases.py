@@ -35,7 +35,8 @@ def test_every_load_is_in_one_family() -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "option"), [("compare.py", "--cases"), ("fairness.py", "--floods"), ("instructions.py", "--forms")]
+    ("program", "option"),
+    [("compare.py", "--cases"), ("fairness.py", "--floods"), ("instructions.py", "--forms"), ("where.py", "--case")],
 )
 def test_an_unknown_name_is_one_line(program: str, option: str) -> None:
     done = run_program(program, option, "no such thing")
@@ -44,7 +45,7 @@ def test_an_unknown_name_is_one_line(program: str, option: str) -> None:
     assert "no such thing" in done.stderr
 
 
-@pytest.mark.parametrize("program", ["compare.py", "fairness.py", "instructions.py"])
+@pytest.mark.parametrize("program", ["compare.py", "fairness.py", "instructions.py", "where.py"])
 def test_all_names_can_be_listed(program: str) -> None:
     done = run_program(program, "--list")
     assert done.returncode == 0
