@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from iscsitools.initiator import ConnectionClosedError, Session, Task
 
 GOOD = 0
+EVERY = ("write", "write", "write", "fua", "unmap", "same", "zero", "compare")
+PLAIN = ("write", "write", "write", "fua")
+"""Nothing else keeps a connection with the data thread that serves it: half of ``EVERY`` is for the event loop."""
 
 
 @dataclass
@@ -36,13 +39,22 @@ class Ledger:
 
 
 class Load:
-    """Commands at random with ``depth`` of them under way, each on blocks of its own."""
+    """Commands of ``kinds`` at random with ``depth`` of them under way, each on blocks of its own."""
 
-    def __init__(self, session: Session, ledger: Ledger, block_size: int, seed: int, depth: int = 6) -> None:
+    def __init__(
+        self,
+        session: Session,
+        ledger: Ledger,
+        block_size: int,
+        seed: int,
+        kinds: tuple[str, ...] = EVERY,
+        depth: int = 6,
+    ) -> None:
         self._session = session
         self._ledger = ledger
         self._size = block_size
         self._numbers = random.Random(seed)
+        self._kinds = kinds
         self._depth = depth
         self._running: list[tuple[Task, dict[int, bytes]]] = []
 
@@ -73,7 +85,7 @@ class Load:
         count = min(numbers.choice((1, 1, 2, 8)), len(ledger.blocks) - first)
         if any(block in ledger.on_the_way for block in range(first, first + count)):
             return not self._running
-        kind = numbers.choice(("write", "write", "write", "fua", "unmap", "same", "zero", "compare"))
+        kind = numbers.choice(self._kinds)
         if kind == "compare":
             count = 1
         data = numbers.randbytes(16) * (size // 16)
