@@ -1,7 +1,8 @@
 """libiscsi's conformance suite against our target: what it fails and skips is in expected.tsv, and nothing else.
 
-Twice: on a stack of filters, which the event loop serves, and on a plain file, which two data threads do. ``SANITIZE``
-is for the first: on a plain file it takes other ways, or is over before it is looked at.
+Three times: on a stack of filters, which the event loop serves, and on a plain file that two data threads serve, or the
+data path in Python. ``SANITIZE`` is for the first: on a plain file it takes other ways, or is over before it is looked
+at.
 """
 
 from __future__ import annotations
@@ -33,16 +34,24 @@ def read_results(path: Path) -> dict[str, str]:
     return {fields[0]: fields[1] for fields in lines}
 
 
-@pytest.fixture(scope="module", params=["loop", "threads"])
-def threads(request: pytest.FixtureRequest) -> bool:
-    """Whether two data threads serve."""
+WAYS = {
+    "loop": ("--threads", "1"),
+    "threads": ("--threads", "2"),
+    "python": ("--threads", "1", "--data-path", "python"),
+}
+"""Options of the server, by what serves the disk."""
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """What serves the disk."""
     if request.param == "threads":
         needs_data_threads()
-    return bool(request.param == "threads")
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def results(threads: bool, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def results(way: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What every test of the suite gave."""
     needs("iscsi-test-cu", "libiscsi-bin")
     needs("iscsi-swp", "libiscsi-bin")
@@ -52,11 +61,10 @@ def results(threads: bool, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     key = directory / "disk.key"
     key.write_bytes(os.urandom(32))
     key.chmod(0o600)
-    lun = PLAIN if threads else LUN
-    options = ("--threads", "2" if threads else "1")
-    wanted = ("--match", "^(?!Sanitize)") if threads else ()
+    lun = LUN if way == "loop" else PLAIN
+    wanted = () if way == "loop" else ("--match", "^(?!Sanitize)")
     with start_target(
-        directory, *options, "--iqn", IQN, "--lun", "0=" + lun.format(disk=directory / "disk.img", key=key)
+        directory, *WAYS[way], "--iqn", IQN, "--lun", "0=" + lun.format(disk=directory / "disk.img", key=key)
     ) as target:
         suite = [sys.executable, str(HERE / "run_suite.py"), "-q", "--timeout", "60", *wanted]
         subprocess.run([*suite, target.portal, IQN, "0", str(out)], check=False)
@@ -69,8 +77,8 @@ def test_none_timed_out(results: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_enough_pass(threads: bool, results: dict[str, str]) -> None:
-    left_out = WITHOUT_SANITIZE if threads else 0
+def test_enough_pass(way: str, results: dict[str, str]) -> None:
+    left_out = 0 if way == "loop" else WITHOUT_SANITIZE
     assert len(results) == ALL - left_out
     assert list(results.values()).count("PASS") >= PASSED - left_out
 
