@@ -49,6 +49,8 @@ for _ in $(seq 600); do
 done
 cat ~/run.log
 grep -q 'listens on 127.0.0.1:{port}' ~/run.log
+# There is no compiler, and one line says what that costs.
+[ "$(grep -c 'the data path in C was not built: .*processor time' ~/run.log)" = 1 ]
 # The greeting is printed whole, its commands are the user's own, and a target answers at the portal.
 python3 - <<'PROGRAM'
 import socket
@@ -71,6 +73,7 @@ for _ in $(seq 600); do
     sleep 0.5
 done
 cat ~/serve.log
+[ "$(grep -c 'the data path in C was not built: .*processor time' ~/serve.log)" = 1 ]
 iscsitools top --batch 1 1
 set +u
 {completion}
