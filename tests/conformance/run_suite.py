@@ -8,8 +8,8 @@ OUT.tsv has one line per test: Suite.Test, result, reason. A result is PASS, FAI
 what makes it so. The last line on stdout is the count. Exit status: 0 nothing failed or timed out (nor was skipped,
 with --strict), 1 otherwise, 2 it could not run at all.
 
-Sanitize.Reset and Sanitize.Overwrite get at least 200 s (see SLOW). MultipathIO gets the URL twice (two sessions to one
-portal are enough).
+Sanitize.Reset, Sanitize.Overwrite and OrWrite.Verify get at least 200 s (see SLOW). MultipathIO gets the URL twice (two
+sessions to one portal are enough).
 ReadOnly.ReadOnlySBC skips on a writable LUN: it is then run once more between ``iscsi-swp -s on`` and
 ``iscsi-swp -s off``. Only the standard library is used.
 """
@@ -36,10 +36,11 @@ from judge import Outcome, Verdict, build_shim, judge
 
 TOOL = "iscsi-test-cu"
 
-SLOW = {"Sanitize.Reset": 200.0, "Sanitize.Overwrite": 200.0}
+SLOW = {"Sanitize.Reset": 200.0, "Sanitize.Overwrite": 200.0, "OrWrite.Verify": 200.0}
 """Seconds for tests that need more than the usual time even on a perfect target: Sanitize.Reset wants the SANITIZE
 still running 3 s and about 5 s after its start and then polls with sleep(60). On a disk that is slow enough for that,
-Sanitize.Overwrite, which waits for the end of several, takes as long."""
+Sanitize.Overwrite, which waits for the end of several, takes as long, and OrWrite.Verify half a minute to a minute
+where there is other work, too."""
 
 
 def list_tests() -> list[str]:
