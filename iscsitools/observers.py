@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 QUEUE_LENGTH: Final = 65536
 """Events that wait for one observer before further ones are dropped."""
 
-_PAUSE: Final = 0.005
-"""Seconds that a thread sleeps when it has delivered all."""
+_PAUSE: Final = 0.02
+"""Seconds that a thread sleeps when it has delivered all: it is woken so often at the most."""
 _CDB_KEPT: Final = 32
 _STRINGS_KEPT: Final = 1024
 

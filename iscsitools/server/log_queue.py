@@ -22,7 +22,7 @@ MOST_WAITING: Final = 4096
 MOST_OF_ONE_CAUSE: Final = 50
 """Lines a second."""
 _SECOND: Final = 1.0
-_PAUSE: Final = 0.005
+_PAUSE: Final = 0.02
 """Seconds that the thread sleeps when it has written all: woken for each line, it takes the interpreter from the loop
 (as :class:`iscsitools.observers.Worker`)."""
 _END_SECONDS: Final = 2.0
