@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from iscsitools.lifecycle import ServerGone, ServerNotice
 from iscsitools.probes.firing import Probes
@@ -13,7 +13,13 @@ from iscsitools.server.loop_calls import LoopCalls
 from iscsitools.trace.feed.questions import SelfDescription
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.native import Sums, make_sums
-from iscsitools.trace.sums.snapshot import Snapshot, take
+from iscsitools.trace.sums.snapshot import Snapshot, command_rows, take
+
+if TYPE_CHECKING:
+    from iscsitools.trace.sums.counters import Cell
+
+_PIECE_NS: Final = 500_000
+"""How long the event loop reads sums before all others have their turn."""
 
 
 class View:
@@ -53,8 +59,17 @@ class View:
         return _PluginSums(self, sums, self._calls.ask(begin))
 
     def read(self, sums: Sums, since: int, reset: bool) -> Snapshot:
-        """Read sums, for :class:`_PluginSums`."""
-        return self._calls.ask(lambda: take(since, time.monotonic_ns(), sums, None, reset))
+        """Read sums, for :class:`_PluginSums`.
+
+        With ``reset`` in pieces, and the rows are made here: what is counted in between counts in one of the two reads.
+        """
+        if not reset:
+            return self._calls.ask(lambda: take(since, time.monotonic_ns(), sums, None, reset))
+        reading = _Reading(sums)
+        while not reading.ended:
+            self._calls.ask(reading.go_on)
+        rows = command_rows(sums.added_up(reading.found), sums.histograms)
+        return Snapshot(since, reading.time, rows, [], reading.lost)
 
     def drop(self, sums: Sums) -> None:
         """Keep sums no longer, for :class:`_PluginSums`."""
@@ -87,6 +102,29 @@ class View:
         for sums in self._sums:
             self._probes.subscribe(0, sums)
         self._sums.clear()
+
+
+class _Reading:
+    """The sums of all connections, taken one connection after the other; those of closed ones last."""
+
+    def __init__(self, sums: Sums) -> None:
+        self.found: list[tuple[ConnectionInfo, Cell]] = []
+        self.lost = self.time = 0
+        self.ended = False
+        self._sums = sums
+        self._waiting: list[int] | None = None
+
+    def go_on(self) -> None:
+        """Read on, on the loop's thread, for a short while."""
+        sums, until = self._sums, time.monotonic_ns() + _PIECE_NS
+        if self._waiting is None:
+            self._waiting = sums.idents()
+        while self._waiting:
+            self.found += sums.take_connection(self._waiting.pop())
+            if time.monotonic_ns() >= until:
+                return
+        self.found += sums.take_closed()
+        self.lost, self.time, self.ended = sums.lost, time.monotonic_ns(), True
 
 
 class _PluginSums:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.native import needs_data_path
 
 from iscsitools.backstores.base import Option
 from iscsitools.control import Control, ControlError
 from iscsitools.errors import RunError
 from iscsitools.initiator import LoginError, Session
 from iscsitools.lifecycle import LoginNotice, LunNotice, ServerGone, ServerNotice, ServerView, TargetNotice
+from iscsitools.server import view
+from iscsitools.server.loop_calls import LoopCalls
 
 from .harness import IQN, eventually, make_server, one_target, plugin, read10, running, write10
 
@@ -131,6 +135,44 @@ def test_a_plugin_keeps_sums_and_reads_them(tmp_path: Path) -> None:
         sums.close()
         sums.close()
         assert target.server.probes.mask == 0
+
+
+@pytest.mark.parametrize("path", ["native", "python"])
+def test_a_plugins_sums_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Between two of them all others have their turn; what is counted meanwhile is in one of the two reads."""
+    if path == "native":
+        needs_data_path()
+    monkeypatch.setattr(view, "_PIECE_NS", 0)
+    told = Told()
+    with running(tmp_path, one_target("ram:1M", more=f'data_path = "{path}"'), told.plugin) as target:
+        sums = told.view.keep_sums()
+        sessions = [target.connect(name=f"s{number}", isid=0x400001370000 + number) for number in range(5)]
+        for number, session in enumerate(sessions):
+            for _ in range(number + 1):
+                assert session.command(read10(0, 8), read=4096).good
+        asked: list[str] = []
+        ask = LoopCalls.ask
+
+        def counting(self: LoopCalls, question: Callable[[], Any]) -> Any:
+            answer = ask(self, question)
+            asked.append("")
+            if len(asked) == 2:  # some are read, and others are not
+                for session in sessions:
+                    assert session.command(read10(0, 8), read=4096).good
+                sessions.pop(0).logout()
+                sessions.pop().logout()
+                eventually(lambda: len(target.server.connections.tcp) == 3)
+            return answer
+
+        monkeypatch.setattr(LoopCalls, "ask", counting)
+        rows = sums.read(reset=True).commands
+        assert len(asked) >= 5
+        asked[:] = [""] * 9
+        rows += sums.read(reset=True).commands
+        assert sum(row.commands for row in rows if row.opcode == 0x28) == 1 + 2 + 3 + 4 + 5 + 5
+        assert sums.read(reset=True).commands == []
+        for session in sessions:
+            session.logout()
 
 
 def test_who_asks_a_server_that_has_ended_is_told_so(tmp_path: Path) -> None:

@@ -145,6 +145,32 @@ class CellTable:
             cell.reset()
         return found
 
+    def idents(self) -> list[int]:
+        """The connections, for :meth:`take_connection`."""
+        return list(self._connections)
+
+    def take_connection(self, ident: int) -> list[tuple[ConnectionInfo, Cell]]:
+        """The cells of one connection that counted anything; they begin again, with its commands under way."""
+        state = self._connections.get(ident)
+        if state is None:
+            return []
+        state.fold()
+        state.trim()
+        return [(state.info, _taken(cell)) for cell in state.cells.values() if cell.used]
+
+    def take_closed(self) -> list[tuple[ConnectionInfo, Cell]]:
+        """Those of connections that are no more, and of what found no row."""
+        self._overflow.fold()
+        found = list(self._closed)
+        self._closed.clear()
+        if self._overflow.used:
+            found.append((self._nobody, _taken(self._overflow)))
+        return found
+
+    def added_up(self, found: list[tuple[ConnectionInfo, Cell]]) -> list[tuple[ConnectionInfo, Cell]]:
+        """The same with one row at most of what found no row."""
+        return found
+
     def busy(self, reset: bool = False) -> dict[Scope, int] | None:
         """Nanoseconds in which something was under way, by whose it was, at the last :meth:`read`; None: not kept."""
         if self._busy is None:
@@ -170,3 +196,10 @@ class CellTable:
     def held(self) -> list[tuple[ConnectionInfo, int]]:
         """Each connection, and the bytes that are kept for its commands that have not ended."""
         return [(state.info, len(state.starts) * START_BYTES) for state in self._connections.values()]
+
+
+def _taken(cell: Cell) -> Cell:
+    """What it has counted; it begins again."""
+    found = cell.copy()
+    cell.reset()
+    return found

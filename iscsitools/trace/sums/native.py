@@ -32,7 +32,7 @@ _OPERATIONS: Final = b"".join(
 class _SumsTracer(Tracer, Protocol):
     """``iscsitools.datapath._native.SumsTracer``."""
 
-    def read(self, reset: bool, /) -> list[tuple[Any, ...]]: ...
+    def read(self, reset: bool, ident: int = ..., /) -> list[tuple[Any, ...]]: ...
     def busy(self, places: int, reset: bool, /) -> list[int]: ...
     def close(self, ident: int, /) -> list[tuple[Any, ...]]: ...
     def forget(self, ident: int, itt: int, /) -> None: ...
@@ -137,7 +137,25 @@ class NativeSums:
         found = [*self._closed, *map(self._cell, rows)]
         if reset:
             self._closed.clear()
+        return self.added_up(found)
+
+    def added_up(self, found: list[tuple[ConnectionInfo, Cell]]) -> list[tuple[ConnectionInfo, Cell]]:
+        """The same with one row at most of what found no row."""
         return _added_up(found, self._nobody) if sum(info is self._nobody for info, _ in found) > 1 else found
+
+    def idents(self) -> list[int]:
+        """The connections, for :meth:`take_connection`."""
+        return list(self._tasks)
+
+    def take_connection(self, ident: int) -> list[tuple[ConnectionInfo, Cell]]:
+        """The cells of one connection that counted anything; they begin again, with its commands under way."""
+        return list(map(self._cell, self._tracer.read(True, ident))) if self._tracer is not None else []
+
+    def take_closed(self) -> list[tuple[ConnectionInfo, Cell]]:
+        """Those of connections that are no more."""
+        found = list(self._closed)
+        self._closed.clear()
+        return found
 
     def busy(self, reset: bool = False) -> dict[Scope, int] | None:
         """See ``CommandSums.busy``."""

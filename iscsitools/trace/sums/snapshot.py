@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Protocol
 
@@ -177,7 +177,7 @@ class Readable(Protocol):
 
 def take(since: int, now: int, sums: Readable | None, counts: EventCounts | None, reset: bool) -> Snapshot:
     """Read sums and counts, either of which may be missing; with ``reset`` they begin again from 0."""
-    commands = [_command_row(info, cell, sums.histograms) for info, cell in sums.read(reset)] if sums else []
+    commands = command_rows(sums.read(reset), sums.histograms) if sums else []
     busy = sums.busy(reset) if sums else None
     events = (
         [EventRow(strings_of(info), {p: row[p] for p in Probe if row[p]}) for info, row in counts.read()]
@@ -188,6 +188,11 @@ def take(since: int, now: int, sums: Readable | None, counts: EventCounts | None
         counts.reset()
     lost = (sums.lost if sums else 0) + (counts.lost if counts else 0)
     return Snapshot(since, now, commands, events, lost, busy)
+
+
+def command_rows(cells: Iterable[tuple[ConnectionInfo, Cell]], kept: Sequence[Histogram]) -> list[CommandRow]:
+    """What was read, as others have it."""
+    return [_command_row(info, cell, kept) for info, cell in cells]
 
 
 def _command_row(info: ConnectionInfo, cell: Cell, kept: Sequence[Histogram]) -> CommandRow:

@@ -34,7 +34,7 @@ def test_a_histogram_read_back() -> None:
     durations = Durations(len(values), sum(values) / 1e9, histogram.count(values))
     family = DurationFamily("d", "help", ["lun"])
     family.add(["7"], durations)
-    data = native.encode([family])
+    data = b"".join(native.encode([family]))
     length = data[0] & 0x7F | data[1] << 7
     assert len(data) == length + 2
     read = native.Family.FromString(data[2:])

@@ -43,7 +43,9 @@ def test_the_one_idle_for_longest_makes_room_and_none_that_is_logged_in() -> Non
     found.add([row("d", commands=1)])
     assert [unit.initiator for unit in found.groups] == ["a", "b", "d"]
     found.session_closed(SessionNotice(TARGET, "a", "", 1, ""))
-    found.add([row("e", commands=1)])
+    offered: list[None] = []
+    found.add([row("e", commands=1)], lambda: offered.append(None))
+    assert len(offered) == 1, "a pause after each row"
     assert [unit.initiator for unit in found.groups] == ["b", "d", "e"]
     assert found.sessions == {}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import socket
 import subprocess
 import sys
 import threading
 import urllib.error
+import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +31,14 @@ def test_its_forms(target: Target) -> None:
     assert "iscsi_commands" in {family.name for family in text_string_to_metric_families(text.decode())}
     with pytest.raises(urllib.error.HTTPError, match="404"):
         target.scrape(path="/")
+
+
+def test_it_is_packed_for_who_takes_that(target: Target) -> None:
+    request = urllib.request.Request(f"http://{target.metrics}/metrics", headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == ("gzip", "Accept, Accept-Encoding")
+        text = gzip.decompress(answer.read())
+    assert b"# TYPE iscsi_commands_total counter" in text
 
 
 def test_every_metric_has_its_line_in_the_readme(target: Target) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from iscsitools.lifecycle import KeptSums, ServerGone, ServerView
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
-from iscsitools_prometheus import native
+from iscsitools_prometheus import native, text
 from iscsitools_prometheus.families import families
+from iscsitools_prometheus.pauses import Pauses, no_pauses
 from iscsitools_prometheus.totals import Totals
 from iscsitools_prometheus.web import Address, Page, Web
 
@@ -23,17 +23,6 @@ log = logging.getLogger(__name__)
 
 _READ_SECONDS: Final = 30.0
 """How often the sums are read when nobody scrapes: the server keeps those of closed connections until then."""
-
-
-class _Collected:
-    """Hands metrics that are made already to the client library's registry."""
-
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterator[Metric]:
-        """Return them."""
-        return iter(self._metrics)
 
 
 class Exporter:
@@ -65,35 +54,41 @@ class Exporter:
 
     def page(self, accept: str) -> Page:
         """Answer one scrape in the form that ``accept`` asks for. Raises ServerGone."""
-        metrics = self.collect()
+        pauses = Pauses()
+        metrics = self.collect(pauses)
         if native.wanted(accept):
-            return Page(native.CONTENT_TYPE, native.encode(metrics))
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collected(metrics))
-        encode, content_type = choose_encoder(accept)
-        return Page(content_type, encode(registry))
+            return Page(native.CONTENT_TYPE, _paced(native.encode(metrics), pauses))
+        encoder, content_type = choose_encoder(accept)
+        return Page(content_type, _paced(text.encode(metrics, encoder), pauses))
 
-    def collect(self) -> list[Metric]:
+    def collect(self, pauses: Callable[[], None] = no_pauses) -> list[Metric]:
         """Ask the server and make the metrics."""
         if self._server is None or self._sums is None:
             raise ServerGone("the server has not started")
         with self.totals.lock:
-            self._read(self._sums)
+            self._read(self._sums, pauses)
             asked = time.monotonic_ns()
             status = self._server.status()
             delay = (status["time"] - asked) / 1e9
-            return list(families(self.totals, status, self._server.notice.name, delay, self._lost))
+            return list(families(self.totals, status, self._server.notice.name, delay, self._lost, pauses))
 
-    def _read(self, sums: KeptSums) -> None:
+    def _read(self, sums: KeptSums, pauses: Callable[[], None]) -> None:
         """Add up what was counted since the last time. Lock held."""
         snapshot = sums.read(reset=True)
-        self.totals.add(snapshot.commands)
+        self.totals.add(snapshot.commands, pauses)
         self._lost = max(self._lost, snapshot.lost)
 
     def _read_now_and_then(self) -> None:
         while self._sums is not None and not self._stopped.wait(_READ_SECONDS):
             try:
                 with self.totals.lock:
-                    self._read(self._sums)
+                    self._read(self._sums, Pauses())
             except ServerGone:
                 return
+
+
+def _paced(pieces: Iterable[bytes], pauses: Callable[[], None]) -> Iterator[bytes]:
+    """The same, with pauses in between."""
+    for piece in pieces:
+        yield piece
+        pauses()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from iscsitools import __version__
@@ -12,7 +12,9 @@ from iscsitools.wire.rfc7143 import LoginStatus
 from iscsitools.wire.scsi import status_name
 from iscsitools.wire.sense import sense_codes
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.samples import Sample
 
+from iscsitools_prometheus.pauses import no_pauses
 from iscsitools_prometheus.totals import OPERATIONS, Durations, Totals
 
 UNIT: Final = ("initiator", "target", "lun")
@@ -21,7 +23,7 @@ BOUNDS: Final = tuple(1 << n for n in range(14, 34))
 
 
 class DurationFamily(HistogramMetricFamily):
-    """A histogram that also has the server's own buckets, of which native ones are made."""
+    """A histogram that has the server's own buckets, of which native ones are made; its samples are made in pieces."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
         super().__init__(name, documentation, labels=labels)
@@ -30,9 +32,15 @@ class DurationFamily(HistogramMetricFamily):
 
     def add(self, values: Sequence[str], durations: Durations) -> None:
         """Add one histogram with the values of its labels."""
-        buckets = [(repr(bound), reached) for bound, reached in reached_of(durations)]
-        self.add_metric(values, [*buckets, ("+Inf", durations.count)], durations.seconds)
         self.exact.append((dict(zip(self._names, values, strict=True)), durations))
+
+    def pieces(self) -> Iterator[list[Sample]]:
+        """The samples of each histogram: those of hundreds at once would be work for Python's collector."""
+        for labels, durations in self.exact:
+            one = HistogramMetricFamily(self.name, self.documentation, labels=self._names)
+            buckets = [(repr(bound), reached) for bound, reached in reached_of(durations)]
+            one.add_metric(list(labels.values()), [*buckets, ("+Inf", durations.count)], durations.seconds)
+            yield one.samples
 
 
 def reached_of(durations: Durations) -> list[tuple[float, int]]:
@@ -45,11 +53,18 @@ def reached_of(durations: Durations) -> list[tuple[float, int]]:
     return found
 
 
-def families(totals: Totals, status: Mapping[str, Any], name: str, delay: float, lost: int) -> Iterator[Metric]:
+def families(
+    totals: Totals,
+    status: Mapping[str, Any],
+    name: str,
+    delay: float,
+    lost: int,
+    pauses: Callable[[], None] = no_pauses,
+) -> Iterator[Metric]:
     """Make all metrics. Lock of ``totals`` held."""
     yield _gauge("iscsi_server_info", "Which server this is.", {"name": name, "version": __version__}, 1)
     yield _gauge("iscsi_server_start_time_seconds", "When it started, seconds since 1970.", {}, status["started"])
-    yield from _of_commands(totals)
+    yield from _of_commands(totals, pauses)
     yield _in_flight(totals, status["in_flight"])
     yield _luns(totals)
     yield from _of_logins(totals)
@@ -75,7 +90,7 @@ def _gauge(name: str, documentation: str, labels: Mapping[str, str], value: floa
     return family
 
 
-def _of_commands(totals: Totals) -> Iterator[Metric]:
+def _of_commands(totals: Totals, pauses: Callable[[], None]) -> Iterator[Metric]:
     commands = CounterMetricFamily("iscsi_commands", "SCSI commands received.", labels=[*UNIT, "operation"])
     moved = CounterMetricFamily(
         "iscsi_bytes", "Bytes of data sent (read) and received (write).", labels=[*UNIT, "direction"]
@@ -89,6 +104,7 @@ def _of_commands(totals: Totals) -> Iterator[Metric]:
         [*UNIT, "operation"],
     )  # fmt: skip
     for unit, group in totals.groups.items():
+        pauses()
         for operation in OPERATIONS:
             if group.commands[operation]:
                 commands.add_metric([*unit, operation], group.commands[operation])

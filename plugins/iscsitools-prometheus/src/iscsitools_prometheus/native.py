@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
@@ -53,7 +53,7 @@ _MESSAGES: Final[dict[str, tuple[tuple[int, str, Any], ...]]] = {
 """
 
 
-def _described() -> Any:
+def _described() -> list[Any]:
     file = FileDescriptorProto(name="iscsitools/metrics.proto", package=_PACKAGE, syntax="proto2")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
@@ -69,11 +69,14 @@ def _described() -> Any:
                 field.type = only
     pool = DescriptorPool()
     pool.Add(file)
-    return GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.MetricFamily"))
+    return [GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in ("MetricFamily", "Metric")]
 
 
-Family: Final = _described()
-"""The class of io.prometheus.client.MetricFamily."""
+Family, Member = _described()
+"""The classes of io.prometheus.client.MetricFamily and of its Metric."""
+_MEMBER: Final = b"\x22"
+"""The tag of a family's field 4, which has a length."""
+_PARTS: Final = 256
 
 
 def wanted(accept: str) -> bool:
@@ -91,13 +94,21 @@ def wanted(accept: str) -> bool:
     return best == "application/vnd.google.protobuf"
 
 
-def encode(metrics: Iterable[Metric]) -> bytes:
-    """Write the families one behind the other, each after its length."""
-    parts = []
+def encode(metrics: Iterable[Metric]) -> Iterator[bytes]:
+    """Write the families one behind the other, each after its length; in pieces, for a family may be long.
+
+    A family's length comes first, so there are empty pieces while it is made.
+    """
     for metric in metrics:
-        data = _family(metric).SerializeToString()
-        parts += [_varint(len(data)), data]
-    return b"".join(parts)
+        family, members = _family(metric)
+        parts = [family.SerializeToString()]
+        for member in members:
+            data = member.SerializeToString()
+            parts += [_MEMBER, _varint(len(data)), data]
+            yield b""
+        yield _varint(sum(map(len, parts)))
+        for at in range(0, len(parts), _PARTS):
+            yield b"".join(parts[at : at + _PARTS])
 
 
 def buckets_of(histogram: Mapping[int, int]) -> dict[int, int]:
@@ -109,23 +120,30 @@ def buckets_of(histogram: Mapping[int, int]) -> dict[int, int]:
     return dict(sorted(found.items()))
 
 
-def _family(metric: Metric) -> Any:
+def _family(metric: Metric) -> tuple[Any, Iterator[Any]]:
+    """The family without its members, and those, one by one."""
     # The format has the whole name of a counter, the library's text gets its _total when it is written.
     name = metric.name + ("_total" if metric.type == "counter" else "")
     family = Family(name=name, help=metric.documentation, type=_TYPES[metric.type])
-    if isinstance(metric, DurationFamily):
-        for labels, durations in metric.exact:
-            one = family.metric.add()
-            _label(one, labels)
-            _fill(one.histogram, durations.count, durations.seconds, durations.buckets)
-            for bound, reached in reached_of(durations):  # the other buckets too, for who keeps both
-                one.histogram.bucket.add(cumulative_count=reached, upper_bound=bound)
-        return family
+    return family, _histograms(metric) if isinstance(metric, DurationFamily) else _values(metric)
+
+
+def _histograms(metric: DurationFamily) -> Iterator[Any]:
+    for labels, durations in metric.exact:
+        one = Member()
+        _label(one, labels)
+        _fill(one.histogram, durations.count, durations.seconds, durations.buckets)
+        for bound, reached in reached_of(durations):  # the other buckets too, for who keeps both
+            one.histogram.bucket.add(cumulative_count=reached, upper_bound=bound)
+        yield one
+
+
+def _values(metric: Metric) -> Iterator[Any]:
     for sample in metric.samples:
-        one = family.metric.add()
+        one = Member()
         _label(one, sample.labels)
         (one.counter if metric.type == "counter" else one.gauge).value = sample.value
-    return family
+        yield one
 
 
 def _label(one: Any, labels: Mapping[str, str]) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from iscsitools.lifecycle import LoginNotice, LunNotice, SessionNotice
 from iscsitools.trace import CommandRow
 from iscsitools.wire.scsi import Status
+
+from iscsitools_prometheus.pauses import no_pauses
 
 OTHER: Final = "other"
 """Stands for all initiators that have no metrics of their own, and for units that are not served."""
@@ -114,9 +116,10 @@ class Totals:
         with self.lock:
             self.failed_logins[login.status] += 1
 
-    def add(self, rows: Iterable[CommandRow]) -> None:
+    def add(self, rows: Iterable[CommandRow], pauses: Callable[[], None] = no_pauses) -> None:
         """Add what the server has counted. Lock held."""
         for row in rows:
+            pauses()
             names = row.conn.initiator, row.conn.target, row.lun
             if len(self.groups) >= self._most and self._named(*names) not in self.groups:
                 self._make_room()
