@@ -26,11 +26,11 @@ $(BIN)/python:
 		{ echo "make: $(PYTHON) has no venv module (Debian package python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(RUN_STAMP): pyproject.toml $(wildcard setup.py provider/* datapath/*) | $(BIN)/python
+$(RUN_STAMP): pyproject.toml $(wildcard setup.py provider/* datapath/*) iscsitools/probes/table.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(TEST_STAMP): pyproject.toml $(wildcard setup.py provider/* datapath/*) $(PLUGINS) $(PLUGIN_FILES) | $(BIN)/python
+$(TEST_STAMP): pyproject.toml $(wildcard setup.py provider/* datapath/*) iscsitools/probes/table.py $(PLUGINS) $(PLUGIN_FILES) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(LIBUSDT)' >$(VENV)/libusdt.log 2>&1 || \
 		echo "make: $(LIBUSDT) cannot be installed here ($(VENV)/libusdt.log says why): its tests are skipped" >&2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'

@@ -33,6 +33,8 @@ COMPLETION = (
     ("share/zsh/site-functions", "_iscsitools"),
     ("share/fish/vendor_completions.d", "iscsitools.fish"),
 )
+# What is compiled, how, and of which table: a change of one of these changes the modules as one of their sources does.
+RECIPE = ["setup.py", "provider/parts.py", "provider/table.py", "iscsitools/probes/table.py"]
 # A build of Python without its lock has no such interface.
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
@@ -44,7 +46,7 @@ def modules() -> list[Extension]:
         Extension(
             native.name,
             sources=native.sources(),
-            depends=native.headers(),
+            depends=[*native.headers(), *RECIPE],
             extra_compile_args=[*FLAGS, *shlex.split(os.environ.get("ISCSITOOLS_CFLAGS", ""))],
             extra_link_args=shlex.split(os.environ.get("ISCSITOOLS_CFLAGS", "")),
             define_macros=[*macros, ("ISCSITOOLS_SOURCES", f'"{sources.digest(ROOT / native.room)}"')],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,43 @@ def test_a_part_that_cannot_be_built_is_one_line_and_kept(project: Path, tmp_pat
     assert "no-such-compiler" in (folder / "_native.missing").read_text()
     assert len((folder / "_libusdt.missing").read_text().splitlines()) == 1
     assert not list(folder.glob("*.so"))
+
+
+@pytest.fixture
+def copy(project: Path, tmp_path: Path) -> Path:
+    """What a build reads, to be changed."""
+    made = tmp_path / "project"
+    left_out = shutil.ignore_patterns("*.so", "*.missing", "__pycache__", "dscripts")
+    for name in ("iscsitools", "provider", "datapath"):
+        shutil.copytree(project / name, made / name, ignore=left_out)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(project / name, made)
+    return made
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["provider/parts.py", "provider/table.py", "iscsitools/probes/table.py", "setup.py", "provider/event.h",
+     "provider/module.c"],
+)  # fmt: skip
+def test_what_changes_the_modules_has_them_built_anew(copy: Path, tmp_path: Path, changed: str) -> None:
+    """Also a list of parts, a flag or the table of probes that has changed alone; and nothing else does."""
+    compiler, log = tmp_path / "cc", tmp_path / "log"
+    compiler.write_text(
+        '#!/bin/sh\nfor word; do [ "$before" = -o ] && : >"$word"; before=$word; done\n'
+        f'case "$*" in *provider*) echo "$*" >>{log};; esac\n'
+    )
+    compiler.chmod(0o755)
+    built: list[bool] = []
+    for step in range(3):
+        log.write_text("")
+        done = build(copy, tmp_path / "made", CC=str(compiler), LDSHARED=str(compiler))
+        assert done.returncode == 0, done.stderr
+        built.append("module.c" in log.read_text())
+        if step == 1:
+            later = time.time() + 60
+            os.utime(copy / changed, (later, later))
+    assert built == [True, False, True]
 
 
 def test_those_who_pack_can_have_it_as_an_error(project: Path, tmp_path: Path) -> None:
