@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.native import needs_libusdt, needs_native
+from support.native import needs_data_path, needs_libusdt, needs_native
 from support.tools import needs
 
 from iscsitools.provider import backend, libusdt
@@ -54,6 +55,49 @@ def test_one_build_serves_every_later_python(tmp_path: Path) -> None:
     assert asked
     private = {name for name in asked if name.startswith("_Py") and not name.endswith("_SizeT")}
     assert private <= {"_Py_Dealloc", "_Py_NoneStruct", "_Py_TrueStruct", "_Py_FalseStruct"}
+
+
+LOADS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from iscsitools.datapath import _native
+from iscsitools.probes.firing import Probes
+from iscsitools.probes.subscribers import ConnectionInfo
+from iscsitools.provider import _native as provider
+path = _native.DataPath(bytearray(262144), ConnectionInfo(1), Probes(lambda: 0))
+path.tags.add(7)
+path.exp_cmdsn = 1 << 31
+thread = _native.DataThread()
+thread.end()
+print(provider.HAVE_SDT, path.exp_cmdsn, 7 in path.tags)
+"""
+
+
+def later_pythons() -> dict[str, str]:
+    """Interpreters of this machine that are later than 3.11 and have the lock, by version."""
+    found: dict[str, str] = {}
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # HOME is the tests' own
+    kept = (*home.glob(".pyenv/versions/3.*/bin/python3"), *home.glob(".local/share/uv/python/*/bin/python3"))
+    for name in (*(f"python3.{minor}" for minor in range(12, 20)), *map(str, kept)):
+        if (path := shutil.which(name)) is None:
+            continue
+        command = [path, "-Ic", "import sys; print(*sys.version_info[:2], sys.abiflags)"]
+        words = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+        if len(words) == 2 and (int(words[0]), int(words[1])) > (3, 11):  # a flag: without the lock, or for debugging
+            found[".".join(words[:2])] = path
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
+def test_this_build_is_loaded_and_used_by_every_later_python_here(project: Path) -> None:
+    needs_native()
+    needs_data_path()
+    pythons = later_pythons()
+    if not pythons:
+        pytest.skip("no later Python is here")
+    for version, python in pythons.items():
+        done = subprocess.run([python, "-IBc", LOADS, str(project)], capture_output=True, text=True, check=False)
+        assert done.stdout.split() == [str(needs_native().HAVE_SDT), str(1 << 31), "True"], (version, done.stderr)
 
 
 def test_a_part_that_cannot_be_built_is_one_line_and_kept(project: Path, tmp_path: Path) -> None:
