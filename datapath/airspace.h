@@ -2,8 +2,8 @@
  * Where flights are (flights.h): each ring tells which bytes of which file its calls are at, for the users of other rings,
  * who look before they move a byte. Who begins a flight has its bytes claimed (users.h) from the look at the others until
  * it has told of them, and who moves bytes at once has them claimed while he looks and moves: so of two that overlap one
- * sees the other. Nobody waits here; what is in the way of another ring's flight is left to the loop's thread, which
- * makes tasks of both.
+ * sees the other. Nobody waits here: a data thread tries again a little later (data_thread_turn.c), and at last leaves
+ * it to the loop's thread, which makes tasks of both.
  */
 #ifndef AIRSPACE_H
 #define AIRSPACE_H

@@ -13,6 +13,14 @@
 
 enum { EVENTS = 64 };
 
+/* Milliseconds: none while there is input to serve; what only waits for flights of other rings is looked at now and then. */
+static int longest_wait(const struct data_thread *thread)
+{
+    if (thread->first == NULL)
+        return -1;
+    return thread->held_up == thread->in_line;
+}
+
 /* What is ready; *found: whether something was the last time, so that it looks again for a while (busy_poll). */
 static int wait_for_events(const struct data_thread *thread, struct epoll_event *events, bool *found)
 {
@@ -26,7 +34,7 @@ static int wait_for_events(const struct data_thread *thread, struct epoll_event 
         while (count == 0 && monotonic_now() < until);
     }
     if (count == 0)
-        count = epoll_wait(thread->poller, events, EVENTS, thread->first != NULL ? 0 : -1);
+        count = epoll_wait(thread->poller, events, EVENTS, longest_wait(thread));
     *found = count > 0;
     return count;
 }

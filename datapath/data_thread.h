@@ -33,9 +33,11 @@ struct data_thread {
     bool counts_slots;     /* the ring's memory is among what is kept */
     uint8_t *in, *out;
     struct guest *first, *last; /* in line */
+    uint64_t in_line, held_up;  /* how many those are, and how many of them are held up */
     size_t kept;                /* bytes of guests */
     struct pool pool;           /* of which their commands' data has its memory */
     struct memory memory;       /* that, as commands know it */
+    uint64_t patience;          /* for how many nanoseconds one may be held up before it goes back */
     uint64_t busy_poll;         /* for how many nanoseconds it looks again after it found work, before it sleeps */
     uint32_t draw;              /* the state of its random numbers */
 };

@@ -23,6 +23,8 @@ void line_join(struct data_thread *thread, struct guest *guest)
     if (guest->in_line)
         return;
     guest->in_line = true;
+    thread->in_line++;
+    thread->held_up += guest->held_up;
     guest->next_in_line = NULL;
     if (thread->first == NULL)
         thread->first = guest;
@@ -46,6 +48,8 @@ void line_leave(struct data_thread *thread, struct guest *guest)
     if (thread->last == guest)
         thread->last = before;
     guest->in_line = false;
+    thread->in_line--;
+    thread->held_up -= guest->held_up;
 }
 
 /* -- one guest */
@@ -54,9 +58,20 @@ static void wait_for_socket(struct data_thread *thread, struct guest *guest, boo
 {
     struct epoll_event event = {.events = sends ? EPOLLOUT : EPOLLIN, .data.ptr = guest};
 
-    if (guest->sends != sends)
+    if (guest->sends != sends || guest->deaf)
         epoll_ctl(thread->poller, EPOLL_CTL_MOD, guest->fd, &event);
     guest->sends = sends;
+    guest->deaf = false;
+}
+
+/* More input has come, which has to wait too: else it would be told of all the time. */
+static void turn_deaf(struct data_thread *thread, struct guest *guest)
+{
+    struct epoll_event event = {.events = 0, .data.ptr = guest};
+
+    if (!guest->deaf)
+        epoll_ctl(thread->poller, EPOLL_CTL_MOD, guest->fd, &event);
+    guest->deaf = true;
 }
 
 /* Keep the first "end" bytes of the buffer; false: there is no memory for them. */
@@ -103,6 +118,7 @@ static enum stop serve_batch(struct data_thread *thread, struct guest *guest, si
     thread->kept -= guest->path->transfers.awaited + guest->segment.size;
     batch.user = thread->user;
     batch.memory = &thread->memory;
+    thread->user->held_up = false;
     if (guest->watch.mask)
         batch.watch = guest->watch;
     user_enter(thread->user);
@@ -124,7 +140,16 @@ static enum stop serve_batch(struct data_thread *thread, struct guest *guest, si
     return thread->user->slow_store == NULL ? stop : OTHER; /* the store is told by the loop's thread */
 }
 
-enum turn { GOES_ON, WAITS, LEAVES, BROKEN };
+enum turn { GOES_ON, WAITS, HELD_UP, LEAVES, BROKEN };
+
+/*
+ * Whether what stopped a batch is only a flight of another ring, which lands soon: then its connection waits here. At home it
+ * would become a task, which all connections to its unit are called back for.
+ */
+static bool may_wait(const struct data_thread *thread)
+{
+    return thread->user->held_up && thread->user->slow_store == NULL && thread->kept <= MOST_KEPT;
+}
 
 /* Serve what is in the buffer and send the answers. GOES_ON: *end bytes of a PDU are there, and more may be received. */
 static enum turn serve(struct data_thread *thread, struct guest *guest, size_t *end)
@@ -142,6 +167,8 @@ static enum turn serve(struct data_thread *thread, struct guest *guest, size_t *
     thread->kept += guest->output_length;
     if (!sent)
         return BROKEN;
+    if (stop == OTHER && may_wait(thread))
+        return guest->output != NULL ? WAITS : HELD_UP;
     if (thread->kept > MOST_KEPT || (stop != INCOMPLETE && stop != BUDGET && stop != OUTPUT_FULL))
         return LEAVES;
     if (guest->output != NULL || stop != INCOMPLETE)
@@ -190,9 +217,28 @@ static bool receive(struct data_thread *thread, struct guest *guest, size_t *end
     return false;
 }
 
+/* Keep in mind whether it is held up, and since when at this command; false: it has been for too long. */
+static bool hold_up(const struct data_thread *thread, struct guest *guest, enum turn turn)
+{
+    uint64_t now;
+
+    guest->held_up = turn == HELD_UP;
+    if (turn != HELD_UP) {
+        guest->held_since = 0;
+        return true;
+    }
+    now = monotonic_now();
+    if (guest->held_since == 0 || guest->held_at != guest->path->exp_cmdsn)
+        guest->held_since = now;
+    guest->held_at = guest->path->exp_cmdsn;
+    return now - guest->held_since <= __atomic_load_n(&thread->patience, __ATOMIC_RELAXED);
+}
+
 /* The end of a turn: keep what is left, and wait or leave. */
 static void end_turn(struct data_thread *thread, struct guest *guest, enum turn turn, size_t end)
 {
+    if (!hold_up(thread, guest, turn))
+        turn = LEAVES;
     if (!keep_input(thread, guest, end) || turn == BROKEN) {
         guest_break(guest);
         data_thread_give_back(thread, guest);
@@ -203,7 +249,7 @@ static void end_turn(struct data_thread *thread, struct guest *guest, enum turn 
         return;
     }
     guest_wait(thread, guest);
-    if (turn == WAITS && guest->output == NULL)
+    if (turn == HELD_UP || (turn == WAITS && guest->output == NULL))
         line_join(thread, guest);
 }
 
@@ -265,6 +311,8 @@ void guest_on_event(struct data_thread *thread, struct guest *guest)
         send_more(thread, guest);
     else if (!guest->in_line) /* else its turn comes */
         take_turn(thread, guest, false);
+    else if (guest->held_up)
+        turn_deaf(thread, guest);
 }
 
 /* Each of those that are in line now has one turn. */

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <time.h>
 
+enum { PATIENCE = 100000000 /* nanoseconds */ };
+
 static PyTypeObject *path_type;
 
 static PyObject *new_thread(PyTypeObject *type, PyObject *args, PyObject *named)
@@ -23,6 +25,7 @@ static PyObject *new_thread(PyTypeObject *type, PyObject *args, PyObject *named)
     if (thread == NULL)
         return NULL;
     thread->draw = 1;
+    thread->patience = PATIENCE;
     error = data_thread_start(thread);
     if (error != 0) {
         Py_DECREF((PyObject *)thread);
@@ -185,23 +188,26 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* Its thread reads it meanwhile. */
-static int set_busy_poll(PyObject *self, PyObject *value, void *word)
+/* A number that its thread reads meanwhile. */
+static int set_number(PyObject *self, PyObject *value, void *word)
 {
+    const struct word *place = word;
     uint64_t number;
 
     if (value == NULL)
         PyErr_SetString(PyExc_TypeError, "it cannot be deleted");
-    if (value == NULL || number_of(value, ((const struct word *)word)->most, &number) < 0)
+    if (value == NULL || number_of(value, place->most, &number) < 0)
         return -1;
-    word_store(&((struct data_thread *)self)->busy_poll, number);
+    word_store((uint64_t *)(void *)((char *)self + place->offset), number);
     return 0;
 }
 
 static struct word busy_poll = {offsetof(struct data_thread, busy_poll), UINT32_MAX};
+static struct word patience = {offsetof(struct data_thread, patience), INT64_MAX};
 
 static PyGetSetDef attributes[] = {
-    {"busy_poll", word_get, set_busy_poll, "For how many nanoseconds it looks again, before it sleeps.", &busy_poll},
+    {"busy_poll", word_get, set_number, "For how many nanoseconds it looks again, before it sleeps.", &busy_poll},
+    {"patience", word_get, set_number, "For how many nanoseconds what flies elsewhere may hold one up.", &patience},
     {"guests", get_guests, NULL, "How many connections it has.", NULL},
     {"cpu", get_cpu, NULL, "Nanoseconds of processor time that it has used.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

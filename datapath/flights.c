@@ -178,8 +178,8 @@ static bool announce(struct flight *flight, struct user *user, bool fua)
     bool there = are_there(shortcut, flight->writes), waits, may;
 
     waits = there && in_own_air(air, shortcut, operation->offset, operation->length, flight->writes);
-    may = !(waits && fua && !flight->writes)
-          && !(there && in_another(air, shortcut, operation->offset, operation->length, flight->writes));
+    user->held_up = there && in_another(air, shortcut, operation->offset, operation->length, flight->writes);
+    may = !(waits && fua && !flight->writes) && !user->held_up;
     if (may) {
         flight->begun = !waits;
         leave_unflushed(flight);

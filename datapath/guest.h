@@ -19,6 +19,8 @@ struct guest {
     int fd;
     enum stage stage;
     bool called, in_line, sends; /* called: back; sends: it waits for its socket to take more */
+    bool held_up, deaf; /* what it sent last waits for another ring's flight; and its socket is not looked at meanwhile */
+    uint64_t held_since, held_at; /* when that began, or 0, and at which CmdSN */
     uint8_t *input, *output;     /* kept for later; NULL where there is none */
     size_t input_length, output_length, output_sent;
     struct segment segment; /* of its input, before what is kept: a long data segment on its way */

@@ -61,6 +61,7 @@ struct user {
     bool threaded;          /* it has no interpreter's lock */
     int64_t slow[2];        /* when its last slow write began and ended, for who can tell the store */
     const void *slow_store; /* its shortcut, or NULL */
+    bool held_up;           /* what it could not begin waits for a flight of another ring */
     struct air *air;        /* of a data thread: where it has the disk read and write; NULL: it cannot */
     pthread_mutex_t counts; /* held while it fires probes, and by who reads what it has counted */
 };

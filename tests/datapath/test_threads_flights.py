@@ -125,7 +125,8 @@ def test_commands_are_begun_and_answered_by_the_thread(
 def test_who_is_in_the_way_of_another_threads_flight_goes_back(
     module: ModuleType, threads: list[Any], store: FileBackstore
 ) -> None:
-    """A READ of one thread is in the disk: another writes beside it, and not there."""
+    """A READ of one thread is in the disk: another writes beside it, and not there. At last that goes back."""
+    threads[1].patience = 0
     slow, other = FlyingWire(module, store, 1), FlyingWire(module, store, 2)
     pipe = Pipe(store, threads)
     begin_read(slow, pipe)
@@ -145,6 +146,59 @@ def test_who_is_in_the_way_of_another_threads_flight_goes_back(
     assert other.answers(1)[0][0][0] == 0x21
     for wire, thread in zip((slow, other), threads, strict=True):
         wire.take(thread.recall(wire.path))
+        wire.close()
+
+
+def hold_up(module: ModuleType, store: FileBackstore, pipe: Pipe) -> tuple[FlyingWire, FlyingWire, bytes]:
+    """Two connections: the first one's READ is in the disk, the second one's WRITE, of another thread, in its way."""
+    slow, other, third = (FlyingWire(module, store, number) for number in (1, 2, 3))
+    begin_read(slow, pipe)
+    pipe.threads[1].patience = HOUR
+    other.lend(pipe.threads[1])
+    command = other.write(71, b"x" * PAGE)
+    other.ours.sendall(command)
+    third.lend(pipe.threads[1])
+    for _ in range(4):  # its thread has been at other things since
+        third.ours.sendall(third.read(256, BLOCKS))
+        assert third.answers(1)[0][1] == b"o" * PAGE
+    third.take(pipe.threads[1].recall(third.path))
+    third.close()
+    assert (store._words[FLIGHTS], other.path.commands) == (1, 0)
+    return slow, other, command
+
+
+def test_it_waits_in_its_thread_for_what_is_in_its_way(
+    module: ModuleType, threads: list[Any], store: FileBackstore
+) -> None:
+    pipe = Pipe(store, threads)
+    slow, other, _ = hold_up(module, store, pipe)
+    other.ours.sendall(other.read(71, BLOCKS))  # behind it
+    pipe.end(b"p" * PAGE)
+    assert slow.answers(1)[0][1] == b"p" * PAGE
+    assert [(bhs[0], data) for bhs, data in other.answers(2)] == [(0x21, b""), (0x25, b"x" * PAGE)]
+    assert threads[1].take_back() == []
+    for wire, thread in zip((slow, other), threads, strict=True):
+        wire.take(thread.recall(wire.path))
+        wire.close()
+
+
+def test_what_waits_in_its_thread_goes_back_as_it_came(
+    module: ModuleType, threads: list[Any], store: FileBackstore
+) -> None:
+    """When it is called back, and when its gate has been closed meanwhile."""
+    pipe = Pipe(store, threads)
+    slow, other, command = hold_up(module, store, pipe)
+    other.take(threads[1].recall(other.path))
+    assert other.received == command
+    other.lend(threads[1])
+    other.gate.write_open = False
+    (rest,) = returned(threads[1])
+    other.take(rest)
+    assert (other.received, other.path.commands, other.path.flights) == (command, 0, 0)
+    pipe.end(b"p" * PAGE)
+    assert slow.answers(1)[0][1] == b"p" * PAGE
+    slow.take(threads[0].recall(slow.path))
+    for wire in (slow, other):
         wire.close()
 
 
