@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from cases import Case, Setting
+from cases import Case, Setting, size_text
 from disk import check_pattern, chill, prepare, settle
 from loadgen import Endpoint, Sample, cache_directory, run
 from peer import Place
@@ -47,6 +47,16 @@ CASES = (
     Case("4K read O_DIRECT, one connection of QD1", "one", "randread", 4096, 1, metric="p50_us",
          setting=Setting.DIRECT),
     Case("4K read cold, 4 connections of QD8", "many", "randread", 4096, 8, 4, setting=Setting.COLD),
+    *(
+        Case(f"{size_text(block)} {mode[4:]} {word}, {connections} of QD{depth}", "long", mode, block, depth, count,
+             first_burst=65536, setting=setting)
+        for mode, block, setting, word in (
+            ("randread", 131072, Setting.DIRECT, "O_DIRECT"), ("randread", 262144, Setting.DIRECT, "O_DIRECT"),
+            ("randwrite", 65536, Setting.DIRECT, "O_DIRECT"), ("randwrite", 262144, Setting.DIRECT, "O_DIRECT"),
+            ("randread", 262144, Setting.COLD, "cold"),
+        )
+        for connections, count, depth in (("one connection", 1, 1), ("one connection", 1, 8), ("4 connections", 4, 8))
+    ),
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ struct air {
     uint64_t waiting;            /* flights that have not begun */
     PyObject *results;           /* what reap is going to return, or NULL */
     struct airspace *space;      /* where others see what flies; NULL: there is nobody else */
+    size_t longest;              /* bytes of a flight, at most */
     struct data_thread *thread;  /* the data thread whose it is; NULL: it is the loop's thread's */
     /* Memory for a flight whose length is known; false: there is none now. */
     bool (*find_memory)(struct air *air, struct flight *flight);

@@ -17,7 +17,7 @@ static bool place_command(struct batch *batch, struct arriving *arriving)
     const struct command *command = &batch->command;
     PyObject *buffer;
 
-    if (!is_next(batch, arriving->bhs) || !command->writes || command->fua || command->segment != arriving->length)
+    if (!is_next(batch, arriving->bhs) || !command->writes || command->segment != arriving->length)
         return false;
     if (!lengths_fit(path, command, batch->gate) && !may_begin(batch))
         return false;

@@ -94,14 +94,25 @@ static inline void count_written(struct batch *batch, struct gate *gate, uint64_
     gate_count_moved(gate, batch->user->threaded, UNIT_WRITES, bytes);
 }
 
-/* Have the disk read or write, and go on behind the PDU, at "after"; the answer comes later. False: not this one. */
-bool take_off(struct batch *batch, size_t after, const uint8_t *data);
+/* Have the disk read, or write "data" of batch->command, whose header that is; the answer comes later. False: not this one. */
+bool take_off(struct batch *batch, const uint8_t *bhs, const uint8_t *data);
 
 /* Claim the bytes of a data thread's command, which fits, and of those behind it; whoever ends the batch releases them. */
 void claim_ahead(struct batch *batch);
 
 /* What the probes' calls are told of the command at "pos". */
 struct served served_at(const struct batch *batch, const void *data, size_t done);
+
+/*
+ * A READ's answer in several Data-Ins, without digests: how many there are at most of so many bytes; and put them, and
+ * return how long they are.
+ */
+struct answer {
+    uint32_t itt, length;
+    struct numbers numbers;
+};
+size_t parts_of(const struct path *path, size_t length);
+size_t put_in_parts(const struct path *path, const struct answer *answer, const uint8_t *data, uint8_t *bhs);
 
 /* Serve the READ or WRITE at "pos"; see reads.c, parts.c and writes.c. */
 enum stop serve_read(struct batch *batch);

@@ -177,7 +177,8 @@ static PyObject *carrier_new(PyTypeObject *type, PyObject *args, PyObject *named
     if (carrier == NULL)
         return NULL;
     carrier->air = (struct air){
-        .results = PyList_New(0), .find_memory = find_memory, .start = start, .start_waiting = start_waiting,
+        .results = PyList_New(0), .longest = SLOT_LENGTH, .find_memory = find_memory, .start = start,
+        .start_waiting = start_waiting,
     };
     carrier->capsule = Py_NewRef(capsule);
     carrier->offer = offer;

@@ -94,17 +94,18 @@ struct served served_at(const struct batch *batch, const void *data, size_t done
                            (uint64_t)(uintptr_t)data, batch->out + batch->tail, batch->tail, done};
 }
 
-bool take_off(struct batch *batch, size_t after, const uint8_t *data)
+bool take_off(struct batch *batch, const uint8_t *bhs, const uint8_t *data)
 {
     const struct command *command = &batch->command;
+    struct iovec place = {(void *)(uintptr_t)data, command->edtl};
+    const struct pieces pieces = {&place, 1, command->edtl};
 
     if (batch->watch.mask || command->attribute > ATTRIBUTE_SIMPLE)
         return false;
-    if (!flight_begin(batch->path, batch->user, batch->gate, batch->in + batch->pos, command->itt,
-                      command->lba * batch->gate->block_size, command->edtl, data, command->fua))
+    if (flight_begin(batch->path, batch->user, batch->gate, bhs, command->itt, command->lba * batch->gate->block_size,
+                     command->edtl, data == NULL ? NULL : &pieces, command->fua) == NULL)
         return false;
     count_served(batch);
-    batch->pos = after;
     return true;
 }
 

@@ -132,39 +132,41 @@ static bool is_apart(const struct transfer *transfer, size_t offset, const struc
     return offset == 0 || (transfer->data != NULL && arrival->data != transfer->data + offset);
 }
 
-/* Write all of the data, of which "arrival" is the last, from where it came to; false: not here, not now. */
-static bool write_all(struct batch *batch, struct transfer *transfer, size_t offset, const struct arrival *arrival)
+/* Say where all of the data lies, of which "arrival" is the last; false: there is no memory for what has to be kept of it. */
+static bool gather(struct batch *batch, struct transfer *transfer, size_t offset, const struct arrival *arrival,
+                   struct pieces *pieces)
 {
-    struct gate *gate = transfer->gate;
-    uint64_t place = transfer->lba * gate->block_size;
-    struct iovec places[2];
-    struct pieces pieces = {places, 0, transfer->wanted};
-    enum attempt attempt;
+    struct iovec *places = pieces->first;
 
-    if (!gate_word(&gate->write_open) || !lba_fits(transfer->lba, transfer->wanted / gate->block_size, gate))
-        return false;
     if (is_apart(transfer, offset, arrival)) {
         if (offset != 0)
-            places[pieces.count++] = (struct iovec){transfer->data, offset};
-        places[pieces.count++] = (struct iovec){(void *)(uintptr_t)arrival->data, arrival->length};
-    } else {
-        if (!keep(batch, transfer, offset, arrival))
-            return false;
-        places[pieces.count++] = (struct iovec){transfer->data, transfer->wanted};
+            places[pieces->count++] = (struct iovec){transfer->data, offset};
+        places[pieces->count++] = (struct iovec){(void *)(uintptr_t)arrival->data, arrival->length};
+        return true;
     }
-    attempt = shortcut_write_pieces(&gate->shortcut, batch->user, place, &pieces);
-    if (attempt == ASK && !batch->user->threaded) { /* it takes a view of an object */
-        PyObject *view;
-        if (!keep(batch, transfer, offset, arrival))
-            return false;
-        view = PyMemoryView_FromObject(transfer->buffer);
-        if (view == NULL)
-            PyErr_Clear();
-        else
-            attempt = ask_store(gate->store, "try_write", place, view, 0, transfer->wanted);
-        Py_XDECREF(view);
-    }
-    return attempt == DONE;
+    if (!keep(batch, transfer, offset, arrival))
+        return false;
+    places[pieces->count++] = (struct iovec){transfer->data, transfer->wanted};
+    return true;
+}
+
+/* The store takes a view of an object. */
+static enum attempt ask_to_write(struct batch *batch, struct transfer *transfer, size_t offset,
+                                 const struct arrival *arrival)
+{
+    struct gate *gate = transfer->gate;
+    enum attempt attempt = ASK;
+    PyObject *view;
+
+    if (!keep(batch, transfer, offset, arrival))
+        return ASK;
+    view = PyMemoryView_FromObject(transfer->buffer);
+    if (view == NULL)
+        PyErr_Clear();
+    else
+        attempt = ask_store(gate->store, "try_write", transfer->lba * gate->block_size, view, 0, transfer->wanted);
+    Py_XDECREF(view);
+    return attempt;
 }
 
 static void put_written(struct batch *batch, const struct transfer *transfer)
@@ -178,6 +180,37 @@ static void put_written(struct batch *batch, const struct transfer *transfer)
         put_digest(bhs + BHS_LENGTH, crc32c(0, bhs, BHS_LENGTH));
     batch->tail += batch->head;
     count_written(batch, transfer->gate, transfer->wanted);
+}
+
+/* Have the disk write all of it: the answer comes later. */
+static bool fly(struct batch *batch, const struct transfer *transfer, const struct pieces *pieces)
+{
+    struct gate *gate = transfer->gate;
+    struct flight *flight = flight_begin(batch->path, batch->user, gate, transfer->bhs, transfer->itt,
+                                         transfer->lba * gate->block_size, transfer->wanted, pieces, false);
+
+    if (flight != NULL)
+        flight->r2ts = transfer->r2tsn;
+    return flight != NULL;
+}
+
+/* Write all of the data, of which "arrival" is the last, from where it came to; false: not here, not now. */
+static bool write_all(struct batch *batch, struct transfer *transfer, size_t offset, const struct arrival *arrival)
+{
+    struct gate *gate = transfer->gate;
+    struct iovec places[2];
+    struct pieces pieces = {places, 0, transfer->wanted};
+    enum attempt attempt;
+
+    if (!gate_word(&gate->write_open) || !lba_fits(transfer->lba, transfer->wanted / gate->block_size, gate)
+        || !gather(batch, transfer, offset, arrival, &pieces))
+        return false;
+    attempt = shortcut_write_pieces(&gate->shortcut, batch->user, transfer->lba * gate->block_size, &pieces);
+    if (attempt == ASK && !batch->user->threaded)
+        attempt = ask_to_write(batch, transfer, offset, arrival);
+    if (attempt == DONE)
+        put_written(batch, transfer);
+    return attempt == DONE || (attempt == CANNOT && fly(batch, transfer, &pieces));
 }
 
 /* The transfer and the sequence that a Data-Out goes on with as it should; else NULL. */
@@ -228,7 +261,6 @@ enum stop take_data_out(struct batch *batch, const struct arrival *arrival)
     if (ends && received >= transfer->wanted && transfer->sequence_count == 1) {
         if (!write_all(batch, transfer, offset, arrival))
             return OTHER;
-        put_written(batch, transfer);
         transfer_end(&path->transfers, transfer, batch->memory);
         return SERVED;
     }

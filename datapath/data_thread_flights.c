@@ -86,7 +86,7 @@ static bool answer(struct data_thread *thread, struct guest *guest)
     while (sent && guest->landed != NULL && went_well(guest->landed)) {
         struct flight *flight = guest->landed;
         guest->landed = flight->next_ended;
-        if (put + flight_answer_size(flight) > OUT_SIZE) {
+        if (put + flight_answer_size(guest->path, flight) > OUT_SIZE) {
             sent = send_landed(thread, guest, put);
             put = 0;
         }
@@ -98,7 +98,7 @@ static bool answer(struct data_thread *thread, struct guest *guest)
         sent = sent && send_landed(thread, guest, put);
     if (!sent)
         guest_break(guest);
-    return sent && guest->landed == NULL && thread->kept <= MOST_KEPT;
+    return sent && guest->landed == NULL && all_kept(thread) <= MOST_KEPT;
 }
 
 static void land(struct data_thread *thread)

@@ -4,6 +4,8 @@
 
 #include "data_thread.h"
 
+#include "ring.h"
+
 #include <errno.h>
 #include <unistd.h>
 
@@ -32,6 +34,12 @@ static inline void fd_clear(int fd)
 static inline size_t guest_kept(const struct guest *guest)
 {
     return guest->input_length + guest->output_length + guest->segment.size + guest->path->transfers.awaited;
+}
+
+/* All that counts against MOST_KEPT. */
+static inline size_t all_kept(const struct data_thread *thread)
+{
+    return thread->kept + (thread->ring == NULL ? 0 : thread->ring->long_bytes);
 }
 
 /* -- data_thread_meeting.c */

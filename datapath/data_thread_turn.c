@@ -102,7 +102,9 @@ static bool will_fit(const struct data_thread *thread, size_t end)
 /* How much more may be kept for guests. */
 static size_t room_of(const struct data_thread *thread)
 {
-    return thread->kept < MOST_KEPT ? MOST_KEPT - thread->kept : 0;
+    size_t kept = all_kept(thread);
+
+    return kept < MOST_KEPT ? MOST_KEPT - kept : 0;
 }
 
 /*
@@ -148,7 +150,7 @@ enum turn { GOES_ON, WAITS, HELD_UP, LEAVES, BROKEN };
  */
 static bool may_wait(const struct data_thread *thread)
 {
-    return thread->user->held_up && thread->user->slow_store == NULL && thread->kept <= MOST_KEPT;
+    return thread->user->held_up && thread->user->slow_store == NULL && all_kept(thread) <= MOST_KEPT;
 }
 
 /* Serve what is in the buffer and send the answers. GOES_ON: *end bytes of a PDU are there, and more may be received. */
@@ -169,7 +171,7 @@ static enum turn serve(struct data_thread *thread, struct guest *guest, size_t *
         return BROKEN;
     if (stop == OTHER && may_wait(thread))
         return guest->output != NULL ? WAITS : HELD_UP;
-    if (thread->kept > MOST_KEPT || (stop != INCOMPLETE && stop != BUDGET && stop != OUTPUT_FULL))
+    if (all_kept(thread) > MOST_KEPT || (stop != INCOMPLETE && stop != BUDGET && stop != OUTPUT_FULL))
         return LEAVES;
     if (guest->output != NULL || stop != INCOMPLETE)
         return WAITS;

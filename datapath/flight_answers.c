@@ -32,29 +32,51 @@ static bool make_room(struct path *path, size_t needed)
     return result != NULL && path->chunk_object != NULL && path->tail + needed <= (uint64_t)path->chunk.len;
 }
 
-size_t flight_answer_size(const struct flight *flight)
+static bool is_in_parts(const struct path *path, const struct flight *flight)
 {
-    return BHS_LENGTH + (flight->writes ? 0 : flight->operation.length) + 2 * DIGEST_LENGTH;
+    return !flight->writes && flight->operation.length > path->largest_read;
+}
+
+size_t flight_answer_size(const struct path *path, const struct flight *flight)
+{
+    size_t length = flight->writes ? 0 : flight->operation.length;
+    size_t headers = is_in_parts(path, flight) ? parts_of(path, length) : 1;
+
+    return headers * BHS_LENGTH + length + 2 * DIGEST_LENGTH;
+}
+
+/* The header, or with a READ in several parts all of it, and how long that is. */
+static size_t put_beginning(const struct path *path, const struct flight *flight, uint8_t *bhs)
+{
+    size_t length = flight->operation.length;
+    struct answer answer = {flight->itt, (uint32_t)length,
+                            {(uint32_t)path->statsn, (uint32_t)path->exp_cmdsn, max_cmdsn_of(path)}};
+
+    if (is_in_parts(path, flight))
+        return put_in_parts(path, &answer, flight->operation.memory, bhs);
+    if (flight->writes) {
+        put_response(bhs, flight->itt, &answer.numbers);
+        put_be32(bhs + 36, flight->r2ts); /* ExpDataSN (RFC 7143 11.4.8) */
+    } else {
+        put_data_in(bhs, (uint32_t)length, flight->itt, &answer.numbers);
+    }
+    return BHS_LENGTH;
 }
 
 size_t flight_put_answer(struct path *path, const struct flight *flight, uint8_t *bhs)
 {
-    size_t length = flight->writes ? 0 : flight->operation.length, put = BHS_LENGTH;
-    struct numbers numbers = {(uint32_t)path->statsn, (uint32_t)path->exp_cmdsn, max_cmdsn_of(path)};
+    size_t length = flight->writes ? 0 : flight->operation.length;
+    size_t put = put_beginning(path, flight, bhs), rest = is_in_parts(path, flight) ? 0 : length;
 
-    if (flight->writes)
-        put_response(bhs, flight->itt, &numbers);
-    else
-        put_data_in(bhs, (uint32_t)length, flight->itt, &numbers);
     path->statsn = (uint32_t)(path->statsn + 1);
     if (path->header_digest) {
         put_digest(bhs + put, crc32c(0, bhs, BHS_LENGTH));
         put += DIGEST_LENGTH;
     }
-    memcpy(bhs + put, flight->operation.memory, length);
-    put += length;
-    if (path->data_digest && length) {
-        put_digest(bhs + put, crc32c(0, flight->operation.memory, length));
+    memcpy(bhs + put, flight->operation.memory, rest);
+    put += rest;
+    if (path->data_digest && rest) {
+        put_digest(bhs + put, crc32c(0, flight->operation.memory, rest));
         put += DIGEST_LENGTH;
     }
     word_store(&path->read_bytes, path->read_bytes + length);
@@ -66,7 +88,7 @@ size_t flight_put_answer(struct path *path, const struct flight *flight, uint8_t
 /* Put the answer of one that went well into the open chunk. */
 static bool put_answer(struct path *path, const struct flight *flight)
 {
-    if (path->busy || !make_room(path, flight_answer_size(flight)))
+    if (path->busy || !make_room(path, flight_answer_size(path, flight)))
         return false;
     path->tail += flight_put_answer(path, flight, (uint8_t *)path->chunk.buf + path->tail);
     return true;

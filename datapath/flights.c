@@ -110,7 +110,7 @@ static bool may_fly(const struct path *path, const struct gate *gate, uint64_t o
 {
     const struct shortcut *shortcut = &gate->shortcut;
 
-    if (path->flights.landed == NULL || length == 0 || length > SLOT_LENGTH)
+    if (path->flights.landed == NULL || length == 0)
         return false;
     if (shortcut_word(shortcut, writes ? HOLDS : WRITERS) != 0 || !gate_has_room(gate))
         return false;
@@ -148,7 +148,15 @@ static void give_up(struct flight *flight)
     flight_discard(flight);
 }
 
-static void fill_in(struct flight *flight, uint64_t offset, const uint8_t *data, bool durable)
+static void gather(uint8_t *to, const struct pieces *pieces)
+{
+    for (size_t i = 0; i < pieces->count; i++) {
+        memcpy(to, pieces->first[i].iov_base, pieces->first[i].iov_len);
+        to += pieces->first[i].iov_len;
+    }
+}
+
+static void fill_in(struct flight *flight, uint64_t offset, const struct pieces *data, bool durable)
 {
     const struct shortcut *shortcut = &flight->gate->shortcut;
     struct operation *operation = &flight->operation;
@@ -162,7 +170,7 @@ static void fill_in(struct flight *flight, uint64_t offset, const uint8_t *data,
     operation->offset = offset;
     operation->ended = flight->air->ended;
     if (data != NULL)
-        memcpy(operation->memory, data, operation->length);
+        gather(operation->memory, data);
 }
 
 /*
@@ -193,33 +201,33 @@ static bool announce(struct flight *flight, struct user *user, bool fua)
     return may;
 }
 
-bool flight_begin(struct path *path, struct user *user, struct gate *gate, const uint8_t *bhs, uint32_t itt,
-                  uint64_t offset, size_t length, const uint8_t *data, bool durable)
+struct flight *flight_begin(struct path *path, struct user *user, struct gate *gate, const uint8_t *bhs, uint32_t itt,
+                            uint64_t offset, size_t length, const struct pieces *data, bool durable)
 {
     struct air *air = flights_air(&gate->shortcut, user);
     struct flight *flight;
 
-    if (air == NULL || !may_fly(path, gate, offset, length, data != NULL)
+    if (air == NULL || length > air->longest || !may_fly(path, gate, offset, length, data != NULL)
         || (flight = make(air, gate, length)) == NULL)
-        return false;
+        return NULL;
     flight->itt = itt;
     memcpy(flight->bhs, bhs, BHS_LENGTH);
     fill_in(flight, offset, data, durable);
     if (!announce(flight, user, durable)) {
         give_up(flight);
-        return false;
+        return NULL;
     }
     if (flight->begun && air->start(air, flight) < 0) {
         forget(flight);
         give_up(flight);
-        return false;
+        return NULL;
     }
     air->waiting += !flight->begun;
     air_join(air, flight);
     flight_join_path(path, flight);
     if (air->submit != NULL && !user->threaded)
         path->departing = gate;
-    return true;
+    return flight;
 }
 
 void flights_take_off(struct path *path)

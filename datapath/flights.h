@@ -11,6 +11,8 @@
 
 struct path;
 
+enum { LONGEST_FLIGHT = 1 << 20 };
+
 /*
  * One command. "path": whose answer it is going to be; NULL once another has taken it over. "taker": what that one wants
  * told; "lent": the buffer that it wants filled. "call": of a carrier; "next_ended": of that, or of a data thread.
@@ -25,7 +27,7 @@ struct flight {
     struct path *path;
     struct gate *gate;
     uint8_t bhs[BHS_LENGTH];
-    uint32_t itt;
+    uint32_t itt, r2ts; /* r2ts: by how many its data was asked for */
     bool writes, durable, begun, failed, home;
     int64_t result; /* of one that has ended and was not settled, or taken over, yet */
     PyObject *taker;
@@ -56,11 +58,11 @@ bool flights_in_the_way(const struct shortcut *shortcut, const struct user *user
                         bool writes);
 
 /*
- * Begin: a READ, or a WRITE of "data", "durable" or with FUA. False: it cannot be done so, or not now, and nothing has
- * been done. What is on the same blocks, and was there before, is waited for, if it is of the same air.
+ * Begin: a READ, or a WRITE of "data", which is copied, "durable" or with FUA. NULL: it cannot be done so, or not now, and
+ * nothing has been done. What is on the same blocks, and was there before, is waited for, if it is of the same air.
  */
-bool flight_begin(struct path *path, struct user *user, struct gate *gate, const uint8_t *bhs, uint32_t itt,
-                  uint64_t offset, size_t length, const uint8_t *data, bool durable);
+struct flight *flight_begin(struct path *path, struct user *user, struct gate *gate, const uint8_t *bhs, uint32_t itt,
+                            uint64_t offset, size_t length, const struct pieces *data, bool durable);
 
 /* Hand over to the kernel what was begun since the last time. Not while the path is being served. */
 void flights_take_off(struct path *path);
@@ -79,7 +81,7 @@ void flight_settle(struct flight *flight, int64_t result);
 
 /* Put the answer of one that went well at "bhs"; returns how long it is. There is room for flight_answer_size. */
 size_t flight_put_answer(struct path *path, const struct flight *flight, uint8_t *bhs);
-size_t flight_answer_size(const struct flight *flight);
+size_t flight_answer_size(const struct path *path, const struct flight *flight);
 
 /* Those of a path come home with it: they hold what they refer to. */
 void flights_come_home(struct path *path);

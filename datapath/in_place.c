@@ -14,8 +14,11 @@ static enum attempt write_data(const struct batch *batch, const struct place *pl
 {
     struct gate *gate = batch->gate;
     uint64_t offset = batch->command.lba * gate->block_size;
-    enum attempt attempt = shortcut_write(&gate->shortcut, batch->user, offset, place->data, place->length);
+    enum attempt attempt;
 
+    if (batch->command.fua)
+        return CANNOT;
+    attempt = shortcut_write(&gate->shortcut, batch->user, offset, place->data, place->length);
     if (attempt == ASK && !batch->user->threaded)
         attempt = ask_store(gate->store, "try_write", offset, place->view, 0, place->length);
     return attempt;
@@ -67,18 +70,21 @@ static int answer(struct batch *batch, const struct place *place)
 {
     const struct watch *watch = &batch->watch;
     struct times times = {0};
+    enum attempt attempt = CANNOT;
     int result = NOT_HERE;
 
     if (watch->mask && !watch_takes_times(watch))
         return NOT_HERE;
     if (watch->mask)
         result = times_read(&times, watch);
-    if (result == 0 && write_data(batch, place) == DONE) {
+    if (result == 0 && (attempt = write_data(batch, place)) == DONE) {
         struct served served = {batch->path, &batch->command, batch->gate->number, place->bhs, place->header, 0,
                                 place->address, batch->out + batch->tail, batch->tail, 0};
         put_answer(batch);
         result = watch->mask && fire_write(watch, &served, &times) < 0 ? -1 : ANSWERED;
         batch->tail += batch->head;
+    } else if (result == 0 && attempt == CANNOT && take_off(batch, place->bhs, place->data)) {
+        result = ANSWERED;
     }
     times_forget(&times);
     return result;
@@ -103,8 +109,6 @@ int serve_write_at(struct batch *batch, const struct place *place)
 {
     if (!has_room(batch) || !is_next(batch, place->bhs) || !batch->command.writes
         || batch->command.segment != place->length)
-        return NOT_HERE;
-    if (batch->command.fua)
         return NOT_HERE;
     if (lengths_fit(batch->path, &batch->command, batch->gate))
         return answer(batch, place);
@@ -172,6 +176,7 @@ static PyObject *alone(struct path *path, PyObject *const *args, int (*serve)(st
     if (result > 0)
         batch_commit(&batch);
     memory_settle(&path->memory);
+    flights_take_off(path);
     return result < 0 ? NULL : PyLong_FromLong(result);
 }
 

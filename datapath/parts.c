@@ -8,23 +8,19 @@ enum { MOST_PARTS = (SMALLEST_CHUNK - LARGEST_READ) / BHS_LENGTH };
  * Put each part's header, and say in "pieces" where its data goes: returns where the last one ends. With "data", which
  * lies behind room for all headers, that is moved there, each part once the one before has left that place.
  */
-static size_t cut_into_parts(const struct batch *batch, const uint8_t *data, struct pieces *pieces)
+static uint8_t *cut_into_parts(const struct path *path, const struct answer *answer, const uint8_t *data,
+                               struct pieces *pieces, uint8_t *bhs)
 {
-    const struct path *path = batch->path;
-    uint32_t length = batch->command.edtl, most = (uint32_t)path->max_send, burst = (uint32_t)path->max_burst;
-    struct numbers numbers = batch->numbers;
+    uint32_t length = answer->length, most = (uint32_t)path->max_send, burst = (uint32_t)path->max_burst;
     struct part part = {0};
-    uint8_t *bhs = batch->out + batch->tail;
 
-    numbers.exp_cmdsn++; /* as they are when it has been served */
-    numbers.max_cmdsn++;
     while (!part.last) {
         uint32_t of_burst = burst - part.offset % burst;
         part.length = length - part.offset < most ? length - part.offset : most;
         part.length = part.length < of_burst ? part.length : of_burst;
         part.last = part.offset + part.length == length;
         part.final = part.last || part.length == of_burst;
-        put_part(bhs, &part, batch->command.itt, &numbers);
+        put_part(bhs, &part, answer->itt, &answer->numbers);
         if (data != NULL)
             memmove(bhs + BHS_LENGTH, data + part.offset, part.length);
         else
@@ -33,36 +29,55 @@ static size_t cut_into_parts(const struct batch *batch, const uint8_t *data, str
         part.offset += part.length;
         part.number++;
     }
-    return (size_t)(bhs - batch->out);
+    return bhs;
+}
+
+size_t parts_of(const struct path *path, size_t length)
+{
+    return length / path->max_send + length / path->max_burst + 2;
+}
+
+size_t put_in_parts(const struct path *path, const struct answer *answer, const uint8_t *data, uint8_t *bhs)
+{
+    return (size_t)(cut_into_parts(path, answer, data, NULL, bhs) - bhs);
 }
 
 /* The data goes where it belongs between the headers; a store that is asked in Python gives it in one piece. */
-static bool read_parts(struct batch *batch, size_t data, size_t *end)
+static enum attempt read_parts(struct batch *batch, size_t data, size_t *end)
 {
     struct gate *gate = batch->gate;
     struct iovec places[MOST_PARTS];
     struct pieces pieces = {places, 0, batch->command.edtl};
+    struct answer answer = {batch->command.itt, batch->command.edtl, batch->numbers};
+    uint8_t *bhs = batch->out + batch->tail;
     enum attempt attempt;
 
-    *end = cut_into_parts(batch, NULL, &pieces);
+    answer.numbers.exp_cmdsn++; /* as they are when it has been served */
+    answer.numbers.max_cmdsn++;
+    *end = (size_t)(cut_into_parts(batch->path, &answer, NULL, &pieces, bhs) - batch->out);
     attempt = shortcut_read_pieces(&gate->shortcut, batch->user, batch->command.lba * gate->block_size, &pieces);
     if (attempt == ASK && (attempt = read_data(batch, data, data + batch->command.edtl)) == DONE)
-        *end = cut_into_parts(batch, batch->out + data, NULL);
-    return attempt == DONE;
+        *end = (size_t)(cut_into_parts(batch->path, &answer, batch->out + data, NULL, bhs) - batch->out);
+    return attempt;
 }
 
 /* There are no digests, and nobody looks. */
 enum stop serve_read_in_parts(struct batch *batch)
 {
-    const struct path *path = batch->path;
-    size_t length = batch->command.edtl, parts = length / path->max_send + length / path->max_burst + 2;
+    size_t length = batch->command.edtl, parts = parts_of(batch->path, length);
     size_t data = batch->tail + BHS_LENGTH * parts, end;
+    enum attempt attempt;
 
     if (batch->watch.mask || parts > MOST_PARTS)
         return OTHER;
     if (data + length > batch->room - BHS_LENGTH)
         return OUTPUT_FULL;
-    if (!read_parts(batch, data, &end))
+    attempt = read_parts(batch, data, &end);
+    if (attempt == CANNOT && take_off(batch, batch->in + batch->pos, NULL)) {
+        batch->pos += batch->head;
+        return SERVED;
+    }
+    if (attempt != DONE)
         return OTHER;
     count_served(batch);
     batch->tail = end;

@@ -52,8 +52,8 @@ static int ask_taker(struct flight *flight, PyObject *take)
                           : Py_NewRef(Py_None);
     if (data == NULL)
         return -1;
-    taken = PyObject_CallFunction(take, "y#NO", flight->bhs, (Py_ssize_t)BHS_LENGTH, data,
-                                  flight->durable ? Py_True : Py_False);
+    taken = PyObject_CallFunction(take, "y#NOI", flight->bhs, (Py_ssize_t)BHS_LENGTH, data,
+                                  flight->durable ? Py_True : Py_False, flight->r2ts);
     if (taken == Py_None) { /* nobody wants to know */
         Py_DECREF(taken);
         return 0;

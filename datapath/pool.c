@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { SHORTEST = 32 << 10 /* what is not longer is malloc's own */, MOST_SPARE = 16 << 20 };
+enum { ALIGNMENT = 4096, SHORTEST = 32 << 10 /* what is not longer is malloc's own */, MOST_SPARE = 16 << 20 };
 
 struct spare {
     struct spare *next;
@@ -27,13 +27,22 @@ size_t pool_size(size_t length)
     return class == POOL_CLASSES ? length : (size_t)2 * SHORTEST << class;
 }
 
+uint8_t *pool_make(size_t length)
+{
+    void *buffer = NULL;
+
+    if (class_of(length) == POOL_CLASSES)
+        return malloc(length);
+    return posix_memalign(&buffer, ALIGNMENT, pool_size(length)) == 0 ? buffer : NULL;
+}
+
 uint8_t *pool_take(struct pool *pool, size_t length)
 {
     unsigned class = class_of(length);
     struct spare *spare = class == POOL_CLASSES ? NULL : pool->spare[class];
 
     if (spare == NULL)
-        return malloc(pool_size(length));
+        return pool_make(length);
     pool->spare[class] = spare->next;
     pool->bytes -= pool_size(length);
     return (uint8_t *)spare;

@@ -21,6 +21,9 @@ struct pool {
 /* How many bytes a buffer for "length" of them has, wherever it is made. */
 size_t pool_size(size_t length);
 
+/* A fresh one, which lies as O_DIRECT wants it where it is long; NULL: there is no memory. */
+uint8_t *pool_make(size_t length);
+
 /* A buffer of undefined content for so many bytes; NULL: there is no memory. */
 uint8_t *pool_take(struct pool *pool, size_t length);
 

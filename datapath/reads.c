@@ -71,8 +71,10 @@ enum stop serve_read(struct batch *batch)
         count_read(batch, batch->command.edtl);
         batch->tail = done;
     }
-    if (attempt == CANNOT && take_off(batch, batch->pos + batch->head, NULL))
+    if (attempt == CANNOT && take_off(batch, batch->in + batch->pos, NULL)) {
+        batch->pos += batch->head;
         return SERVED;
+    }
     Py_XDECREF(began);
     if (raised < 0)
         return RAISED;

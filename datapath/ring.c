@@ -31,30 +31,55 @@ static bool open_slots(struct ring *ring)
     return true;
 }
 
+static bool take_slot(struct ring *ring, struct operation *operation)
+{
+    operation->slot = NO_SLOT;
+    if (!open_slots(ring) || ring->free_count == 0)
+        return false;
+    operation->slot = ring->free_slots[--ring->free_count];
+    operation->memory = ring->memory + (size_t)operation->slot * SLOT_LENGTH;
+    operation->ring = ring;
+    return true;
+}
+
 bool operation_memory(struct ring *ring, struct operation *operation)
 {
     void *memory = NULL;
 
-    operation->slot = NO_SLOT;
-    if (operation->length <= SLOT_LENGTH && open_slots(ring) && ring->free_count > 0) {
-        operation->slot = ring->free_slots[--ring->free_count];
-        operation->memory = ring->memory + (size_t)operation->slot * SLOT_LENGTH;
-        operation->ring = ring;
+    if (operation->length <= SLOT_LENGTH && take_slot(ring, operation))
         return true;
-    }
     operation->own = posix_memalign(&memory, ALIGNMENT, operation->length) == 0;
     operation->memory = memory;
     return operation->own;
 }
 
+bool operation_place(struct ring *ring, struct operation *operation)
+{
+    if (!take_slot(ring, operation))
+        return false;
+    if (operation->length <= SLOT_LENGTH)
+        return true;
+    if (ring->long_bytes + operation->length <= MOST_LONG)
+        operation->memory = pool_take(ring->pool, operation->length);
+    else
+        operation->memory = NULL;
+    operation->pooled = operation->memory != NULL;
+    ring->long_bytes += operation->pooled ? operation->length : 0;
+    return operation->pooled;
+}
+
 void operation_release(struct operation *operation)
 {
+    if (operation->pooled) {
+        operation->ring->long_bytes -= operation->length;
+        pool_give(operation->ring->pool, operation->memory, operation->length);
+    }
     if (operation->slot != NO_SLOT)
         operation->ring->free_slots[operation->ring->free_count++] = operation->slot;
     if (operation->own)
         free(operation->memory);
     operation->slot = NO_SLOT;
-    operation->own = false;
+    operation->own = operation->pooled = false;
 }
 
 /* -- files */
@@ -100,7 +125,7 @@ static void set_file(struct ring *ring, struct uring_sqe *entry, int fd)
 
 static void fill(struct ring *ring, struct uring_sqe *entry, const struct operation *operation)
 {
-    bool fixed = ring->memory_registered && operation->slot != NO_SLOT;
+    bool fixed = ring->memory_registered && operation->slot != NO_SLOT && !operation->pooled;
 
     set_file(ring, entry, operation->fd);
     entry->opcode = (uint8_t)operation->opcode;

@@ -6,9 +6,11 @@
 #define RING_H
 
 #include "air.h"
+#include "pool.h"
 #include "uring.h"
 
 enum { RING_SLOTS = 128, SLOT_LENGTH = 64 << 10, FILE_PLACES = 64, NO_SLOT = -1 };
+enum { MOST_LONG = 8 << 20 /* bytes of flights that are longer than a slot */ };
 
 /* One call. Whoever starts it fills all down to "ended", and takes memory by operation_memory or sets it. */
 struct operation {
@@ -23,6 +25,7 @@ struct operation {
     uint8_t *memory;
     int slot; /* the ring's own memory, or NO_SLOT */
     bool own; /* "memory" was allocated for it */
+    bool pooled; /* it is of the ring's pool, and of its slot only the number is used */
     size_t done;
     struct ring *ring;
     struct operation *before, *after;
@@ -35,6 +38,8 @@ struct ring {
     uint64_t count;
     uint8_t *memory; /* RING_SLOTS of SLOT_LENGTH; NULL: none yet */
     int free_slots[RING_SLOTS], free_count;
+    struct pool own_pool, *pool; /* for what is longer; a data thread's ring has its thread's */
+    size_t long_bytes;           /* that are in use of it */
     bool memory_registered, places_registered;
     int files[FILE_PLACES]; /* the descriptor in each place, or -1, atomic: another thread may empty one */
     struct air air;
@@ -45,6 +50,9 @@ extern PyTypeObject *ring_type;
 
 /* Take memory of "length" for an operation of this ring: a slot, or allocated; false: there is none. */
 bool operation_memory(struct ring *ring, struct operation *operation);
+
+/* The same with a slot's number in any case, which no other operation has; false: there is none now. */
+bool operation_place(struct ring *ring, struct operation *operation);
 
 /* Give it back. */
 void operation_release(struct operation *operation);

@@ -1,4 +1,5 @@
 /* The type Ring: calls of Python's side, which are asked for with an object and end as a pair of it and a result. */
+#include "data_thread.h"
 #include "flights.h"
 
 #include <errno.h>
@@ -228,6 +229,7 @@ static PyObject *ring_forget_file(PyObject *self, PyObject *args)
 
 static void give_back(struct ring *ring)
 {
+    pool_end(&ring->own_pool);
     uring_close(&ring->uring);
     if (ring->memory != NULL && ring->count == 0)
         munmap(ring->memory, (size_t)RING_SLOTS * SLOT_LENGTH);
@@ -256,7 +258,7 @@ static struct ring *ring_of(struct air *air)
 
 static bool find_slot(struct air *air, struct flight *flight)
 {
-    return air->space != NULL && operation_memory(ring_of(air), &flight->operation) && flight->operation.slot != NO_SLOT;
+    return air->space != NULL && operation_place(ring_of(air), &flight->operation);
 }
 
 static int start_flight(struct air *air, struct flight *flight)
@@ -294,9 +296,11 @@ struct ring *ring_make(struct data_thread *thread)
     ring->under_way.before = ring->under_way.after = &ring->under_way;
     memset(ring->files, -1, sizeof ring->files);
     ring->places_registered = uring_register_places(&ring->uring, FILE_PLACES) == 0;
+    ring->pool = thread == NULL ? &ring->own_pool : &thread->pool;
     ring->air = (struct air){
-        .results = PyList_New(0), .find_memory = find_slot, .start = start_flight, .start_waiting = start_waiting,
-        .submit = submit_flights, .ended = flight_land, .space = airspace_take(), .thread = thread,
+        .results = PyList_New(0), .longest = LONGEST_FLIGHT, .find_memory = find_slot, .start = start_flight,
+        .start_waiting = start_waiting, .submit = submit_flights, .ended = flight_land, .space = airspace_take(),
+        .thread = thread,
     };
     if (ring->air.results == NULL)
         Py_CLEAR(ring);

@@ -245,7 +245,7 @@ uint64_t transfers_since(const struct transfers *transfers)
 /* What has come of it, in memory that goes to a pool later; NULL: there is none. */
 static uint8_t *copy_of(const struct transfer *transfer)
 {
-    uint8_t *copy = malloc(pool_size(transfer->wanted));
+    uint8_t *copy = pool_make(transfer->wanted);
 
     if (copy != NULL)
         memcpy(copy, transfer->data, transfer->wanted);

@@ -84,8 +84,9 @@ enum stop serve_write(struct batch *batch)
         batch->pos = after;
         batch->tail += batch->head;
         count_written(batch, batch->gate, batch->command.edtl);
-    } else if (attempt == CANNOT && take_off(batch, after, batch->in + data)) {
+    } else if (attempt == CANNOT && take_off(batch, batch->in + batch->pos, batch->in + data)) {
         stop = SERVED;
+        batch->pos = after;
     }
     for (int i = 0; i < 3; i++)
         Py_XDECREF(times[i]);

@@ -180,7 +180,8 @@ def test_data_threads_race_for_nothing(project: Path, tmp_path: Path) -> None:
 
 def test_what_waits_for_the_disk(project: Path, module: Sanitized) -> None:
     """The tests of the ring, its commands, plugins in C, threads that fire, long data and the page cache, again."""
-    names = ["datapath/test_flights.py", "datapath/test_carrier.py", "datapath/test_threads_trace.py"]
+    names = ["datapath/test_flights.py", "datapath/test_long_flights.py", "datapath/test_carrier.py"]
+    names += ["datapath/test_threads_trace.py", "datapath/test_threads_flights.py"]
     names += ["datapath/test_segments.py", "datapath/test_file_writes.py"]
     words = ("-q", "-p", "no:cacheprovider", *(f"tests/{name}" for name in (*names, "backstores/test_file_ring.py")))
     done = module.run("import pytest\nsys.exit(pytest.main(sys.argv[1:]))", *words, "-k", "not without", cwd=project)

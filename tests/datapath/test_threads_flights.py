@@ -19,12 +19,14 @@ from iscsitools.backstores.shortcut import FLIGHTS, HOLDS, NO_WRITE_BEFORE, READ
 from iscsitools.scsi.core.gate import FLIGHTS as UNIT_FLIGHTS
 from iscsitools.scsi.core.gate import READS, WRITES
 
-from .bench import BLOCK, NOP_OUT, SIZE, Wire, returned
+from .bench import BLOCK, NOP_OUT, SIZE, Wire, returned, write10
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
 PAGE = 4096
 BLOCKS = PAGE // BLOCK
 HOUR = 3600 * 10**9
+FORMS = ("whole", "in place", "asked")
+"""Of a WRITE: its data comes with it at once, or in pieces; or it is asked for."""
 
 
 @pytest.fixture(autouse=True)
@@ -149,52 +151,76 @@ def test_who_is_in_the_way_of_another_threads_flight_goes_back(
         wire.close()
 
 
-def hold_up(module: ModuleType, store: FileBackstore, pipe: Pipe) -> tuple[FlyingWire, FlyingWire, bytes]:
+def send(wire: FlyingWire, form: str) -> bytes:
+    """A WRITE of 64 KiB at block 71; its last PDU, which has to wait."""
+    data = b"x" * (16 * PAGE)
+    if form != "asked":
+        command = wire.write(71, data)
+        if form == "whole":
+            wire.ours.sendall(command)
+            return command
+        wire.ours.sendall(command[:PAGE])
+        eventually(lambda: wire.path.heard > 0)  # it has seen the beginning
+        wire.ours.sendall(command[PAGE:])
+        return command
+    wire.ours.sendall(wire.pdu(write10(71, len(data) // BLOCK), flags=0xA1, edtl=len(data)))
+    ((request, _),) = wire.answers(1)
+    command = wire.data_out(wire.cmdsn - 1, int.from_bytes(request[20:24], "big"), 0, 0, data, True)
+    wire.ours.sendall(command)
+    return command
+
+
+def hold_up(module: ModuleType, store: FileBackstore, pipe: Pipe, form: str) -> tuple[FlyingWire, FlyingWire, bytes]:
     """Two connections: the first one's READ is in the disk, the second one's WRITE, of another thread, in its way."""
     slow, other, third = (FlyingWire(module, store, number) for number in (1, 2, 3))
+    other.path.agree(262144, 262144, 65536, 65536, True, 1)
     begin_read(slow, pipe)
     pipe.threads[1].patience = HOUR
     other.lend(pipe.threads[1])
-    command = other.write(71, b"x" * PAGE)
-    other.ours.sendall(command)
+    command = send(other, form)
     third.lend(pipe.threads[1])
     for _ in range(4):  # its thread has been at other things since
         third.ours.sendall(third.read(256, BLOCKS))
         assert third.answers(1)[0][1] == b"o" * PAGE
     third.take(pipe.threads[1].recall(third.path))
     third.close()
-    assert (store._words[FLIGHTS], other.path.commands) == (1, 0)
+    assert (store._words[FLIGHTS], other.path.commands) == (1, form == "asked")
     return slow, other, command
 
 
+@pytest.mark.parametrize("form", FORMS)
 def test_it_waits_in_its_thread_for_what_is_in_its_way(
-    module: ModuleType, threads: list[Any], store: FileBackstore
+    module: ModuleType, threads: list[Any], store: FileBackstore, form: str
 ) -> None:
     pipe = Pipe(store, threads)
-    slow, other, _ = hold_up(module, store, pipe)
+    slow, other, _ = hold_up(module, store, pipe, form)
     other.ours.sendall(other.read(71, BLOCKS))  # behind it
     pipe.end(b"p" * PAGE)
     assert slow.answers(1)[0][1] == b"p" * PAGE
-    assert [(bhs[0], data) for bhs, data in other.answers(2)] == [(0x21, b""), (0x25, b"x" * PAGE)]
+    answers = other.answers(2)
+    assert [(bhs[0], data) for bhs, data in answers] == [(0x21, b""), (0x25, b"x" * PAGE)]
+    assert int.from_bytes(answers[0][0][36:40], "big") == (form == "asked")  # ExpDataSN: of R2Ts
     assert threads[1].take_back() == []
     for wire, thread in zip((slow, other), threads, strict=True):
         wire.take(thread.recall(wire.path))
         wire.close()
 
 
+@pytest.mark.parametrize("form", FORMS)
 def test_what_waits_in_its_thread_goes_back_as_it_came(
-    module: ModuleType, threads: list[Any], store: FileBackstore
+    module: ModuleType, threads: list[Any], store: FileBackstore, form: str
 ) -> None:
     """When it is called back, and when its gate has been closed meanwhile."""
     pipe = Pipe(store, threads)
-    slow, other, command = hold_up(module, store, pipe)
+    slow, other, command = hold_up(module, store, pipe, form)
     other.take(threads[1].recall(other.path))
     assert other.received == command
     other.lend(threads[1])
     other.gate.write_open = False
     (rest,) = returned(threads[1])
     other.take(rest)
-    assert (other.received, other.path.commands, other.path.flights) == (command, 0, 0)
+    asked = form == "asked"
+    assert (other.received, other.path.commands, other.path.transfers, other.path.flights) == (command, asked, asked, 0)
     pipe.end(b"p" * PAGE)
     assert slow.answers(1)[0][1] == b"p" * PAGE
     slow.take(threads[0].recall(slow.path))
@@ -240,8 +266,28 @@ def test_it_flies_on_when_its_connection_has_gone_back(
     assert wire.landed == [1]  # there is no room for its answer here: a task is made of it
     taken: list[Any] = []
     assert wire.path.take_flight(1, lambda *flight: taken.append(flight))
-    assert [(flight[0][:2], flight[1:]) for flight in taken] == [(b"\x01\xc1", (None, False))]
+    assert [(flight[0][:2], flight[1:]) for flight in taken] == [(b"\x01\xc1", (None, False, 0))]
     assert (wire.path.flights, store._words[FLIGHTS], wire.gate.words[UNIT_FLIGHTS]) == (0, 0, 0)
+    wire.close()
+
+
+def test_who_takes_one_over_knows_of_its_r2ts(module: ModuleType, threads: list[Any], store: FileBackstore) -> None:
+    """A WRITE whose data was asked for waits for a READ; then its connection is called back."""
+    wire, pipe = FlyingWire(module, store), Pipe(store, threads)
+    wire.path.agree(262144, 16384, 65536, 65536, True, 1)
+    begin_read(wire, pipe)
+    wire.ours.sendall(wire.pdu(write10(64, 32), flags=0xA1, edtl=16384))
+    ((request, _),) = wire.answers(1)
+    wire.ours.sendall(wire.data_out(2, int.from_bytes(request[20:24], "big"), 0, 0, b"w" * 16384, True))
+    eventually(lambda: store._words[FLIGHTS] == 2)
+    wire.take(threads[0].recall(wire.path))
+    assert (wire.path.flying(), wire.path.transfers) == ([(1, 0), (2, 0)], 0)
+    taken: list[Any] = []
+    assert wire.path.take_flight(2, lambda *flight: taken.append(flight))
+    assert taken[0][1:] == (b"w" * 16384, False, 1)
+    assert wire.path.take_flight(1, lambda *flight: None)
+    pipe.end(b"p" * PAGE)
+    eventually(lambda: (returned(threads[0]), threads[0].landed(), store._words[FLIGHTS] == 0)[-1])
     wire.close()
 
 

@@ -213,11 +213,12 @@ class PathState:
         return []
 
     def take_flight(
-        self, itt: int, take: Callable[[bytes, bytes | None, bool], tuple[Request, memoryview | None] | None]
+        self, itt: int, take: Callable[[bytes, bytes | None, bool, int], tuple[Request, memoryview | None] | None]
     ) -> bool:
         """Have another told how the command with that tag ends, in place of this path; whether it was here.
 
-        ``take`` gets its header, the data that it writes (None: it reads) and whether durably. It returns the request
+        ``take`` gets its header, the data that it writes (None: it reads), whether durably, and the R2Ts that asked
+        for it. It returns the request
         that is told, with the buffer that is read into, or None: its end is nobody's business.
         """
         return False

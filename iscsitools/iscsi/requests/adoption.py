@@ -59,7 +59,7 @@ def adopt_flight(conn: Connection, itt: int) -> None:
 
 
 def _take_flight(
-    conn: Connection, bhs: bytes, data: bytes | None, durable: bool
+    conn: Connection, bhs: bytes, data: bytes | None, durable: bool, r2tsn: int
 ) -> tuple[Request, memoryview | None] | None:
     """The request that gets the result, and the buffer that a READ fills; None: nobody wants to know any more."""
     session = conn.session
@@ -71,6 +71,7 @@ def _take_flight(
         return None
     conn.commands[command.tag] = command
     conn.path.tags.add(command.tag)
+    command.r2tsn = r2tsn
     request = command.go_on(data, durable)
     return request, (request.buffer if data is None else None)
 
