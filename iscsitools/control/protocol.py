@@ -6,6 +6,7 @@ It is spoken on a server's control socket beside the trace's requests (docs/cont
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -126,7 +127,17 @@ def check(message: Mapping[str, Any]) -> None:
 def _fits(field: Field, value: object) -> bool:
     if isinstance(value, bool) and bool not in field.types:
         return False
+    if float in field.types and not _is_finite(value):
+        return False
     return isinstance(value, field.types) and (not field.words or value in field.words)
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that a double has: JSON's may be longer, and Python takes NaN and Infinity for JSON."""
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _expected(field: Field) -> str:

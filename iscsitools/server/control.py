@@ -134,8 +134,10 @@ class ControlRequests:
                 answer = _refusal(ControlError(Code.CONFIGURATION, *error.lines))
             except UserError as error:
                 answer = _refusal(ControlError(Code.FAILED, *error.lines))
-            except (BrokenOff, ServerGone):
+            except BrokenOff:
                 continue
+            except ServerGone as error:  # the loop was held up; where the server has ended, nobody hears this
+                answer = _refusal(ControlError(Code.FAILED, str(error)))
             except Exception as error:  # a fault of ours must not end the target
                 log.exception("a control request failed")
                 answer = _refusal(ControlError(Code.FAILED, f"the server failed: {type(error).__name__}"))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from iscsitools.backstores.base import Backstore, BackstoreError, Filter
+from iscsitools.backstores.filters.adjustable import AdjustableFilter
 from iscsitools.backstores.filters.powerloss import PowerlossFilter
 from iscsitools.control.protocol import Code, ControlError
 from iscsitools.scsi.core.errors import check_condition
@@ -76,7 +77,7 @@ class Faults:
         ]
 
     def set(self, target: str, lun: int, values: Mapping[str, str], client: str, seconds: float | None) -> None:
-        """Put options into force; ``values``: by ``FILTER.OPTION``."""
+        """Put options into force, all of them or none; ``values``: by ``FILTER.OPTION``."""
         unit, store = self._find(target, lun)
         by_filter: dict[str, dict[str, str]] = {}
         for key, value in values.items():
@@ -85,7 +86,12 @@ class Faults:
                 raise ControlError(Code.REQUEST, f"{key!r} is not FILTER.OPTION, as delay.read")
             by_filter.setdefault(name, {})[option] = str(value)
         found = [(self._filter(store, target, lun, name), options) for name, options in by_filter.items()]
+        # Those that cannot be changed say so first, and the others are asked before the first one is changed.
+        found.sort(key=lambda pair: isinstance(pair[0], AdjustableFilter))
         try:
+            for each, options in found:
+                if isinstance(each, AdjustableFilter):
+                    each.check(options)
             for each, options in found:
                 each.configure(options, client, seconds)
         except BackstoreError as error:
@@ -94,17 +100,24 @@ class Faults:
             self._calls.ask(unit.refresh)
 
     def clear(self, target: str, lun: int, names: Sequence[str], client: str | None) -> None:
-        """Take back what :meth:`set` has put into force: these ``FILTER.OPTION``, or all."""
+        """Take back what :meth:`set` has put into force: these ``FILTER.OPTION``, or all; none if one is wrong."""
         unit, store = self._find(target, lun)
         wanted: dict[str, list[str]] = {}
         for key in names:
             name, _, option = key.partition(".")
             self._filter(store, target, lun, name)
             wanted.setdefault(name, []).append(option)
+        chosen = {
+            each: [option for option in wanted.get(name, []) if option]
+            for name, each in filters_of(store[1]).items()
+            if not names or name in wanted
+        }
         try:
-            for name, each in filters_of(store[1]).items():
-                if not names or name in wanted:
-                    each.clear([option for option in wanted.get(name, []) if option], client)
+            for each, options in chosen.items():
+                if isinstance(each, AdjustableFilter):
+                    each.check_names(options)
+            for each, options in chosen.items():
+                each.clear(options, client)
         except BackstoreError as error:
             raise ControlError(Code.REQUEST, str(error)) from None
         finally:

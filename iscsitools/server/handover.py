@@ -82,9 +82,10 @@ class Handover:
         sock = socket.socket(socket.AF_UNIX)
         try:
             sock.connect(path)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter for what is no path
             sock.close()
-            raise ControlError(Code.FAILED, f"{path}: {error.strerror or error}") from None
+            reason = error.strerror if isinstance(error, OSError) else "this is no path of a socket"
+            raise ControlError(Code.FAILED, f"{path}: {reason or error}") from None
         return HandoverChannel(sock)
 
     # -- step 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from iscsitools.lifecycle import ServerGone
@@ -26,11 +27,15 @@ class LoopCalls:
     def ask(self, question: Callable[[], _T]) -> _T:
         """Have ``question`` be called on the loop's thread, and return or raise what it does.
 
-        Raises ServerGone when the server has ended, or does not answer within 10 seconds.
+        Raises ServerGone when the server has ended, or does not answer within 10 seconds: the question is not asked
+        then, for who gave up does not know what came of it.
         """
         answer: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        turn = threading.Lock()  # whoever gets it first: the loop asks, or who waits gives up
 
         def call() -> None:
+            if not turn.acquire(blocking=False):
+                return
             try:
                 answer.put((question(), None))
             except Exception as error:
@@ -42,9 +47,7 @@ class LoopCalls:
             self._waiting.add(answer)
         self._loop.call_soon(call)
         try:
-            value, error = answer.get(timeout=_ANSWER_SECONDS)
-        except queue.Empty:
-            raise ServerGone("the server does not answer") from None
+            value, error = self._wait(answer, turn)
         finally:
             with self._lock:
                 self._waiting.discard(answer)
@@ -52,6 +55,16 @@ class LoopCalls:
             raise error
         result: _T = value
         return result
+
+    @staticmethod
+    def _wait(
+        answer: queue.SimpleQueue[tuple[Any, BaseException | None]], turn: threading.Lock
+    ) -> tuple[Any, BaseException | None]:
+        with suppress(queue.Empty):
+            return answer.get(timeout=_ANSWER_SECONDS)
+        if turn.acquire(blocking=False):
+            raise ServerGone("the server does not answer")
+        return answer.get()  # it is being asked, or was just now
 
     def close(self) -> None:
         """Answer nobody any more; those who wait are told."""

@@ -15,7 +15,7 @@ import pytest
 from cli.conftest import iscsitools as iscsitools
 from server.harness import IQN, Running, eventually, one_target, running
 
-from iscsitools.control import Control
+from iscsitools.control import Control, ControlError
 from iscsitools.initiator.errors import ConnectionClosedError
 from iscsitools.initiator.session import Session
 from iscsitools.trace.views.top.model import TopModel
@@ -46,6 +46,24 @@ def test_an_error_that_is_set_is_seen_and_taken_back(served: Running, iscsitools
         assert listed[1].split() == [IQN, "0", "error.read", "1.0", "-", "-"]
         assert iscsitools("fault", "clear", IQN, "0").status == 0
         session.read(0, 1)
+
+
+@pytest.mark.parametrize("wrong", ["error.zzz", "error.read", "zzz.read"])
+def test_of_options_of_several_filters_all_are_set_or_none(served: Running, wrong: str) -> None:
+    def in_force() -> list[str]:
+        return [setting["option"] for each in control.faults() for setting in each["faults"]]
+
+    with Control("faulty") as control:
+        with pytest.raises(ControlError):
+            control.set_faults(IQN, 0, {"delay.read": "1ms", wrong: "nonsense", "powerloss.torn": "yes"})
+        assert in_force() == []
+        control.set_faults(IQN, 0, {"delay.read": "1ms", "error.write": "0.5"})
+        assert in_force() == ["delay.read", "error.write"]
+        with pytest.raises(ControlError):
+            control.clear_faults(IQN, 0, "delay.read", "error.zzz")
+        assert in_force() == ["delay.read", "error.write"]
+        control.clear_faults(IQN, 0, "delay.read")
+        assert in_force() == ["error.write"]
 
 
 def test_it_can_be_for_one_client_and_for_a_while(served: Running, iscsitools: Run) -> None:

@@ -86,6 +86,23 @@ def test_what_makes_no_sense_is_refused_by_name(wire: Wire, message: Any, error:
     assert wire.ask({"request": "get", "version": 1})["generation"] == 1, "the conversation goes on"
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1" + "0" * 400])
+@pytest.mark.parametrize(
+    ("name", "field", "more"),
+    [("power-cut", "drop", ""), ("fault-set", "seconds", '"target":"x","lun":0,"values":{"delay.read":"1"},')],
+)
+def test_what_no_double_has_is_no_number(wire: Wire, name: str, field: str, more: str, number: str) -> None:
+    answer = wire.ask(f'{{"request":"{name}","version":1,{more}"{field}":{number}}}')
+    error = f"{field} of {name} is not a number"
+    assert answer == {"error": error, "code": "request", "lines": [error]}
+
+
+@pytest.mark.parametrize("path", ["\ud800", "a\0b", "a" * 200])
+def test_a_takeover_by_what_is_no_path_is_refused(wire: Wire, path: str) -> None:
+    answer = wire.ask({"request": "takeover", "version": 1, "socket": path})
+    assert (answer["code"], "the server failed" in answer["error"]) == ("failed", False)
+
+
 @pytest.mark.parametrize("request_name", REQUESTS)
 def test_only_the_control_socket_takes_them(served: Running, request_name: str) -> None:
     wire = Wire("wire", "watch")

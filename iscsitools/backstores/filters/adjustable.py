@@ -71,10 +71,19 @@ class AdjustableFilter(WatchingFilter):
             self._settings = (*kept, *wanted)
             self._follow()
 
-    def clear(self, names: Sequence[str] = (), client: str | None = None) -> None:
-        """Take back settings."""
+    def check(self, values: Mapping[str, str]) -> None:
+        """Raise what ``configure`` would raise of these, and change nothing."""
+        for name, text in values.items():
+            self._parse(name, text)
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Raise what ``clear`` would raise of these, and change nothing."""
         for name in names:
             self._option(name)
+
+    def clear(self, names: Sequence[str] = (), client: str | None = None) -> None:
+        """Take back settings."""
+        self.check_names(names)
         with self._lock:
             self._settings = tuple(
                 setting
