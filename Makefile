@@ -126,7 +126,7 @@ pictures: $(TEST_STAMP) ## take the pictures of docs/analytics.md anew, by its t
 sanitize: $(TEST_STAMP) ## the native modules' tests under the address and undefined behaviour sanitizers
 	$(BIN)/python -m pytest $(ARGS) tests/provider/test_sanitizers.py tests/datapath/test_sanitizers.py
 
-twins: $(TEST_STAMP) ## the same bytes to both data paths, and to one thread and two (ARGS: --seconds, --seed)
+twins: $(TEST_STAMP) ## the same bytes to both data paths, and to one thread and two (ARGS: --seconds, --first)
 	$(BIN)/python tests/datapath/differential.py --seconds 300 $(ARGS)
 	$(BIN)/python tests/server/threads_differential.py --seconds 120 $(ARGS)
 

@@ -1,6 +1,6 @@
 """The same bytes to both data paths: every answer, event and counter has to be the same.
 
-    python tests/datapath/differential.py [--seconds N] [--seed N]
+    python tests/datapath/differential.py [--seconds N] [--first N] [--seed N]
 
 A world is a target over one of the two paths, with two sessions and with watchers that come and go. Each step is done
 to two worlds; what both have sent, fired and counted is compared after it, and the disks at the end of a round. A round
@@ -241,11 +241,13 @@ def check(seed: int, python: type[DataPath], other: type[DataPath]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60, help="for so long (default 60)")
-    parser.add_argument("--seed", type=int, help="this round only")
+    parser.add_argument("--first", type=int, help="the seed of the first round, one more for each next (default: any)")
+    parser.add_argument("--seed", type=int, help="the round of this seed only")
     arguments: Any = parser.parse_args()
     other = native()
     logging.getLogger("iscsitools").setLevel(logging.CRITICAL)  # calls of a disk fail on purpose
-    first = seed = random.SystemRandom().randrange(1 << 32) if arguments.seed is None else arguments.seed
+    given = arguments.first if arguments.seed is None else arguments.seed
+    first = seed = random.SystemRandom().randrange(1 << 32) if given is None else given
     end = time.monotonic() + arguments.seconds
     while seed == first or (arguments.seed is None and time.monotonic() < end):
         try:

@@ -1,6 +1,6 @@
 """The same commands to servers with one thread and with two: every answer has to be the same, and the disks at the end.
 
-    python tests/server/threads_differential.py [--seconds N] [--seed N]
+    python tests/server/threads_differential.py [--seconds N] [--first N]
 
 Each server has two sessions, over sockets, as connections go to data threads and come back. A step is done to all
 servers: some commands at a time on one session, on blocks of their own where they are under way together. What is
@@ -140,7 +140,10 @@ def main() -> int:
     """Rounds until the time is over."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    parser.add_argument(
+        "--first", "--seed", dest="seed", type=int, default=time.time_ns() % 1_000_000,
+        help="the seed of the first round, one more for each next (default: any)",
+    )  # fmt: skip
     wanted = parser.parse_args()
     until = time.monotonic() + wanted.seconds
     seed, lent = wanted.seed, 0
@@ -149,7 +152,7 @@ def main() -> int:
             try:
                 lent += run_round(seed, Path(folder))
             except Difference as error:
-                print(keep("threads", seed, f"python tests/server/threads_differential.py --seed {seed}", error))
+                print(keep("threads", seed, f"python tests/server/threads_differential.py --seconds 0 --first {seed}", error))
                 return 1
             seed += 1
     print(f"no difference in {seed - wanted.seed} rounds from seed {wanted.seed}; in threads after {lent} steps")
