@@ -8,8 +8,8 @@ usage: feed.py PACKAGES DATA_PATH learn STREAM...
 instructions counted that all but the first ``PIECES`` take, and checks that there are ``BYTES`` of answers at least.
 ``DATA_PATH`` is what ``serve --data-path`` takes. ``PROVIDER`` is what ``serve --provider`` takes: it is asked at each
 readable event which probes are enabled; or ``sums`` (``all-sums``): nothing is asked, and sums are kept (with all
-histograms). ``LIBRARY`` is ``load/counting.c``. Nothing here is done for an I/O but the
-engine's own work.
+histograms); or ``record``: all events are written to a ring. ``LIBRARY`` is ``load/counting.c``. Nothing here is done
+for an I/O but the engine's own work.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from iscsitools.scsi.core.options import UnitOptions
 from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.data_path import choose as choose_data_path
 from iscsitools.server.data_path import tracers_of
+from iscsitools.trace.feed.ring import RingSink
 from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.declared import HISTOGRAMS
 from iscsitools.trace.sums.native import make_sums
@@ -51,6 +52,8 @@ TARGET = "iqn.2026-11.example:engine"
 TO_FILL = 1 << 31
 SCSI_RESPONSE, DATA_IN, LOGOUT_RESPONSE, R2T = 0x21, 0x25, 0x26, 0x31
 SUMS = {"sums": (), "all-sums": HISTOGRAMS}
+RECORDS = 1 << 17
+"""More than there are of one stream: nobody reads them."""
 LEARNING = sys.argv[3] == "learn"
 DATA_PATH, _ = choose_data_path(sys.argv[2])
 
@@ -73,13 +76,17 @@ class Engine:
         hooks = LoginHooks(os.urandom, nothing, nothing, nothing, nothing)
         login = LoginPhase(directory, NegotiationLimits(), SessionTable(), 128, hooks)
         self.dispatcher = Dispatcher(login)
-        watched = provider in SUMS
+        watched = provider in SUMS or provider == "record"
         self.probes = Probes(time.monotonic_ns if watched else lambda: 0)
         if watched:
             if (module := tracers_of(DATA_PATH)) is not None:
                 self.probes.use_tracers(module, monotonic=True)
-            sums = make_sums(self.probes, Selection(), SUMS[provider])
-            self.probes.subscribe(sums.mask, sums)
+            if provider == "record":
+                self.ring = RingSink(Selection(), RECORDS, bool, bool, nothing)
+                self.probes.subscribe(self.ring.selection.mask, self.ring)
+            else:
+                sums = make_sums(self.probes, Selection(), SUMS[provider])
+                self.probes.subscribe(sums.mask, sums)
             provider = "none"
         self.buffers = Buffers()
         backend = choose(provider)

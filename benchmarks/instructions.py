@@ -1,8 +1,8 @@
 """Count the instructions that the engine takes for each form of I/O; see README.md beside this file.
 
 With --probes it also says what the probes add when nobody looks: beside the whole package, a copy without the probes'
-call sites is counted, and the package with a provider for tracers. With --sums it says what sums add that are kept
-while somebody looks: those of top, and those of a page of graphs, with all histograms.
+call sites is counted, and the package with a provider for tracers. With --watched it says what is added while somebody
+looks: by sums as those of top, by those of a page of graphs, with all histograms, and by a ring as record has it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--list", action="store_true", help="print the names of all forms")
     parser.add_argument("--probes", action="store_true", help="what the probes cost while nobody looks")
-    parser.add_argument("--sums", action="store_true", help="what sums cost while somebody looks")
+    parser.add_argument("--watched", action="store_true", help="what sums and records cost while somebody looks")
     parser.add_argument(
         "--data-path", choices=["auto", "native", "python"], default="auto",
         help="which data path to count (default: the one in C, where it was built)",
@@ -154,17 +154,20 @@ def count_probes(
     return ["form", "instructions per I/O", "without call sites", "with a provider", "call sites", "provider"], rows
 
 
-def count_sums(arguments: argparse.Namespace, forms: list[Form], directory: Path) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows: while nobody looks, and with sums."""
+def count_watched(
+    arguments: argparse.Namespace, forms: list[Form], directory: Path
+) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows: while nobody looks, with sums, and with records; and the ratios."""
     counter = Counter(arguments, directory)
     whole = directory / "whole"
     copy_package(arguments.package, whole, cut=False)
-    found = [counter.per_io(whole, forms, kept) for kept in ("none", "sums", "all-sums")]
+    found = [counter.per_io(whole, forms, kept) for kept in ("none", "sums", "all-sums", "record")]
     rows = [
         [form.name, *(f"{n:.0f}" for n in counts), *(f"{n / counts[0]:.3f}" for n in counts[1:])]
         for form, *counts in zip(forms, *found, strict=True)
     ]
-    return ["form", "instructions per I/O", "with sums", "with all histograms", "sums", "all histograms"], rows
+    watched = ["sums", "all histograms", "record"]
+    return ["form", "instructions per I/O", *(f"with {each}" for each in watched), *watched], rows
 
 
 def main() -> int:
@@ -173,19 +176,19 @@ def main() -> int:
         print("\n".join(form.name for form in FORMS))
         return 0
     try:
-        forms = wanted_forms(arguments.forms or (";".join(USUAL) if arguments.probes or arguments.sums else ""))
+        forms = wanted_forms(arguments.forms or (";".join(USUAL) if arguments.probes or arguments.watched else ""))
         if shutil.which("valgrind") is None:
             print("valgrind is not installed (Debian package valgrind)", file=sys.stderr)
             return 1
         with tempfile.TemporaryDirectory(prefix="it-engine-") as name:
-            count = count_probes if arguments.probes else count_sums if arguments.sums else count_forms
+            count = count_probes if arguments.probes else count_watched if arguments.watched else count_forms
             headers, rows = count(arguments, forms, Path(name))
     except (ValueError, RuntimeError, MissingError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     print(tabulate(rows, headers, tablefmt="github" if arguments.markdown else "simple", disable_numparse=True))
-    if arguments.sums:
-        print("\nThe last two columns are ratios: of the second and third count to the first.")
+    if arguments.watched:
+        print("\nThe last three columns are ratios: of the counts before them to the first.")
     if arguments.probes:
         print("\nThe last two columns are ratios: of the first count to the second, and of the third to the first.")
     return 0

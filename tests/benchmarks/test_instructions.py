@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.tools import needs, needs_file
 
 from .programs import BENCHMARKS, needs_compiler, run_program
@@ -18,8 +19,8 @@ from loadgen import build  # isort: skip
 PACKAGES = BENCHMARKS.parent
 
 
-def feed(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / "feed.py"), str(PACKAGES), "auto", *arguments]
+def feed(*arguments: str, data_path: str = "auto") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / "feed.py"), str(PACKAGES), data_path, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -43,6 +44,15 @@ def test_every_form_is_answered(tmp_path: Path) -> None:
     done = feed("count", "none", str(build("counting")), *arguments)
     assert done.stderr == ""
     assert len(done.stdout.split()) == len(FORMS)
+
+
+@pytest.mark.parametrize("data_path", ["auto", "python"])
+@pytest.mark.parametrize("watched", ["sums", "all-sums", "record"])
+def test_who_looks_is_counted_too(tmp_path: Path, watched: str, data_path: str) -> None:
+    needs_callgrind()
+    done = feed("count", watched, str(build("counting")), *recorded(FORMS[0], tmp_path), data_path=data_path)
+    assert done.stderr == ""
+    assert done.stdout.strip().isdecimal()
 
 
 def test_too_few_answers_are_an_error(tmp_path: Path) -> None:
