@@ -152,7 +152,8 @@ def main() -> int:
             try:
                 lent += run_round(seed, Path(folder))
             except Difference as error:
-                print(keep("threads", seed, f"python tests/server/threads_differential.py --seconds 0 --first {seed}", error))
+                again = f"python tests/server/threads_differential.py --seconds 0 --first {seed}"
+                print(keep("threads", seed, again, error))
                 return 1
             seed += 1
     print(f"no difference in {seed - wanted.seed} rounds from seed {wanted.seed}; in threads after {lent} steps")
