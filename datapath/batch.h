@@ -63,7 +63,10 @@ static inline bool data_intact(const struct batch *batch, size_t data, size_t do
 /* The path's own, for the loop's thread. */
 struct buffers own_buffers(const struct path *path);
 
-/* A batch of the loop's thread that begins at "pos"; serve its PDUs until one is none of ours; and what it has done becomes the path's. */
+/*
+ * A batch of the loop's thread that begins at "pos"; serve its PDUs until one is none of ours; and what it has done becomes
+ * the path's.
+ */
 struct batch batch_of(struct path *path, const struct buffers *buffers, size_t pos, size_t end, size_t budget);
 enum stop batch_serve(struct batch *batch);
 void batch_commit(const struct batch *batch);

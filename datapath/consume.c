@@ -2,8 +2,8 @@
  * DataPath.consume: serve the PDUs of the receive buffer, one after the other, until one is none of ours.
  *
  * The steps of the Python twin, and the same answers. What is asked of a command before it may be served stands in
- * is_next and lengths_fit; after them nothing of the connection's state has been changed, and whoever takes the PDU instead finds all as
- * it was. Nothing is committed to the path before the batch ends.
+ * is_next and lengths_fit; after them nothing of the connection's state has been changed, and whoever takes the PDU
+ * instead finds all as it was. Nothing is committed to the path before the batch ends.
  */
 #include "consume.h"
 #include "batch.h"

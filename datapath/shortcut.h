@@ -31,6 +31,19 @@ enum {
 };
 #define NO_WRITES (INT64_C(1) << 62)
 
+/* Other threads set words: after they have set one, they wait for who is inside (users.h). */
+static inline int64_t shortcut_word(const struct shortcut *shortcut, int number)
+{
+    return __atomic_load_n((const int64_t *)shortcut->words.buf + number, __ATOMIC_SEQ_CST);
+}
+
+/* Mostly it is that already, and a store would take the line from the other threads. */
+static inline void shortcut_set_word(const struct shortcut *shortcut, int number, int64_t value)
+{
+    if (shortcut_word(shortcut, number) != value)
+        __atomic_store_n((int64_t *)shortcut->words.buf + number, value, __ATOMIC_RELAXED);
+}
+
 /* What became of an attempt. */
 enum attempt {
     DONE,

@@ -260,7 +260,8 @@ static PyObject *sums_held(PyObject *self, PyObject *Py_UNUSED(unused))
 PyMethodDef sums_methods[] = {
     TRACER_METHODS,
     {"read", (PyCFunction)(void (*)(void))sums_read, METH_FASTCALL, "The rows that counted anything; True: they begin anew."},
-    {"busy", (PyCFunction)(void (*)(void))sums_busy, METH_FASTCALL, "Nanoseconds in which something was under way, of so many places."},
+    {"busy", (PyCFunction)(void (*)(void))sums_busy, METH_FASTCALL,
+     "Nanoseconds in which something was under way, of so many places."},
     {"close", sums_close, METH_O, "Give the rows of a connection that is no more, and forget them."},
     {"forget", (PyCFunction)(void (*)(void))sums_forget, METH_FASTCALL, "A command gets no status."},
     {"forget_all", (PyCFunction)(void (*)(void))sums_forget_all, METH_FASTCALL, "No command to a LUN gets a status."},

@@ -12,8 +12,8 @@ struct connection;
 
 /*
  * Point proto's addresses and strings at copies of a ConnectionInfo's, which are remade when its generation changed.
- * Returns 0, or -1 with a Python exception. The copies live until connections_forget, or until another connection takes their slot, and the connection
- * with them: at most 64.
+ * Returns 0, or -1 with a Python exception. The copies live until connections_forget, or until another connection takes
+ * their slot, and the connection with them: at most 64.
  */
 int event_set_connection(struct event *event, PyObject *connection);
 

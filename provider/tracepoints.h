@@ -26,8 +26,8 @@ void tracepoints_set(enum convention convention, const uint64_t (*pairs)[2], uin
 int tracepoints_enabled(int probe);
 
 /*
- * Bit N: probe N is enabled. To be asked only while something is registered. Asking for a probe that is enabled costs a trap on every system, so those that were
- * enabled at the last call are only asked again every 64th time.
+ * Bit N: probe N is enabled. To be asked only while something is registered. Asking for a probe that is enabled costs a
+ * trap on every system, so those that were enabled at the last call are only asked again every 64th time.
  */
 uint32_t tracepoints_mask(void);
 

@@ -14,7 +14,7 @@ setup(
     ext_modules=[
         Extension(
             "iscsitools_rbd._native",
-            sources=["native/module.c", "native/calls.c", "native/carrier.c"],
+            sources=["native/module.c", "native/opening.c", "native/calls.c", "native/carrier.c"],
             depends=["native/carrier_interface.h", "native/ceph.h", "native/image.h", "setup.py"],
             extra_compile_args=["-Wall", "-Wextra", "-Wconversion", *_MORE],
             extra_link_args=_MORE,

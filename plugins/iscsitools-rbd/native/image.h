@@ -35,6 +35,15 @@ struct image {
     Py_ssize_t late;   /* how many have lost their request or call */
 };
 
+/* Beginning and end of an Image; see opening.c. */
+PyObject *image_new(PyTypeObject *type, PyObject *unused, PyObject *named);
+int image_init(PyObject *self, PyObject *args, PyObject *named);
+PyObject *image_close(PyObject *self, PyObject *unused);
+void image_dealloc(PyObject *self);
+
+/* Raise OSError for a negative errno: NULL. */
+PyObject *image_failed(int code, const char *what);
+
 /* The methods that hand over requests; see calls.c. */
 PyObject *image_submit(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *image_reap(PyObject *self, PyObject *failed);
