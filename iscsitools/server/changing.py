@@ -9,7 +9,7 @@ The order, all of it; the first three steps touch nothing, and what fails there 
 5. In one turn of the loop: sessions that are forced out end; portals, targets and units go and come; access and limits
    change.
 6. Stores that went are flushed and closed when no call of theirs runs any more. Units that are moved or opened anew
-   come back.
+   come back (:mod:`iscsitools.server.taken_stores`).
 
 All of it runs in the control thread, which may wait; what belongs to the loop is asked of it.
 """
@@ -20,22 +20,20 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from iscsitools.backstores.base import BackstoreError
-from iscsitools.config import Config, PortalConfig, TargetConfig
+from iscsitools.config import Config, PortalConfig
 from iscsitools.config.document import document_of
 from iscsitools.control.plan import Change, ChangeKind, fixed_differences, plan
 from iscsitools.control.protocol import Code, ControlError, InUse
 from iscsitools.errors import UserError
-from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.server.arrangement import Arrangement
-from iscsitools.server.assemble import make_unit, place, refuse_twins
-from iscsitools.server.ending import OpenStore
 from iscsitools.server.in_use import Use, uses
 from iscsitools.server.loop_calls import LoopCalls
 from iscsitools.server.prepared import Prepared
+from iscsitools.server.taken_stores import Taken, TakenStores
 
 if TYPE_CHECKING:
     from iscsitools.backstores.backstore import Backstore
@@ -63,10 +61,6 @@ class Wish:
     in_use: InUse = InUse.REFUSE
 
 
-_Taken = tuple[str, int, LogicalUnit | None, OpenStore]
-"""A store that is served no more: the target, the unit's number (-1: with its target), the unit, the store."""
-
-
 class Changer:
     """Changes one server, one wish at a time. ``generation`` counts the changes; it begins at 1.
 
@@ -79,6 +73,7 @@ class Changer:
         self._calls = calls
         self._keep = keep
         self._arrangement = Arrangement(server)
+        self._taken_stores = TakenStores(server, calls, self._arrangement)
         self._resized: list[Change] = []
         self._history: deque[tuple[int, list[str]]] = deque(maxlen=_HISTORY)
 
@@ -192,56 +187,9 @@ class Changer:
             self._calls.ask(lambda: arrangement.not_resized(change.target, change.lun))
             raise
 
-    # -- steps 5 and 6
+    # -- step 5
 
-    def _finish(self, before: Config, config: Config, changes: Sequence[Change], taken: Sequence[_Taken]) -> None:
-        problems: list[str] = []
-        failed: list[Change] = []
-        back = {(c.target, c.lun): c for c in changes if c.kind in (ChangeKind.LUN_MOVED, ChangeKind.LUN_REPLACED)}
-        targets = {target.iqn: target for target in config.targets}
-        for iqn, number, unit, store in taken:
-            idle = self._wait_for_calls(store)
-            change = back.get((iqn, number))
-            closed = False
-            try:
-                if change is not None and change.kind is ChangeKind.LUN_MOVED and idle:
-                    self._move(config, targets[iqn], change.to, unit, store)
-                    continue
-                if not idle:
-                    raise BackstoreError("calls of its backstore do not return; it stays open")
-                _close(store)
-                closed = True
-                if change is not None:
-                    self._open_anew(config, targets[iqn], number)
-            except (UserError, BackstoreError, OSError) as error:
-                where = place(iqn, number)
-                problems.append(f"{where}: {str(error).removeprefix(f'{where}: ')}")
-                if change is not None:
-                    failed.append(change)
-                    gone = change.to if change.kind is ChangeKind.LUN_MOVED else number
-                    if closed:
-                        problems.append(f"{where} {self._open_as_before(before, iqn, number)}")
-                    else:
-                        self._server.config = self._server.config.without_lun(iqn, gone)
-        done = [change for change in changes if change not in failed]
-        self._record(self._server.config, done)
-        if failed and not done:
-            self._keep(self._server.config)
-        if problems:
-            raise ControlError(Code.FAILED, *problems, *(f"done: {change.text}" for change in done))
-
-    def _open_as_before(self, before: Config, iqn: str, number: int) -> str:
-        """Serve a LUN as it was, which cannot be opened as was wished; what became of it."""
-        target = next(target for target in before.targets if target.iqn == iqn)
-        try:
-            self._open_anew(before, target, number)
-        except (UserError, BackstoreError, OSError) as error:
-            self._server.config = self._server.config.without_lun(iqn, number)
-            return f"cannot be opened as before either: {str(error).removeprefix(f'{place(iqn, number)}: ')}"
-        self._server.config = self._server.config.with_lun(iqn, target.lun(number))
-        return "is served as before"
-
-    def _rearrange(self, wish: Wish, changes: Sequence[Change], prepared: Prepared) -> list[_Taken]:
+    def _rearrange(self, wish: Wish, changes: Sequence[Change], prepared: Prepared) -> list[Taken]:
         """Step 5, on the loop's thread; returns the stores that were taken."""
         config, arrangement = wish.config, self._arrangement
         found = uses(self._server, config.targets, changes)
@@ -249,7 +197,7 @@ class Changer:
             raise ControlError(Code.IN_USE, *(use.text for use in found))
         for use in found:
             self._cut(use)
-        taken: list[_Taken] = []
+        taken: list[Taken] = []
         targets = {target.iqn: target for target in config.targets}
         for change in changes:
             if change.kind is ChangeKind.PORTAL_REMOVED:
@@ -277,38 +225,16 @@ class Changer:
         if use.ends and self._server.table.by_tsih(use.session.tsih) is use.session:
             self._server.login.drop_session(use.session, f"cut: {use.text}")
 
-    def _wait_for_calls(self, store: OpenStore) -> bool:
-        """Wait until no thread works for a store that was taken; False when that takes too long."""
-        until = time.monotonic() + self._server.config.limits.exit_timeout
-        while running := store[2].running:
-            if time.monotonic() > until:
-                log.error("%s: %d calls of its backstore have not returned", store[0], running)
-                return False
-            time.sleep(_LOOK_AGAIN)
-        return True
+    # -- step 6, and what is kept of it
 
-    def _move(
-        self, config: Config, target: TargetConfig, number: int, before: LogicalUnit | None, store: OpenStore
-    ) -> None:
-        """The same disk under another number keeps its identity and its persistent reservations."""
-        assert before is not None
-        lun = target.lun(number)
-        as_before = replace(lun, serial=before.identity.serial, naa=before.identity.naa)
-        unit = make_unit(target.iqn, as_before, store[1], store[2])
-        Prepared(self._server, config).fit(target, unit)
-        unit.reservations.persistent = before.reservations.persistent
-        self._calls.ask(lambda: self._arrangement.put_unit(target.iqn, lun, unit, store))
-
-    def _open_anew(self, config: Config, target: TargetConfig, number: int) -> None:
-        prepared = Prepared(self._server, config)
-        try:
-            prepared.open(target, number)
-            lun, unit, store = prepared.units[target.iqn, number]
-            refuse_twins(place(target.iqn, number), unit, self._server.assembly.units)
-        except BaseException:
-            prepared.undo()
-            raise
-        self._calls.ask(lambda: self._arrangement.put_unit(target.iqn, lun, unit, store))
+    def _finish(self, before: Config, config: Config, changes: Sequence[Change], taken: Sequence[Taken]) -> None:
+        problems, failed = self._taken_stores.settle(before, config, changes, taken)
+        done = [change for change in changes if change not in failed]
+        self._record(self._server.config, done)
+        if failed and not done:
+            self._keep(self._server.config)
+        if problems:
+            raise ControlError(Code.FAILED, *problems, *(f"done: {change.text}" for change in done))
 
     def _record(self, config: Config, changes: Sequence[Change]) -> None:
         """A change was made: count it, remember it, and have it kept."""
@@ -320,17 +246,3 @@ class Changer:
         for line in lines:
             log.info("changed: %s", line, extra={"generation": self.generation})
         self._keep(config)
-
-
-def _close(store: OpenStore) -> None:
-    """Flush and close a store that nobody uses any more. Raises BackstoreError when what was written may be lost."""
-    where, backstore, workers = store
-    workers.close()
-    try:
-        if backstore.capabilities.volatile_cache or not backstore.capabilities.read_only:
-            backstore.flush()
-    except Exception as error:
-        raise BackstoreError(f"flushing at its end failed: {type(error).__name__}: {error}") from None
-    finally:
-        backstore.close()
-    log.info("closed", extra={"lun": where})
