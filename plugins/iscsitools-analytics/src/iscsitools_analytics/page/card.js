@@ -1,31 +1,15 @@
-// One graph: its head, its plot with a cursor, its table, and what a click in it offers.
+// One graph: its head, its plot with a cursor, and its table.
 
 import { SvgSurface, CanvasSurface } from "./surface.js";
 import { HeatDrawing } from "./heat.js";
 import { StackDrawing } from "./stack.js";
 import { Table } from "./table.js";
-import { ask } from "./feed.js";
-import { listing } from "./listing.js";
+import { OF_COUNTS, dimensionsOf, nameOf } from "./dimensions.js";
+import { openMenu } from "./menu.js";
 import { fill, make, save } from "./elements.js";
 import { theme } from "./plot.js";
-import { asked, copy, written } from "./words.js";
-import { clock, commands, moment, shown } from "./units.js";
-
-const NAMES = {
-  "": "nothing", server: "server", client: "client", initiator: "initiator", target: "target", lun: "LUN",
-  operation: "operation", command: "command", size: "size", sense: "sense", hour: "hour of the day",
-};
-const OF_COUNTS = ["size", "sense", "phase", "hour"];
-export const nameOf = (dim) => NAMES[dim] ?? dim;
-
-// What a metric can be broken down by.
-export function dimensionsOf(name) {
-  if (name === "phases") return ["phase"];
-  const series = ["client", "initiator", "target", "lun", "operation", "command", "server"];
-  if (name === "operations") series.push("size");
-  if (name === "errors" || name === "logins") series.push("sense");
-  return [...series, "hour"];
-}
+import { asked, written } from "./words.js";
+import { clock, moment, shown } from "./units.js";
 
 // page: {metrics, buffer, changed(cards), add(question, after), remove(card), cursor(t), zoom(from, to)}
 export class Card {
@@ -242,7 +226,7 @@ export class Card {
     this.over.addEventListener("click", (event) => {
       if (this.dragged) return;
       const [x, y] = where(event);
-      if (this.frame && x >= this.frame.left && x <= this.frame.right) this.open(x, y);
+      if (this.frame && x >= this.frame.left && x <= this.frame.right) openMenu(this, x, y);
     });
     this.over.addEventListener("keydown", (event) => this.key(event));
   }
@@ -274,81 +258,10 @@ export class Card {
       this.row = Math.max(this.drawing.low, Math.min(this.drawing.high - 1, (this.row ?? this.drawing.low) + climb));
       this.page.cursor(this.page.t ?? this.data.begin + (at + 0.5) * this.data.step);
     } else if (event.key === "Enter") {
-      this.open(this.frame.edge(at), this.row === null ? this.frame.top : this.frame.yEdge(this.row + 1));
+      openMenu(this, this.frame.edge(at), this.row === null ? this.frame.top : this.frame.yEdge(this.row + 1));
     } else return;
     event.preventDefault();
     event.stopPropagation();
-  }
-
-  // What can be asked about a point.
-  open(x, y) {
-    const at = this.frame.columnAt(x) ?? this.place();
-    const from = this.data.begin + at * this.data.step;
-    const menu = make("div", { className: "menu", role: "menu" }, make("p", { textContent: `${clock(from)}` }));
-    const offer = (text, act) => {
-      const button = make("button", { type: "button", textContent: text, role: "menuitem" });
-      button.addEventListener("click", () => {
-        close();
-        act();
-      });
-      menu.append(button);
-    };
-    const close = () => {
-      menu.remove();
-      document.removeEventListener("pointerdown", outside, true);
-    };
-    const outside = (event) => menu.contains(event.target) || close();
-    if (this.metric.kind === "heat") this.offerHeat(offer, at, this.rowFrom(y) ?? this.row, from);
-    offer("The minute around it", () => this.page.zoom(from - 30, from + 30 + this.data.step));
-    menu.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") {
-        close();
-        this.over.focus();
-      }
-      event.stopPropagation();
-    });
-    document.addEventListener("pointerdown", outside, true);
-    menu.style.left = `${Math.max(0, Math.min(x, this.frame.width - 280))}px`;
-    menu.style.top = `${Math.min(y, this.frame.height - 60)}px`;
-    this.plot.append(menu);
-    menu.querySelector("button").focus({ preventScroll: true });
-  }
-
-  offerHeat(offer, at, row, from) {
-    if (row === null) return;
-    const [low, high, count] = this.drawing.at(at, row);
-    const unit = this.metric.unit;
-    const other = (metric, change) => {
-      const question = copy(this.question);
-      Object.assign(question, { metric, mark: null, linear: false, top: 0 });
-      change(question);
-      this.page.add(question, this);
-    };
-    if (this.question.metric === "latencies") {
-      const over = Math.max(1, Math.floor(low));
-      for (const dim of ["client", "lun"])
-        offer(`Operations over ${shown(over, unit)} by ${nameOf(dim)}`, () => other("operations", (question) => Object.assign(question, { by: dim, over })));
-    }
-    if (high > low) offer(`Cut what is above ${shown(high, unit)}`, () => {
-      this.question.top = high;
-      this.page.changed([]);
-      this.showHead();
-      this.update();
-    });
-    if (this.page.buffer && ["latencies", "sizes", "places"].includes(this.question.metric))
-      offer(`The ${commands(count)} of ${shown(low, unit)} to ${shown(high, unit)}`, () => this.list(from, low, high));
-  }
-
-  async list(from, low, high) {
-    this.element.querySelector(".commands")?.remove();
-    const fields = { q: this.asked, from, to: from + this.data.step, low: Math.floor(low), high: Math.ceil(high) };
-    try {
-      const answer = await ask("/api/commands", fields);
-      const title = `that ended at ${clock(from)}, ${shown(low, this.metric.unit)} to ${shown(high, this.metric.unit)}`;
-      this.plot.after(listing(answer, title));
-    } catch (error) {
-      this.fail(error.message);
-    }
   }
 
   export(form) {

@@ -1,6 +1,7 @@
 // The page: which graphs there are, which time they show, and the address that says both.
 
-import { Card, dimensionsOf, nameOf } from "./card.js";
+import { Card } from "./card.js";
+import { dimensionsOf, nameOf } from "./dimensions.js";
 import { Stream, ask, enter, history } from "./feed.js";
 import { make } from "./elements.js";
 import { parse, readAddress, writeAddress } from "./words.js";
