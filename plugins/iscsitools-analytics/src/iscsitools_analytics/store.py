@@ -13,31 +13,18 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from iscsitools_analytics import schema
-from iscsitools_analytics.rows import (
-    drop_before,
-    fill_in,
-    first_value,
-    newest_of,
-    oldest_of,
-    put,
-    rows_within,
-    tally_in,
-)
-from iscsitools_analytics.schema import BLOBS, COLUMNS, LEVELS, Level
+from iscsitools_analytics.rows import fill_in, first_value, put
+from iscsitools_analytics.schema import BLOBS, LEVELS, Level
 from iscsitools_analytics.series import Series
 from iscsitools_analytics.tally import NUMBERS, Tally
+from iscsitools_analytics.thinning import thin
 
 LEAST_SIZE: Final = 4 << 20
 """Bytes below which no history fits."""
-_STEPS: Final = 200
-"""When the file is full, this part of a level is dropped at a time."""
-_LATE: Final = 5
-"""Seconds for which an answer may come later than that of another server."""
 
 
 class StoreError(Exception):
@@ -140,7 +127,9 @@ class Store:
             self._watched(db, server, t if since is None else since, t + 1)
             for series, tally in tallies.items():
                 put(db, LEVELS[0], t, self._id(db, series), tally)
-            self._thin(db, t)
+            gone = thin(db, t, self._size)
+            if gone:
+                self._ids = {series: number for series, number in self._ids.items() if number not in gone}
 
     def _id(self, db: sqlite3.Connection, series: Series) -> int:
         number = self._ids.get(series)
@@ -158,72 +147,6 @@ class Store:
         elif end > span[1]:
             span[1] = end
         db.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (server, *self._spans[server]))
-
-    def _thin(self, db: sqlite3.Connection, now: int) -> None:
-        """Add up what is over, and drop what is too old or too much."""
-        for finer, coarser in pairwise(LEVELS):
-            until = (now - _LATE) // coarser.step * coarser.step
-            done = self._summed(db, finer, coarser)
-            if done is None or done >= until:
-                continue
-            while done < until:
-                self._sum_up(db, finer, coarser, done)
-                done += coarser.step
-                oldest = oldest_of(db, finer, done)
-                # Nothing happened in between: the next that has anything.
-                done = until if oldest is None else max(done, min(until, oldest // coarser.step * coarser.step))
-            db.execute("INSERT OR REPLACE INTO summed VALUES (?, ?)", (coarser.table, until))
-            self._age(db, now)
-        drop_before(db, LEVELS[0], now - LEVELS[0].age)
-        self._shrink(db)
-
-    def _summed(self, db: sqlite3.Connection, finer: Level, coarser: Level) -> int | None:
-        """Until when a level is complete; at first until where the finer one begins; None: there is nothing."""
-        until: int | None = first_value(db, "SELECT until FROM summed WHERE level = ?", coarser.table)
-        if until is None:
-            begin = oldest_of(db, finer)
-            until = None if begin is None else begin // coarser.step * coarser.step
-        return until
-
-    def _sum_up(self, db: sqlite3.Connection, finer: Level, coarser: Level, t: int) -> None:
-        added: dict[int, Tally] = {}
-        for series, *row in db.execute(
-            f"SELECT x.series, {', '.join(COLUMNS)} FROM {rows_within(finer)}", (t, t + coarser.step)
-        ):
-            tally = tally_in(row)
-            if series in added:
-                added[series].add(tally)
-            else:
-                added[series] = tally
-        for series, tally in added.items():
-            put(db, coarser, t, series, tally)
-
-    def _age(self, db: sqlite3.Connection, now: int) -> None:
-        for level in LEVELS[1:]:
-            drop_before(db, level, now - level.age)
-        db.execute("DELETE FROM watched WHERE end < ?", (now - LEVELS[-1].age,))
-        used = " UNION ".join(f"SELECT series FROM {level.table}" for level in LEVELS)
-        gone = db.execute(f"DELETE FROM series WHERE id NOT IN ({used}) RETURNING id").fetchall()
-        if gone:
-            lost = {number for (number,) in gone}
-            self._ids = {series: number for series, number in self._ids.items() if number not in lost}
-
-    def _shrink(self, db: sqlite3.Connection) -> None:
-        """Drop the oldest of the finest level that has more than its newest step, until the file has room again.
-
-        Pages that are free are used again, so that the file does not grow; a little is kept free for the next rows.
-        """
-        page = first_value(db, "PRAGMA page_size") or 4096
-        for level in LEVELS:
-            while (first_value(db, "PRAGMA page_count") or 0) - (first_value(db, "PRAGMA freelist_count") or 0) > (
-                self._size * 9 // 10 // page
-            ):
-                first, last = oldest_of(db, level), newest_of(db, level)
-                if first is None or last is None or first == last:
-                    break
-                until = min(first + max(level.step, (last - first) // _STEPS), last)
-                drop_before(db, level, until)
-                db.execute("INSERT OR REPLACE INTO dropped VALUES (?, ?)", (level.table, until))
 
     def seen(self) -> dict[str, list[tuple[int, int]]]:
         """When each server was watched: beginnings and ends, seconds since 1970, oldest first."""
