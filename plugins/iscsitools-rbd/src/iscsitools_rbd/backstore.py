@@ -20,9 +20,9 @@ from iscsitools.backstores.submitting import Ended, SubmittingBackstore
 from iscsitools_rbd.binding_calls import refusal
 from iscsitools_rbd.ceph import abandon, connect, failure, modules
 from iscsitools_rbd.extents import extents_of
-from iscsitools_rbd.head import Head, ServedImage
+from iscsitools_rbd.head import Head
 from iscsitools_rbd.image import OpenImage
-from iscsitools_rbd.native_image import NativeImage, native, text
+from iscsitools_rbd.native_image import NativeImage, ServedImage, native, text
 from iscsitools_rbd.options import OPTIONS, ImageOptions
 from iscsitools_rbd.request_path import RequestPath
 from iscsitools_rbd.shared import SharedObject

@@ -1,6 +1,6 @@
 """One of several targets that export an image: active, or standby until the active one asks, fails or is out of reach.
 
-The order of a takeover, which is all that keeps two heads from writing at once:
+The order of a takeover, which is all that keeps two heads from writing at once (1 to 3: ``fencing.py``):
 1. the active head's client is blocklisted: from then on no OSD that knows takes anything of it, in flight or new;
 2. this client waits until it has the map that says so, which every OSD learns from it before its first operation;
 3. the image's exclusive lock is broken and acquired;
@@ -15,7 +15,6 @@ itself before another takes over.
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import threading
 import time
@@ -26,18 +25,13 @@ from iscsitools.backstores.base import BackstoreError
 
 from iscsitools_rbd.beats import GONE, Beats
 from iscsitools_rbd.ceph import modules, reason
-from iscsitools_rbd.image import OpenImage
-from iscsitools_rbd.native_image import NativeImage
+from iscsitools_rbd.fencing import take_alone
+from iscsitools_rbd.native_image import ServedImage
 from iscsitools_rbd.shared import SharedObject, State
 
 log = logging.getLogger(__name__)
 _BEAT: Final = 1.0
-_FOR_EVER: Final = 365 * 86400.0
-"""Seconds for which an old client is shut out: longer than any stopped machine sleeps."""
 _TRIES: Final = 10
-
-
-ServedImage = OpenImage | NativeImage
 
 
 class HeadOwner(Protocol):
@@ -208,12 +202,7 @@ class Head:
         before = self._shared.read()
         image = self._open_image()
         try:
-            owners = image.owners()
-            self._fence({before.address, *owners} - {"", image.address})
-            image.wait_for_map()
-            for owner in owners:
-                self._break(image, owner)
-            image.acquire()
+            take_alone(image, before.address, self._control, self.number)
             values = {"active": str(self.number), "address": image.address}
             if not self._shared.change(before, values):
                 raise _LostError(f"head {self.number}: another head was faster")
@@ -230,19 +219,6 @@ class Head:
         self._owner.access_changed()
         log.info("head %d: active", self.number)
         threading.Thread(target=self._shared.tell, args=(self.number, "changed"), daemon=True).start()
-
-    def _fence(self, addresses: set[str]) -> None:
-        for address in addresses:
-            command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address, "expire": _FOR_EVER}
-            code, _, status = self._control.mon_command(json.dumps(command), b"")
-            if code:
-                raise OSError(-code, f"{address} cannot be shut out: {status}")
-
-    def _break(self, image: ServedImage, owner: str) -> None:
-        try:
-            image.break_lock(owner)
-        except (self._rbd.Error, OSError) as error:
-            log.info("head %d: the lock of %s: %s", self.number, owner, reason(error))  # it is gone already
 
     # What others tell
 

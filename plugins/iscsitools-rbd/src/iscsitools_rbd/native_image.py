@@ -15,6 +15,7 @@ from typing import Any, Final
 from iscsitools.backstores.base import BackstoreError, Operation, Request
 
 from iscsitools_rbd.ceph import Account, reason
+from iscsitools_rbd.image import OpenImage
 from iscsitools_rbd.names import ImageName
 
 _CODES: Final = {
@@ -100,6 +101,10 @@ class NativeImage:
     def waiting_for(self) -> float:
         """Seconds since the oldest request that was late was sent; 0: none is late."""
         return float(self._image.waiting())
+
+
+ServedImage = OpenImage | NativeImage
+"""What commands go to, by the module in C or by the binding."""
 
 
 def text(error: BaseException) -> str:

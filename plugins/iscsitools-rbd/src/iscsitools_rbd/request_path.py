@@ -17,8 +17,7 @@ from iscsitools.backstores.shortcut import Shortcut
 from iscsitools.backstores.submitting import Ended
 
 from iscsitools_rbd.binding_calls import BindingCalls
-from iscsitools_rbd.head import ServedImage
-from iscsitools_rbd.native_image import NativeImage, native
+from iscsitools_rbd.native_image import NativeImage, ServedImage, native
 from iscsitools_rbd.patience import Patience
 
 _STEP: Final = 10
