@@ -18,6 +18,8 @@ from iscsitools.scsi.core.gate import unit_words
 BLOCK = 512
 SIZE = 4 << 20
 """Of a disk."""
+PIECE = 64 << 10
+"""Of a disk, what one command reads or writes."""
 NOP_OUT = bytes([0x40, 0x80]) + bytes(14) + b"\xff" * 8 + bytes(24)
 
 

@@ -169,8 +169,8 @@ sys.exit(pytest.main(["-q", "-x", "-s", "-p", "no:cacheprovider", *sys.argv[1:]]
 def test_data_threads_race_for_nothing(project: Path, tmp_path: Path) -> None:
     needs_data_path()
     module = sanitized.build("iscsitools.datapath._native", project, tmp_path, threads=True)
-    names = ("test_threads.py", "test_threads_data_out.py", "test_threads_segments.py", "test_threads_trace.py",
-             "test_threads_flights.py", "test_threads_flights_served.py")  # fmt: skip
+    names = ("test_threads.py", "test_threads_apart.py", "test_threads_data_out.py", "test_threads_segments.py",
+             "test_threads_trace.py", "test_threads_flights.py", "test_threads_flights_served.py")  # fmt: skip
     tests = [str(Path(__file__).with_name(name)) for name in names]
     done = module.run(THREADS, *tests, cwd=project)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[:4000]

@@ -2,85 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import socket
 import struct
-from collections.abc import Callable
-from typing import Protocol
 
 from support.target import RunningTarget
 
-from iscsitools.initiator import DEFAULT_OFFERS, NO_TAG, LoginError, Opcode, Session, encode_keys, make_bhs
-from iscsitools.initiator.pdu_socket import pad
+from iscsitools.initiator import NO_TAG, Opcode, Session, make_bhs
 from iscsitools.trace import Sums
 
-from .harness import IQN, TEST_UNIT_READY, read10, write10
+from .attack_sessions import BAD, NAME, Closes, at_once, begun, each, flood, sessions
+from .harness import TEST_UNIT_READY, read10, write10
 
-CHAPPED = f"{IQN}.chap"
-NAME = "attacked"
-BAD = "iqn.2026-11.example:bad"
-ADDRESS_LIMIT = 150
-INITIATOR_LIMIT = 30
-LIMITS = (
-    "max_connections = 1000\nmax_sessions = 1000\nchap_failures = 20\n"
-    f"max_connections_per_address = {ADDRESS_LIMIT}\nmax_sessions_per_initiator = {INITIATOR_LIMIT}"
-)
 BURST = 256 << 10
-
-
-class Closes(Protocol):
-    """What is left of a round."""
-
-    def close(self) -> None: ...
-
-
-Attack = Callable[[RunningTarget], list[Closes]]
-
-
-def sessions(target: RunningTarget, count: int) -> list[Session]:
-    """Of as many initiators, at both disks. They have read, so that data threads have them where there are any."""
-    found = []
-    for number in range(count):
-        session = Session.connect(target.addresses[0], IQN, initiator=f"{BAD}{number}")
-        for lun in (0, 1):
-            session.command(TEST_UNIT_READY, lun)
-        for _ in range(3):
-            session.read(0, 8)
-        session.wire.sock.setblocking(False)
-        session.wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        found.append(session)
-    return found
-
-
-def flood(sock: socket.socket, *pdus: bytes) -> None:
-    """As much of it as the socket takes."""
-    sock.setblocking(False)
-    with contextlib.suppress(OSError):
-        sock.send(b"".join(pdus))
-
-
-def each(target: RunningTarget, count: int, pdus: Callable[[Session], list[bytes]]) -> list[Closes]:
-    """So many sessions that send the same and read nothing."""
-    found = sessions(target, count)
-    for session in found:
-        flood(session.wire.sock, *pdus(session))
-    return list(found)
-
-
-def begun(session: Session, number: int, lun: int, blocks: int, cdb: bytes, flags: int, length: int = 0) -> bytes:
-    """The header of a command whose CmdSN is ``number`` ahead of its turn."""
-    return make_bhs(
-        Opcode.SCSI_COMMAND, flags=flags, edtl=blocks * 512, itt=1000 + number, lun=lun << 48, cdb=cdb,
-        cmd_sn=(session.cmd_sn + number) & 0xFFFFFFFF, data_length=length,
-    )  # fmt: skip
-
-
-def at_once(session: Session, opcode: int, data: bytes = b"", **fields: object) -> bytes:
-    """An immediate request."""
-    how = {"itt": 9, "flags": 0x80, "cmd_sn": session.cmd_sn} | fields
-    return make_bhs(opcode, immediate=True, data_length=len(data), **how) + pad(data)  # type: ignore[arg-type]
 
 
 # -- data and commands
@@ -194,100 +129,6 @@ def sends_garbage(target: RunningTarget) -> list[Closes]:
         flood(stranger, rng.randbytes(size))
         found.append(stranger)
     return found + each(target, 20, lambda _: [rng.randbytes(70_000)])
-
-
-# -- logins
-
-
-def login_request(number: int, name: str = IQN, initiator: str = BAD) -> bytes:
-    text = encode_keys({"InitiatorName": initiator, "SessionType": "Normal", "TargetName": name} | DEFAULT_OFFERS)
-    how = {"flags": 0x87, "isid": number, "cid": 1, "data_length": len(text)}
-    return make_bhs(Opcode.LOGIN_REQUEST, immediate=True, **how) + pad(text)
-
-
-def strangers(target: RunningTarget, count: int) -> list[socket.socket]:
-    return [socket.create_connection(target.addresses[0]) for _ in range(count)]
-
-
-def comes_and_goes(target: RunningTarget) -> list[Closes]:
-    for session in sessions(target, 100):
-        session.close()
-    return []
-
-
-def begins_to_log_in(target: RunningTarget) -> list[Closes]:
-    found = strangers(target, 50)
-    for number, sock in enumerate(found):
-        flood(sock, login_request(number)[: number + 1])
-    return list(found)
-
-
-def logs_in_byte_by_byte(target: RunningTarget) -> list[Closes]:
-    found = strangers(target, 10)
-    for number, sock in enumerate(found):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in login_request(number, initiator=f"{BAD}{number}"):
-            flood(sock, bytes([byte]))
-        sock.settimeout(30)
-        assert sock.recv(48)[0] == Opcode.LOGIN_RESPONSE
-    return list(found)
-
-
-def reconnects(target: RunningTarget) -> list[Closes]:
-    """Log in and hang up, with a reset every second time."""
-    for number in range(200):
-        (sock,) = strangers(target, 1)
-        sock.sendall(login_request(1))
-        if number % 2:
-            sock.recv(48)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        sock.close()
-    return []
-
-
-def reinstates(target: RunningTarget) -> list[Closes]:
-    return [Session.connect(target.addresses[0], IQN, initiator=BAD, isid=1) for _ in range(100)]
-
-
-def asks_targets_that_are_not_there(target: RunningTarget) -> list[Closes]:
-    found = strangers(target, 100)
-    for number, sock in enumerate(found):
-        sock.sendall(login_request(1, name=f"{IQN}.none{number}"))
-        assert sock.recv(48)[36:38] == b"\x02\x03"
-    return list(found)
-
-
-def guesses_secrets(target: RunningTarget) -> list[Closes]:
-    """Of names that there are and that there are not, until the brake holds it, and beyond."""
-    statuses = set()
-    for number in range(60):
-        try:
-            guess = f"user{number % 40}", "a guess at it..."
-            Session.connect(target.addresses[0], CHAPPED, initiator=BAD, chap=guess)
-        except LoginError as error:
-            statuses.add(error.status)
-    assert statuses in ({(2, 1), (3, 1)}, {(3, 1)})
-    return []
-
-
-def comes_beyond_the_limit_of_an_initiator(target: RunningTarget) -> list[Closes]:
-    found = strangers(target, 2 * INITIATOR_LIMIT)
-    statuses = []
-    for number, sock in enumerate(found):
-        sock.sendall(login_request(number))
-        statuses.append(sock.recv(48)[36:38])
-    assert statuses.count(b"\x03\x02") == INITIATOR_LIMIT
-    return list(found)
-
-
-def comes_beyond_the_limit_of_an_address(target: RunningTarget) -> list[Closes]:
-    found = strangers(target, ADDRESS_LIMIT + 60)
-    for number, sock in enumerate(found[::-1]):
-        with contextlib.suppress(OSError):
-            sock.sendall(login_request(number, initiator=f"{BAD}{number}"))
-    with contextlib.suppress(OSError):
-        found[-1].recv(48)
-    return list(found)
 
 
 # -- watchers

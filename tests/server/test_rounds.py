@@ -16,8 +16,8 @@ from support.target import RunningTarget, start_target
 from iscsitools.initiator import Session
 from iscsitools.scsi.core.task import Task
 
-from . import attacks
-from .attacks import Attack
+from . import attack_sessions, attacks, login_attacks
+from .attack_sessions import Attack
 from .harness import IQN, TEST_UNIT_READY, descriptors, eventually, one_target, read10, running
 
 MIB = 1 << 20
@@ -27,7 +27,7 @@ STOCK = 24 * MIB
 """What lies ready for the next I/O (iscsi.connection.memory); it becomes resident as it is first used."""
 LUNS = ("ram:16M", "ram+delay:16M,delay.read=1us,delay.write=1us")
 CHAPPED = f"""[[target]]
-iqn = "{attacks.CHAPPED}"
+iqn = "{attack_sessions.CHAPPED}"
 [target.auth]
 method = "chap"
 users = [{{ name = "user0", secret = "a secret of its own" }}]
@@ -43,9 +43,10 @@ ATTACKS = [
     attacks.asks_units_that_are_not_there, attacks.reserves_and_resets,
     attacks.pings, attacks.pings_byte_by_byte, attacks.writes_byte_by_byte, attacks.sends_text_without_end,
     attacks.sends_unknown_keys, attacks.asks_for_targets, attacks.sends_garbage,
-    attacks.comes_and_goes, attacks.begins_to_log_in, attacks.logs_in_byte_by_byte, attacks.reconnects,
-    attacks.reinstates, attacks.asks_targets_that_are_not_there, attacks.guesses_secrets,
-    attacks.comes_beyond_the_limit_of_an_initiator, attacks.comes_beyond_the_limit_of_an_address,
+    login_attacks.comes_and_goes, login_attacks.begins_to_log_in, login_attacks.logs_in_byte_by_byte,
+    login_attacks.reconnects, login_attacks.reinstates, login_attacks.asks_targets_that_are_not_there,
+    login_attacks.guesses_secrets, login_attacks.comes_beyond_the_limit_of_an_initiator,
+    login_attacks.comes_beyond_the_limit_of_an_address,
     attacks.watches_and_reads_nothing, attacks.comes_to_watch_and_goes,
 ]  # fmt: skip
 
@@ -66,9 +67,9 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.skip("data threads need epoll")
     folder = tmp_path_factory.mktemp("rounds")
     file = folder / "target.toml"
-    file.write_text('log_level = "error"\n' + one_target(*LUNS, limits=attacks.LIMITS) + CHAPPED)
+    file.write_text('log_level = "error"\n' + one_target(*LUNS, limits=attack_sessions.LIMITS) + CHAPPED)
     file.chmod(0o600)
-    options = ("--config", str(file), "--name", attacks.NAME, "--provider", "none")
+    options = ("--config", str(file), "--name", attack_sessions.NAME, "--provider", "none")
     with start_target(folder, *options, *how) as found:
         at_rest = descriptors(found.pid)
         with Session.connect(found.addresses[0], IQN) as session:

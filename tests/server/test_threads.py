@@ -8,27 +8,23 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 from support.native import needs_data_path
 
-from iscsitools.errors import RunError
 from iscsitools.initiator import Session
 from iscsitools.initiator.tasks import checked
 from iscsitools.probes.firing import SCSI_COMMAND
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.scsi.core.gate import READ_BYTES, READS, WRITES, WRITTEN_BYTES
-from iscsitools.wire.scsi import ManagementFunction, Status
+from iscsitools.wire.scsi import ManagementFunction
 
 from .harness import TEST_UNIT_READY, Running, eventually, make_server, one_target, running
+from .lending import ASKED, BLOCKS, MORE, Load, lent, on_loop, read_until_lent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
-BLOCKS = 8
-MORE = "threads = 2"
-ASKED = {"ImmediateData": "No", "InitialR2T": "Yes"}
 UNASKED = {"ImmediateData": "Yes", "InitialR2T": "No", "FirstBurstLength": "1024", "MaxBurstLength": "1024"}
 REGISTER, RESERVE, RELEASE = 0, 1, 2
 WRITE_EXCLUSIVE = 1
@@ -43,41 +39,6 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "ram:16M" if request.param == "ram" else f"file:{tmp_path}/disk,size=16M"
 
 
-def lent(server: Running, count: int) -> None:
-    """Wait until so many connections are with data threads."""
-    threads = server.server.connections.threads
-    assert threads is not None
-    eventually(lambda: sum(thread.guests for thread in threads.threads) == count, f"{count} connections in threads")
-
-
-def read_until_lent(server: Running, sessions: list[Session]) -> None:
-    for session in sessions:
-        for _ in range(3):
-            session.write(0, bytes(4096))
-            session.read(0, BLOCKS)
-    threads = server.server.connections.threads
-    assert threads is not None
-
-    def all_lent() -> bool:
-        for session in sessions:
-            session.read(0, BLOCKS)
-        return sum(thread.guests for thread in threads.threads) == len(sessions)
-
-    eventually(all_lent, "all connections in threads")
-
-
-def on_loop(server: Running, call: Callable[[], object]) -> None:
-    """Have something done on the loop's thread."""
-    done = threading.Event()
-
-    def do() -> None:
-        call()
-        done.set()
-
-    server.server.loop.call_soon(do)
-    assert done.wait(60)
-
-
 def persistent_out(session: Session, action: int, key: int, new: int = 0) -> None:
     data = struct.pack(">QQ", key, new) + bytes(8)
     checked(session.command(bytes([0x5F, action, WRITE_EXCLUSIVE]) + bytes(5) + b"\x18\0", write=data))
@@ -89,58 +50,6 @@ def write_protect(session: Session, on: bool) -> None:
     page[:4] = bytes(4)
     page[8] = page[8] & ~8 | 8 * on
     checked(session.command(bytes([0x15, 0x10, 0, 0, len(page), 0]), write=bytes(page)))
-
-
-class Load:
-    """Sessions that write and read blocks of their own, each in a thread; they compare what they read."""
-
-    def __init__(self, server: Running, count: int, keys: dict[str, str] | None = None) -> None:
-        self.sessions = [server.connect(name=f"load{number}", keys=keys) for number in range(count)]
-        self.ends = False
-        self.done = [0] * count
-        self.refused = [0] * count
-        self.errors: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._guard, args=(number,)) for number in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def _guard(self, number: int) -> None:
-        try:
-            self._work(number)
-        except BaseException as error:
-            self.errors.append(error)
-
-    def _work(self, number: int) -> None:
-        session, rng, known = self.sessions[number], random.Random(number), dict[int, bytes]()
-        while not self.ends:
-            lba = number * 4096 + rng.randrange(64) * BLOCKS
-            if rng.random() < 0.5:
-                data = rng.randbytes(16) * (BLOCKS * 32)
-                cdb = struct.pack(">BBIBHB", 0x2A, 0, lba, 0, BLOCKS, 0)
-                result = session.command(cdb, write=data)
-                if result.status == Status.GOOD:
-                    known[lba] = data
-            else:
-                result = session.command(struct.pack(">BBIBHB", 0x28, 0, lba, 0, BLOCKS, 0), read=BLOCKS * 512)
-                if result.status == Status.GOOD and lba in known:
-                    assert result.data == known[lba]
-            self.done[number] += 1
-            self.refused[number] += result.status != Status.GOOD
-
-    def goes_on(self, more: int) -> None:
-        """Wait until each session has done so many commands more."""
-        wanted = [done + more for done in self.done]
-        eventually(
-            lambda: all(done >= least for done, least in zip(self.done, wanted, strict=True)), "the load goes on"
-        )
-
-    def end(self) -> None:
-        self.ends = True
-        for thread in self._threads:
-            thread.join()
-        assert not self.errors, self.errors
-        for session in self.sessions:
-            session.logout()
 
 
 @pytest.mark.parametrize("keys", [None, ASKED, UNASKED], ids=["immediate", "asked", "unasked"])
@@ -269,42 +178,6 @@ def test_long_segments_to_and_fro(tmp_path: Path, disk: str, keys: dict[str, str
         session.logout()
 
 
-@pytest.mark.parametrize(("processors", "count"), [(1, 1), (2, 2), (100, 4)])
-def test_auto_is_one_for_each_processor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int, count: int
-) -> None:
-    needs_data_path()
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors))
-    with running(tmp_path, one_target("ram:16M", more='threads = "auto"')) as server:
-        threads = server.server.connections.threads
-        assert (len(threads.threads) if threads else 1) == count
-        assert server.server.buffers.limit == (512 << 20) - (0 if count == 1 else count * (32 << 20))
-        session = server.connect()
-        session.read(0, BLOCKS)
-        session.logout()
-
-
-def test_auto_is_the_loop_alone_without_the_data_path_in_c(tmp_path: Path) -> None:
-    with running(tmp_path, one_target("ram:16M", more='threads = "auto"\ndata_path = "python"')) as server:
-        assert server.server.connections.threads is None
-
-
-def test_busy_poll_is_for_data_threads_too(tmp_path: Path) -> None:
-    needs_data_path()
-    with running(tmp_path, one_target("ram:16M", more=MORE, limits="busy_poll = 200000")) as server:
-        threads = server.server.connections.threads
-        assert threads is not None
-        session = server.connect()
-        read_until_lent(server, [session])
-        (busy,) = [thread for thread in threads.threads if thread.guests]
-        before = busy.cpu
-        session.read(0, BLOCKS)
-        eventually(lambda: busy.cpu > before + 20_000_000, "it looks again for a while")
-        on_loop(server, partial(server.server.take_limits, replace(server.server.config.limits, busy_poll=0)))
-        assert [thread.busy_poll for thread in threads.threads] == [0, 0]
-        session.logout()
-
-
 def test_data_that_never_comes_ends_its_command(tmp_path: Path) -> None:
     """A data thread has begun the WRITE; the loop's timer looks."""
     needs_data_path()
@@ -322,12 +195,6 @@ def test_data_that_never_comes_ends_its_command(tmp_path: Path) -> None:
         assert (result.status, result.sense_code) == (2, (0xB, 0x4B, 0x06))
         read_until_lent(server, [session])
         session.logout()
-
-
-def test_there_are_none_without_the_data_path_in_c(tmp_path: Path) -> None:
-    text = one_target("ram:16M", more='threads = 2\ndata_path = "python"')
-    with pytest.raises(RunError, match="threads 2: data threads need the data path in C"):
-        make_server(tmp_path, text)
 
 
 def test_a_server_ends_while_all_connections_are_lent(tmp_path: Path) -> None:

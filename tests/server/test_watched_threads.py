@@ -20,7 +20,7 @@ from iscsitools.trace.sums.snapshot import Snapshot
 from iscsitools.wire.scsi import ManagementFunction
 
 from .harness import Running, eventually, one_target, running
-from .test_threads import Load, lent, read_until_lent
+from .lending import Load, lent, read_until_lent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
 BLOCKS = 8

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+KIB = 1024
+CONTENT = os.urandom(1000 * KIB + 512)
+"""Of the image."""
+FAST = "backoff=1ms,timeout=5s,fetch_size=64K,read_ahead=0"
+"""Options of a store that tests need not wait for."""
 
 
 class ImageServer(ThreadingHTTPServer):
