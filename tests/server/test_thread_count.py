@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ from iscsitools.errors import RunError
 
 from .harness import eventually, make_server, one_target, running
 from .lending import BLOCKS, MORE, on_loop, read_until_lent
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="data threads need epoll")
 
 
 @pytest.mark.parametrize(("processors", "count"), [(1, 1), (2, 2), (100, 4)])

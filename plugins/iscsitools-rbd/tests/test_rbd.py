@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import signal
 import threading
-import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from ceph_cluster import Cluster
+from image_sessions import read10, serving, until, write10
 from iscsitools.backstores.base import Allocation, BackstoreError
 from iscsitools.testing.model import check_model
 from iscsitools.testing.serving import serve
@@ -25,7 +22,6 @@ from iscsitools_rbd.ceph import modules
 pytestmark = pytest.mark.ceph
 Image = Callable[..., str]
 Store = Callable[..., RbdBackstore]
-BUSY = 0x08
 KINDS: dict[str, dict[str, Any]] = {
     "usual": {},
     "small objects": {"order": 16},
@@ -185,15 +181,6 @@ def test_a_monitor_that_is_not_there_is_waited_for_and_no_longer(tmp_path: Any) 
         RbdBackstore("rbd/disk", conf=str(conf), connect_wait=1.0).open()
 
 
-# Behind a server
-
-
-@contextmanager
-def serving(cluster: Cluster, name: str, options: str = "") -> Any:
-    with serve(f"rbd:{name},conf={cluster.conf}{options}") as target, target.connect() as session:
-        yield session
-
-
 @pytest.mark.usefixtures("each_way")
 def test_commands_need_no_threads(cluster: Cluster, image: Image) -> None:
     content = os.urandom(64 * 4096)
@@ -207,14 +194,6 @@ def test_commands_need_no_threads(cluster: Cluster, image: Image) -> None:
         assert session.command(compare, write=content[:4096] + b"m" * 4096).sense[12] == 0x1D
         assert session.read(0, 8) == b"n" * 4096
         assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("lun0-")]
-
-
-def write10(lba: int, blocks: int = 8) -> bytes:
-    return bytes([0x2A, 0]) + lba.to_bytes(4, "big") + bytes([0]) + blocks.to_bytes(2, "big") + bytes(1)
-
-
-def read10(lba: int, blocks: int = 8) -> bytes:
-    return bytes([0x28]) + write10(lba, blocks)[1:]
 
 
 def test_a_snapshot_can_only_be_read(cluster: Cluster, image: Image, store: Store) -> None:
@@ -274,62 +253,3 @@ def test_a_resize_from_outside_is_seen(cluster: Cluster, image: Image) -> None:
         assert session.read_capacity() == (65536, 512)
         session.write(65528, b"e" * 4096)
         assert session.read(65528, 8) == b"e" * 4096
-
-
-def until(ask: Callable[[], Any], good: Callable[[Any], bool], seconds: float = 30) -> Any:
-    end = time.monotonic() + seconds
-    while not good(answer := ask()):
-        assert time.monotonic() < end, f"still {answer} after {seconds:g} s"
-        time.sleep(0.02)
-    return answer
-
-
-@pytest.mark.usefixtures("each_way")
-def test_while_ceph_is_gone_commands_get_busy_and_then_it_goes_on(cluster: Cluster, image: Image) -> None:
-    with serving(cluster, image(), ",wait=1s") as session:
-        session.write(0, b"1" * 4096)
-        cluster.command("osd pause")
-        try:
-            until(lambda: session.command(read10(64), read=4096), lambda result: result.status == BUSY)  # it knows now
-            assert session.command(write10(0), write=b"2" * 4096).status == BUSY
-            assert session.command(write10(7), write=b"3" * 4096).status == BUSY  # the first one may still land
-            assert session.command(bytes(6)).good
-        finally:
-            cluster.command("osd unpause")
-        until(lambda: session.command(write10(0), write=b"4" * 4096), lambda result: result.good)
-        assert session.read(0, 8) == b"4" * 4096
-
-
-def test_an_osd_that_is_stopped_costs_time_and_nothing_else(cluster: Cluster, image: Image) -> None:
-    with serving(cluster, image(), ",wait=1s") as session:
-        session.write(0, b"1" * 4096)
-        for name in ("osd.0", "osd.1"):
-            cluster.signal(name, signal.SIGSTOP)
-        try:
-            assert session.command(write10(0), write=b"2" * 4096).status == BUSY
-        finally:
-            for name in ("osd.0", "osd.1"):
-                cluster.signal(name, signal.SIGCONT)
-        until(lambda: session.command(write10(0), write=b"3" * 4096), lambda result: result.good)
-        assert session.read(0, 8) == b"3" * 4096
-        cluster.wait_for(lambda: cluster.osds_up() == 2, "OSDs up again")
-
-
-@pytest.mark.usefixtures("each_way")
-def test_a_client_that_was_shut_out_is_not_ready(cluster: Cluster, image: Image, store: Store) -> None:
-    disk = store(image())
-    disk.open()
-    address = disk._path.image.address
-    cluster.command("osd blocklist", blocklistop="add", addr=address)
-    error = until(lambda: raised(disk), lambda error: error is not None)
-    assert error.errno == errno.ENODEV
-    assert disk.trouble == "Ceph has shut this client out"
-    disk.close()
-
-
-def raised(disk: RbdBackstore) -> OSError | None:
-    try:
-        disk.write(0, memoryview(bytes(512)))
-    except OSError as error:
-        return error
-    return None

@@ -20,7 +20,7 @@ def test_calls_and_heads(tmp_path: Path) -> None:
     # Ceph throws exceptions of C++, whose library has to be there when the sanitizer's looks for it.
     preload = f"{module.environment['LD_PRELOAD']} {sanitized.runtime('gcc', 'libstdc++.so.6')}"
     module = replace(module, environment={**module.environment, "LD_PRELOAD": preload})
-    files = [str(HERE / name) for name in ("test_rbd.py", "test_heads.py", "test_carried.py")]
+    files = [str(HERE / name) for name in ("test_rbd.py", "test_outages.py", "test_heads.py", "test_carried.py")]
     words = ("-q", "-x", "-s", "-p", "no:cacheprovider", "-m", "ceph", "-k", NOT_OF_THE_MODULE, *files)
     done = module.run(TESTS, *words, cwd=HERE.parents[2], seconds=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[:4000]
