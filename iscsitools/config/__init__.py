@@ -14,7 +14,7 @@ from iscsitools.config.model import (
     TargetConfig,
 )
 from iscsitools.config.names import DEFAULT_PORT, PortalConfig, iscsi_name
-from iscsitools.config.reader import ConfigError
+from iscsitools.config.reading import ConfigError
 from iscsitools.iscsi.login.policy import ChapAlgorithm
 from iscsitools.wire.names import fold_name
 

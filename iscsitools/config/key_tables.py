@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
+from iscsitools.config.positions import Path
+from iscsitools.config.reading import Reading
 from iscsitools.config.scalars import Scalar
-
-if TYPE_CHECKING:
-    from iscsitools.config.positions import Path
-    from iscsitools.config.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Table:
 
     model: type
     keys: tuple[Key, ...]
-    finish: Callable[[Reader, Mapping[str, Any], Path], Any]
+    finish: Callable[[Reading, Mapping[str, Any], Path], Any]
     inline: bool = False
     label: str = "table"
 
@@ -85,19 +83,3 @@ class Tables:
     table: Table
     least: int = 0
     label: str = "array of tables"
-
-
-_TOML_NAMES: Final = {
-    bool: "a boolean",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    list: "an array",
-    dict: "a table",
-    type(None): "null",
-}
-
-
-def type_name(value: object) -> str:
-    """What TOML calls the type of ``value``, for messages."""
-    return _TOML_NAMES.get(type(value), "a date or time")

@@ -13,7 +13,8 @@ from iscsitools.config.model import Config
 from iscsitools.config.plugins import merged
 from iscsitools.config.positions import Path as Place
 from iscsitools.config.positions import positions
-from iscsitools.config.reader import ConfigError, Reader
+from iscsitools.config.reader import Reader
+from iscsitools.config.reading import ConfigError
 from iscsitools.config.schema import CONFIG
 from iscsitools.config.whole_file import read_whole
 from iscsitools.errors import RunError

@@ -3,48 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iscsitools.backstores.base import BackstoreError
 from iscsitools.backstores.registry import suggestion
 from iscsitools.backstores.spec import Value, parse_named, parse_options
-from iscsitools.config.key_tables import type_name
 from iscsitools.config.model import PluginConfig
 from iscsitools.config.positions import Path
+from iscsitools.config.reading import Reading
+from iscsitools.config.scalars import type_name
 from iscsitools.errors import UsageError
 
-if TYPE_CHECKING:
-    from iscsitools.config.reader import Reader
 
-
-def read_plugins(reader: Reader, value: object, path: Path) -> tuple[PluginConfig, ...] | None:
-    """Read the tables of the plugins, each by the options that its plugin has; problems go to ``reader``."""
+def read_plugins(reading: Reading, value: object, path: Path) -> tuple[PluginConfig, ...] | None:
+    """Read the tables of the plugins, each by the options that its plugin has; problems go to ``reading``."""
     if not isinstance(value, dict):
-        reader.problem(path, f"a table was expected, not {type_name(value)}")
+        reading.problem(path, f"a table was expected, not {type_name(value)}")
         return None
-    known = reader.registry.plugin_options
+    known = reading.registry.plugin_options
     found = []
     for name, table in value.items():
         place = (*path, name)
         if name not in known:
-            reader.problem(place, f"there is no plugin {name!r} that has options{suggestion(name, known)}")
+            reading.problem(place, f"there is no plugin {name!r} that has options{suggestion(name, known)}")
         elif not isinstance(table, dict):
-            reader.problem(place, f"a table was expected, not {type_name(table)}")
+            reading.problem(place, f"a table was expected, not {type_name(table)}")
         else:
-            _check(reader, name, table, place)
+            _check(reading, name, table, place)
             found.append(PluginConfig(name, table))
     return tuple(found)
 
 
-def _check(reader: Reader, name: str, table: Mapping[str, Value], path: Path) -> None:
+def _check(reading: Reading, name: str, table: Mapping[str, Value], path: Path) -> None:
     for key, value in table.items():
         if not isinstance(value, (str, bool, int, float)):
-            reader.problem((*path, key), f"an option's value cannot be {type_name(value)}")
+            reading.problem((*path, key), f"an option's value cannot be {type_name(value)}")
             continue
         try:
-            parse_options(name, reader.registry.plugin_options[name], {key: value}, others=())
+            parse_options(name, reading.registry.plugin_options[name], {key: value}, others=())
         except BackstoreError as error:
-            reader.problem((*path, key), str(error))
+            reading.problem((*path, key), str(error))
 
 
 def plugin_tables(texts: Iterable[str]) -> dict[str, dict[str, str]]:

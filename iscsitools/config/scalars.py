@@ -215,3 +215,19 @@ IQN: Final = Scalar("iSCSI name", iscsi_name)
 PORTAL: Final = Scalar("ADDRESS:PORT", PortalConfig.parse)
 PATTERN: Final = Scalar("pattern", _pattern)
 GROUP: Final = Scalar("group name", _group)
+
+
+_TOML_NAMES: Final = {
+    bool: "a boolean",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "an array",
+    dict: "a table",
+    type(None): "null",
+}
+
+
+def type_name(value: object) -> str:
+    """What TOML calls the type of ``value``, for messages."""
+    return _TOML_NAMES.get(type(value), "a date or time")

@@ -7,6 +7,7 @@ defaults are those of ``iscsitools.config.model``.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from iscsitools.config import scalars as t
@@ -52,31 +53,31 @@ AUTH: Final = Table(
     finish_auth,
 )  # fmt: skip
 
-LUN: Final = Table(
-    LunConfig,
-    (
-        Key("number", t.integer(0, 16383), "The logical unit number; the lowest free one if not given.", example="0"),
-        Key("store", StoreValue(), "Where the bytes are kept: KIND[+FILTER...]:WHAT[,key=value]..., or a table.",
-            field="stack", required=True, example='"ram:64M"'),
-        Key("block_size", t.BLOCK_SIZE, "Bytes of a logical block."),
-        Key("physical_block_size", t.PHYSICAL_BLOCK_SIZE, "Bytes of a physical block; 0: as the store says."),
-        Key("readonly", t.BOOLEAN, "Write-protected."),
-        Key("thin", t.BOOLEAN, "Thin provisioned: unmapped blocks give their space back. Not given: as the store says.",
-            example="true"),
-        Key("removable", t.BOOLEAN, "A removable medium, which can be ejected. Linux fails its I/O after a reconnect."),
-        Key("cache", t.CACHE, "writethrough: each write is durable before it is answered.", field="write_cache"),
-        Key("serial", t.SERIAL, "Unit serial number. Not given: made of the disk's identity, the same at each start.",
-            example='"0001"'),
-        Key("naa", t.NAA, "NAA designator, 16 hexadecimal digits, the first 2, 3 or 5. Not given: as the serial.",
-            example='"3000000000000001"'),
-        Key("reservations", t.RESERVATIONS,
-            "keep: persistent reservations outlive a restart though no initiator asked for it (APTPL).",
-            field="keep_reservations"),
-        Key("queue_depth", t.integer(1, 65535), "Commands before TASK SET FULL; a sixteenth is each initiator's own."),
-        Key("threads", t.integer(1, 256), "Blocking calls of the store at once."),
-    ),
-    finish_lun,
+_LUN_KEYS: Final = (
+    Key("number", t.integer(0, 16383), "The logical unit number; the lowest free one if not given.", example="0"),
+    Key("store", StoreValue(), "Where the bytes are kept: KIND[+FILTER...]:WHAT[,key=value]..., or a table.",
+        field="stack", required=True, example='"ram:64M"'),
+    Key("block_size", t.BLOCK_SIZE, "Bytes of a logical block."),
+    Key("physical_block_size", t.PHYSICAL_BLOCK_SIZE, "Bytes of a physical block; 0: as the store says."),
+    Key("readonly", t.BOOLEAN, "Write-protected."),
+    Key("thin", t.BOOLEAN, "Thin provisioned: unmapped blocks give their space back. Not given: as the store says.",
+        example="true"),
+    Key("removable", t.BOOLEAN, "A removable medium, which can be ejected. Linux fails its I/O after a reconnect."),
+    Key("cache", t.CACHE, "writethrough: each write is durable before it is answered.", field="write_cache"),
+    Key("serial", t.SERIAL, "Unit serial number. Not given: made of the disk's identity, the same at each start.",
+        example='"0001"'),
+    Key("naa", t.NAA, "NAA designator, 16 hexadecimal digits, the first 2, 3 or 5. Not given: as the serial.",
+        example='"3000000000000001"'),
+    Key("reservations", t.RESERVATIONS,
+        "keep: persistent reservations outlive a restart though no initiator asked for it (APTPL).",
+        field="keep_reservations"),
+    Key("queue_depth", t.integer(1, 65535), "Commands before TASK SET FULL; a sixteenth is each initiator's own."),
+    Key("threads", t.integer(1, 256), "Blocking calls of the store at once."),
 )  # fmt: skip
+_LUN_OPTIONS: Final = {
+    key.name: (key.field or key.name, key.type) for key in _LUN_KEYS if isinstance(key.type, t.Scalar)
+}
+LUN: Final = Table(LunConfig, _LUN_KEYS, partial(finish_lun, options=_LUN_OPTIONS))
 
 MAP: Final = Table(
     MapConfig,
