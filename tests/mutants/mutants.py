@@ -38,6 +38,10 @@ ROOMS = {
     "iscsitools/scsi/core/task.py": "tests/scsi/test_task_set.py tests/scsi/test_long_work.py tests/scsi/test_tasks.py "
     "tests/scsi/test_readwrite.py "
     "tests/backstores/test_asynchronous.py tests/backstores/test_asynchronous_steps.py tests/scsi/test_sanitize.py",
+    "iscsitools/scsi/core/medium_work.py": "tests/scsi/test_task_set.py tests/scsi/test_long_work.py "
+    "tests/scsi/test_tasks.py "
+    "tests/scsi/test_readwrite.py "
+    "tests/backstores/test_asynchronous.py tests/backstores/test_asynchronous_steps.py tests/scsi/test_sanitize.py",
     "iscsitools/backstores/durability.py": "tests/backstores/test_file_durability.py",
     "iscsitools/backstores/file.py": "tests/backstores/test_file_facts.py tests/backstores/test_file.py "
     "tests/backstores/test_file_shortcut.py "

@@ -8,26 +8,24 @@ transport it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
 from iscsitools.backstores.asynchronous import read_request, write_request
-from iscsitools.backstores.base import MiscompareError, Operation, Request
-from iscsitools.backstores.caller import call_for
+from iscsitools.backstores.base import Request
 from iscsitools.scsi.core.cdb import Buffer
-from iscsitools.scsi.core.errors import ScsiError, miscompare, parameter_list_length_error
-from iscsitools.scsi.core.executor import PIECE, Elsewhere, Steps
+from iscsitools.scsi.core.errors import ScsiError, parameter_list_length_error
+from iscsitools.scsi.core.executor import PIECE, Elsewhere
+from iscsitools.scsi.core.medium_work import WorkingTask, nothing_to_withdraw
 from iscsitools.scsi.core.nexus import Nexus
-from iscsitools.scsi.core.task_set import QueuedTask
-from iscsitools.scsi.core.unit import LogicalUnit
 from iscsitools.scsi.core.unit_state import ItlNexus
 from iscsitools.wire.scsi import Attribute, Status
 
 _NOTHING: Final = memoryview(b"")
 
 
-class Task(QueuedTask):
+class Task(WorkingTask):
     """One command on its way through the device server.
 
     ``lun``: unit number, already decoded from its 8 bytes and mapped (``Nexus.unit_of``); -1 when they name no unit
@@ -44,10 +42,9 @@ class Task(QueuedTask):
     """
 
     __slots__ = (
-        "accepted", "cdb", "cost", "data_in", "data_out", "data_out_length", "edtl", "generation", "itl_nexus", "lun",
-        "reads", "result", "sense", "status", "tag", "transfer_length", "unit", "withdraw", "writes",
+        "accepted", "cdb", "cost", "data_out", "data_out_length", "edtl", "generation", "itl_nexus", "lun", "reads",
+        "sense", "status", "tag", "transfer_length", "writes",
     )  # fmt: skip
-    unit: LogicalUnit
     itl_nexus: ItlNexus
 
     def __init__(
@@ -71,11 +68,9 @@ class Task(QueuedTask):
         self.data_out = _NOTHING
         self.status: int = Status.GOOD
         self.sense = b""
-        self.data_in: Buffer = b""
-        self.result: Buffer | None = None
-        """Data-in that the medium work made; None: what ``run`` has set stands."""
-        self.withdraw = _nothing_to_withdraw
-        """Takes the medium work back; False when there is none that could be."""
+        self.data_in = b""
+        self.result = None
+        self.withdraw = nothing_to_withdraw
 
     # The transport's side
 
@@ -169,44 +164,6 @@ class Task(QueuedTask):
             else:
                 self._step(work)
 
-    def _hand_over(self, work: Callable[[], object] | Request | Steps) -> None:
-        """Have the work done by a store that blocks: by itself, as far as it takes calls, else in a thread."""
-        unit = self.unit
-        unit.tasks.is_at_work(self)
-        taken = unit.store.asynchronous
-        if not taken or callable(work):
-            self.withdraw = unit.executor.submit(partial(self._work, work), self._worked)
-        elif not isinstance(work, Request):
-            self._advance(work)
-        elif work.operation in taken or work.operation is not Operation.COMPARE_AND_WRITE:
-            self._ask(work, self._worked)
-        else:
-            self._advance(work.steps())
-
-    def _work(self, work: Callable[[], object] | Request | Steps) -> None:
-        """Do all of the work, in a thread; what is aborted ends at the next step."""
-        call_for(self.nexus.initiator, partial(self._do, work))
-
-    def _do(self, work: Callable[[], object] | Request | Steps) -> None:
-        store = self.unit.store
-        if isinstance(work, Iterator):
-            for request in work:
-                if self.aborted:
-                    return
-                request.perform(store)
-        elif isinstance(work, Request):
-            work.perform(store)
-        else:
-            work()
-
-    def _ask(self, request: Request, done: Callable[[BaseException | None], None]) -> None:
-        """Have the store do it asynchronously, or in a thread what it does not take so."""
-        unit = self.unit
-        if request.operation in unit.store.asynchronous:
-            self.withdraw = unit.executor.ask(unit.store, request, done)
-        else:
-            self.withdraw = unit.executor.submit(partial(self._work, request), done)
-
     def go_on(self, data: bytes | None, durable: bool) -> Request:
         """It was accepted while a data path has its blocks read or written already: the request that stands for that.
 
@@ -223,60 +180,6 @@ class Task(QueuedTask):
         unit.tasks.is_under_way(self)
         unit.executor.expect(request, self._worked)
         return request
-
-    def _advance(self, steps: Steps, error: BaseException | None = None) -> None:
-        """Ask for the next step of asynchronous work, or end it."""
-        request = None
-        if error is None and not self.aborted:
-            try:
-                request = next(steps, None)
-            except BaseException as raised:
-                error = raised
-        if request is None:
-            self._worked(error)
-        else:
-            self._ask(request, partial(self._advance, steps))
-
-    def _call(self, work: Callable[[], object] | Request) -> None:
-        """Do the work here and now."""
-        error: BaseException | None = None
-        try:
-            self._do(work)
-        except BaseException as raised:
-            error = raised
-        self._worked(error)
-
-    def _step(self, steps: Steps, begun: Request | None = None) -> None:
-        """Do one step of the work here, ``begun`` or the first; others get their turn before the next one."""
-        unit = self.unit
-        error: BaseException | None = None
-        try:
-            request = begun or next(steps, None)
-            if request is not None and not self.aborted:
-                request.perform(unit.store)
-                request = next(steps, None)
-                if request is not None:
-                    if not self.at_work:
-                        unit.tasks.is_at_work(self)
-                    unit.executor.resume(partial(self._step, steps, request))
-                    return
-        except BaseException as raised:
-            error = raised
-        self._worked(error)
-
-    def _worked(self, error: BaseException | None) -> None:
-        """The medium work has ended."""
-        self.withdraw = _nothing_to_withdraw  # else task and call hold each other, and the buffers
-        if error is None:
-            if self.result is not None:
-                self.data_in = self.result
-            self._end()
-        elif isinstance(error, ScsiError):
-            self._end(error)
-        elif isinstance(error, MiscompareError):
-            self._end(miscompare(error.index))
-        else:
-            self._end(self.unit.answer(self, error))
 
     def _end(self, error: ScsiError | None = None) -> None:
         """The status goes to the transport, and those that waited for this task start."""
@@ -300,10 +203,6 @@ class Task(QueuedTask):
         Between two steps on the loop nothing uses them, but the step that has been asked for will come.
         """
         if not self.started or self.withdraw():
-            self.withdraw = _nothing_to_withdraw
+            self.withdraw = nothing_to_withdraw
             self.released()
             self.unit.tasks.leave(self)
-
-
-def _nothing_to_withdraw() -> bool:
-    return False
