@@ -20,8 +20,9 @@ from iscsitools.initiator.load import WAYS, Plan, Totals, run_load
 from iscsitools.initiator.login import DEFAULT_OFFERS, Agreed, decode_pairs, encode_keys
 from iscsitools.initiator.pdu import FIELDS, NO_TAG, Log, Pdu, encode_lun, make_bhs
 from iscsitools.initiator.pdu_socket import PduSocket
+from iscsitools.initiator.result import Result
 from iscsitools.initiator.session import CommandOptions, HeaderFields, Session
-from iscsitools.initiator.tasks import Result, Task, checked
+from iscsitools.initiator.tasks import Task, checked
 from iscsitools.wire.rfc7143 import Opcode
 
 __all__ = [

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from iscsitools.initiator.pdu import Pdu
+from iscsitools.initiator.result import Result
 from iscsitools.wire.rfc7143 import LoginStatus
-
-if TYPE_CHECKING:
-    from iscsitools.initiator.pdu import Pdu
-    from iscsitools.initiator.tasks import Result
 
 
 class InitiatorError(Exception):

@@ -12,7 +12,8 @@ from iscsitools.initiator.errors import ProtocolError
 from iscsitools.initiator.login import DEFAULT_OFFERS, decode_pairs, encode_keys
 from iscsitools.initiator.pdu import NO_TAG, Pdu, bhs_of, encode_lun
 from iscsitools.initiator.pdu_socket import pad
-from iscsitools.initiator.tasks import Alter, Result, Task, checked
+from iscsitools.initiator.result import Result
+from iscsitools.initiator.tasks import Alter, Task, checked
 from iscsitools.wire.rfc7143 import Flag, LogoutReason, LogoutResponse, Opcode
 from iscsitools.wire.scsi import Attribute
 
