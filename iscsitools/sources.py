@@ -1,4 +1,4 @@
-"""What the modules in C were built of: where a package stands beside its sources, an older build of them is noticed.
+"""What the modules in C were built of, or why they were not; an older build than the sources beside it is noticed.
 
 The two sides of a module call each other by names and layouts that change together. After a change of the sources, by
 a pull or an editor, the module that was built before would load, and fail where it is used.
@@ -32,3 +32,11 @@ def outdated(module: ModuleType, room: str, root: Path = _ROOT) -> str:
     if not told or not folder.is_dir() or told == digest(folder):
         return ""
     return f"{module.__name__} was built of other sources than {room}/ has now: install again (make venv)"
+
+
+def why_not_built(note: Path) -> str:
+    """Why there is no module in C, as ``setup.py`` has noted it in ``_native.missing`` beside the module's place."""
+    try:
+        return note.read_text().strip()
+    except OSError:
+        return "that needs a C compiler at installation"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from iscsitools.probes.subscribers import ConnectionInfo, Xfer
 from iscsitools.provider import registration as dtrace
 from iscsitools.provider.errors import NotBuiltError, ProviderError
-from iscsitools.sources import outdated
+from iscsitools.sources import outdated, why_not_built
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -43,11 +43,7 @@ class Found:
 def native_module() -> ModuleType:
     """The native module; NotBuiltError, or ProviderError when it does not load."""
     if importlib.util.find_spec("iscsitools.provider._native") is None:
-        try:
-            reason = _MISSING.read_text().strip()
-        except OSError:
-            reason = "that needs a C compiler at installation"
-        raise NotBuiltError(f"the native module was not built: {reason}")
+        raise NotBuiltError(f"the native module was not built: {why_not_built(_MISSING)}")
     try:
         from iscsitools.provider import _native
     except ImportError as error:

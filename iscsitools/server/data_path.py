@@ -17,7 +17,7 @@ from iscsitools.backstores.ring import refusal
 from iscsitools.config import Config
 from iscsitools.errors import RunError
 from iscsitools.iscsi.connection.datapath import DataPath
-from iscsitools.sources import outdated
+from iscsitools.sources import outdated, why_not_built
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +41,7 @@ class OutdatedError(NoNativeError):
 def native() -> type[DataPath]:
     """The data path in C; NoNativeError when it was not built or does not load."""
     if importlib.util.find_spec("iscsitools.datapath._native") is None:
-        try:
-            reason = _MISSING.read_text().strip()
-        except OSError:
-            reason = "that needs a C compiler at installation"
-        raise NoNativeError(f"the data path in C was not built: {reason}")
+        raise NoNativeError(f"the data path in C was not built: {why_not_built(_MISSING)}")
     try:
         from iscsitools.datapath import _native
     except ImportError as error:
