@@ -175,15 +175,9 @@ def cut(wire: Wire, sent: bytes) -> list[Pdu]:
 
 def feed(wire: Wire, data: bytes, piece: int) -> bytes:
     """Give the engine bytes and take all that it sends, whenever it waits for that."""
-    conn, now, out, at = wire.conn, wire.target.now, bytearray(), 0
-    while at < len(data) and not conn.close_reason:
-        count = 0
-        for buffer in conn.get_buffers():
-            part = data[at : at + min(len(buffer), piece - count if piece else len(buffer))]
-            buffer[: len(part)] = part
-            at += len(part)
-            count += len(part)
-        conn.received(count, now)
+    out, at = bytearray(), 0
+    while at < len(data) and not wire.conn.close_reason:
+        at += wire.put(data, at, piece)
         out += drain(wire)
     return bytes(out)
 

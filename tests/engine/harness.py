@@ -153,15 +153,20 @@ class Wire:
         """Give the engine bytes, at most ``piece`` at a time, as far as it takes them."""
         at = 0
         while at < len(data) and not self.conn.close_reason:
-            count = 0
-            for buffer in self.conn.get_buffers():
-                part = data[at : at + min(len(buffer), piece - count if piece else len(buffer))]
-                buffer[: len(part)] = part
-                at += len(part)
-                count += len(part)
-            self.conn.received(count, self.target.now)
+            at += self.put(data, at, piece)
             while self.conn.unfinished:
                 self.conn.go_on(self.target.now)
+
+    def put(self, data: bytes, at: int, piece: int = 0) -> int:
+        """Have the engine receive from ``at`` on what its buffers take, at most ``piece``: how many bytes."""
+        count = 0
+        for buffer in self.conn.get_buffers():
+            part = data[at : at + min(len(buffer), piece - count if piece else len(buffer))]
+            buffer[: len(part)] = part
+            at += len(part)
+            count += len(part)
+        self.conn.received(count, self.target.now)
+        return count
 
     def receive(self) -> list[Pdu]:
         """All PDUs that the engine has to send."""

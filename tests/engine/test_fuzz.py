@@ -54,13 +54,7 @@ def feed(wire: Wire, data: bytes, piece: int) -> bytes:
     conn, out = wire.conn, bytearray()
     at = 0
     while at < len(data) and not conn.close_reason:
-        count = 0
-        for buffer in conn.get_buffers():
-            part = data[at : at + min(len(buffer), piece - count if piece else len(buffer))]
-            buffer[: len(part)] = part
-            at += len(part)
-            count += len(part)
-        conn.received(count, wire.target.now)
+        at += wire.put(data, at, piece)
         check_bounds(wire)
         while conn.stalled or conn.unfinished:
             out += drain(wire)
