@@ -48,7 +48,7 @@ static int fill(struct trace_ring *ring, PyObject *memory, Py_ssize_t offset, Py
     return 0;
 }
 
-static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *named)
+static PyObject *trace_ring_new(PyTypeObject *type, PyObject *args, PyObject *named)
 {
     static char *names[] = {"memory", "offset", "introduce", "grant", "fail",
                             "clock",  "lun",    "records",   "positions", "index", "merged", NULL};
@@ -68,7 +68,7 @@ static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *named)
     return self;
 }
 
-static PyObject *ring_revoke(PyObject *self, PyObject *Py_UNUSED(unused))
+static PyObject *trace_ring_revoke(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     struct trace_ring *ring = (struct trace_ring *)self;
 
@@ -86,13 +86,13 @@ static void let_go(struct trace_ring *ring)
         PyBuffer_Release(&ring->positions);
 }
 
-static PyObject *ring_release(PyObject *self, PyObject *Py_UNUSED(unused))
+static PyObject *trace_ring_release(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     let_go((struct trace_ring *)self);
     Py_RETURN_NONE;
 }
 
-static int ring_traverse(PyObject *self, visitproc visit, void *arg)
+static int trace_ring_traverse(PyObject *self, visitproc visit, void *arg)
 {
     struct trace_ring *ring = (struct trace_ring *)self;
 
@@ -104,7 +104,7 @@ static int ring_traverse(PyObject *self, visitproc visit, void *arg)
     return tracer_visit(&ring->base, visit, arg);
 }
 
-static int ring_clear(PyObject *self)
+static int trace_ring_clear(PyObject *self)
 {
     struct trace_ring *ring = (struct trace_ring *)self;
 
@@ -116,20 +116,20 @@ static int ring_clear(PyObject *self)
     return 0;
 }
 
-static void ring_dealloc(PyObject *self)
+static void trace_ring_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
 
     PyObject_GC_UnTrack(self);
-    ring_clear(self);
+    trace_ring_clear(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);
 }
 
 static PyMethodDef methods[] = {
     TRACER_METHODS,
-    {"revoke", ring_revoke, METH_NOARGS, "Take back what was granted and not used: the next event asks again."},
-    {"release", ring_release, METH_NOARGS, "Let go of the memory; it takes no more events."},
+    {"revoke", trace_ring_revoke, METH_NOARGS, "Take back what was granted and not used: the next event asks again."},
+    {"release", trace_ring_release, METH_NOARGS, "Let go of the memory; it takes no more events."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -145,10 +145,10 @@ static PyGetSetDef attributes[] = {
 static PyType_Slot slots[] = {
     {Py_tp_doc, "Writes records: RingTracer(memory, offset, introduce, grant, fail, clock, lun, records, positions, index, "
                 "merged)."},
-    {Py_tp_new, (void *)ring_new},
-    {Py_tp_dealloc, (void *)ring_dealloc},
-    {Py_tp_traverse, (void *)ring_traverse},
-    {Py_tp_clear, (void *)ring_clear},
+    {Py_tp_new, (void *)trace_ring_new},
+    {Py_tp_dealloc, (void *)trace_ring_dealloc},
+    {Py_tp_traverse, (void *)trace_ring_traverse},
+    {Py_tp_clear, (void *)trace_ring_clear},
     {Py_tp_methods, methods},
     {Py_tp_getset, attributes},
     {0, NULL},

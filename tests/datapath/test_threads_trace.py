@@ -16,7 +16,7 @@ import pytest
 from iscsitools.backstores.ram import RamBackstore
 from iscsitools.probes.subscribers import ConnectionInfo
 from iscsitools.probes.table import Probe
-from iscsitools.trace.client.ring import Merged, RecordRing
+from iscsitools.trace.client.record_ring import Merged, RecordRing
 from iscsitools.trace.protocol import HEADER
 from iscsitools.trace.record import SIZE, WHOLE
 from iscsitools.trace.selection import Selection

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from iscsitools.trace.client import ring
-from iscsitools.trace.client.ring import Merged, merge
+from iscsitools.trace.client import record_ring
+from iscsitools.trace.client.record_ring import Merged, merge
 from iscsitools.trace.record import SIZE
 
 LATER = 1 << 40
@@ -84,7 +84,7 @@ def test_all_of_a_ring_is_looked_at_where_it_begins_anew() -> None:
 
 
 def test_what_is_too_much_at_once_keeps_the_others_back() -> None:
-    half = ring.MOST_AT_ONCE
+    half = record_ring.MOST_AT_ONCE
     many = [records(*range(begin, begin + half)) for begin in range(0, 10 * half, half)]
     merged = Merged([Fake(*many), Fake(records(9 * half))])
     first = times(merged.take(LATER, LATER))

@@ -14,7 +14,7 @@ from iscsitools import trace
 from iscsitools.probes.firing import Probes
 from iscsitools.probes.table import Probe
 from iscsitools.trace.selection import Selection
-from iscsitools.trace.sums.connection import ConnectionCells
+from iscsitools.trace.sums.connection_cells import ConnectionCells
 from iscsitools.trace.sums.declared import NAMES
 from iscsitools.trace.sums.shared import SharedSums
 

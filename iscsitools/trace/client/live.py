@@ -9,7 +9,7 @@ from typing import Final
 
 from iscsitools.trace import memory
 from iscsitools.trace.client.connection import ServerConnection
-from iscsitools.trace.client.ring import Merged, RecordRing
+from iscsitools.trace.client.record_ring import Merged, RecordRing
 from iscsitools.trace.client.source import Timeout, Trace
 from iscsitools.trace.memory import PAGE
 from iscsitools.trace.protocol import HEADER, Message, TraceError, number_of

@@ -15,7 +15,7 @@ from iscsitools.trace.selection import Selection
 from iscsitools.trace.sums.arrivals import Arrivals
 from iscsitools.trace.sums.buckets import Buckets
 from iscsitools.trace.sums.busy import BusyTimes, Scope
-from iscsitools.trace.sums.connection import ConnectionCells
+from iscsitools.trace.sums.connection_cells import ConnectionCells
 from iscsitools.trace.sums.counters import Cell
 from iscsitools.trace.sums.declared import Histogram
 from iscsitools.trace.sums.phases import Phases
