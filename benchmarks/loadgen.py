@@ -51,7 +51,7 @@ def build(program: str) -> Path:
     if compiler is None:
         raise MissingError(f"{program}: no C compiler (Debian package gcc)")
     sources = [HERE / name for name in PROGRAMS[program]]
-    headers = sorted(sources[0].parent.glob("*.h"))
+    headers = sorted([*sources[0].parent.glob("*.h"), *HERE.glob("*.h")])
     content = b"".join(path.read_bytes() for path in [*sources, *headers])
     binary = cache_directory() / f"{program}-{hashlib.sha256(content).hexdigest()[:16]}"
     if not binary.exists():

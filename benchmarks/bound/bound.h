@@ -3,33 +3,18 @@
 #ifndef BOUND_H
 #define BOUND_H
 
-#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
-#define BHS 48
+#include "../wire.h"
+
 #define BLOCK 512
 #define WINDOW 128          /* MaxCmdSN - ExpCmdSN + 1 */
 #define SEGMENT (256 << 10) /* MaxRecvDataSegmentLength */
 #define WRITES 1024         /* writes under way by the lowest bits of their ITT */
 #define LONGEST (1 << 20)   /* the longest I/O */
 
-/* Opcodes of RFC 7143 11.2.1.2. */
-enum {
-    NOP_OUT = 0x00,
-    SCSI_COMMAND = 0x01,
-    LOGIN_REQUEST = 0x03,
-    DATA_OUT = 0x05,
-    LOGOUT_REQUEST = 0x06,
-    NOP_IN = 0x20,
-    SCSI_RESPONSE = 0x21,
-    LOGIN_RESPONSE = 0x23,
-    DATA_IN = 0x25,
-    LOGOUT_RESPONSE = 0x26,
-    R2T = 0x31,
-    FINAL = 0x80,
-};
+enum { FINAL = 0x80 };
 
 /* How the file is reached: pread and pwrite; reads sent from a mapping; io_uring for reads (and for O_DIRECT writes). */
 enum way { PLAIN, MAPPED, RING };
@@ -110,34 +95,5 @@ void flush_answers(struct connection *c);
 /* main.c */
 void forget(struct connection *c);
 _Noreturn void die(const char *what);
-
-static inline void put32(uint8_t *p, uint32_t v) {
-    v = htobe32(v);
-    memcpy(p, &v, 4);
-}
-
-static inline void put24(uint8_t *p, uint32_t v) {
-    p[0] = (uint8_t)(v >> 16);
-    p[1] = (uint8_t)(v >> 8);
-    p[2] = (uint8_t)v;
-}
-
-static inline uint32_t get32(const uint8_t *p) {
-    uint32_t v;
-    memcpy(&v, p, 4);
-    return be32toh(v);
-}
-
-static inline uint64_t get64(const uint8_t *p) {
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return be64toh(v);
-}
-
-static inline uint32_t get24(const uint8_t *p) { return (uint32_t)(p[0] << 16 | p[1] << 8 | p[2]); }
-
-static inline uint32_t padded(uint32_t length) { return (length + 3) & ~3u; }
-
-static inline uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 #endif

@@ -2,13 +2,12 @@
 #ifndef LOAD_H
 #define LOAD_H
 
-#include <endian.h>
 #include <netdb.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/types.h>
 
-#define BHS 48
+#include "../wire.h"
+
 #define DIGEST 4
 #define RECEIVE_BUFFER (1 << 20)
 #define QUEUED_PDUS 4096
@@ -16,23 +15,7 @@
 #define MAX_PIDS 16
 #define NO_TAG 0xffffffffu
 
-/* Opcodes of RFC 7143 11.2.1.2. */
-enum {
-    NOP_OUT = 0x00,
-    SCSI_COMMAND = 0x01,
-    LOGIN_REQUEST = 0x03,
-    DATA_OUT = 0x05,
-    LOGOUT_REQUEST = 0x06,
-    NOP_IN = 0x20,
-    SCSI_RESPONSE = 0x21,
-    LOGIN_RESPONSE = 0x23,
-    DATA_IN = 0x25,
-    LOGOUT_RESPONSE = 0x26,
-    R2T = 0x31,
-    ASYNC = 0x32,
-    REJECT = 0x3f,
-    IMMEDIATE = 0x40,
-};
+enum { IMMEDIATE = 0x40 }; /* of a request */
 
 /* Task attributes of a SCSI Command PDU (RFC 7143 11.3.1). */
 enum { SIMPLE = 1, ORDERED = 2, HEAD_OF_QUEUE = 3 };
@@ -132,43 +115,5 @@ void queue_data(struct connection *c, uint32_t itt, const uint8_t *lun, uint32_t
 void flush_out(struct connection *c, int epoll);
 /* receive.c */
 void on_readable(struct connection *c);
-
-static inline void put16(uint8_t *p, uint32_t v) {
-    p[0] = (uint8_t)(v >> 8);
-    p[1] = (uint8_t)v;
-}
-
-static inline void put32(uint8_t *p, uint32_t v) {
-    v = htobe32(v);
-    memcpy(p, &v, 4);
-}
-
-static inline void put64(uint8_t *p, uint64_t v) {
-    v = htobe64(v);
-    memcpy(p, &v, 8);
-}
-
-static inline void put24(uint8_t *p, uint32_t v) {
-    p[0] = (uint8_t)(v >> 16);
-    put16(p + 1, v);
-}
-
-static inline uint32_t get32(const uint8_t *p) {
-    uint32_t v;
-    memcpy(&v, p, 4);
-    return be32toh(v);
-}
-
-static inline uint64_t get64(const uint8_t *p) {
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return be64toh(v);
-}
-
-static inline uint32_t get24(const uint8_t *p) { return (uint32_t)(p[0] << 16 | p[1] << 8 | p[2]); }
-
-static inline uint32_t padded(uint32_t length) { return (length + 3) & ~3u; }
-
-static inline uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 #endif
