@@ -68,11 +68,13 @@ class Sequences:
 class NumberedLoad:
     """Writes at random with ``depth`` of them under way, some with FUA, and a SYNCHRONIZE CACHE now and then.
 
-    ``always_durable``: the disk has no write cache, so each answered write is durable. Once ``power_is_off`` is set, a
-    command may fail.
+    ``flushes``: False leaves those out. ``always_durable``: the disk has no write cache, so each answered write is
+    durable. Once ``power_is_off`` is set, a command may fail.
     """
 
-    def __init__(self, session: Session, ledger: Sequences, numbers: random.Random, always_durable: bool) -> None:
+    def __init__(
+        self, session: Session, ledger: Sequences, numbers: random.Random, always_durable: bool, flushes: bool = True
+    ) -> None:
         self.something_is_durable = threading.Event()
         self.power_is_off = threading.Event()
         self.failure: Result | None = None
@@ -80,6 +82,7 @@ class NumberedLoad:
         self._ledger = ledger
         self._numbers = numbers
         self._always_durable = always_durable
+        self._flushes = flushes
         self._next = itertools.count(max(ledger.durable.values(), default=0) + 1)
         self._answered: dict[int, int] = {}
         self._busy: set[int] = set()
@@ -90,7 +93,7 @@ class NumberedLoad:
         try:
             while True:
                 while len(self._running) < depth:
-                    if self._numbers.random() < 0.05:
+                    if self._flushes and self._numbers.random() < 0.05:
                         self._flush()
                     else:
                         self._write()

@@ -35,12 +35,21 @@ SIZE = 1 << 20
 
 @dataclass(frozen=True)
 class Stack:
-    """A file system, a disk on it, and whether the disk says that it has no write cache."""
+    """A file system, a disk on it, and whether the disk says that it has no write cache.
+
+    ``in_threads``: data threads serve the disk, and get nothing that leads a connection back to the event loop: FUA
+    alone makes something durable.
+    """
 
     file_system: str
     lun: str
     block_size: int = 512
     writethrough: bool = False
+    in_threads: bool = False
+
+
+def name_of(stack: Stack) -> str:
+    return f"{stack.file_system}-{stack.lun}" + "-in_threads" * stack.in_threads
 
 
 STACKS = (
@@ -49,6 +58,7 @@ STACKS = (
     Stack("ext4", "file+cow:base,cow.file=overlay"),
     Stack("xfs", "file+cow:base,cow.file=overlay"),
     Stack("ext4", "file:disk,size=1M,cache=writethrough", writethrough=True),
+    Stack("ext4", "file:disk,size=1M", in_threads=True),
 )
 """Each has its share of the rounds; with one round only the first is played."""
 
@@ -62,7 +72,8 @@ def script(stack: Stack, first: bool) -> str:
     lines += [f"mount {disk} /mnt", "cd /mnt"]
     if first and "cow" in stack.lun:
         lines += [f"truncate -s {SIZE} base", "sync"]
-    lines.append(f"exec {BIN}/iscsitools serve --provider none --portal 0.0.0.0:3260 --iqn {IQN} --lun {stack.lun}")
+    how = f"--provider none --threads {2 if stack.in_threads else 'auto'}"
+    lines.append(f"exec {BIN}/iscsitools serve {how} --portal 0.0.0.0:3260 --iqn {IQN} --lun {stack.lun}")
     return "\n".join(lines)
 
 
@@ -103,7 +114,8 @@ class Guest:
 
     def _load_until_cut(self, machine: Machine, session: Session, numbers: random.Random) -> None:
         moment = numbers.uniform(0, 2)
-        load = NumberedLoad(session, self.ledger, numbers, self._stack.writethrough)
+        stack = self._stack
+        load = NumberedLoad(session, self.ledger, numbers, stack.writethrough, flushes=not stack.in_threads)
         thread = threading.Thread(target=load.run)
         thread.start()
         assert load.something_is_durable.wait(LIMIT), load.failure
@@ -114,9 +126,7 @@ class Guest:
         assert load.failure is None
 
 
-@pytest.mark.parametrize(
-    "stack", STACKS if ROUNDS > 1 else STACKS[:1], ids=lambda stack: f"{stack.file_system}-{stack.lun}"
-)
+@pytest.mark.parametrize("stack", STACKS if ROUNDS > 1 else STACKS[:1], ids=name_of)
 def test_what_was_answered_as_durable_survives_a_power_cut_of_the_machine(stack: Stack, tmp_path: Path) -> None:
     guest = Guest(needs_lab(), stack, Disk.create("data", tmp_path / "data", 512 << 20))
     for seed in seeds(max(1, ROUNDS // len(STACKS))):
