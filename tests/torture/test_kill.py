@@ -99,8 +99,7 @@ def test_what_was_answered_survives_a_kill(data_path: str, threads: str, stack: 
     ledger = Ledger([content[at : at + size] for at in range(0, SIZE, size)])
     for life in range(3):
         in_thread = threads != "1" and stack in IN_THREADS and life != 1
-        target = start_target(tmp_path, *arguments)
-        with Session.connect(target.addresses[0], IQN) as session:
+        with start_target(tmp_path, *arguments) as target, Session.connect(target.addresses[0], IQN) as session:
             clear(session)
             assert ledger.wrong(read_all(session, len(ledger.blocks), size)) == [], f"seed {seed}, life {life}"
             ledger.blocks = read_all(session, len(ledger.blocks), size)  # what was on its way is what it is now
@@ -108,7 +107,7 @@ def test_what_was_answered_survives_a_kill(data_path: str, threads: str, stack: 
             killer = Killer(target.pid, numbers.uniform(0.05, 0.4), in_thread)
             Load(session, ledger, size, numbers.randrange(1 << 30), PLAIN if in_thread else EVERY).run()
             killer.join()
-        target.kill()
+            target.kill()
         assert killer.found, f"seed {seed}, life {life}: no data thread served"
     assert ledger.answered > 0
     with start_target(tmp_path, *arguments) as target, Session.connect(target.addresses[0], IQN) as session:
