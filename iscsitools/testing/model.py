@@ -8,9 +8,11 @@ from typing import Final
 
 from iscsitools.backstores.base import Allocation, Backstore
 from iscsitools.testing.store_calls import call, compare_and_write, read
+from iscsitools.testing.together import KINDS, Together
 
 _CHANGES: Final = ("write", "write", "write_through", "try_write", "discard", "write_zeroes")
 _COMPARES: Final = "compare_and_write"
+_TOGETHER: Final = "several at once"
 _OTHERS: Final = ("read_into", "read_into", "try_read_into", "extents", "flush")
 _LONGEST: Final = 48
 
@@ -21,7 +23,8 @@ def check_model(
     """Make a store, open it, do ``steps`` things to it, and compare it with a bytearray all the time.
 
     ``persistent``: after a flush and a close another one of ``make`` has the same bytes; then that is tried too. The
-    same ``seed`` does the same. What the store takes asynchronously is submitted; COMPARE AND WRITE is tried then, too.
+    same ``seed`` does the same. What the store takes asynchronously is submitted; COMPARE AND WRITE is tried then, too,
+    and several reads and writes under way at once, one of which may be taken back (``cancel``).
     A read-only store is only read: each range twice, and by every method, the same.
     """
     twin = _Twin(make, random.Random(seed), block_size, persistent)
@@ -48,7 +51,9 @@ class _Twin:
         self.store = self._open()
         self._content = bytearray(read(self.store, 0, self.store.size))
         self._writable = not self.store.capabilities.read_only
-        self._more = (_COMPARES,) if self.store.asynchronous else ()
+        asynchronous = self.store.asynchronous
+        together = (_TOGETHER,) if any(kind in asynchronous for kind in KINDS) else ()
+        self._more = (_COMPARES, *together) if asynchronous else ()
 
     def _open(self) -> Backstore:
         store = self._make()
@@ -68,6 +73,8 @@ class _Twin:
             self._reopen()
             return "close and open again"
         name = numbers.choice((*_OTHERS, *_CHANGES, *self._more) if self._writable else _OTHERS)
+        if name == _TOGETHER:
+            return Together(self.store, self._content, block, numbers).step()
         if name == _COMPARES:
             self._compare_and_write(offset, length)
         elif name in _CHANGES:

@@ -7,7 +7,7 @@ import inspect
 import queue
 import select
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from iscsitools.backstores.base import Backstore, MiscompareError, Operation, Request
@@ -43,21 +43,50 @@ def ask(store: Backstore, request: Request) -> None:
 
     AssertionError when it is not complete after a minute.
     """
-    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-    request.begin(lambda _, error: ended.put(error))
-    store.submit(request)
+    (error,) = ask_together(store, [request])
+    if error is not None:
+        raise error
+
+
+class TakenBackError(Exception):
+    """How a request ends that the store has let go: it will not complete."""
+
+
+def ask_together(store: Backstore, requests: Sequence[Request], not_wanted: int = -1) -> list[BaseException | None]:
+    """Submit several requests, as a server does that waits for none of them, and take one back; wait for the others.
+
+    ``not_wanted``: its index; -1: none is. Returns what each ended with, :class:`TakenBackError` if ``cancel`` let it
+    go. AssertionError when one is not complete after a minute, or completes although it was let go.
+    """
+    ended: queue.SimpleQueue[tuple[int, BaseException | None]] = queue.SimpleQueue()
+    for number, request in enumerate(requests):
+        request.begin(lambda _, error, number=number: ended.put((number, error)))  # type: ignore[misc]
+        try:
+            store.submit(request)
+        except Exception as refusal:
+            request.complete(refusal)
+    found: dict[int, BaseException | None] = {}
+    if not_wanted >= 0 and store.cancel(requests[not_wanted]) is True:
+        found[not_wanted] = TakenBackError()
     until = time.monotonic() + _SECONDS
+    while len(found) < len(requests):
+        number, error = _next_end(store, ended, until)
+        assert number not in found, f"{store.kind}: {requests[number].operation.name} is complete, and was taken back"
+        found[number] = error
+    return [found[number] for number in range(len(requests))]
+
+
+def _next_end(
+    store: Backstore, ended: queue.SimpleQueue[tuple[int, BaseException | None]], until: float
+) -> tuple[int, BaseException | None]:
     fd = store.completion_fd
     while True:
         try:
-            error = ended.get(timeout=0 if fd >= 0 else _SECONDS)
-            break
+            return ended.get(timeout=0 if fd >= 0 else _SECONDS)
         except queue.Empty:
-            assert time.monotonic() < until, f"{store.kind}: {request.operation.name} was not completed"
+            assert time.monotonic() < until, f"{store.kind}: a request was not completed"
         if select.select([fd], [], [], 0.01)[0]:
             store.reap()
-    if error is not None:
-        raise error
 
 
 def compare_and_write(store: Backstore, offset: int, expected: bytes, data: bytes) -> int:

@@ -52,6 +52,50 @@ def test_the_model_finds_what_was_not_compared() -> None:
         check_model(lambda: Careless("1M"), 1)
 
 
+class OneAtATime(AsynchronousRam):
+    """Forgets all but the last of several."""
+
+    def submit(self, request: Request) -> None:
+        with self._go:
+            for other in self.waiting:
+                other.complete()
+            self.waiting.clear()
+        super().submit(request)
+
+
+class AllTheSame(AsynchronousRam):
+    """Does what it has let go all the same, and says so."""
+
+    def cancel(self, request: Request) -> bool:
+        if request in self.submitted_now:
+            RamBackstore.write(self, request.offset, memoryview(bytes(request.length)))
+        return True
+
+    @property
+    def submitted_now(self) -> list[Request]:
+        return [request for request in self.waiting if request.operation is Operation.WRITE]
+
+
+class Late(AsynchronousRam):
+    """Says that it has let a request go, and completes it."""
+
+    def cancel(self, request: Request) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("careless", "complaint"),
+    [(OneAtATime, "other bytes"), (AllTheSame, "other bytes"), (Late, "is complete, and was taken back|other bytes")],
+)
+def test_the_model_finds_what_is_wrong_beside_others(careless: type[AsynchronousRam], complaint: str) -> None:
+    def tried() -> None:
+        for seed in range(5):
+            check_model(lambda: careless("1M"), seed)
+
+    with pytest.raises(AssertionError, match=complaint):
+        tried()
+
+
 def serve(served: Serve, options: str = "") -> tuple[Session, AsynchronousRam]:
     session = served(f"aram:1M{options}", plugins=(asynchronous_store,))
     return session, STORES[-1]
