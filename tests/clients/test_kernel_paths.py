@@ -51,6 +51,17 @@ print(done)
 """
 
 
+# udev makes the node behind multipathd's back: a busy machine had the map listed, and no disk of that name.
+MAP = """\
+for _ in $(seq 300); do
+    name=$(multipathd show maps raw format "%n" | head -n 1)
+    if [ -n "$name" ] && [ -e "/dev/mapper/$name" ]; then break; fi
+    sleep 0.2
+done
+echo "$name"
+"""
+
+
 def change(target: RunningTarget, *states: str) -> None:
     command = [sys.executable, "-m", "iscsitools", "alua", "set", "--name", f"iscsi{target.pid}", IQN, *states]
     env = os.environ | {"XDG_RUNTIME_DIR": str(target.runtime)}
@@ -96,7 +107,7 @@ class Paths:
 
     def load(self, folder: Path) -> None:
         (folder / "load.py").write_text(LOAD)
-        name = self._guest.sh('multipathd show maps raw format "%n"').split()[0]
+        name = self._guest.sh(MAP).split()[0]
         self._guest.sh(
             f"setsid sh -c 'python3 /host/load.py {name} >/host/load.out 2>&1; echo $? >/host/load.status' &"
         )
