@@ -12,6 +12,7 @@ from support.native import needs_data_path
 
 from iscsitools.backstores import shortcut
 from iscsitools.backstores.ram import RamBackstore
+from iscsitools.server import data_threads
 
 from .bench import SIZE
 
@@ -38,3 +39,12 @@ def ram() -> Iterator[RamBackstore]:
     made.write(0, memoryview(bytes(SIZE)))
     yield made
     made.close()
+
+
+@pytest.fixture(params=["loop", "thread"])
+def in_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Who serves: the event loop, or a data thread beside it."""
+    if request.param == "thread" and sys.platform != "linux":
+        pytest.skip("data threads need epoll")
+    monkeypatch.setattr(data_threads, "useful", lambda module, memory: 1 + (request.param == "thread"))
+    return bool(request.param == "thread")

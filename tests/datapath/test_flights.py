@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ from support.native import needs_data_path, needs_ring
 
 from iscsitools.backstores.shortcut import DURABLE_FLAGS, UNFLUSHED
 from iscsitools.initiator import Session, Task
-from iscsitools.server import data_threads
 from iscsitools.testing.serving import IQN, Served, serve
 from iscsitools.wire.scsi import ManagementFunction
 
@@ -40,15 +38,6 @@ def disk(tmp_path: Path) -> Path:
     path = tmp_path / "disk.img"
     path.write_bytes(b"o" * SIZE)
     return path
-
-
-@pytest.fixture(params=["loop", "thread"])
-def in_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Who serves: the event loop, or a data thread beside it."""
-    if request.param == "thread" and sys.platform != "linux":
-        pytest.skip("data threads need epoll")
-    monkeypatch.setattr(data_threads, "useful", lambda module, memory: 1 + (request.param == "thread"))
-    return bool(request.param == "thread")
 
 
 @pytest.fixture

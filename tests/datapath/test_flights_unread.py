@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from support.native import needs_data_path, needs_ring
 
 from iscsitools.initiator import Session
 from iscsitools.iscsi.connection.output import OUTPUT_LIMIT
-from iscsitools.server import data_threads
 from iscsitools.testing.serving import IQN, Served, serve
 from iscsitools.wire.scsi import Status
 
@@ -24,13 +22,10 @@ FLYING = 16 << 20
 """What a ring holds at the most: 128 commands of 64 KiB, and 8 MiB of longer ones."""
 
 
-@pytest.fixture(params=["loop", "thread"])
-def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Served]:
+@pytest.fixture
+def served(in_thread: bool, tmp_path: Path) -> Iterator[Served]:
     needs_data_path()
     needs_ring()
-    if request.param == "thread" and sys.platform != "linux":
-        pytest.skip("data threads need epoll")
-    monkeypatch.setattr(data_threads, "useful", lambda module, memory: 1 + (request.param == "thread"))
     disk = tmp_path / "disk.img"
     disk.write_bytes(b"o" * (1 << 20))
     with serve(f"held:{disk},block_size={BLOCK}", plugins=(held_disk,)) as served:

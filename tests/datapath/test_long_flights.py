@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from support.native import needs_data_path, needs_ring
 
 from iscsitools.backstores.shortcut import FLIGHTS
 from iscsitools.initiator import Session, Task
-from iscsitools.server import data_threads
 from iscsitools.testing.serving import IQN, Served, serve
 
 from . import held_disk
@@ -38,15 +36,6 @@ KEYS: dict[str, dict[str, str]] = {
 def ring_and_path() -> None:
     needs_data_path()
     needs_ring()
-
-
-@pytest.fixture(params=["loop", "thread"])
-def in_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Who serves: the event loop, or a data thread beside it."""
-    if request.param == "thread" and sys.platform != "linux":
-        pytest.skip("data threads need epoll")
-    monkeypatch.setattr(data_threads, "useful", lambda module, memory: 1 + (request.param == "thread"))
-    return bool(request.param == "thread")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from iscsitools.iscsi.errors import ProtocolError
+from iscsitools.iscsi.errors import LoginError, ProtocolError, TextError
 from iscsitools.iscsi.login.parameters import Parameters
 from iscsitools.iscsi.login.policy import SecretLookup, TargetNode
 from iscsitools.wire.rfc7143 import LoginStatus
@@ -81,6 +81,12 @@ class LoginReply:
     message: str = ""
     user: str = ""
     """The CHAP name that was given, for the log; proved only when there is a ``result``."""
+
+    @classmethod
+    def failed(cls, request: LoginRequest, error: TextError | LoginError) -> LoginReply:
+        """The one place where an error becomes its reply."""
+        status = error.status if isinstance(error, LoginError) else LoginStatus.INITIATOR_ERROR
+        return cls(csg=request.csg, tsih=request.tsih, status=status, message=str(error))
 
     @property
     def done(self) -> bool:

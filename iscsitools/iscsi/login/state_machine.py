@@ -108,7 +108,7 @@ class LoginEngine:
         try:
             reply = self._on_request(request, data)
         except (TextError, LoginError) as error:
-            reply = _failure(request, error)
+            reply = LoginReply.failed(request, error)
         return reply if isinstance(reply, LoginPending) else self._replied(reply)
 
     def provide_secret(self, secret: bytes | None) -> LoginReply:
@@ -120,7 +120,7 @@ class LoginEngine:
         try:
             reply = self._compose(request, answers + self._judge(secret))
         except (TextError, LoginError) as error:
-            reply = _failure(request, error)
+            reply = LoginReply.failed(request, error)
         return self._replied(reply)
 
     def _replied(self, reply: LoginReply) -> LoginReply:
@@ -297,9 +297,3 @@ class LoginEngine:
 
     def _new_tsih(self, request: LoginRequest) -> int:
         return self._admission.new_tsih(self.initiator, request.isid, self.target, self._auth.user, self._group)
-
-
-def _failure(request: LoginRequest, error: TextError | LoginError) -> LoginReply:
-    """The one place where an error becomes its reply."""
-    status = error.status if isinstance(error, LoginError) else LoginStatus.INITIATOR_ERROR
-    return LoginReply(csg=request.csg, tsih=request.tsih, status=status, message=str(error))
